@@ -1,0 +1,1 @@
+"""Lunar topography super-resolution with Schrödinger bridges: the library behind the workflow."""

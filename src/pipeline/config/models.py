@@ -1,0 +1,159 @@
+"""Sections ``vae``, ``published``, ``bridge`` and ``training``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Positive, PositiveInt, Section, Seed, Share
+
+
+class TrainingSection(Section):
+    """What every training shares and what changes its numbers.
+
+    Attributes
+    ----------
+    cpu_threads : torch threads; part of the result, since sums depend on it.
+    precision : ``fp32`` or ``bf16`` (autocast).
+    """
+
+    cpu_threads: Annotated[int, Field(ge=1, le=256)] = 8
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class OptimiserSection(Section):
+    """One stage of training, measured in samples so that it does not depend on the machine.
+
+    Attributes
+    ----------
+    samples : training samples seen in this stage.
+    batch : global batch, whatever the number of processes.
+    learning_rate : AdamW step size.
+    warmup_samples : linear warm-up.
+    decay : ``none`` (published) or ``cosine`` down to zero.
+    """
+
+    samples: PositiveInt
+    batch: PositiveInt = 256
+    learning_rate: Positive = 1e-4
+    warmup_samples: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["none", "cosine"] = "none"
+
+
+class VaeSection(Section):
+    """The topography VAE (Rombach et al. 2022's KL autoencoder, one channel).
+
+    Attributes
+    ----------
+    target : what it encodes: ``dem`` (published) or ``residual`` (DEM minus a priori).
+    height_unit : ``km`` (published) or ``pixel`` (scale-free).
+    base, multipliers, blocks, latent_channels : architecture; 20,943,269 parameters as published.
+    kl_weight, gan_weight, gan_start_samples, slope_weight, lpips_weights : the loss.
+    """
+
+    target: Literal["dem", "residual"] = "dem"
+    height_unit: Literal["km", "pixel"] = "km"
+    base: PositiveInt = 64
+    multipliers: list[PositiveInt] = Field(default=[1, 2, 4, 4], min_length=2, max_length=6)
+    blocks: PositiveInt = 2
+    latent_channels: PositiveInt = 4
+    kl_weight: Annotated[float, Field(ge=0)] = 1e-6
+    gan_weight: Annotated[float, Field(ge=0)] = 0.5
+    gan_start_samples: Annotated[int, Field(ge=0)] = 5000 * 64
+    gan_base: PositiveInt = 64
+    gan_layers: PositiveInt = 4
+    slope_weight: Annotated[float, Field(ge=0)] = 0.0
+    lpips_weights: str | None = None
+    optimiser: OptimiserSection = OptimiserSection(samples=64 * 100_000, batch=64, learning_rate=4.5e-6)
+    betas: tuple[Share, Share] = (0.5, 0.9)
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    seed: Seed = 0
+
+
+class BridgeStages(Section):
+    """The three stages, each warm-started from the last."""
+
+    fibonacci: OptimiserSection = OptimiserSection(samples=260_000 * 256)
+    arcs: OptimiserSection = OptimiserSection(samples=5_300 * 256)
+    missing: OptimiserSection = OptimiserSection(samples=2_800 * 256)
+
+
+class SamplerSection(Section):
+    """How clones are drawn.
+
+    Attributes
+    ----------
+    nfe : network evaluations a clone (published 10).
+    kind : ``posterior`` (published) or ``ode`` for I2SB; ``euler`` or ``heun`` for the others.
+    """
+
+    nfe: Annotated[int, Field(ge=1, le=1000)] = 10
+    kind: Literal["posterior", "ode", "euler", "heun"] = "posterior"
+
+
+class BridgeSection(Section):
+    """One super-resolution system.
+
+    Attributes
+    ----------
+    space : ``latent`` (of the VAE, published) or ``pixel``.
+    target : ``dem`` (published) or ``residual`` = DEM minus bicubic a priori.
+    process : ``i2sb`` (published), ``interpolant`` (Yasuda) or ``diffusion`` (its baseline).
+    conditioning : ``published`` (two 768-vectors) or ``aligned`` (full-resolution fields in register).
+    network : ``dit`` (published) or ``unet``.
+    lr_halo_px : a priori terrain beyond the patch that the network sees, pixels (published 0).
+    height_unit : ``km`` (published: metres / 1000) or ``pixel`` (scale-free).
+    width, depth, heads, patch_px : the transformer (published 768, 6, 12, 2).
+    base : channels of the U-Net.
+    posterior_mean : estimate the posterior mean first and let the bridge carry the rest.
+    mean_weight, slope_weight : weights of the posterior-mean loss and its slope term.
+    keep_block_means : project samples so that their block means equal the a priori DEM.
+    """
+
+    space: Literal["latent", "pixel"] = "latent"
+    target: Literal["dem", "residual"] = "dem"
+    process: Literal["i2sb", "interpolant", "diffusion"] = "i2sb"
+    conditioning: Literal["published", "aligned"] = "published"
+    network: Literal["dit", "unet"] = "dit"
+    lr_halo_px: Annotated[int, Field(ge=0)] = 0
+    height_unit: Literal["km", "pixel"] = "km"
+    width: PositiveInt = 768
+    depth: PositiveInt = 6
+    heads: PositiveInt = 12
+    patch_px: PositiveInt = 2
+    base: PositiveInt = 32
+    beta_max: Annotated[float, Field(gt=0, le=10)] = 0.3
+    steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
+    noise: Positive = 0.2
+    posterior_mean: bool = False
+    mean_weight: Annotated[float, Field(ge=0)] = 1.0
+    slope_weight: Annotated[float, Field(ge=0)] = 0.0
+    keep_block_means: bool = False
+    stages: BridgeStages = BridgeStages()
+    sampler: SamplerSection = SamplerSection()
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BridgeSection:
+        if self.network == "dit" and self.width % self.heads:
+            raise ValueError(f"width: expected a multiple of heads = {self.heads}, found {self.width}")
+        if self.posterior_mean and self.space != "pixel":
+            raise ValueError("posterior_mean: expected space 'pixel', found 'latent'")
+        if self.posterior_mean and self.conditioning != "aligned":
+            raise ValueError("posterior_mean: expected conditioning 'aligned', found 'published'")
+        if self.keep_block_means and self.space != "pixel":
+            raise ValueError("keep_block_means: expected space 'pixel', found 'latent'")
+        if self.process != "i2sb" and self.sampler.kind in ("posterior", "ode"):
+            raise ValueError(
+                f"sampler.kind: expected 'euler' or 'heun' with process {self.process!r}, "
+                f"found {self.sampler.kind!r}"
+            )
+        if self.process == "i2sb" and self.sampler.kind not in ("posterior", "ode"):
+            raise ValueError(
+                f"sampler.kind: expected 'posterior' or 'ode' with process 'i2sb', found {self.sampler.kind!r}"
+            )
+        return self

@@ -1,0 +1,1 @@
+"""Light: Sun directions, visibility, photometry and missing data."""

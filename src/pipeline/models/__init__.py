@@ -1,0 +1,1 @@
+"""Networks: tensors to tensors, no training here."""

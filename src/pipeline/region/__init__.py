@@ -1,0 +1,1 @@
+"""Regions of any size: tiling, blending and GeoTIFF products."""

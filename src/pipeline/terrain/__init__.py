@@ -1,0 +1,1 @@
+"""Terrain: grids, DEM readers, patches, coverage, splits and synthetic polar relief."""

@@ -1,0 +1,1 @@
+"""Optimisation in time: one loop, checkpoints, data order, one module a stage."""
