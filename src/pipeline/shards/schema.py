@@ -1,0 +1,89 @@
+"""What each store must hold; writers validate against it and readers assert ``attrs["schema"]``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Arrays (name -> dtype and dimensions) that a store must, or may, hold."""
+
+    tag: str
+    required: Mapping[str, tuple[str, tuple[str, ...]]]
+    optional: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    attrs: tuple[str, ...] = ()
+
+
+_PATCH_TABLE = {
+    "id": ("i8", ("patch",)),
+    "row": ("i4", ("patch",)),
+    "col": ("i4", ("patch",)),
+    "x0": ("f8", ("patch",)),
+    "y0": ("f8", ("patch",)),
+    "lon": ("f8", ("patch",)),
+    "lat": ("f8", ("patch",)),
+    "site": ("i4", ("patch",)),
+    "on_grid": ("b1", ("patch",)),
+    "halo": ("i4", ("patch", "side")),
+    "pole": ("i1", ("patch",)),
+}
+_LIGHT = {
+    "fixed/lit": ("u1", ("patch", "direction", "y", "xbyte")),
+    "fibonacci/lit": ("u1", ("patch", "direction", "y", "xbyte")),
+    "fixed/share": ("u1", ("patch", "direction", "y", "x")),
+    "fibonacci/share": ("u1", ("patch", "direction", "y", "x")),
+}
+_SUNS = {
+    "fixed/sun": ("f4", ("direction", "vector")),
+    "fibonacci/sun": ("f4", ("patch", "direction", "vector")),
+    "fibonacci/present": ("b1", ("patch", "direction")),
+}
+
+SCHEMAS: dict[str, Schema] = {
+    "patches": Schema(
+        "patches/1",
+        {"dem": ("f4", ("patch", "y", "x")), **_PATCH_TABLE},
+        {"count": ("f4", ("patch", "py", "px"))},
+        ("pixel_m", "size_px", "halo_px", "crs_wkt"),
+    ),
+    "visibility": Schema(
+        "visibility/1", {"id": ("i8", ("patch",)), **_SUNS}, _LIGHT, ("size_px", "sun", "engine")
+    ),
+    "shard": Schema(
+        "shard/1",
+        {"dem": ("f4", ("patch", "y", "x")), **_PATCH_TABLE, **_SUNS},
+        _LIGHT,
+        ("pixel_m", "size_px", "halo_px", "factor", "split"),
+    ),
+}
+
+
+def check_written(name: str, arrays: Mapping[str, tuple[str, ...]], root: Any, path: Path) -> None:
+    """Check what a writer made against its schema.
+
+    Raises
+    ------
+    ValueError
+        Naming the store, the array or attribute, what was found and what was expected.
+    """
+    schema = SCHEMAS[name]
+    for key, (dtype, dims) in {**schema.required, **schema.optional}.items():
+        if key not in arrays:
+            if key in schema.required:
+                raise ValueError(f"{path}: schema {schema.tag}: expected an array {key!r}, found none")
+            continue
+        if arrays[key] != dims:
+            raise ValueError(f"{path}: {key}: expected dimensions {dims}, found {arrays[key]}")
+        found = root[key].dtype
+        if found.str[1:] != dtype:
+            raise ValueError(f"{path}: {key}: expected type {dtype}, found {found.str[1:]}")
+    for key in arrays:
+        if key not in schema.required and key not in schema.optional:
+            raise ValueError(f"{path}: schema {schema.tag}: found an array it does not know: {key!r}")
+    for key in schema.attrs:
+        if key not in root.attrs:
+            raise ValueError(f"{path}: schema {schema.tag}: expected an attribute {key!r}, found none")
