@@ -65,13 +65,20 @@ class ArcsSection(Section):
     ----------
     tolerance : largest chord distance of a fixed direction from the arc (published 0.1, about 5.7 deg).
     train : drawn anew for every training sample.
-    test : drawn once for every validation and test patch and stored.
+    test : named draws, made once for every validation and test patch and stored.
     """
 
     tolerance: Annotated[float, Field(gt=0, le=2)] = 0.1
     train: ArcDraw = ArcDraw()
-    test: ArcDraw = ArcDraw(images=Range(low=75, high=75))
+    test: dict[str, ArcDraw] = Field(default={"main": ArcDraw(images=Range(low=75, high=75))}, min_length=1)
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _plain_names(self) -> ArcsSection:
+        for name in self.test:
+            if not name.isidentifier():
+                raise ValueError(f"test: expected names of letters, digits and _, found {name!r}")
+        return self
 
 
 class StripDraw(Section):

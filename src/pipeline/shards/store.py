@@ -8,7 +8,6 @@ because xarray opens it without a warning.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import zipfile
@@ -167,6 +166,6 @@ def store_attrs(path: Path | str) -> dict[str, Any]:
             return json.loads(archive.read(".zattrs"))
     except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, OSError) as error:
         raise StoreError(
-            f"{path}: expected a whole zarr store, found {os.path.getsize(path)} bytes that are not one "
+            f"{path}: expected a whole zarr store, found {path.stat().st_size} bytes that are not one "
             f"({type(error).__name__})"
         ) from None

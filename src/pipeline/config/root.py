@@ -1,0 +1,138 @@
+"""The whole configuration: all sections, the checks between them, and errors people can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from pipeline.config.base import Section
+from pipeline.config.inputs import InputsSection
+from pipeline.config.light import (
+    ArcsSection,
+    IlluminationSection,
+    MasksSection,
+    PhotometrySection,
+    ShardsSection,
+)
+from pipeline.config.models import BridgeSection, TrainingSection, VaeSection
+from pipeline.config.patches import CoverageSection, PatchesSection, SplitSection
+from pipeline.config.products import EvaluationSection, RegionSection, ReportSection, RuntimeSection
+from pipeline.config.synthetic import SyntheticSection
+
+BRIDGE_STAGES = ("fibonacci", "arcs", "missing")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message has one line for each mistake."""
+
+
+class Config(Section):
+    """All sections. `run` labels the results; `systems` are trained; `primary` is the shipped one."""
+
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "paper"
+    systems: list[Literal["published", "bridge"]] = Field(default=["published"], min_length=1)
+    primary: Annotated[str, Field(pattern=r"^(published|bridge)_(fibonacci|arcs|missing)$")] = (
+        "published_missing"
+    )
+    inputs: InputsSection = InputsSection()
+    synthetic: SyntheticSection = SyntheticSection()
+    patches: PatchesSection = PatchesSection()
+    coverage: CoverageSection = CoverageSection()
+    split: SplitSection = SplitSection()
+    illumination: IlluminationSection = IlluminationSection()
+    arcs: ArcsSection = ArcsSection()
+    masks: MasksSection = MasksSection()
+    photometry: PhotometrySection = PhotometrySection()
+    shards: ShardsSection = ShardsSection()
+    training: TrainingSection = TrainingSection()
+    vae: VaeSection = VaeSection()
+    published: BridgeSection = BridgeSection()
+    bridge: BridgeSection = BridgeSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    region: RegionSection = RegionSection()
+    report: ReportSection = ReportSection()
+    runtime: RuntimeSection = RuntimeSection()
+
+    @model_validator(mode="after")
+    def _between_sections(self) -> Config:
+        problems = list(self._problems())
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _problems(self) -> list[str]:
+        out: list[str] = []
+        patches = self.patches
+        if len(set(self.systems)) != len(self.systems):
+            out.append(f"systems: expected each once, found {self.systems}")
+        if self.primary.split("_")[0] not in self.systems:
+            out.append(f"primary: expected one of the systems {self.systems}, found {self.primary!r}")
+        if self.illumination.halo_px > patches.halo_px:
+            out.append(
+                f"illumination.halo_px: expected at most patches.halo_px = {patches.halo_px}, "
+                f"found {self.illumination.halo_px}"
+            )
+        down = 2 ** (len(self.vae.multipliers) - 1)
+        if patches.size_px % down:
+            out.append(f"patches.size_px: expected a multiple of the VAE's reduction {down}")
+        for name in self.systems:
+            section: BridgeSection = getattr(self, name)
+            if section.lr_halo_px > patches.halo_px or section.lr_halo_px % patches.factor:
+                out.append(
+                    f"{name}.lr_halo_px: expected a multiple of patches.factor = {patches.factor} up to "
+                    f"patches.halo_px = {patches.halo_px}, found {section.lr_halo_px}"
+                )
+            if section.space == "latent" and section.target != self.vae.target:
+                out.append(
+                    f"{name}.target: expected the VAE's target {self.vae.target!r} in the latent space, "
+                    f"found {section.target!r}"
+                )
+        if self.coverage.min_share > 0 and not self.inputs.synthetic and self.inputs.count is None:
+            out.append(
+                f"inputs.count: expected a count map, since coverage.min_share = {self.coverage.min_share:g}"
+                " > 0, found null (set coverage.min_share: 0 to keep every patch)"
+            )
+        for name, condition in self.evaluation.conditions.items():
+            if condition.light == "arcs" and condition.draw not in self.arcs.test:
+                out.append(
+                    f"evaluation.conditions.{name}.draw: expected one of {sorted(self.arcs.test)}, "
+                    f"found {condition.draw!r}"
+                )
+        if self.region.stride_px > patches.size_px:
+            out.append(
+                f"region.stride_px: expected at most patches.size_px = {patches.size_px}, "
+                f"found {self.region.stride_px}"
+            )
+        if self.region.size_px < patches.size_px or self.region.size_px % patches.factor:
+            out.append(
+                f"region.size_px: expected a multiple of patches.factor = {patches.factor}, at least "
+                f"patches.size_px = {patches.size_px}, found {self.region.size_px}"
+            )
+        return out
+
+
+def load_config(raw: Mapping[str, Any]) -> Config:
+    """Validate a configuration read from YAML.
+
+    Raises
+    ------
+    ConfigError
+        One line for each mistake: the key's path, what was expected, what was found.
+    """
+    try:
+        return Config.model_validate(dict(raw))
+    except ValidationError as error:
+        raise ConfigError("config: " + "\n        ".join(_explain(item) for item in error.errors())) from None
+
+
+def _explain(item: Any) -> str:
+    """One line for one pydantic error."""
+    path = ".".join(str(part) for part in item["loc"]) or "(top level)"
+    if item["type"] == "extra_forbidden":
+        return f"{path}: unknown key; see config/README.md for the keys there are"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error":
+        return message if path == "(top level)" else f"{path}: {message}"
+    return f"{path}: {message}, found {item['input']!r}"

@@ -1,0 +1,123 @@
+"""Digests of code and files: what a stage's identity is made of."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+from pipeline.shards.atomic import write_json
+
+SOURCE = Path(__file__).resolve().parents[1]
+
+
+@cache
+def _module_file(module: str) -> Path | None:
+    """File of a module of this package, or None when the name is no module."""
+    base = SOURCE.parent.joinpath(*module.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@cache
+def _parsed(path: Path) -> tuple[str, frozenset[str]]:
+    """Digest of a module's code without comments and docstrings, and the project modules it imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    imports: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            imports.add(node.module)
+            imports.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            raise ValueError(f"{path}: expected absolute imports, found a relative one")
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            _drop_docstring(node)
+    text = ast.unparse(tree)
+    ours = frozenset(name for name in imports if name.split(".")[0] == "pipeline" and _module_file(name))
+    return hashlib.sha256(text.encode()).hexdigest(), ours
+
+
+def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    first = node.body[0] if node.body else None
+    if (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    ):
+        node.body[0] = ast.Pass()
+
+
+def import_closure(modules: tuple[str, ...]) -> list[str]:
+    """Names of all project modules that `modules` import, directly or not, themselves included."""
+    seen: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        path = _module_file(name)
+        if path is None:
+            raise ValueError(f"expected a module of this project, found {name!r}")
+        seen.add(name)
+        # Importing a.b.c runs a/__init__ and a.b/__init__ too.
+        parts = name.split(".")
+        waiting.extend(".".join(parts[:i]) for i in range(1, len(parts)))
+        waiting.extend(_parsed(path)[1])
+    return sorted(seen)
+
+
+@cache
+def code_digest(modules: tuple[str, ...]) -> str:
+    """Sha256 over the import closure of `modules`; comments and docstrings do not enter."""
+    digest = hashlib.sha256()
+    for name in import_closure(modules):
+        path = _module_file(name)
+        assert path is not None
+        digest.update(f"{name} {_parsed(path)[0]}\n".encode())
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path | str) -> str:
+    """Sha256 of a file's bytes."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class DigestMemory:
+    """Sha256 of files, remembered by path, size and modification time.
+
+    A 3.7 GB DEM must not be hashed each time the workflow is planned.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._known: dict[str, list] = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            self._known = {}
+        self._changed = False
+
+    def sha256(self, path: Path) -> str:
+        """Digest of `path`, computed only when the file is new or has changed."""
+        stat = path.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns]
+        known = self._known.get(str(path))
+        if known and known[:2] == stamp:
+            return known[2]
+        digest = file_sha256(path)
+        self._known[str(path)] = [*stamp, digest]
+        self._changed = True
+        return digest
+
+    def save(self) -> None:
+        """Write the memory back if it has changed."""
+        if self._changed:
+            write_json(self.path, self._known)
+            self._changed = False

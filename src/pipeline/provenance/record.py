@@ -1,0 +1,87 @@
+"""What a job says about itself: log lines, a run record, and timings kept apart."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import random
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.shards.atomic import write_json
+
+
+@contextmanager
+def job(
+    log: str | None,
+    level: str = "INFO",
+    *,
+    stage: str = "",
+    key: str = "",
+    section: str = "{}",
+    run_record: str | Path | None = None,
+    cpu_threads: int | None = None,
+) -> Iterator[None]:
+    """Run one rule's work: log to its file and to the terminal, record what ran, name errors plainly.
+
+    Parameters
+    ----------
+    log : log file of the rule, or None for the terminal alone.
+    stage, key, section : identity of the stage, for the record.
+    run_record : where to write ``run.json``; ``run.timing.json`` goes beside it.
+    cpu_threads : torch threads, part of the identity of stages that compute with torch.
+    """
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if log:
+        Path(log).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(log, mode="a", encoding="utf-8"))
+    logging.basicConfig(
+        level=level, handlers=handlers, format="%(asctime)s %(levelname)s %(message)s", force=True
+    )
+    random.seed(0)
+    if cpu_threads is not None:
+        set_threads(cpu_threads)
+    start = time.time()
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        # A mistake in the input has one clear sentence; the stack behind it helps nobody.
+        logging.getLogger(__name__).error("%s", error)
+        logging.getLogger(__name__).debug("details", exc_info=True)
+        raise SystemExit(1) from None
+    if run_record is not None:
+        run_record = Path(run_record)
+        write_json(
+            run_record,
+            {"schema": "run/1", "stage": stage, "key": key, "section": json.loads(section)},
+        )
+        write_json(
+            run_record.with_name(run_record.stem + ".timing.json"),
+            {
+                "started": start,
+                "seconds": time.time() - start,
+                "host": socket.gethostname(),
+                "python": platform.python_version(),
+                "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            },
+        )
+
+
+def set_threads(count: int) -> None:
+    """Fix the number of torch threads and ask for deterministic kernels: sums depend on both."""
+    import torch
+
+    torch.set_num_threads(count)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def stage_record(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of `job` from a rule's params."""
+    return {name: values[name] for name in ("stage", "key", "section") if name in values}
