@@ -1,0 +1,178 @@
+"""Raster files behind one face: windows of float32 with NaN where there are no data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.terrain.grid import Grid, GridError, RasterError, make_grid
+from pipeline.terrain.pds3 import read_label
+
+_KILOMETRES = {"km", "kilometer", "kilometers", "kilometre", "kilometres"}
+
+
+class Raster(Protocol):
+    """One open raster file."""
+
+    name: str
+    grid: Grid
+    data_bytes: int
+
+    def read(self, row0: int, row1: int, col0: int, col1: int) -> NDArray[np.float32]:
+        """Rows ``row0:row1`` and columns ``col0:col1``; NaN for missing pixels and outside the raster."""
+        ...
+
+    def close(self) -> None:
+        """Release the file; a later `read` opens it again."""
+        ...
+
+
+def open_raster(path: Path | str) -> Raster:
+    """Open a GeoTIFF (or anything else GDAL georeferences) or a PDS3 image and check its header.
+
+    Parameters
+    ----------
+    path : raster file; for PDS3 either the ``.IMG`` or its ``.LBL``.
+
+    Raises
+    ------
+    RasterError
+        If the file is missing, unreadable, truncated, or has more than one band.
+    GridError
+        If it is not on a north-up, square-pixel, lunar polar stereographic grid.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RasterError(f"{path}: expected a raster file, found none")
+    if path.suffix.upper() in (".IMG", ".LBL"):
+        return PdsRaster(path)
+    return GdalRaster(path)
+
+
+class _Windowed:
+    """Bounds handling that all readers share."""
+
+    name: str
+    grid: Grid
+
+    def read(self, row0: int, row1: int, col0: int, col1: int) -> NDArray[np.float32]:
+        """Rows ``row0:row1`` and columns ``col0:col1``; NaN for missing pixels and outside the raster."""
+        out = np.full((max(0, row1 - row0), max(0, col1 - col0)), np.nan, dtype=np.float32)
+        top, bottom = max(row0, 0), min(row1, self.grid.height)
+        left, right = max(col0, 0), min(col1, self.grid.width)
+        if top < bottom and left < right:
+            inside = self._inside(top, bottom, left, right)
+            out[top - row0 : bottom - row0, left - col0 : right - col0] = inside
+        return out
+
+    def _inside(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.float64]:
+        raise NotImplementedError
+
+
+class PdsRaster(_Windowed):
+    """A PDS3 image, read through a memory map: no more of it is loaded than is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.label = read_label(path)
+        self.grid = self.label.grid
+        self.name = str(path)
+        self.data_bytes = self.label.image.stat().st_size
+
+    def _inside(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.float64]:
+        label = self.label
+        try:
+            stored = np.memmap(
+                label.image, label.stored, "r", label.start, (self.grid.height, self.grid.width)
+            )
+        except (OSError, ValueError) as error:
+            raise RasterError(f"{self.name}: expected readable pixels, found {error}") from None
+        dn = np.asarray(stored[top:bottom, left:right], dtype=np.float64)
+        values = dn * label.scale + label.offset
+        for missing in label.missing:
+            values[dn == missing] = np.nan
+        values[~np.isfinite(dn)] = np.nan
+        return values
+
+    def close(self) -> None:
+        """Nothing stays open between reads."""
+
+
+class GdalRaster(_Windowed):
+    """A raster that GDAL reads; band scale, offset, nodata and mask are applied."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.data_bytes = path.stat().st_size
+        self._path = path
+        self._dataset: Any = None
+        dataset = self._open()
+        if dataset.count != 1:
+            raise RasterError(f"{self.name}: expected one band, found {dataset.count}")
+        if dataset.transform.is_identity:
+            raise GridError(f"{self.name}: expected a georeferenced raster, found no transform")
+        wkt = dataset.crs.to_wkt() if dataset.crs else None
+        self.grid = make_grid(self.name, wkt, dataset.transform, dataset.width, dataset.height)
+        self._check_whole()
+        metres = 1e3 if (dataset.units[0] or "").lower() in _KILOMETRES else 1.0
+        self._scale, self._offset = dataset.scales[0] * metres, dataset.offsets[0] * metres
+
+    def _open(self) -> Any:
+        if self._dataset is None:
+            import rasterio
+            from rasterio.errors import RasterioError
+
+            try:
+                self._dataset = rasterio.open(self._path)
+            except RasterioError as error:
+                raise RasterError(
+                    f"{self.name}: expected a whole raster file, found one that GDAL cannot open ({error})"
+                ) from None
+        return self._dataset
+
+    def _check_whole(self) -> None:
+        """Compare the place of every TIFF block with the file's size: a cut file opens without complaint."""
+        dataset = self._open()
+        if dataset.driver not in ("GTiff", "COG"):
+            return
+        rows, cols = dataset.block_shapes[0]
+        end = 0
+        for y in range(-(-dataset.height // rows)):
+            for x in range(-(-dataset.width // cols)):
+                # A block without an offset is sparse: GDAL reads it as nodata.
+                offset = dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=1)
+                if offset:
+                    size = dataset.get_tag_item(f"BLOCK_SIZE_{x}_{y}", "TIFF", bidx=1)
+                    end = max(end, int(offset) + int(size or 0))
+        if end > self.data_bytes:
+            raise RasterError(
+                f"{self.name}: truncated: expected at least {end} bytes, found {self.data_bytes}"
+            )
+
+    def _inside(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.float64]:
+        from rasterio.errors import RasterioError
+        from rasterio.windows import Window
+
+        try:
+            window = Window(left, top, right - left, bottom - top)
+            data = self._open().read(1, window=window, masked=True)
+        except RasterioError as error:
+            raise RasterError(
+                f"{self.name}: expected readable pixels in rows {top}-{bottom}, columns {left}-{right}, "
+                f"found a damaged block ({error})"
+            ) from None
+        values = np.asarray(data.data, dtype=np.float64) * self._scale + self._offset
+        values[np.ma.getmaskarray(data) | ~np.isfinite(values)] = np.nan
+        return values
+
+    def close(self) -> None:
+        """Close the dataset; a later `read` opens it again."""
+        if self._dataset is not None:
+            self._dataset.close()
+            self._dataset = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # GDAL handles cannot cross processes.
+        return {**self.__dict__, "_dataset": None}
