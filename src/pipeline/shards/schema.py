@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,14 @@ _SUNS = {
     "fibonacci/present": ("b1", ("patch", "direction")),
 }
 
+# The fixed draws of a test shard, one group a name in `arcs.test`; images are padded with -1.
+_DRAWS = {
+    "draws_*/lon": ("f8", ("patch",)),
+    "draws_*/lat": ("f8", ("patch",)),
+    "draws_*/images": ("i4", ("patch", "image")),
+    "draws_*/strips": ("f8", ("patch", "image", "strip")),
+}
+
 SCHEMAS: dict[str, Schema] = {
     "patches": Schema(
         "patches/1",
@@ -56,8 +65,17 @@ SCHEMAS: dict[str, Schema] = {
     "shard": Schema(
         "shard/1",
         {"dem": ("f4", ("patch", "y", "x")), **_PATCH_TABLE, **_SUNS},
-        _LIGHT,
-        ("pixel_m", "size_px", "halo_px", "factor", "split"),
+        {**_LIGHT, **_DRAWS},
+        ("pixel_m", "size_px", "halo_px", "factor", "split", "light_halo_px", "sun"),
+    ),
+    "examples": Schema(
+        "examples/1",
+        {
+            "id": ("i8", ("patch",)),
+            **dict.fromkeys(("truth", "prior", "mean", "clone", "std", "image"), ("f4", ("patch", "y", "x"))),
+        },
+        {},
+        ("pixel_m", "system"),
     ),
 }
 
@@ -71,19 +89,20 @@ def check_written(name: str, arrays: Mapping[str, tuple[str, ...]], root: Any, p
         Naming the store, the array or attribute, what was found and what was expected.
     """
     schema = SCHEMAS[name]
-    for key, (dtype, dims) in {**schema.required, **schema.optional}.items():
+    for key in schema.required:
         if key not in arrays:
-            if key in schema.required:
-                raise ValueError(f"{path}: schema {schema.tag}: expected an array {key!r}, found none")
-            continue
-        if arrays[key] != dims:
-            raise ValueError(f"{path}: {key}: expected dimensions {dims}, found {arrays[key]}")
-        found = root[key].dtype
-        if found.str[1:] != dtype:
-            raise ValueError(f"{path}: {key}: expected type {dtype}, found {found.str[1:]}")
-    for key in arrays:
-        if key not in schema.required and key not in schema.optional:
+            raise ValueError(f"{path}: schema {schema.tag}: expected an array {key!r}, found none")
+    known = {**schema.required, **schema.optional}
+    for key, found_dims in arrays.items():
+        match = next((pattern for pattern in known if fnmatchcase(key, pattern)), None)
+        if match is None:
             raise ValueError(f"{path}: schema {schema.tag}: found an array it does not know: {key!r}")
+        dtype, dims = known[match]
+        if found_dims != dims:
+            raise ValueError(f"{path}: {key}: expected dimensions {dims}, found {found_dims}")
+        found = root[key].dtype.str[1:]
+        if found != dtype:
+            raise ValueError(f"{path}: {key}: expected type {dtype}, found {found}")
     for key in schema.attrs:
         if key not in root.attrs:
             raise ValueError(f"{path}: schema {schema.tag}: expected an attribute {key!r}, found none")

@@ -1,0 +1,115 @@
+"""Stages ``manifest``: the list of shards with their digests, and train-only statistics."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.light import ShardsSection
+from pipeline.provenance.progress import track
+from pipeline.shards.atomic import read_json, write_json
+from pipeline.shards.reader import Shard
+from pipeline.shards.store import StoreError, store_attrs
+
+logger = logging.getLogger(__name__)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_manifest(shards: Mapping[str, Any], section: ShardsSection, out: Path | str) -> None:
+    """List shards with digest, patch count and split; add statistics of the training patches.
+
+    Parameters
+    ----------
+    shards : split name -> paths.
+    section : how many training patches enter the statistics.
+    out : manifest to write; shard paths in it are relative to its folder.
+    """
+    out = Path(out)
+    entries: list[dict[str, Any]] = []
+    files = [
+        (split, Path(p))
+        for split, group in shards.items()
+        for p in ([group] if isinstance(group, str) else group)
+    ]
+    for split, path in track(files, len(files), "shards listed"):
+        found = store_attrs(path)
+        if found.get("split") != split:
+            raise StoreError(f"{path}: expected a shard of split {split!r}, found {found.get('split')!r}")
+        shard = Shard(path)
+        entries.append(
+            {
+                "path": Path(os.path.relpath(path, out.parent)).as_posix(),
+                "sha256": _sha256(path),
+                "split": split,
+                "patches": len(shard),
+            }
+        )
+    count = {split: sum(e["patches"] for e in entries if e["split"] == split) for split in shards}
+    for split, n in count.items():
+        if n == 0:
+            raise ValueError(f"split {split}: expected at least one patch in its shards, found none")
+    manifest: dict[str, Any] = {"schema": "manifest/1", "shards": entries, "patches": count}
+    first = store_attrs(files[0][1])
+    manifest["grid"] = {k: first[k] for k in ("pixel_m", "size_px", "halo_px", "factor")}
+    if "train" in shards:
+        train = [p for s, p in files if s == "train"]
+        manifest["statistics"] = _statistics(train, section.statistics_patches)
+    write_json(out, manifest)
+
+
+def _statistics(paths: list[Path], most: int) -> dict[str, float]:
+    """Height statistics of training patches, in units of the pixel size.
+
+    ``relief_px``: RMS of the DEM about each patch's mean. ``residual_px``: RMS of the DEM minus its
+    nearest-neighbour block mean, the scale of what super-resolution has to add.
+    """
+    relief, detail, n = 0.0, 0.0, 0
+    for path in paths:
+        shard = Shard(path)
+        halo, size, factor = (int(shard.attrs[k]) for k in ("halo_px", "size_px", "factor"))
+        step = max(1, len(shard) // most)
+        for patch in range(0, len(shard), step):
+            dem = shard.dem(patch)[halo : halo + size, halo : halo + size].astype(float)
+            dem = dem / float(shard.attrs["pixel_m"])
+            blocks = dem.reshape(size // factor, factor, size // factor, factor)
+            means = blocks.mean(axis=(1, 3), keepdims=True)
+            relief += float(np.mean((dem - dem.mean()) ** 2))
+            detail += float(np.mean((blocks - means) ** 2))
+            n += 1
+    return {"relief_px": float(np.sqrt(relief / n)), "residual_px": float(np.sqrt(detail / n)), "patches": n}
+
+
+def verify_shards(
+    manifest: Path | str, content: Mapping[str, Any] | None = None, split: str | None = None
+) -> None:
+    """Check that the shards of a manifest hold the bytes that it lists.
+
+    Raises
+    ------
+    StoreError
+        Naming the shard, what was found and what was expected, and the command that rebuilds it.
+    """
+    manifest = Path(manifest)
+    content = content or read_json(manifest, "manifest/1")
+    for entry in content["shards"]:
+        if split is not None and entry["split"] != split:
+            continue
+        path = Path(os.path.normpath(manifest.parent / entry["path"]))
+        if not path.is_file():
+            raise StoreError(f"{path}: expected a shard with sha256 {entry['sha256']}, found no file")
+        found = _sha256(path)
+        if found != entry["sha256"]:
+            raise StoreError(
+                f"{path}: expected sha256 {entry['sha256']}, found {found}: the shard is corrupt; "
+                f"delete it and run `snakemake shards` again with the same config"
+            )

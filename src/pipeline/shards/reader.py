@@ -1,0 +1,110 @@
+"""Random access to shards: patches and single images are mapped from the file, nothing is copied twice."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.shards.store import StoreError, open_store
+
+
+class Shard:
+    """One shard, read patch by patch.
+
+    The big arrays (``dem``, ``*/lit``, ``*/share``) are uncompressed with one patch a chunk, so a chunk
+    is a plain run of bytes in the file; it is mapped instead of read through zarr.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.root = open_store(self.path, schema="shard")
+        self.attrs: dict[str, Any] = dict(self.root.attrs)
+        self.ids = self.root["id"].values
+        self._groups = {group: open_store(self.path, group) for group in ("fixed", "fibonacci")}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["path"])  # type: ignore[misc]
+
+    @cached_property
+    def _bytes(self) -> np.ndarray:
+        return np.memmap(self.path, np.uint8, "r")
+
+    @cached_property
+    def _offsets(self) -> dict[str, tuple[int, int]]:
+        """Where each stored entry's bytes lie: name -> (offset, size)."""
+        out: dict[str, tuple[int, int]] = {}
+        with zipfile.ZipFile(self.path) as archive:
+            for info in archive.infolist():
+                if info.compress_type != zipfile.ZIP_STORED:
+                    raise StoreError(
+                        f"{self.path}: expected stored entries, found compressed {info.filename}"
+                    )
+                head = self._bytes[info.header_offset : info.header_offset + 30].tobytes()
+                name, extra = struct.unpack("<HH", head[26:30])
+                out[info.filename] = (info.header_offset + 30 + name + extra, info.file_size)
+        return out
+
+    def _chunk(self, array: str, patch: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        name = array + "/" + ".".join([str(patch), *["0"] * len(shape)])
+        if name not in self._offsets:
+            raise StoreError(f"{self.path}: expected a chunk {name}, found none")
+        offset, size = self._offsets[name]
+        expected = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if size != expected:
+            raise StoreError(f"{self.path}: {name}: expected {expected} bytes, found {size}")
+        return self._bytes[offset : offset + size].view(dtype).reshape(shape)
+
+    def dem(self, patch: int) -> np.ndarray:
+        """Terrain of one patch with its halo, metres, (P+2h, P+2h); NaN where there are no data."""
+        return self._chunk("dem", patch, self.root["dem"].shape[1:], "<f4")
+
+    def packed(self, group: str, patch: int) -> np.ndarray:
+        """Bit-packed point-Sun visibility of one patch, (direction, P, ceil(P/8)) u1; a view of the file."""
+        return self._chunk(f"{group}/lit", patch, self._groups[group]["lit"].shape[1:], "u1")
+
+    def visible(self, group: str, patch: int, images: np.ndarray) -> np.ndarray:
+        """Visible share of the Sun for the given images: (n, P, P) u1, 0..255."""
+        size = int(self.attrs["size_px"])
+        if "share" in self._groups[group]:
+            shape = self._groups[group]["share"].shape[1:]
+            return self._chunk(f"{group}/share", patch, shape, "u1")[images]
+        bits = self.packed(group, patch)[images]
+        return np.unpackbits(bits, axis=-1, count=size) * np.uint8(255)
+
+    def lit_any(self, group: str, patch: int) -> np.ndarray:
+        """Which directions light at least one pixel of the patch: (direction,) bool."""
+        if "share" in self._groups[group]:
+            shape = self._groups[group]["share"].shape[1:]
+            return self._chunk(f"{group}/share", patch, shape, "u1").any(axis=(1, 2))
+        return self.packed(group, patch).any(axis=(1, 2))
+
+    @cached_property
+    def fixed_suns(self) -> np.ndarray:
+        """Sun vectors of the fixed directions, (direction, 3), map frame."""
+        return self._groups["fixed"]["sun"].values
+
+    @cached_property
+    def _fibonacci(self) -> tuple[np.ndarray, np.ndarray]:
+        group = self._groups["fibonacci"]
+        return group["sun"].values, group["present"].values
+
+    def fibonacci_suns(self, patch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sun vectors (direction, 3) and which of them are above the horizon (direction,) bool."""
+        suns, present = self._fibonacci
+        return suns[patch], present[patch]
+
+    def draws(self, name: str) -> dict[str, np.ndarray]:
+        """The fixed draws of a test shard: lon, lat, images (patch, image), strips (patch, image, 4)."""
+        group = open_store(self.path, f"draws_{name}")
+        return {key: group[key].values for key in ("lon", "lat", "images", "strips")}

@@ -1,0 +1,124 @@
+"""Image sets: which images light a patch, drawn anew for training or read from the fixed draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.light import ArcDraw, StripDraw
+from pipeline.illumination.directions import draw_arc_set
+from pipeline.illumination.missing import draw_strip
+from pipeline.shards.reader import Shard
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images of one patch.
+
+    Attributes
+    ----------
+    group : ``fixed`` or ``fibonacci``.
+    images : indices into the group's directions, (n,).
+    suns : unit vectors to the Sun, (n, 3), map frame.
+    strips : missing-data strips (n, 4), or None for whole images.
+    """
+
+    group: Literal["fixed", "fibonacci"]
+    images: NDArray[np.int64]
+    suns: Floats
+    strips: Floats | None = None
+
+
+class Scene(Protocol):
+    """Anything that gives a patch its images."""
+
+    def image_set(self, shard: Shard, patch: int, rng: np.random.Generator) -> ImageSet:
+        """The images of one patch of a shard."""
+
+
+@dataclass(frozen=True)
+class FibonacciScene:
+    """First training stage: the patch's own jittered Fibonacci directions, with replacement.
+
+    Attributes
+    ----------
+    images : least and most images a set (published 5 to 100).
+    """
+
+    images: tuple[int, int] = (5, 100)
+
+    def image_set(self, shard: Shard, patch: int, rng: np.random.Generator) -> ImageSet:
+        """Draw a set; directions below the horizon and fully dark images are left out."""
+        suns, present = shard.fibonacci_suns(patch)
+        usable = np.flatnonzero(present & shard.lit_any("fibonacci", patch))
+        if not len(usable):
+            raise ValueError(
+                f"{shard.path}: patch {shard.ids[patch]}: expected a lit Fibonacci image, found none"
+            )
+        count = int(rng.integers(self.images[0], self.images[1] + 1))
+        chosen = rng.choice(usable, count, replace=True)
+        return ImageSet("fibonacci", chosen, suns[chosen].astype(float))
+
+
+@dataclass(frozen=True)
+class ArcScene:
+    """Second and third training stage: a Sun arc of an assumed place, drawn anew for each sample.
+
+    Attributes
+    ----------
+    draw : ranges of the place and of the number of images.
+    tolerance : chord distance of usable directions from the arc.
+    strips : missing data (third stage), or None.
+    """
+
+    draw: ArcDraw
+    tolerance: float
+    strips: StripDraw | None = None
+
+    def image_set(self, shard: Shard, patch: int, rng: np.random.Generator) -> ImageSet:
+        """Draw a place, its usable directions, the images, and their strips."""
+        lit = shard.lit_any("fixed", patch)
+        _, _, chosen = draw_arc_set(self.draw, self.tolerance, rng, lit)
+        strips = None
+        if self.strips is not None:
+            size = int(shard.attrs["size_px"])
+            strips = np.array([draw_strip(rng, self.strips, size) for _ in chosen], float)
+        return ImageSet("fixed", chosen, shard.fixed_suns[chosen].astype(float), strips)
+
+
+@dataclass(frozen=True)
+class StoredScene:
+    """The fixed draws of a test shard.
+
+    Attributes
+    ----------
+    name : the draw's name in `arcs.test`.
+    missing : apply the stored strips.
+    """
+
+    name: str
+    missing: bool
+
+    def image_set(self, shard: Shard, patch: int, rng: np.random.Generator) -> ImageSet:
+        """The stored set of the patch; `rng` is not used."""
+        draws = shard.draws(self.name)
+        images = draws["images"][patch]
+        chosen = images[images >= 0].astype(np.int64)
+        strips = draws["strips"][patch][: len(chosen)] if self.missing else None
+        return ImageSet("fixed", chosen, shard.fixed_suns[chosen].astype(float), strips)
+
+
+@dataclass(frozen=True)
+class AllFibonacciScene:
+    """All of a patch's Fibonacci images, each once; for evaluation."""
+
+    def image_set(self, shard: Shard, patch: int, rng: np.random.Generator) -> ImageSet:
+        """The present, not fully dark directions; `rng` is not used."""
+        suns, present = shard.fibonacci_suns(patch)
+        chosen = np.flatnonzero(present & shard.lit_any("fibonacci", patch))
+        return ImageSet("fibonacci", chosen, suns[chosen].astype(float))

@@ -1,0 +1,109 @@
+"""Stage ``shards``: a tile's patches of one split, with their light, in one store."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.shards.atomic import read_json
+from pipeline.shards.store import StoreWriter, open_store
+
+logger = logging.getLogger(__name__)
+
+_TABLE = ("row", "col", "x0", "y0", "lon", "lat", "site", "on_grid", "halo", "pole")
+
+
+def write_shard(
+    split: str,
+    patch_store: Path | str,
+    visibility_store: Path | str,
+    split_json: Path | str,
+    factor: int,
+    out: Path | str,
+    arcs_json: Path | str | None = None,
+    masks_json: Path | str | None = None,
+) -> None:
+    """Write the shard of one split of one tile.
+
+    Parameters
+    ----------
+    split : ``train``, ``validation`` or ``test``.
+    patch_store, visibility_store : the tile's stores.
+    split_json : the split of all patches.
+    factor : super-resolution factor, recorded for readers.
+    out : store to make; chunks hold one patch each, uncompressed, so that readers can map them.
+    arcs_json, masks_json : the tile's fixed draws, for the test split.
+
+    Raises
+    ------
+    ValueError
+        If a kept patch has no visibility, or a test patch has no draws.
+    """
+    assigned = read_json(split_json, "split/1")["patches"]
+    patches = open_store(patch_store, schema="patches")
+    light = open_store(visibility_store, schema="visibility")
+    ids = patches["id"].values
+    source = np.flatnonzero([assigned.get(str(i)) == split for i in ids])
+    where = {int(i): n for n, i in enumerate(light["id"].values)}
+    missing = [int(ids[s]) for s in source if int(ids[s]) not in where]
+    if missing:
+        raise ValueError(f"{visibility_store}: expected visibility of patch {missing[0]}, found none")
+    lit_rows = [where[int(ids[s])] for s in source]
+    attrs = {key: patches.attrs[key] for key in ("pixel_m", "size_px", "halo_px", "crs_wkt")}
+    attrs |= {
+        "factor": factor,
+        "split": split,
+        "light_halo_px": light.attrs["halo_px"],
+        "sun": light.attrs["sun"],
+        "engine": light.attrs["engine"],
+    }
+    with StoreWriter(out, "shard", attrs) as writer:
+        for name in ("id", *_TABLE):
+            values = patches[name].values[source]
+            writer.write(name, values, ("patch", "side") if name == "halo" else ("patch",))
+        _copy(writer, "dem", patches["dem"], source)
+        for group in ("fixed", "fibonacci"):
+            visible = open_store(visibility_store, group)
+            for name in ("sun", "present", "lit", "share"):
+                if name not in visible:
+                    continue
+                if visible[name].dims[0] == "patch":
+                    _copy(writer, f"{group}/{name}", visible[name], lit_rows)
+                else:
+                    writer.write(f"{group}/{name}", visible[name].values, visible[name].dims)
+        if arcs_json is not None and masks_json is not None:
+            _write_draws(writer, [int(ids[s]) for s in source], arcs_json, masks_json)
+    logger.info("%s: %d patches of split %s", Path(out).name, len(source), split)
+
+
+def _copy(writer: StoreWriter, name: str, array: Any, rows: Any) -> None:
+    """Copy the given patches of an array, one at a time."""
+    shape = (len(rows), *array.shape[1:])
+    target = writer.create(name, shape, array.dtype, array.dims, (1, *array.shape[1:]))
+    for to, row in enumerate(rows):
+        target[to] = array[int(row)].values
+
+
+def _write_draws(writer: StoreWriter, ids: list[int], arcs_json: Path | str, masks_json: Path | str) -> None:
+    """Write the fixed draws of the test patches, one group a named draw."""
+    arcs = read_json(arcs_json, "arcs/1")["draws"]
+    masks = read_json(masks_json, "masks/1")["draws"]
+    for name, table in arcs.items():
+        lost = [i for i in ids if str(i) not in table or str(i) not in masks[name]]
+        if lost:
+            raise ValueError(f"{arcs_json}: {name}: expected a draw for test patch {lost[0]}, found none")
+        most = max((len(table[str(i)]["images"]) for i in ids), default=0)
+        images = np.full((len(ids), most), -1, np.int32)
+        strips = np.zeros((len(ids), most, 4))
+        for row, i in enumerate(ids):
+            drawn = table[str(i)]["images"]
+            images[row, : len(drawn)] = drawn
+            strips[row, : len(drawn)] = masks[name][str(i)]["strips"]
+        group = f"draws_{name}"
+        writer.write(f"{group}/lon", np.array([table[str(i)]["lon"] for i in ids], float), ("patch",))
+        writer.write(f"{group}/lat", np.array([table[str(i)]["lat"] for i in ids], float), ("patch",))
+        writer.write(f"{group}/images", images, ("patch", "image"))
+        writer.write(f"{group}/strips", strips, ("patch", "image", "strip"))

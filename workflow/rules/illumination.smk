@@ -1,0 +1,75 @@
+# Light: ray-traced visibility of the Sun, Sun arcs, missing-data strips.
+rule illumination_trace:
+    input:
+        patches=rules.patches_extract.output.patches,
+        selected=rules.patches_select.output.selected,
+    output:
+        visibility=(
+            PLAN["visibility"].path("tile_{tile}.zarr.zip")
+            if CONFIG.runtime.keep_intermediates
+            else temp(PLAN["visibility"].path("tile_{tile}.zarr.zip"))
+        ),
+    params:
+        **identity("visibility"),
+        illumination=CONFIG.illumination.canonical(),
+        size_px=CONFIG.patches.size_px,
+        level=LEVEL,
+    log:
+        log_of("visibility", "tile_{tile}"),
+    benchmark:
+        benchmark_of("visibility", "tile_{tile}")
+    threads: CONFIG.runtime.workers
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    script:
+        "../scripts/illumination_trace.py"
+
+
+rule arcs_select:
+    input:
+        selected=rules.patches_select.output.selected,
+        split=rules.patches_split.output.split,
+        visibility=rules.illumination_trace.output.visibility,
+    output:
+        arcs=PLAN["arcs"].path("tile_{tile}.json"),
+    params:
+        **identity("arcs"),
+        arcs=CONFIG.arcs.canonical(),
+        level=LEVEL,
+    log:
+        log_of("arcs", "tile_{tile}"),
+    benchmark:
+        benchmark_of("arcs", "tile_{tile}")
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    script:
+        "../scripts/arcs_select.py"
+
+
+rule masks_draw:
+    input:
+        arcs=rules.arcs_select.output.arcs,
+    output:
+        masks=PLAN["masks"].path("tile_{tile}.json"),
+    params:
+        **identity("masks"),
+        masks=CONFIG.masks.canonical(),
+        size_px=CONFIG.patches.size_px,
+        level=LEVEL,
+    log:
+        log_of("masks", "tile_{tile}"),
+    benchmark:
+        benchmark_of("masks", "tile_{tile}")
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    script:
+        "../scripts/masks_draw.py"
+
+
+rule illumination:
+    input:
+        tiles("visibility", "tile_{tile}.zarr.zip"),
+        tiles("masks", "tile_{tile}.json"),

@@ -1,0 +1,69 @@
+# The terrain: fetched, generated or given, then checked and indexed before any long work starts.
+DEMS = list(PLAN.files.dem)
+COUNTS = list(PLAN.files.count)
+if CONFIG.inputs.synthetic:
+    DEMS = [PLAN["synthetic"].path("synthetic_dem.tif")]
+    COUNTS = [PLAN["synthetic"].path("synthetic_count.tif")]
+
+    rule terrain_synthesize:
+        output:
+            dem=DEMS[0],
+            count=COUNTS[0],
+        params:
+            **identity("synthetic"),
+            level=LEVEL,
+        log:
+            log_of("synthetic"),
+        benchmark:
+            benchmark_of("synthetic")
+        resources:
+            mem_mb=4000,
+            runtime=30,
+        script:
+            "../scripts/terrain_synthesize.py"
+
+
+if PLAN.files.urls:
+
+    rule terrain_fetch:
+        output:
+            protected("resources/downloads/{name}"),
+        params:
+            url=lambda wildcards: PLAN.files.urls[f"resources/downloads/{wildcards.name}"][0],
+            sha256=lambda wildcards: PLAN.files.urls[f"resources/downloads/{wildcards.name}"][1],
+            level=LEVEL,
+        log:
+            "results/logs/terrain_fetch/{name}.txt",
+        benchmark:
+            "results/logs/terrain_fetch/{name}.tsv"
+        resources:
+            mem_mb=1000,
+            runtime=720,
+        script:
+            "../scripts/terrain_fetch.py"
+
+
+rule terrain_index:
+    input:
+        dem=DEMS,
+        count=COUNTS,
+    output:
+        index=PLAN["terrain"].path("terrain.json"),
+    params:
+        **identity("terrain"),
+        inputs=CONFIG.inputs.canonical(),
+        level=LEVEL,
+    log:
+        log_of("terrain"),
+    benchmark:
+        benchmark_of("terrain")
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    script:
+        "../scripts/terrain_index.py"
+
+
+rule terrain:
+    input:
+        rules.terrain_index.output,

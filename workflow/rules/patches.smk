@@ -1,0 +1,68 @@
+# Patches of the terrain: cut with a halo, filtered by altimetry coverage, split.
+rule patches_extract:
+    input:
+        index=rules.terrain_index.output.index,
+        dem=DEMS,
+        count=COUNTS,
+    output:
+        patches=PLAN["patches"].path("tile_{tile}.zarr.zip"),
+    params:
+        **identity("patches"),
+        patches=CONFIG.patches.canonical(),
+        level=LEVEL,
+    log:
+        log_of("patches", "tile_{tile}"),
+    benchmark:
+        benchmark_of("patches", "tile_{tile}")
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    script:
+        "../scripts/patches_extract.py"
+
+
+rule patches_select:
+    input:
+        patches=rules.patches_extract.output.patches,
+    output:
+        selected=PLAN["selected"].path("tile_{tile}.json"),
+    params:
+        **identity("selected"),
+        coverage=CONFIG.coverage.canonical(),
+        level=LEVEL,
+    log:
+        log_of("selected", "tile_{tile}"),
+    benchmark:
+        benchmark_of("selected", "tile_{tile}")
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    script:
+        "../scripts/patches_select.py"
+
+
+rule patches_split:
+    input:
+        selected=tiles("selected", "tile_{tile}.json"),
+    output:
+        split=PLAN["split"].path("split.json"),
+    params:
+        **identity("split"),
+        patches=CONFIG.patches.canonical(),
+        split=CONFIG.split.canonical(),
+        level=LEVEL,
+    log:
+        log_of("split"),
+    benchmark:
+        benchmark_of("split")
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    script:
+        "../scripts/patches_split.py"
+
+
+rule patches:
+    input:
+        rules.patches_split.output,
+        tiles("patches", "tile_{tile}.zarr.zip"),

@@ -1,0 +1,38 @@
+# A region of any size: a moving window of clones, blended into GeoTIFFs.
+rule region_reconstruct:
+    input:
+        index=rules.terrain_index.output.index,
+        dem=DEMS,
+        count=COUNTS,
+        split=rules.patches_split.output.split,
+        model=PLAN[CONFIG.primary].path("model.safetensors"),
+        vae=vae_of(CONFIG.primary),
+    output:
+        mean=f"{RESULTS}/region/mean.tif",
+        std=f"{RESULTS}/region/std.tif",
+        prior=f"{RESULTS}/region/prior.tif",
+        truth=f"{RESULTS}/region/truth.tif",
+        images=f"{RESULTS}/region/images.tif",
+        metrics=f"{RESULTS}/region/metrics.json",
+        quicklook=f"{RESULTS}/region/quicklook.png",
+    params:
+        **identity("region"),
+        runtime=CONFIG.runtime.canonical(),
+        threads=THREADS,
+        level=LEVEL,
+    log:
+        log_of("region"),
+    benchmark:
+        benchmark_of("region")
+    threads: THREADS
+    resources:
+        mem_mb=12000,
+        runtime=720,
+        gpu=1 if CONFIG.runtime.device != "cpu" else 0,
+    script:
+        "../scripts/region_reconstruct.py"
+
+
+rule region:
+    input:
+        rules.region_reconstruct.output,

@@ -1,0 +1,74 @@
+# What people look at, and what reviewers get.
+rule run_record:
+    output:
+        stages=f"{RESULTS}/stages.json",
+    params:
+        record=PLAN.record_json,
+        level=LEVEL,
+    localrule: True
+    script:
+        "../scripts/run_record.py"
+
+
+rule report_write:
+    input:
+        stages=rules.run_record.output.stages,
+        metrics=rules.evaluation_collect.output.metrics,
+        examples=[f"{PARTS}/{model}.examples.zarr.zip" for model in PLAN.systems],
+        training=[PLAN["vae"].path("metrics.jsonl")] + [PLAN[m].path("metrics.jsonl") for m in PLAN.systems],
+        manifests=[rules.shards_manifest.output.manifest, rules.shards_manifest_test.output.manifest],
+        shards=rules.shards_manifest_test.input,
+        split=rules.patches_split.output.split,
+        selected=tiles("selected", "tile_{tile}.json"),
+        index=rules.terrain_index.output.index,
+        dem=DEMS,
+        count=COUNTS,
+        region=rules.region_reconstruct.output,
+    output:
+        report=f"{RESULTS}/report.html",
+    params:
+        **identity("report"),
+        level=LEVEL,
+    log:
+        log_of("report"),
+    benchmark:
+        benchmark_of("report")
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    script:
+        "../scripts/report_write.py"
+
+
+rule bundle_write:
+    input:
+        stages=rules.run_record.output.stages,
+        report=rules.report_write.output.report,
+        metrics=rules.evaluation_collect.output,
+        region=rules.region_reconstruct.output,
+        manifests=[rules.shards_manifest.output.manifest, rules.shards_manifest_test.output.manifest],
+        models=[PLAN[m].path(f) for m in ["vae", *PLAN.systems] for f in ("model.safetensors", "config.json", "run.json")],
+    output:
+        bundle=f"{RESULTS}/bundle.zip",
+    params:
+        **identity("bundle"),
+        level=LEVEL,
+    log:
+        log_of("bundle"),
+    benchmark:
+        benchmark_of("bundle")
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    script:
+        "../scripts/bundle_write.py"
+
+
+rule report:
+    input:
+        rules.report_write.output,
+
+
+rule bundle:
+    input:
+        rules.bundle_write.output,

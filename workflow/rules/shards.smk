@@ -1,0 +1,96 @@
+# Training shards: one store a tile and split. Test shards hold the fixed draws; training shards hold none,
+# so that a change of the test conditions never retrains a model.
+rule shards_write:
+    input:
+        patches=rules.patches_extract.output.patches,
+        visibility=rules.illumination_trace.output.visibility,
+        split=rules.patches_split.output.split,
+    output:
+        train=PLAN["shards"].path("train_{tile}.zarr.zip"),
+        validation=PLAN["shards"].path("validation_{tile}.zarr.zip"),
+    params:
+        **identity("shards"),
+        factor=CONFIG.patches.factor,
+        level=LEVEL,
+    log:
+        log_of("shards", "tile_{tile}"),
+    benchmark:
+        benchmark_of("shards", "tile_{tile}")
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    script:
+        "../scripts/shards_write.py"
+
+
+rule shards_write_test:
+    input:
+        patches=rules.patches_extract.output.patches,
+        visibility=rules.illumination_trace.output.visibility,
+        split=rules.patches_split.output.split,
+        arcs=rules.arcs_select.output.arcs,
+        masks=rules.masks_draw.output.masks,
+    output:
+        test=PLAN["shards_test"].path("test_{tile}.zarr.zip"),
+    params:
+        **identity("shards_test"),
+        factor=CONFIG.patches.factor,
+        level=LEVEL,
+    log:
+        log_of("shards_test", "tile_{tile}"),
+    benchmark:
+        benchmark_of("shards_test", "tile_{tile}")
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    script:
+        "../scripts/shards_write_test.py"
+
+
+rule shards_manifest:
+    input:
+        train=tiles("shards", "train_{tile}.zarr.zip"),
+        validation=tiles("shards", "validation_{tile}.zarr.zip"),
+    output:
+        manifest=PLAN["manifest"].path("manifest.json"),
+        record=PLAN["manifest"].path("run.json"),
+    params:
+        **identity("manifest"),
+        shards=CONFIG.shards.canonical(),
+        level=LEVEL,
+    log:
+        log_of("manifest"),
+    benchmark:
+        benchmark_of("manifest")
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    script:
+        "../scripts/shards_manifest.py"
+
+
+rule shards_manifest_test:
+    input:
+        test=tiles("shards_test", "test_{tile}.zarr.zip"),
+    output:
+        manifest=PLAN["manifest_test"].path("manifest.json"),
+        record=PLAN["manifest_test"].path("run.json"),
+    params:
+        **identity("manifest_test"),
+        shards=CONFIG.shards.canonical(),
+        level=LEVEL,
+    log:
+        log_of("manifest_test"),
+    benchmark:
+        benchmark_of("manifest_test")
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    script:
+        "../scripts/shards_manifest.py"
+
+
+rule shards:
+    input:
+        rules.shards_manifest.output,
+        rules.shards_manifest_test.output,

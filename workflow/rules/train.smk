@@ -1,0 +1,82 @@
+# Trainings: the VAE, then each system's three stages, each warm-started from the last.
+def weights(model, before):
+    """Weights of an earlier stage of a model's system, as a list that may be empty."""
+    system, stage = model.split("_")
+    name = before.get(stage)
+    return [PLAN[f"{system}_{name}"].path("model.safetensors")] if name else []
+
+
+def vae_of(model):
+    """The VAE's weights, for systems in its latent space."""
+    latent = PLAN.section_of(model.split("_")[0]).space == "latent"
+    return [PLAN["vae"].path("model.safetensors")] if latent else []
+
+
+rule vae_train:
+    input:
+        manifest=rules.shards_manifest.output.manifest,
+        shards=rules.shards_manifest.input,
+    output:
+        model=PLAN["vae"].path("model.safetensors"),
+        config=PLAN["vae"].path("config.json"),
+        metrics=PLAN["vae"].path("metrics.jsonl"),
+        record=PLAN["vae"].path("run.json"),
+    params:
+        **identity("vae"),
+        runtime=CONFIG.runtime.canonical(),
+        threads=THREADS,
+        level=LEVEL,
+    log:
+        log_of("vae"),
+    benchmark:
+        benchmark_of("vae")
+    threads: THREADS
+    resources:
+        mem_mb=16000,
+        runtime=2880,
+        gpu=1 if CONFIG.runtime.device != "cpu" else 0,
+    script:
+        "../scripts/vae_train.py"
+
+
+for _model in PLAN.systems:
+
+    rule:
+        name:
+            f"bridge_train_{_model}"
+        input:
+            manifest=rules.shards_manifest.output.manifest,
+            shards=rules.shards_manifest.input,
+            vae=vae_of(_model),
+            previous=weights(_model, {"arcs": "fibonacci", "missing": "arcs"}),
+        output:
+            model=PLAN[_model].path("model.safetensors"),
+            config=PLAN[_model].path("config.json"),
+            metrics=PLAN[_model].path("metrics.jsonl"),
+            record=PLAN[_model].path("run.json"),
+        params:
+            **identity(_model),
+            runtime=CONFIG.runtime.canonical(),
+            threads=THREADS,
+            level=LEVEL,
+        log:
+            log_of(_model),
+        benchmark:
+            benchmark_of(_model)
+        threads: THREADS
+        resources:
+            mem_mb=16000,
+            runtime=2880,
+            gpu=1 if CONFIG.runtime.device != "cpu" else 0,
+            script:
+            "../scripts/bridge_train.py"
+
+
+rule vae:
+    input:
+        rules.vae_train.output,
+
+
+rule bridge:
+    input:
+        [PLAN[model].path("model.safetensors") for model in PLAN.systems],

@@ -1,0 +1,11 @@
+"""Adapter of rule `arcs_select`."""
+
+from pipeline.config.light import ArcsSection
+from pipeline.illumination.arcs import select_arcs
+from pipeline.provenance.record import job, stage_record
+
+p = snakemake.params
+with job(snakemake.log[0], p.level, **stage_record(p)):
+    arcs = ArcsSection.model_validate_json(p.arcs)
+    i = snakemake.input
+    select_arcs(i.selected, i.split, i.visibility, arcs, snakemake.output.arcs)

@@ -1,0 +1,11 @@
+"""Adapter of rule `evaluation_floors`."""
+
+from pipeline.config.products import RuntimeSection
+from pipeline.evaluation.floors import evaluate_floors
+from pipeline.provenance.record import job, stage_record
+
+p = snakemake.params
+with job(snakemake.log[0], p.level, **stage_record(p), cpu_threads=p.threads):
+    runtime = RuntimeSection.model_validate_json(p.runtime)
+    i = snakemake.input
+    evaluate_floors(p.section, i.manifest, i.vae, runtime, snakemake.output.part)

@@ -1,0 +1,11 @@
+"""Adapter of rule `evaluation_system`."""
+
+from pipeline.config.products import RuntimeSection
+from pipeline.evaluation.systems import evaluate_system
+from pipeline.provenance.record import job, stage_record
+
+p = snakemake.params
+with job(snakemake.log[0], p.level, **stage_record(p), cpu_threads=p.threads):
+    runtime = RuntimeSection.model_validate_json(p.runtime)
+    i, o = snakemake.input, snakemake.output
+    evaluate_system(p.section, i.manifest, i.model, list(i.vae), runtime, o.part, o.examples)

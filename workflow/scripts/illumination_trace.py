@@ -1,0 +1,11 @@
+"""Adapter of rule `illumination_trace`."""
+
+from pipeline.config.light import IlluminationSection
+from pipeline.illumination.trace import trace_tile
+from pipeline.provenance.record import job, stage_record
+
+p = snakemake.params
+with job(snakemake.log[0], p.level, **stage_record(p)):
+    illumination = IlluminationSection.model_validate_json(p.illumination)
+    i, o = snakemake.input, snakemake.output
+    trace_tile(i.patches, i.selected, p.size_px, illumination, o.visibility, workers=snakemake.threads)

@@ -1,0 +1,10 @@
+"""Adapter of rule `masks_draw`."""
+
+from pipeline.config.light import MasksSection
+from pipeline.illumination.masks import draw_masks
+from pipeline.provenance.record import job, stage_record
+
+p = snakemake.params
+with job(snakemake.log[0], p.level, **stage_record(p)):
+    masks = MasksSection.model_validate_json(p.masks)
+    draw_masks(snakemake.input.arcs, masks, p.size_px, snakemake.output.masks)

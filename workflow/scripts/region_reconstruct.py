@@ -1,0 +1,10 @@
+"""Adapter of rule `region_reconstruct`."""
+
+from pipeline.config.products import RuntimeSection
+from pipeline.provenance.record import job, stage_record
+from pipeline.region.reconstruct import reconstruct
+
+p = snakemake.params
+with job(snakemake.log[0], p.level, **stage_record(p), cpu_threads=p.threads):
+    runtime = RuntimeSection.model_validate_json(p.runtime)
+    reconstruct(p.section, dict(snakemake.input.items()), runtime, dict(snakemake.output.items()))

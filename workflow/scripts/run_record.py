@@ -1,0 +1,10 @@
+"""Adapter of rule `run_record`."""
+
+from pathlib import Path
+
+from pipeline.provenance.record import job, stage_record
+from pipeline.provenance.runs import write_run
+
+p = snakemake.params
+with job(None, p.level, **stage_record(p)):
+    write_run(p.record, Path(snakemake.output.stages))

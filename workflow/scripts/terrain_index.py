@@ -1,0 +1,10 @@
+"""Adapter of rule `terrain_index`."""
+
+from pipeline.config.inputs import InputsSection
+from pipeline.provenance.record import job, stage_record
+from pipeline.terrain.index import index_terrain
+
+p = snakemake.params
+with job(snakemake.log[0], p.level, **stage_record(p)):
+    inputs = InputsSection.model_validate_json(p.inputs)
+    index_terrain(snakemake.input.dem, snakemake.input.count, inputs, snakemake.output.index)
