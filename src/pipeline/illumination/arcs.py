@@ -1,0 +1,94 @@
+"""Stage ``arcs``: the fixed image sets of validation and test patches."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set
+from pipeline.shards.atomic import read_json, write_json
+from pipeline.shards.store import open_store
+
+if TYPE_CHECKING:
+    from pipeline.config.light import ArcsSection
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = "arcs/1"
+# Keeps this stage's random numbers apart from those of other stages with the same seed.
+ARCS_PURPOSE = 0x4152
+
+
+def directions_that_light(fixed: Any, row: int) -> NDArray[np.bool_]:
+    """Which fixed directions light at least one pixel of a patch.
+
+    Parameters
+    ----------
+    fixed : group ``fixed`` of a visibility store or shard (`xarray.Dataset`), with ``lit`` or ``share``.
+    row : the patch's row.
+
+    Returns
+    -------
+    ``(direction,)`` bool.
+    """
+    name = "lit" if "lit" in fixed else "share"
+    return (fixed[name][row].values != 0).any(axis=(1, 2))
+
+
+def select_arcs(
+    selected_json: Path, split_json: Path, visibility_store: Path, arcs: ArcsSection, out: Path
+) -> None:
+    """Draw assumed places and image sets for every kept validation and test patch of a tile.
+
+    Writes ``{"schema": "arcs/1", "draws": {"<name>": {"<id>": {"lon", "lat", "images"}}}}`` with one entry a
+    named draw of `arcs.test`: degrees, and indices into the fixed directions, of which none leaves the whole
+    patch dark. A draw depends on the seed, its name and the patch's id alone, so adding a name or a patch
+    leaves the others as they were.
+
+    Parameters
+    ----------
+    selected_json : file of schema ``selected/1``.
+    split_json : file of schema ``split/1``.
+    visibility_store : store of schema ``visibility`` of the same tile.
+    arcs : tolerance, named ranges (``arcs.test``) and seed.
+    out : JSON file to make.
+
+    Raises
+    ------
+    ValueError
+        If the visibility store lacks a patch.
+    NoUsableDirectionError
+        If no place has a usable direction for a patch.
+    """
+    selected = read_json(selected_json, schema="selected/1")
+    labels = read_json(split_json, schema="split/1")["patches"]
+    wanted = [
+        int(patch["id"])
+        for patch in selected["patches"]
+        if patch["kept"] and labels.get(str(patch["id"])) in ("validation", "test")
+    ]
+    rows = {
+        int(i): row for row, i in enumerate(open_store(visibility_store, schema="visibility")["id"].values)
+    }
+    fixed = open_store(visibility_store, group="fixed")
+    draws: dict[str, dict[str, Any]] = {name: {} for name in arcs.test}
+    for patch_id in wanted:
+        if patch_id not in rows:
+            raise ValueError(f"{visibility_store}: expected patch {patch_id} of {selected_json}, found none")
+        lit_any = directions_that_light(fixed, rows[patch_id])
+        for name, ranges in arcs.test.items():
+            rng = np.random.default_rng([arcs.seed, ARCS_PURPOSE, zlib.crc32(name.encode()), patch_id])
+            try:
+                lon, lat, images = draw_arc_set(ranges, arcs.tolerance, rng, lit_any)
+            except NoUsableDirectionError as error:
+                raise NoUsableDirectionError(
+                    f"{visibility_store}: arcs.test.{name}: patch {patch_id}: {error}"
+                ) from None
+            draws[name][str(patch_id)] = {"lon": lon, "lat": lat, "images": images.tolist()}
+    logger.info("drew image sets for %d of %d patches", len(wanted), len(selected["patches"]))
+    write_json(out, {"schema": SCHEMA, "draws": draws})

@@ -1,0 +1,232 @@
+"""Directions to the Sun: the published sets, Sun arcs, and the frames they live in.
+
+The **map frame** has x to the map's right, y up on the map (against the row index) and z up. Azimuths are
+degrees clockwise from map-up towards map-right, and a unit vector towards the Sun is
+``(cos el sin az, cos el cos az, sin el)``.
+
+The published system (Repasky et al. 2026) writes a direction of azimuth ``a`` as
+``(cos el cos a, cos el sin a, sin el)``: its ``a`` runs counter-clockwise from its x axis. Its Sun arc rises
+along x at the equator, so x is local east and y local north, and turning that frame about z by the longitude
+is exactly what the north polar stereographic projection does. Its x and y are therefore taken as map-right
+and map-up, and its azimuth ``a`` is the map azimuth ``90 - a``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from pipeline.config.light import ArcDraw
+
+Floats = NDArray[np.float64]
+
+# (elevation, step in azimuth), degrees: 288 low directions and 72 high ones.
+_RINGS = ((5, 5), (10, 5), (20, 5), (30, 5), (45, 10), (60, 20), (75, 30), (85, 60))
+_ARC_STEPS = 360
+_MAX_PLACES = 1000
+
+
+class NoUsableDirectionError(ValueError):
+    """No fixed direction lies near the Sun arc of a place, or none that lights the patch."""
+
+
+def vectors(azimuth_deg: ArrayLike, elevation_deg: ArrayLike) -> Floats:
+    """Unit vectors towards the Sun in the map frame.
+
+    Parameters
+    ----------
+    azimuth_deg, elevation_deg : broadcastable, shape ``(...)``; degrees, azimuth clockwise from map-up.
+
+    Returns
+    -------
+    Array of shape ``(..., 3)``.
+    """
+    azimuth, elevation = np.broadcast_arrays(np.radians(azimuth_deg), np.radians(elevation_deg))
+    level = np.cos(elevation)
+    return np.stack([level * np.sin(azimuth), level * np.cos(azimuth), np.sin(elevation)], axis=-1)
+
+
+def azimuth_elevation(sun: ArrayLike) -> tuple[Floats, Floats]:
+    """Azimuth in [0, 360) and elevation in [-90, 90], degrees, of vectors ``(..., 3)`` of any length."""
+    x, y, z = np.moveaxis(np.asarray(sun, dtype=np.float64), -1, 0)
+    # A tiny negative angle rounds up to 360 under the modulus, which is not in [0, 360).
+    azimuth = np.degrees(np.arctan2(x, y)) % 360.0 % 360.0
+    return azimuth, np.degrees(np.arctan2(z, np.hypot(x, y)))
+
+
+def local_to_map_azimuth(azimuth_deg: ArrayLike, lon_deg: ArrayLike, pole: Literal[1, -1]) -> Floats:
+    """Map azimuth of a direction given clockwise from true north at a longitude.
+
+    In polar stereographic coordinates with central meridian 0, true north at longitude lon points to map
+    azimuth ``-lon`` on the northern map and ``+lon`` on the southern one (Snyder 1987, eq. 21-5 to 21-12);
+    east is clockwise from north on both.
+
+    Parameters
+    ----------
+    azimuth_deg : degrees clockwise from true north.
+    lon_deg : longitude east of the map's central meridian, degrees.
+    pole : +1 for the north polar map, -1 for the south polar map.
+    """
+    return (np.asarray(azimuth_deg, dtype=np.float64) - pole * np.asarray(lon_deg, dtype=np.float64)) % 360.0
+
+
+def map_to_local_azimuth(azimuth_deg: ArrayLike, lon_deg: ArrayLike, pole: Literal[1, -1]) -> Floats:
+    """Azimuth clockwise from true north of a direction given in the map frame.
+
+    Inverse of `local_to_map_azimuth`, with the same parameters.
+    """
+    return (np.asarray(azimuth_deg, dtype=np.float64) + pole * np.asarray(lon_deg, dtype=np.float64)) % 360.0
+
+
+def fixed_directions() -> Floats:
+    """The 360 published directions, unit vectors ``(360, 3)`` in the map frame.
+
+    Elevations 5, 10, 20 and 30 degrees at every 5 degrees of azimuth, then 45 / 60 / 75 / 85 degrees at
+    every 10 / 20 / 30 / 60 degrees. Within a ring the published azimuth rises from 0.
+    """
+    rings = [vectors(90.0 - np.arange(0.0, 360.0, step), elevation) for elevation, step in _RINGS]
+    return np.concatenate(rings)
+
+
+def fibonacci_directions(
+    n: int, jitter_deg: float, rng: np.random.Generator
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Directions spread evenly over the upper hemisphere, jittered.
+
+    Published azimuth ``360 frac(i (sqrt5 - 1) / 2)`` and elevation ``asin(1 - i / n)`` for i = 0..n-1, each
+    plus normal noise. A direction past the zenith comes down on the other side (the elevation is reflected
+    at 90 degrees and the azimuth turned by 180: the same vector); one below the horizon is kept as a row
+    but marked absent.
+
+    Parameters
+    ----------
+    n : number of directions (published 30).
+    jitter_deg : standard deviation of the noise of azimuth and elevation, degrees (published 3).
+    rng : source of the noise.
+
+    Returns
+    -------
+    sun : unit vectors ``(n, 3)`` in the map frame.
+    present : ``(n,)``, False where the direction lies below the horizon.
+    """
+    index = np.arange(n)
+    azimuth = 360.0 * (index * (np.sqrt(5.0) - 1.0) / 2.0 % 1.0)
+    elevation = np.degrees(np.arcsin(1.0 - index / n))
+    noise = rng.normal(0.0, 1.0, (n, 2)) * jitter_deg
+    sun = vectors(90.0 - (azimuth + noise[:, 0]), elevation + noise[:, 1])
+    return sun, sun[:, 2] >= 0.0
+
+
+def sun_arc(lon_deg: float, lat_deg: float, declination_deg: float = 0.0) -> Floats:
+    """The Sun's daily path above the horizon of a place, in steps of one degree of hour angle.
+
+    The published arc turns the circle ``(cos a, sin a, 0)`` about x by ``90 - lat`` and about z by the
+    longitude. A declination shifts the circle along the Moon's axis. For a northern latitude this gives
+    vectors in the north polar map frame, as published; for a southern one, in the south polar map frame.
+
+    Parameters
+    ----------
+    lon_deg, lat_deg : place, degrees.
+    declination_deg : the Sun's declination (published 0; at most 1.54 on the Moon), degrees.
+
+    Returns
+    -------
+    Unit vectors ``(m, 3)``, m from 0 (the Sun never rises) to 360.
+    """
+    angle = np.radians(np.arange(_ARC_STEPS) * (360.0 / _ARC_STEPS))
+    colatitude, declination = np.radians(90.0 - lat_deg), np.radians(declination_deg)
+    # East, north and up of the place; the pole of the sky stands at the latitude's height in the north.
+    x = np.cos(declination) * np.cos(angle)
+    y = np.cos(declination) * np.sin(angle) * np.cos(colatitude) + np.sin(declination) * np.sin(colatitude)
+    z = -np.cos(declination) * np.sin(angle) * np.sin(colatitude) + np.sin(declination) * np.cos(colatitude)
+    turn = np.radians(lon_deg if lat_deg >= 0 else -lon_deg)
+    arc = np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn), z], axis=-1)
+    # Rounding must not lift a Sun on the horizon above it (lat 90, declination 0).
+    return arc[z > 1e-12]
+
+
+def usable_directions(
+    lon_deg: float,
+    lat_deg: float,
+    tolerance: float,
+    directions: ArrayLike,
+    declination_deg: float = 0.0,
+) -> NDArray[np.int64]:
+    """Indices of the directions whose chord distance to a place's Sun arc is below a tolerance.
+
+    Parameters
+    ----------
+    lon_deg, lat_deg : place, degrees.
+    tolerance : chord length on the unit sphere (published 0.1).
+    directions : unit vectors ``(n, 3)`` in the map frame.
+    declination_deg : the Sun's declination, degrees.
+
+    Raises
+    ------
+    NoUsableDirectionError
+        If there is none, as everywhere at latitude 90 when the declination is 0.
+    """
+    arc = sun_arc(lon_deg, lat_deg, declination_deg)
+    candidates = np.asarray(directions, dtype=np.float64)
+    if len(arc):
+        # |a - b|^2 = 2 - 2 a.b for unit vectors.
+        distance2 = 2.0 - 2.0 * (candidates @ arc.T).max(axis=1)
+        indices = np.flatnonzero(distance2 < tolerance**2)
+        if len(indices):
+            return indices
+    found = f"an arc of {len(arc)} points" if len(arc) else "a Sun that never rises"
+    raise NoUsableDirectionError(
+        f"no direction lies within arcs.tolerance = {tolerance:g} of the Sun's arc at lon {lon_deg:g}, "
+        f"lat {lat_deg:g}: found {found}, expected at least one usable direction"
+    )
+
+
+def draw_arc_set(
+    draw: ArcDraw,
+    tolerance: float,
+    rng: np.random.Generator,
+    lit_any: NDArray[np.bool_] | None = None,
+) -> tuple[float, float, NDArray[np.int64]]:
+    """Draw an assumed place and a set of images along its Sun arc.
+
+    The place is uniform in the ranges of `draw` and drawn again while no direction is usable there; the
+    number of images is a uniform whole number; the images are drawn with replacement.
+
+    Parameters
+    ----------
+    draw : ranges of latitude, longitude (degrees) and number of images.
+    tolerance : see `usable_directions`.
+    rng : source of the draw.
+    lit_any : ``(360,)``, False for the fixed directions that leave the whole patch dark; these are left out.
+
+    Returns
+    -------
+    Longitude, latitude (degrees) and indices ``(n,)`` into `fixed_directions`.
+
+    Raises
+    ------
+    NoUsableDirectionError
+        If a thousand places in a row have no usable direction.
+    """
+    directions = fixed_directions()
+    for _ in range(_MAX_PLACES):
+        lon = float(rng.uniform(draw.longitude.low, draw.longitude.high))
+        lat = float(rng.uniform(draw.latitude.low, draw.latitude.high))
+        try:
+            usable = usable_directions(lon, lat, tolerance, directions)
+        except NoUsableDirectionError:
+            continue
+        if lit_any is not None:
+            usable = usable[lit_any[usable]]
+        if len(usable):
+            count = int(rng.integers(int(draw.images.low), int(draw.images.high) + 1))
+            return lon, lat, rng.choice(usable, size=count, replace=True)
+    raise NoUsableDirectionError(
+        f"no usable fixed direction in {_MAX_PLACES} places drawn with arcs latitude "
+        f"[{draw.latitude.low:g}, {draw.latitude.high:g}], longitude [{draw.longitude.low:g}, "
+        f"{draw.longitude.high:g}] and arcs.tolerance = {tolerance:g}; expected at least one"
+        + ("" if lit_any is None else f" ({int(lit_any.sum())} of {len(lit_any)} directions light the patch)")
+    )

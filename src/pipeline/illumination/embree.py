@@ -1,0 +1,220 @@
+"""Visibility of the Sun over a triangulated DEM by ray tracing with Intel Embree: the reference engine.
+
+The mesh: one vertex a pixel centre, and every cell of four pixel centres is split into two triangles by the
+diagonal from its top-left to its bottom-right corner, (r, c) to (r+1, c+1). Any other engine must use the
+same surface. Lengths are in pixels: the horizontal coordinates are then exact in single precision.
+
+What is computed is geometry alone: a pixel is dark when the terrain hides the Sun from it, the terrain that
+touches it included. That the surface dims as it turns away from the Sun is photometry.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore import EmbreeDevice
+from embreex.rtcore_scene import EmbreeScene
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.illumination.surface import Window, bend, disc_directions, window
+
+# Rays start above the surface by this share of the largest coordinate: some units in the last place of
+# single precision, so that a ray does not hit the vertex that it leaves.
+_LIFT = 1e-6
+_DISC_POINTS = 32
+# One device a process, shared by its threads.
+_DEVICE = EmbreeDevice()
+
+
+class EmbreeVisibility:
+    """The Sun's visibility from the pixels of a patch, over the patch and its halo.
+
+    Parameters
+    ----------
+    dem : ``(Y, X)`` elevations, m; NaN where there is no terrain (it casts no shadow).
+    pixel_m : pixel size, m.
+    inner : where the patch lies in `dem`: ``(top, left, height, width)``, or one slice for both axes.
+    curvature : lower the terrain by d^2 / 2R with the distance d from the patch's centre.
+
+    Raises
+    ------
+    ValueError
+        If the patch does not lie inside `dem`, or holds no elevation.
+    """
+
+    def __init__(
+        self, dem: ArrayLike, pixel_m: float, inner: slice | Window, curvature: bool = False
+    ) -> None:
+        metres = np.asarray(dem, dtype=np.float64)
+        top, left, height, width = window(inner, metres.shape)
+        if curvature:
+            metres = bend(metres, pixel_m, (top, left, height, width))
+        patch = metres[top : top + height, left : left + width]
+        if not np.isfinite(patch).any():
+            raise ValueError(
+                f"patch at {(top, left)}: expected elevations, found none among {patch.size} pixels"
+            )
+        # Centred on the patch before it is rounded to single precision.
+        z: NDArray[np.float32] = ((metres - np.nanmean(patch)) / pixel_m).astype(np.float32)
+        self._z = z
+        self._window = (top, left, height, width)
+        self._patch = z[top : top + height, left : left + width]
+        self._lift = np.float32(_LIFT * max(*z.shape, float(np.nanmax(np.abs(z)))))
+
+        rows, columns = np.mgrid[top : top + height, left : left + width]
+        self._origins = np.stack([columns, -rows, self._patch + self._lift], axis=-1)
+        self._origins = self._origins.reshape(-1, 3).astype(np.float32)
+        self._solid = np.isfinite(self._patch).ravel()
+
+        # Around each pixel of the patch, one ring of neighbours; NaN beyond the data.
+        self._ring = np.pad(z, 1, constant_values=np.nan)[top : top + height + 2, left : left + width + 2]
+        self._steepest = _steepest(z)
+        self._scene: EmbreeScene | None = None
+        self._floor = np.inf
+
+    def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
+        """Which pixels see the Sun.
+
+        Parameters
+        ----------
+        sun : ``(D, 3)`` vectors towards the Sun in the map frame, of any length.
+
+        Returns
+        -------
+        ``(D, P, P)``; False everywhere for a Sun at or below the horizon, and where the DEM has no data.
+        """
+        sun = np.atleast_2d(np.asarray(sun, dtype=np.float32))
+        if sun.ndim != 2 or sun.shape[1] != 3 or not np.isfinite(sun).all():
+            raise ValueError(f"sun: expected finite vectors of shape (D, 3), found shape {sun.shape}")
+        out = np.zeros((len(sun), self._solid.size), dtype=bool)
+        slope = _slope(sun)
+        self._prepare(slope)
+        for index in np.flatnonzero(slope > 0):
+            if slope[index] > self._steepest:
+                out[index] = self._solid
+                continue
+            ask = np.flatnonzero(self._solid & ~self._facing_away(sun[index]).ravel())
+            hit = self._scene.run(self._origins[ask], sun[index : index + 1], query="OCCLUDED")  # type: ignore[union-attr]
+            out[index, ask] = hit == -1
+        return out.reshape(len(sun), *self._patch.shape)
+
+    def share(self, sun: ArrayLike, disc_deg: float) -> NDArray[np.float32]:
+        """Visible share of the Sun's disc, by rays to 32 points that each stand for an equal part of it.
+
+        Parameters
+        ----------
+        sun : ``(D, 3)`` vectors towards the centre of the Sun in the map frame.
+        disc_deg : diameter of the disc, degrees.
+
+        Returns
+        -------
+        ``(D, P, P)`` in [0, 1], in steps of 1/32. The part of the disc below the horizontal is dark.
+        """
+        points = disc_directions(sun, disc_deg, _DISC_POINTS).astype(np.float32)
+        self._prepare(_slope(points.reshape(-1, 3)))
+        out = np.empty((len(points), *self._patch.shape), dtype=np.float32)
+        for index, disc in enumerate(points):
+            out[index] = self.lit(disc).mean(axis=0, dtype=np.float32)
+        return out
+
+    def _prepare(self, slope: NDArray[np.float32]) -> None:
+        """Build the scene for the lowest risen Sun among `slope`, unless one that serves it is there."""
+        floor = float(slope[slope > 0].min(initial=np.inf))
+        if floor >= self._floor or floor > self._steepest:
+            return
+        vertices, faces = _mesh(self._z, self._window, floor)
+        # Robust by default: without it, rays slip between triangles.
+        self._scene = EmbreeScene(_DEVICE)
+        TriangleMesh(self._scene, vertices, faces)
+        self._floor = floor
+
+    def _facing_away(self, sun: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Pixels whose ray dives below the triangle that it leaves along: occluded without tracing.
+
+        The direction selects the same one of the six triangles around every pixel. The ray meets the
+        triangle's far edge `reach` pixels away; where that edge stands clearly higher than the ray, the ray
+        has crossed the triangle. Narrow cases, and missing neighbours (NaN), are left to Embree.
+        """
+        right, down, up = float(sun[0]), -float(sun[1]), float(sun[2])
+        span = max(abs(right), abs(down), abs(right - down))
+        if span == 0:
+            return np.zeros(self._patch.shape, dtype=bool)
+        a, b, weight = _far_edge(right / span, down / span)
+        centre = self._patch
+        far: NDArray[np.float32] = (1 - weight) * self._neighbour(*a)
+        if weight:
+            far = far + weight * self._neighbour(*b)
+        result: NDArray[np.bool_] = far - centre > up / span + 4 * self._lift
+        return result
+
+    def _neighbour(self, right: int, down: int) -> NDArray[np.float32]:
+        height, width = self._patch.shape
+        return self._ring[1 + down : 1 + down + height, 1 + right : 1 + right + width]
+
+
+def _slope(sun: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Tangent of the elevation: 0 for a Sun that has not risen, infinite at the zenith."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(sun[:, 2] > 0, sun[:, 2] / np.hypot(sun[:, 0], sun[:, 1]), np.float32(0))
+
+
+def _far_edge(right: float, down: float) -> tuple[tuple[int, int], tuple[int, int], np.float32]:
+    """Ends (steps right, steps down) of the far edge that a direction crosses, and the weight of the second.
+
+    `right` and `down` are the crossing itself, in pixels from the vertex.
+    """
+    if right * down >= 0:  # between an axis and the diagonal
+        across = (1 if right > 0 else -1, 0) if abs(right) >= abs(down) else (0, 1 if down > 0 else -1)
+        corner = (1 if right > 0 or down > 0 else -1,) * 2
+        return across, corner, np.float32(min(abs(right), abs(down)))
+    return (1 if right > 0 else -1, 0), (0, 1 if down > 0 else -1), np.float32(abs(down))
+
+
+def _steepest(z: NDArray[np.float32]) -> float:
+    """Slope above which no ray from the surface can meet it again; infinite where the surface has holes."""
+    if not np.isfinite(z).all():
+        return np.inf
+    right, down = np.diff(z, axis=1), np.diff(z, axis=0)
+    if not right.size or not down.size:
+        return np.inf
+    # The two triangles of a cell: one has its left and bottom sides, the other its top and right sides.
+    lower = np.hypot(right[1:], down[:, :-1]).max()
+    upper = np.hypot(right[:-1], down[:, 1:]).max()
+    return float(max(lower, upper)) * (1 + 1e-5) + 1e-5
+
+
+def _mesh(
+    z: NDArray[np.float32], inner: Window, floor: float
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Vertices and triangles of the surface, less what no ray of slope `floor` or more from the patch meets.
+
+    A ray that leaves the patch is at least as high as the patch's lowest pixel plus `floor` times the
+    distance from the patch; triangles wholly below that are left out.
+    """
+    top, left, height, width = inner
+    rows, columns = np.indices(z.shape)
+    beyond = np.hypot(
+        np.maximum(np.maximum(top - rows, rows - (top + height - 1)), 0),
+        np.maximum(np.maximum(left - columns, columns - (left + width - 1)), 0),
+    )
+    lowest = np.nanmin(z[top : top + height, left : left + width])
+    # The nearest point of a triangle is up to a cell's diagonal nearer than its corner.
+    reach = z - lowest >= floor * np.maximum(beyond - 1.5, 0) - 1e-3
+    index = np.arange(z.size).reshape(z.shape)
+    corner_a, corner_b, corner_c, corner_d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
+    faces = np.concatenate(
+        [
+            np.stack([corner_a, corner_c, corner_d], axis=-1).reshape(-1, 3),
+            np.stack([corner_a, corner_d, corner_b], axis=-1).reshape(-1, 3),
+        ]
+    )
+    faces = faces[np.isfinite(z).ravel()[faces].all(axis=1) & reach.ravel()[faces].any(axis=1)]
+    if not len(faces):
+        # Embree takes an empty scene for an error: one triangle far below everything.
+        below = np.float32(lowest - 1e3)
+        return np.array([[0, 0, below], [1, 0, below], [0, 1, below]], np.float32), np.array(
+            [[0, 1, 2]], np.int32
+        )
+    used, faces = np.unique(faces, return_inverse=True)
+    vertices = np.stack([columns.ravel(), -rows.ravel(), z.ravel()], axis=-1)[used].astype(np.float32)
+    return vertices, np.ascontiguousarray(faces.reshape(-1, 3), dtype=np.int32)

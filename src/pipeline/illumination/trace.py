@@ -1,0 +1,242 @@
+"""Stage ``visibility``: which pixels of every kept patch see the Sun, for the fixed and Fibonacci sets.
+
+Rays are the expensive half of illumination, so their answers are stored (a bit a pixel, packed along x);
+radiance is computed from them whenever an image is read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.illumination.directions import fibonacci_directions, fixed_directions
+from pipeline.provenance.progress import track
+from pipeline.shards.atomic import read_json
+from pipeline.shards.store import StoreWriter, open_store
+
+if TYPE_CHECKING:
+    from pipeline.config.light import IlluminationSection
+    from pipeline.illumination.surface import Window
+
+logger = logging.getLogger(__name__)
+
+# Keeps this stage's random numbers apart from those of other stages with the same seed.
+JITTER_PURPOSE = 0x4A49
+
+
+class Visibility(Protocol):
+    """What every engine offers for one patch."""
+
+    def lit(self, sun: NDArray[Any]) -> NDArray[np.bool_]:
+        """``(D, 3)`` vectors towards the Sun -> ``(D, P, P)``: the pixel sees the Sun."""
+
+    def share(self, sun: NDArray[Any], disc_deg: float) -> NDArray[np.float32]:
+        """``(D, 3)`` -> ``(D, P, P)``: visible share of the Sun's disc."""
+
+
+Engine = Callable[[NDArray[Any], float, "Window", bool], Visibility]
+
+
+def make_engine(name: str) -> Engine:
+    """The class that computes visibility: ``engine(dem, pixel_m, inner, curvature)``.
+
+    Parameters
+    ----------
+    name : ``embree`` (the reference) or ``horizon``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such engine.
+    """
+    if name == "embree":
+        from pipeline.illumination.embree import EmbreeVisibility
+
+        return EmbreeVisibility
+    if name == "horizon":
+        from pipeline.illumination.horizon import HorizonVisibility
+
+        return HorizonVisibility
+    raise ValueError(f"illumination.engine: expected 'embree' or 'horizon', found {name!r}")
+
+
+@dataclass(frozen=True)
+class PatchLight:
+    """Visibility of one patch: ``values`` are packed bits or shares x 255, fixed directions first."""
+
+    values: NDArray[np.uint8]
+    sun: NDArray[np.float32]
+    present: NDArray[np.bool_]
+
+
+def trace_patch(
+    dem: NDArray[np.float32], pixel_m: float, inner: Window, patch_id: int, section: IlluminationSection
+) -> PatchLight:
+    """Visibility of one patch under the fixed and its own Fibonacci directions.
+
+    Parameters
+    ----------
+    dem : ``(Y, X)`` elevations of the patch and its halo, m; NaN outside the data.
+    pixel_m : pixel size, m.
+    inner : ``(top, left, height, width)`` of the patch in `dem`.
+    patch_id : seeds the jitter, together with the section's seed.
+    section : engine, Sun and direction settings.
+
+    Returns
+    -------
+    PatchLight
+        Values of shape ``(360 + F, P, ceil(P / 8))`` for a point Sun, ``(360 + F, P, P)`` for a disc;
+        rows of absent directions are 0.
+    """
+    rng = np.random.default_rng([section.seed, JITTER_PURPOSE, patch_id])
+    exact, present = fibonacci_directions(section.fibonacci, section.jitter_deg, rng)
+    # What is stored is what is traced, to the last bit.
+    fibonacci = exact.astype(np.float32)
+    fixed = fixed_directions().astype(np.float32)
+    shown = np.concatenate([np.ones(len(fixed), dtype=bool), present])
+    # One call, so that an engine prepares the terrain once.
+    sun = np.concatenate([fixed, fibonacci])
+    visibility = make_engine(section.engine)(dem, pixel_m, inner, section.curvature)
+    if section.sun == "point":
+        some = np.packbits(visibility.lit(sun[shown]), axis=-1)
+    else:
+        some = np.rint(visibility.share(sun[shown], section.disc_deg) * 255).astype(np.uint8)
+    values = np.zeros((len(sun), *some.shape[1:]), dtype=np.uint8)
+    values[shown] = some
+    return PatchLight(values, fibonacci, present)
+
+
+def trace_tile(
+    patch_store: Path,
+    selected_json: Path,
+    size_px: int,
+    illumination: IlluminationSection,
+    out: Path,
+    workers: int = 1,
+) -> None:
+    """Write the visibility store of a tile's kept patches.
+
+    Patches keep their order in the patch store; the result does not depend on the number of workers. At most
+    two patches a worker are in memory. Workers are threads: tracing releases the interpreter's lock.
+
+    Parameters
+    ----------
+    patch_store : store of schema ``patches``.
+    selected_json : file of schema ``selected/1``.
+    size_px : side of a patch without halo, pixels.
+    illumination : engine, halo, Sun and direction settings.
+    out : store of schema ``visibility`` to make; without kept patches, an empty one.
+    workers : threads.
+
+    Raises
+    ------
+    ValueError
+        If the store's patches are of another size, hold less halo than `illumination.halo_px`, or lack a
+        kept patch.
+    """
+    patch_store, out = Path(patch_store), Path(out)
+    patches = open_store(patch_store, schema="patches")
+    stored_halo, pixel_m = int(patches.attrs["halo_px"]), float(patches.attrs["pixel_m"])
+    if int(patches.attrs["size_px"]) != size_px:
+        raise ValueError(f"{patch_store}: expected patches of {size_px} px, found {patches.attrs['size_px']}")
+    halo = illumination.halo_px
+    if halo > stored_halo:
+        raise ValueError(
+            f"{patch_store}: holds a halo of {stored_halo} px, but illumination.halo_px = {halo}; "
+            "expected at most patches.halo_px"
+        )
+    ids = np.asarray(patches["id"].values)
+    kept = _kept_rows(ids, selected_json, patch_store)
+    inner = (halo, halo, size_px, size_px)
+    crop = slice(stored_halo - halo, stored_halo + size_px + halo)
+
+    def load(row: int) -> tuple[NDArray[np.float32], int]:
+        dem = patches["dem"][row].values[crop, crop]
+        return dem, int(ids[row])
+
+    def work(dem: NDArray[np.float32], patch_id: int) -> PatchLight:
+        return trace_patch(dem, pixel_m, inner, patch_id, illumination)
+
+    attrs = {
+        "size_px": size_px,
+        "halo_px": halo,
+        "sun": illumination.sun,
+        "disc_deg": illumination.disc_deg if illumination.sun == "disc" else 0.0,
+        "engine": illumination.engine,
+    }
+    logger.info("tracing %d of %d patches with %s", len(kept), len(ids), illumination.engine)
+    with StoreWriter(out, schema="visibility", attrs=attrs) as writer:
+        writer.write("id", ids[kept].astype(np.int64), dims=("patch",))
+        fixed = fixed_directions().astype(np.float32)
+        writer.write("fixed/sun", fixed, dims=("direction", "vector"))
+        arrays = {
+            group: _create_light(writer, group, len(kept), count, size_px, illumination.sun)
+            for group, count in (("fixed", len(fixed)), ("fibonacci", illumination.fibonacci))
+        }
+        suns = np.zeros((len(kept), illumination.fibonacci, 3), dtype=np.float32)
+        present = np.zeros((len(kept), illumination.fibonacci), dtype=bool)
+        results = _in_order(work, (load(row) for row in kept), workers)
+        for place, light in enumerate(track(results, len(kept), "visibility")):
+            arrays["fixed"][place] = light.values[: len(fixed)]
+            arrays["fibonacci"][place] = light.values[len(fixed) :]
+            suns[place], present[place] = light.sun, light.present
+        writer.write("fibonacci/sun", suns, dims=("patch", "direction", "vector"))
+        writer.write("fibonacci/present", present, dims=("patch", "direction"))
+    patches.close()
+
+
+def _kept_rows(ids: NDArray[np.int64], selected_json: Path, patch_store: Path) -> list[int]:
+    """Rows of the kept patches in the patch store, ascending."""
+    selected = read_json(selected_json, schema="selected/1")
+    keep = {int(patch["id"]) for patch in selected["patches"] if patch["kept"]}
+    missing = keep - {int(i) for i in ids}
+    if missing:
+        raise ValueError(
+            f"{selected_json}: keeps patch {min(missing)}, which {patch_store} does not hold; "
+            "expected both of the same tile"
+        )
+    return [row for row, patch_id in enumerate(ids) if int(patch_id) in keep]
+
+
+def _create_light(writer: StoreWriter, group: str, patches: int, count: int, size_px: int, sun: str) -> Any:
+    """The array for one group's visibility, one chunk a patch."""
+    if sun == "point":
+        width, name, last = -(-size_px // 8), "lit", "xbyte"
+        attrs = {"long_name": "the Sun's centre is visible", "packing": "bits along x, first pixel highest"}
+    else:
+        width, name, last = size_px, "share", "x"
+        attrs = {"long_name": "visible share of the Sun's disc", "units": "1/255"}
+    return writer.create(
+        f"{group}/{name}",
+        (patches, count, size_px, width),
+        dtype="u1",
+        dims=("patch", "direction", "y", last),
+        chunks=(1, count, size_px, width),
+        attrs=attrs,
+    )
+
+
+def _in_order(
+    work: Callable[..., PatchLight], jobs: Iterator[tuple[Any, ...]], workers: int
+) -> Iterator[PatchLight]:
+    """Results in the order of the jobs, with a bounded number of jobs read ahead."""
+    if workers <= 1:
+        for job in jobs:
+            yield work(*job)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[PatchLight]] = deque()
+        for job in jobs:
+            waiting.append(pool.submit(work, *job))
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
