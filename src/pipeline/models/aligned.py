@@ -1,0 +1,212 @@
+"""The aligned network: conditioning in register with the terrain, at full resolution.
+
+The published network squeezes all images into one vector and never sees the Sun. Here a trunk, run once a
+sample set, turns the a priori DEM, photometric sums over the set and a light learned image encoder into
+a map of features and an estimate of the residual (DEM minus a priori); a light head, run at every time,
+reads the state beside those features. Every input is dimensionless: heights in pixels, radiance over the
+set's mean lit radiance. So the network depends neither on the scale nor on the exposure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.models.apriori import block_mean, crop_halo, match_block_means
+from pipeline.models.blocks import TimeEmbedding, group_norm, zero
+from pipeline.models.inputs import SetInputs, height_scale, mean_over_set
+from pipeline.models.photometric import (
+    integrate,
+    map_slopes,
+    normals,
+    photometric_sums,
+    set_radiance,
+    stereo_slopes,
+)
+from pipeline.models.unet import UNet, levels_for
+
+#: Weights of the a priori normal in the closed-form slopes: light for many Suns, firm for few.
+DAMPINGS = (1e-3, 3e-2)
+#: Images encoded at a time by the learned encoder; bounds the memory.
+SET_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class AlignedCondition:
+    """What the aligned network keeps of a sample set.
+
+    Attributes
+    ----------
+    features : (B, F, H, W) in register with the state.
+    mean : (B, 1, P, P) estimate of DEM minus a priori, in the section's unit of height; None in latent space.
+    origin : (B, 1, P, P) what the head subtracts from the state; None where it subtracts nothing.
+    """
+
+    features: Tensor
+    mean: Tensor | None = None
+    origin: Tensor | None = None
+
+    def repeat(self, clones: int) -> AlignedCondition:
+        """Repeat each sample set `clones` times in a row, to draw several samples of it at once."""
+
+        def times(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.repeat_interleave(clones, dim=0)
+
+        return AlignedCondition(
+            self.features.repeat_interleave(clones, dim=0), times(self.mean), times(self.origin)
+        )
+
+
+class ImageEncoder(nn.Module):
+    """Images with their Suns -> the mean of their features, at half the resolution.
+
+    An image, its valid mask and the shading that the a priori DEM predicts go through a strided convolution
+    whose channels the Sun vector scales and shifts; pixels without data have no weight in the mean.
+
+    Parameters
+    ----------
+    channels : features.
+    chunk : images encoded at a time.
+    """
+
+    def __init__(self, channels: int, chunk: int = SET_CHUNK) -> None:
+        super().__init__()
+        self.chunk = chunk
+        self.look = nn.Conv2d(3, channels, 4, stride=2, padding=1)
+        self.steer = nn.Linear(3, 2 * channels)
+        self.mix = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, inputs: SetInputs, radiance: Tensor, normal: Tensor) -> Tensor:
+        """Map a set, its mean radiance (B,) and a priori normals (B, 3, P, P) to (B, C, P/2, P/2)."""
+
+        def encode(patch: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+            valid = inputs.valid[patch, image].float()
+            light = inputs.images[patch, image] / radiance[patch, None, None] * valid
+            sun = inputs.sun[patch, image]
+            shading = torch.einsum("nc,nchw->nhw", sun, normal[patch]).clamp_min(0)
+            x = torch.stack([light, valid, shading], dim=1).contiguous(memory_format=torch.channels_last)
+            scale, shift = self.steer(sun)[:, :, None, None].chunk(2, dim=1)
+            h = F.silu(self.look(x) * (1 + scale) + shift)
+            return F.silu(self.mix(h)), F.avg_pool2d(valid[:, None], 2)
+
+        return mean_over_set(encode, inputs.present, self.chunk)
+
+
+class Trunk(nn.Module):
+    """Everything that does not depend on time: sample set -> features, and the residual's estimate.
+
+    Parameters
+    ----------
+    size_px : side of the patch, pixels.
+    factor : pixels a cell of the a priori DEM.
+    base : channels at half resolution; levels have base / 2, base, 2 base, 4 base.
+    stride : pixels a cell of the state: 1 in pixel space, more in latent space.
+    keep_block_means : make the estimate agree with the a priori DEM's block means exactly.
+
+    Raises
+    ------
+    ValueError : the state's resolution is not one of the U-Net's levels.
+    """
+
+    def __init__(self, size_px: int, factor: int, base: int, stride: int, keep_block_means: bool) -> None:
+        super().__init__()
+        self.factor, self.keep_block_means = factor, keep_block_means
+        levels = levels_for(size_px, 4)
+        out_level = stride.bit_length() - 1
+        if 2**out_level != stride or out_level >= levels or levels < 2:
+            raise ValueError(
+                f"patches.size_px: expected a size that halves {max(out_level, 1)} times to 3 cells or "
+                f"more with conditioning 'aligned' and {stride} pixels a latent, found {size_px}"
+            )
+        widths = [max(4, base // 2), base, 2 * base, 4 * base][:levels]
+        self.features = widths[out_level]
+        self.gain = nn.Sequential(nn.Linear(1, 16), nn.SiLU(), zero(nn.Linear(16, 1)))
+        self.encoder = ImageEncoder(max(4, base // 2))
+        channels_in = 1 + 2 + 15 + 3 * len(DAMPINGS) + 2 + 1
+        down, up = [0, 1, 1, 1][:levels], [1, 1, 1, 1][:levels]
+        self.body = UNet(channels_in, widths, down, up, side_channels=max(4, base // 2), out_level=out_level)
+        self.norm = group_norm(self.features)
+        self.to_mean = zero(nn.Conv2d(self.features, 1, 3, padding=1)) if stride == 1 else None
+
+    def forward(self, inputs: SetInputs) -> tuple[Tensor, Tensor | None]:
+        """Map a sample set to features (B, F, H, W) and the residual's estimate (B, 1, P, P) in pixels."""
+        pixel = inputs.pixel_m[:, None, None]
+        prior, size = inputs.prior / pixel, inputs.prior.shape[-1]
+        lr = crop_halo(inputs.lr, size // self.factor) / pixel
+        slopes = map_slopes(prior)
+        radiance = set_radiance(inputs.images, inputs.valid, inputs.present)
+        elevation = inputs.sun[..., 2:].float()
+        gain = torch.exp(self.gain(elevation)[..., 0].float().clamp(-3.0, 3.0))
+        sums = photometric_sums(inputs, radiance, gain)
+        # The block means of the residual are known: they are what bicubic upsampling gets wrong.
+        deficit = (match_block_means(prior, lr, self.factor) - prior)[:, None]
+        channels = [prior[:, None] / self.factor, slopes, sums.stack()]
+        for damping in DAMPINGS:
+            estimate, albedo = stereo_slopes(sums, slopes, damping)
+            channels += [estimate - slopes, albedo]
+            channels.append(integrate(estimate - slopes, self.factor))
+        channels.append(deficit)
+        x = torch.cat(channels, dim=1)
+        side = self.encoder(inputs, radiance, normals(slopes))
+        h = self.body(x.contiguous(memory_format=torch.channels_last), side=side)
+        h = F.silu(self.norm(h))
+        if self.to_mean is None:
+            return h, None
+        mean = deficit + self.to_mean(h).float()
+        if self.keep_block_means:
+            mean = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
+        return h, mean
+
+
+class AlignedNet(nn.Module):
+    """Trunk and head.
+
+    The state is in the section's unit of height (or a latent). With ``posterior_mean`` it is what the
+    estimate leaves over, DEM - a priori - ``cond.mean``; without, it is the section's target itself, and the
+    head subtracts the estimate (and the a priori, for target ``dem``) before it looks.
+
+    Parameters
+    ----------
+    trunk : built for the state's resolution.
+    head : called with (channels, vector); its input has the state's channels, the trunk's features and,
+        in pixel space, the estimate.
+    embedding : width of the time embedding.
+    height_unit, target, posterior_mean : keys of the section.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        head: nn.Module,
+        embedding: int,
+        height_unit: Literal["km", "pixel"],
+        target: Literal["dem", "residual"],
+        posterior_mean: bool,
+    ) -> None:
+        super().__init__()
+        self.trunk, self.head, self.time = trunk, head, TimeEmbedding(embedding)
+        self.height_unit, self.target, self.posterior_mean = height_unit, target, posterior_mean
+
+    def condition(self, inputs: SetInputs) -> AlignedCondition:
+        """Run the trunk, once for all times."""
+        features, mean = self.trunk(inputs)
+        if mean is None:
+            return AlignedCondition(features)
+        scale = height_scale(self.height_unit, inputs.pixel_m)[:, None, None, None]
+        mean = mean * inputs.pixel_m[:, None, None, None] * scale
+        if self.posterior_mean:
+            return AlignedCondition(features, mean)
+        origin = mean + inputs.prior[:, None] * scale if self.target == "dem" else mean
+        return AlignedCondition(features, mean, origin)
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: AlignedCondition) -> Tensor:
+        """Map states (B, C, H, W) at times (B,) in [0, 1] to the process's target, the same shape."""
+        parts = [x_t if cond.origin is None else x_t - cond.origin, cond.features]
+        if cond.mean is not None:
+            # The estimate has its own loss; the head reads it and leaves it alone.
+            parts.append(cond.mean.detach())
+        return self.head(torch.cat(parts, dim=1), self.time(t))

@@ -1,0 +1,96 @@
+"""What a network needs to know of a sample set, and the units it works in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+
+class SetInputs(Protocol):
+    """A batch of sample sets, as far as the networks look at it.
+
+    Attributes
+    ----------
+    lr : (B, L, L) a priori DEM as block means, halo included, metres above the reference.
+    prior : (B, P, P) its bicubic on the patch, metres above the same reference.
+    images : (B, N, P, P) radiance.
+    valid : (B, N, P, P) bool, False where an image has no data.
+    sun : (B, N, 3) unit Sun vectors in map axes (right, up on the map, zenith).
+    present : (B, N) bool, False for padding.
+    pixel_m : (B,) pixel size in metres.
+    """
+
+    @property
+    def lr(self) -> Tensor: ...
+    @property
+    def prior(self) -> Tensor: ...
+    @property
+    def images(self) -> Tensor: ...
+    @property
+    def valid(self) -> Tensor: ...
+    @property
+    def sun(self) -> Tensor: ...
+    @property
+    def present(self) -> Tensor: ...
+    @property
+    def pixel_m(self) -> Tensor: ...
+
+
+def height_scale(unit: Literal["km", "pixel"], pixel_m: Tensor) -> Tensor:
+    """Factors (B,) that turn metres into the section's unit of height.
+
+    ``km`` divides by 1000 as published; ``pixel`` divides by the pixel size, which makes a network
+    independent of scale.
+    """
+    return torch.full_like(pixel_m, 1e-3) if unit == "km" else 1.0 / pixel_m
+
+
+def mean_over_set(
+    encode: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], present: Tensor, chunk: int
+) -> Tensor:
+    """Weighted mean of per-image features over the images present, a chunk at a time.
+
+    Memory is bounded by the chunk: with gradients, the chunks' inner values are computed again in the
+    backward pass. Images of one patch may fall into different chunks.
+
+    Parameters
+    ----------
+    encode : maps the indices (n,) of patches and (n,) of images to features (n, C, h, w) and
+        their weights (n, 1, h, w).
+    present : (B, N) bool, which images exist; padding is never encoded.
+    chunk : images a call of `encode`.
+
+    Returns
+    -------
+    Tensor (B, C, h, w), zero where no image has weight.
+    """
+    patches, images = present.nonzero(as_tuple=True)
+    if len(patches) == 0:
+        # One image of weight zero, to learn the shape of the features.
+        patches = images = torch.zeros(1, dtype=torch.long, device=present.device)
+    rows = torch.arange(len(present), device=present.device)[:, None]
+
+    def accumulate(patch: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        features, weights = encode(patch, image)
+        # A product with the 0/1 membership is deterministic on every device, scattered sums are not.
+        member = ((patch[None] == rows) & present[patch, image][None]).to(torch.float32)
+        with torch.autocast(features.device.type, enabled=False):
+            features, weights = features.float(), weights.float()
+            total = (member @ (features * weights).flatten(1)).reshape(len(rows), *features.shape[1:])
+            weight = (member @ weights.flatten(1)).reshape(len(rows), *weights.shape[1:])
+        return total, weight
+
+    parts = list(zip(patches.split(chunk), images.split(chunk)))
+    recompute = torch.is_grad_enabled() and len(parts) > 1
+    total, weight = torch.zeros(()), torch.zeros(())
+    for k, (patch, image) in enumerate(parts):
+        if recompute:
+            part_total, part_weight = checkpoint(accumulate, patch, image, use_reentrant=False)
+        else:
+            part_total, part_weight = accumulate(patch, image)
+        total, weight = (total + part_total, weight + part_weight) if k else (part_total, part_weight)
+    return total / weight.clamp_min(1e-6)

@@ -1,0 +1,207 @@
+"""Photometric sums over an image set in register, and the closed-form slopes they imply.
+
+Lambert's law (Woodham 1980): radiance I = s . g at a lit pixel, with s the Sun's direction and g the
+albedo-scaled normal. Everything the images say about g in the least-squares sense is in the sums of I s and
+s s^T over the lit pixels, whatever the number of images. Arrays are (B, C, P, P); axes are the map's: x
+along columns, y up the map (against rows), z to the zenith.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from pipeline.models.inputs import SetInputs
+
+#: A pixel darker than this share of the set's mean lit radiance counts as shadow.
+LIT_SHARE = 0.01
+#: Images summed at a time; bounds the memory.
+SUM_CHUNK = 32
+#: The components of a symmetric matrix that are kept, in this order.
+PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+
+
+@dataclass(frozen=True)
+class PhotometricSums:
+    """Means over the valid images of each pixel, radiance over the set's mean lit radiance.
+
+    Attributes
+    ----------
+    moments : (B, 3, P, P) of I s.
+    matrix : (B, 6, P, P) of s s^T where lit: xx, yy, zz, xy, xz, yz.
+    shadow : (B, 3, P, P) of s where in shadow.
+    mean, lit : (B, 1, P, P) of radiance, of being lit.
+    valid : (B, 1, P, P) share of the images present that are valid here.
+    """
+
+    moments: Tensor
+    matrix: Tensor
+    shadow: Tensor
+    mean: Tensor
+    lit: Tensor
+    valid: Tensor
+
+    def stack(self) -> Tensor:
+        """All fields as channels: (B, 15, P, P)."""
+        return torch.cat([self.moments, self.matrix, self.shadow, self.mean, self.lit, self.valid], dim=1)
+
+
+def set_radiance(images: Tensor, valid: Tensor, present: Tensor) -> Tensor:
+    """Mean lit radiance of each set, (B,): the exposure that cancels; 1 where nothing is lit."""
+    total = images.new_zeros(len(images))
+    count = images.new_zeros(len(images))
+    for k in range(0, images.shape[1], SUM_CHUNK):
+        part = slice(k, k + SUM_CHUNK)
+        lit = valid[:, part] & present[:, part, None, None] & (images[:, part] > 0)
+        total = total + (images[:, part] * lit).sum(dim=(1, 2, 3))
+        count = count + lit.sum(dim=(1, 2, 3))
+    return torch.where(count > 0, total / count.clamp_min(1), torch.ones_like(total))
+
+
+def photometric_sums(inputs: SetInputs, radiance: Tensor, gain: Tensor | None = None) -> PhotometricSums:
+    """Sum over the set in chunks of images.
+
+    Parameters
+    ----------
+    inputs : the sample sets.
+    radiance : (B,) the set's mean lit radiance, see `set_radiance`.
+    gain : (B, N) factor on each image's radiance in ``moments``; None for 1.
+    """
+    b, n, rows, columns = inputs.images.shape
+    totals = [torch.zeros(b, c, rows * columns, device=inputs.images.device) for c in (3, 6, 3, 1, 1, 1)]
+    with torch.autocast(inputs.images.device.type, enabled=False):
+        for k in range(0, n, SUM_CHUNK):
+            part = slice(k, k + SUM_CHUNK)
+            seen = inputs.valid[:, part] & inputs.present[:, part, None, None]
+            light = (inputs.images[:, part] / radiance[:, None, None, None]).flatten(2) * seen.flatten(2)
+            lit = (light > LIT_SHARE).float()
+            light = light * lit
+            sun = inputs.sun[:, part].float().transpose(1, 2) * inputs.present[:, None, part]
+            weighted = sun if gain is None else sun * gain[:, None, part]
+            products = torch.stack([sun[:, i] * sun[:, j] for i, j in PAIRS], dim=1)
+            dark = seen.flatten(2).float() - lit
+            ones = torch.ones_like(sun[:, :1])
+            terms = (
+                weighted @ light,
+                products @ lit,
+                sun @ dark,
+                ones @ light,
+                ones @ lit,
+                ones @ (lit + dark),
+            )
+            totals = [total + term for total, term in zip(totals, terms)]
+    count = totals[5].clamp_min(1)
+    means = [(total / count).unflatten(2, (rows, columns)) for total in totals[:5]]
+    images = inputs.present.sum(dim=1).clamp_min(1)[:, None, None]
+    share = (totals[5] / images).unflatten(2, (rows, columns))
+    return PhotometricSums(means[0], means[1], means[2], means[3], means[4], share)
+
+
+def map_slopes(height: Tensor) -> Tensor:
+    """Slopes of a height field (B, H, W) in its own pixels: (B, 2, H, W), d/dx and d/dy in map axes."""
+    down, right = torch.gradient(height, dim=(1, 2))
+    return torch.stack([right, -down], dim=1)
+
+
+def normals(slopes: Tensor) -> Tensor:
+    """Unit normals (B, 3, H, W) of slopes (B, 2, H, W)."""
+    upward = torch.cat([-slopes, torch.ones_like(slopes[:, :1])], dim=1)
+    return upward / upward.norm(dim=1, keepdim=True)
+
+
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    xx, yy, zz, xy, xz, yz = matrix.unbind(1)
+    x, y, z = vector.unbind(1)
+    return torch.stack([xx * x + xy * y + xz * z, xy * x + yy * y + yz * z, xz * x + yz * y + zz * z], 1)
+
+
+def solve_normal(matrix: Tensor, moments: Tensor, guess: Tensor, damping: float) -> Tensor:
+    """Solve (A + damping) g = b + damping * guess at every pixel, by Cramer's rule on the update.
+
+    Parameters
+    ----------
+    matrix : (B, 6, P, P) symmetric A.
+    moments, guess : (B, 3, P, P); where the Suns leave a direction of g open, the guess fills it.
+    damping : added to the diagonal.
+
+    Returns
+    -------
+    Tensor (B, 3, P, P).
+    """
+    xx, yy, zz, xy, xz, yz = matrix.unbind(1)
+    xx, yy, zz = xx + damping, yy + damping, zz + damping
+    c_xx, c_yy, c_zz = yy * zz - yz * yz, xx * zz - xz * xz, xx * yy - xy * xy
+    c_xy, c_xz, c_yz = xz * yz - xy * zz, xy * yz - xz * yy, xy * xz - xx * yz
+    determinant = xx * c_xx + xy * c_xy + xz * c_xz
+    cofactors = torch.stack([c_xx, c_yy, c_zz, c_xy, c_xz, c_yz], dim=1)
+    return guess + _times(cofactors, moments - _times(matrix, guess)) / determinant[:, None]
+
+
+def stereo_slopes(sums: PhotometricSums, prior_slopes: Tensor, damping: float) -> tuple[Tensor, Tensor]:
+    """Slopes from the sums, leaning on the a priori slopes where the images leave them open.
+
+    Parameters
+    ----------
+    sums : the photometric sums.
+    prior_slopes : (B, 2, P, P).
+    damping : weight of the a priori normal against the mean s s^T.
+
+    Returns
+    -------
+    slopes : (B, 2, P, P), at most 3 from the a priori.
+    albedo : (B, 1, P, P), relative to the set's.
+    """
+    normal = normals(prior_slopes)
+    shading = _times(sums.matrix, normal)
+    # One albedo a set, the one that explains most of the light with the a priori normals.
+    power = (shading**2).sum(dim=(1, 2, 3))
+    albedo = (shading * sums.moments).sum(dim=(1, 2, 3)) / power.clamp_min(1e-12)
+    albedo = torch.where(power > 1e-12, albedo, torch.ones_like(albedo)).clamp(1e-2, 1e2)
+    guess = normal * albedo[:, None, None, None]
+    g = solve_normal(sums.matrix, sums.moments, guess, damping) / albedo[:, None, None, None]
+    upward = g[:, 2:].clamp_min(0.1)
+    slopes = prior_slopes + (-g[:, :2] / upward - prior_slopes).clamp(-3.0, 3.0)
+    return slopes, torch.linalg.vector_norm(g, dim=1, keepdim=True).clamp_max(10.0)
+
+
+@lru_cache(maxsize=32)
+def _cosines(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Orthonormal cosine basis (DCT-II) and the eigenvalues of the mirrored second difference."""
+    with torch.inference_mode(False), torch.no_grad():
+        k = torch.arange(size, dtype=torch.float64, device="cpu")
+        basis = torch.cos(math.pi / size * k[:, None] * (k + 0.5)) * math.sqrt(2 / size)
+        basis[0] /= math.sqrt(2)
+        eigenvalues = 2 - 2 * torch.cos(math.pi * k / size)
+        return basis.float().to(device), eigenvalues.float().to(device)
+
+
+def integrate(slopes: Tensor, length_px: float) -> Tensor:
+    """Heights whose slopes fit best, blind to scales much longer than `length_px`.
+
+    Minimises the squared misfit of the slopes plus (pi / (2 length))^2 times the squared height: the screened
+    Poisson equation with mirrored edges, solved exactly in the cosine basis (Frankot & Chellappa 1988).
+
+    Parameters
+    ----------
+    slopes : (B, 2, H, W) in map axes, dimensionless.
+    length_px : pixels.
+
+    Returns
+    -------
+    Tensor (B, 1, H, W), pixels.
+    """
+    x, y = slopes[:, 0], -slopes[:, 1]
+    # Slope of each edge between neighbours; edges beyond the border carry none.
+    across = torch.nn.functional.pad(0.5 * (x[:, :, 1:] + x[:, :, :-1]), (1, 1))
+    along = torch.nn.functional.pad(0.5 * (y[:, 1:] + y[:, :-1]), (0, 0, 1, 1))
+    divergence = across.diff(dim=2) + along.diff(dim=1)
+    rows, values_r = _cosines(slopes.shape[2], slopes.device)
+    columns, values_c = _cosines(slopes.shape[3], slopes.device)
+    with torch.autocast(slopes.device.type, enabled=False):
+        spectrum = rows @ divergence @ columns.T
+        screened = values_r[:, None] + values_c + (math.pi / (2 * length_px)) ** 2
+        return (-(rows.T @ (spectrum / screened) @ columns))[:, None]

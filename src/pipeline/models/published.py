@@ -1,0 +1,167 @@
+"""The published bridge network (Repasky et al. 2026): a DiT steered by one vector a sample.
+
+The vector is the sum of three embeddings: time, the a priori DEM (a vision transformer on its block
+means), and the images (a set encoder: each image through a small convolutional encoder, mean over the set,
+zero convolution, a vision transformer). The network sees neither Sun vectors nor masks of missing data:
+missing pixels are dark. The last two embeddings do not depend on time and are computed once a sample set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.models.blocks import ResidualBlock, TimeEmbedding, group_norm, zero
+from pipeline.models.inputs import SetInputs, height_scale, mean_over_set
+from pipeline.models.transformers import VisionTransformer
+from pipeline.models.unet import UNet, levels_for
+from pipeline.models.vae import Downsample
+
+SET_BASE = 4
+SET_MULTIPLIERS = (1, 1, 2, 2)
+SET_STRIDE = 2 ** (len(SET_MULTIPLIERS) - 1)
+#: Images encoded at a time; bounds the memory, does not change the result beyond rounding.
+SET_CHUNK = 128
+
+
+@dataclass(frozen=True)
+class PublishedCondition:
+    """What the published network keeps of a sample set.
+
+    Attributes
+    ----------
+    vector : (B, width), a priori and image embeddings added.
+    """
+
+    vector: Tensor
+
+    def repeat(self, clones: int) -> PublishedCondition:
+        """Repeat each sample set `clones` times in a row, to draw several samples of it at once."""
+        return PublishedCondition(self.vector.repeat_interleave(clones, dim=0))
+
+
+class SetEncoder(nn.Module):
+    """Images -> the mean of their feature maps, 8 channels at an eighth of the resolution.
+
+    Parameters
+    ----------
+    chunk : images encoded at a time.
+    """
+
+    def __init__(self, chunk: int = SET_CHUNK) -> None:
+        super().__init__()
+        self.chunk = chunk
+        last = SET_BASE
+        layers: list[nn.Module] = [nn.Conv2d(1, last, 3, padding=1)]
+        for level, multiplier in enumerate(SET_MULTIPLIERS):
+            for _ in range(2):
+                layers.append(ResidualBlock(last, SET_BASE * multiplier))
+                last = SET_BASE * multiplier
+            if level < len(SET_MULTIPLIERS) - 1:
+                layers.append(Downsample(last))
+        self.layers = nn.Sequential(*layers)
+        self.channels = last
+
+    def forward(self, images: Tensor, valid: Tensor, present: Tensor) -> Tensor:
+        """Map images (B, N, P, P) to (B, 8, P/8, P/8); padding is left out, missing pixels are dark."""
+
+        def encode(patch: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+            x = images[patch, image] * valid[patch, image]
+            features = self.layers(x[:, None].contiguous(memory_format=torch.channels_last))
+            return features, torch.ones_like(features[:, :1])
+
+        return mean_over_set(encode, present, self.chunk)
+
+
+class VectorUNet(nn.Module):
+    """A U-Net in the DiT's place: (B, C_in, size, size) and a vector -> (B, C_out, size, size)."""
+
+    def __init__(self, channels_in: int, channels_out: int, size: int, base: int, embedding: int) -> None:
+        super().__init__()
+        if size >= 32:
+            widths = [base // 2, base, 2 * base, 2 * base][: levels_for(size, 4)]
+            down = [0, 1, 1, 1][: len(widths)]
+        else:
+            widths = [2 * base, 4 * base][: levels_for(size, 2)]
+            down = [1] * len(widths)
+        self.body = UNet(channels_in, widths, down, [1] * len(widths), embedding)
+        self.norm = group_norm(widths[0])
+        self.out = zero(nn.Conv2d(widths[0], channels_out, 3, padding=1))
+
+    def forward(self, x: Tensor, vector: Tensor) -> Tensor:
+        """Map (B, C_in, H, W), given (B, embedding), to (B, C_out, H, W)."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        return self.out(F.silu(self.norm(self.body(x, vector))))
+
+
+class PublishedNet(nn.Module):
+    """The published network, or the same conditioning around a U-Net.
+
+    152.0 M parameters at the published setting: 65.8 M in the DiT with its time embedding, 43.1 M in
+    the transformer of the a priori DEM, 43.1 M in the set encoder with its transformer.
+
+    Parameters
+    ----------
+    core : ``DiT`` or ``VectorUNet``: called with (x_t, vector).
+    width, depth, heads : of the embeddings' transformers; `width` is also the vector's.
+    lr_cells : side of the a priori DEM, halo included, cells.
+    size_px : side of the images, pixels.
+    height_unit : unit in which the network sees heights.
+
+    Raises
+    ------
+    ValueError : the images do not divide by the set encoder's stride.
+    """
+
+    def __init__(
+        self,
+        core: nn.Module,
+        width: int,
+        depth: int,
+        heads: int,
+        lr_cells: int,
+        size_px: int,
+        height_unit: Literal["km", "pixel"],
+    ) -> None:
+        super().__init__()
+        if size_px % SET_STRIDE:
+            raise ValueError(
+                f"patches.size_px: expected a multiple of {SET_STRIDE} with conditioning 'published', "
+                f"found {size_px}"
+            )
+        self.height_unit = height_unit
+        self.core = core
+        self.time = TimeEmbedding(width)
+        self.lr_transformer = VisionTransformer(1, lr_cells, 2 - lr_cells % 2, width, depth, heads)
+        self.set_encoder = SetEncoder()
+        self.to_set_map = zero(nn.Conv2d(self.set_encoder.channels, 4, 1))
+        cells = size_px // SET_STRIDE
+        self.set_transformer = VisionTransformer(4, cells, 2 - cells % 2, width, depth, heads)
+
+    def condition(self, inputs: SetInputs) -> PublishedCondition:
+        """Embed the a priori DEM and the images of each sample set, once for all times."""
+        scale = height_scale(self.height_unit, inputs.pixel_m)[:, None, None]
+        lr = self.lr_transformer((inputs.lr * scale)[:, None])
+        features = self.to_set_map(self.set_encoder(inputs.images, inputs.valid, inputs.present))
+        return PublishedCondition(lr + self.set_transformer(features))
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: PublishedCondition) -> Tensor:
+        """Map states (B, C, H, W) at times (B,) in [0, 1] to the process's target, the same shape."""
+        return self.core(x_t, self.time(t) + cond.vector)
+
+
+def parameter_groups(net: PublishedNet) -> dict[str, int]:
+    """Count parameters as the paper groups them: core, a priori transformer, image encoder."""
+
+    def count(*modules: nn.Module) -> int:
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    return {
+        "core": count(net.core, net.time),
+        "lr": count(net.lr_transformer),
+        "images": count(net.set_encoder, net.to_set_map, net.set_transformer),
+    }

@@ -1,0 +1,220 @@
+"""A super-resolution system: network, process and the space they live in, from a batch to DEMs in metres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.bridges.base import Generators, normal
+from pipeline.bridges.factory import make_process, sampler_kwargs
+from pipeline.config.models import BridgeSection, SamplerSection, VaeSection
+from pipeline.models.aligned import AlignedCondition
+from pipeline.models.apriori import crop_halo, match_block_means
+from pipeline.models.factory import build_network
+from pipeline.models.inputs import SetInputs, height_scale
+from pipeline.models.vae import AutoencoderKL
+
+
+class Patches(SetInputs, Protocol):
+    """A batch with (or without) the truth; see `pipeline.training.batches.Batch`."""
+
+    @property
+    def dem(self) -> Tensor | None: ...
+
+
+class Codec:
+    """Heights in metres to the VAE's input and back.
+
+    Parameters
+    ----------
+    vae : the autoencoder. section : its config (`target`, `height_unit`).
+    """
+
+    def __init__(self, vae: AutoencoderKL, section: VaeSection) -> None:
+        self.vae, self.section = vae, section
+
+    def maps(self, dem: Tensor, batch: SetInputs) -> Tensor:
+        """What the VAE sees of a DEM (B, P, P): (B, 1, P, P) in the section's unit."""
+        scale = height_scale(self.section.height_unit, batch.pixel_m)[:, None, None]
+        heights = dem - batch.prior if self.section.target == "residual" else dem
+        return (heights * scale)[:, None]
+
+    def dem(self, maps: Tensor, batch: SetInputs) -> Tensor:
+        """Invert `maps`: (B, 1, P, P) to metres (B, P, P)."""
+        scale = height_scale(self.section.height_unit, batch.pixel_m)[:, None, None]
+        heights = maps[:, 0] / scale
+        return heights + batch.prior if self.section.target == "residual" else heights
+
+    def encode(self, dem: Tensor, batch: SetInputs, generator: Generators) -> Tensor:
+        """Sampled latents (B, C, h, w), raw and unscaled as published."""
+        posterior = self.vae.encode(self.maps(dem, batch))
+        return posterior.mean + torch.exp(0.5 * posterior.logvar) * normal(posterior.mean, generator)
+
+    def decode(self, latents: Tensor, batch: SetInputs) -> Tensor:
+        """Latents (B, C, h, w) to metres (B, P, P)."""
+        return self.dem(self.vae.decode(latents), batch)
+
+
+class System(nn.Module):
+    """One trained (or training) system.
+
+    Parameters
+    ----------
+    section : its config. size_px, factor : of the patches.
+    state_scale : heights, in the section's unit, that count as 1 in the process.
+    codec : the VAE, for the latent space; it is frozen and stays out of the state dict.
+    """
+
+    def __init__(
+        self,
+        section: BridgeSection,
+        size_px: int,
+        factor: int,
+        state_scale: float,
+        codec: Codec | None = None,
+    ) -> None:
+        super().__init__()
+        self.section, self.size_px, self.factor, self.state_scale = section, size_px, factor, state_scale
+        latent = codec.vae.latent_shape(size_px) if codec is not None else None
+        self.network = build_network(section, size_px, factor, latent)
+        self.process = make_process(section)
+        self._codec = [codec]  # in a list, so that the VAE is no submodule
+
+    @property
+    def codec(self) -> Codec:
+        """The VAE of a latent system."""
+        codec = self._codec[0]
+        if codec is None:
+            raise ValueError("bridge.space: expected a VAE for the latent space, found none")
+        return codec
+
+    @property
+    def halo_cells(self) -> int:
+        """A priori cells beyond the patch that the network sees."""
+        return self.section.lr_halo_px // self.factor
+
+    def _scale(self, batch: SetInputs) -> Tensor:
+        """Metres to states, (B, 1, 1)."""
+        unit = height_scale(self.section.height_unit, batch.pixel_m) / self.state_scale
+        return unit[:, None, None]
+
+    def condition(self, batch: SetInputs) -> Any:
+        """The part that does not depend on time, with heights in units of the state."""
+        cond = self.network.condition(batch)
+        if isinstance(cond, AlignedCondition):
+            scaled = {
+                name: None if value is None else value / self.state_scale
+                for name, value in (("mean", cond.mean), ("origin", cond.origin))
+            }
+            cond = replace(cond, **scaled)
+        return cond
+
+    def _state(self, dem: Tensor, batch: SetInputs, cond: Any, generator: Generators) -> Tensor:
+        """A DEM (B, P, P) in metres as the process sees it."""
+        if self.section.space == "latent":
+            with torch.no_grad():
+                return self.codec.encode(dem, batch, generator)
+        heights = dem - batch.prior if self.section.target == "residual" else dem
+        state = (heights * self._scale(batch))[:, None]
+        return state - cond.mean.detach() if self.section.posterior_mean else state
+
+    def start(self, batch: SetInputs, cond: Any, generator: Generators) -> Tensor:
+        """Where the process starts: the bicubic a priori DEM; with `posterior_mean`, the estimate."""
+        if self.section.posterior_mean:
+            return torch.zeros_like(batch.prior)[:, None]
+        return self._state(batch.prior, batch, cond, generator)
+
+    def losses(self, batch: Patches, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+        """Training losses of a batch; ``loss`` is the one to minimise.
+
+        Parameters
+        ----------
+        batch : with the truth. generators : one a sample, so that samples do not depend on their neighbours.
+        """
+        assert batch.dem is not None
+        cond = self.condition(batch)
+        x0 = self._state(batch.dem, batch, cond, generators)
+        x1 = self.start(batch, cond, generators)
+        pair = self.process.training_pair(x0, x1, generators)
+        output = self.network(pair.x_t, pair.t, cond)
+        error = ((output.float() - pair.target) ** 2).flatten(1).mean(dim=1)
+        out = {"bridge": (error * pair.weight).mean()}
+        out["loss"] = out["bridge"]
+        estimate = getattr(cond, "mean", None)
+        if estimate is not None:
+            truth = ((batch.dem - batch.prior) * self._scale(batch))[:, None]
+            out["mean"] = ((estimate.float() - truth) ** 2).mean()
+            slopes = _squared_slopes(estimate.float() - truth)
+            out["loss"] = out["loss"] + self.section.mean_weight * out["mean"]
+            out["loss"] = out["loss"] + self.section.slope_weight * slopes
+        return out
+
+    @torch.no_grad()
+    def sample(
+        self,
+        batch: SetInputs,
+        members: int,
+        generators: Sequence[torch.Generator],
+        sampler: SamplerSection | None = None,
+    ) -> Tensor:
+        """Clones of the terrain.
+
+        Parameters
+        ----------
+        batch : B patches. members : clones a patch, M.
+        generators : one a patch; a patch's clones depend on nothing else.
+        sampler : in the place of the section's own.
+
+        Returns
+        -------
+        (B, M, P, P) metres above the batch's reference.
+        """
+        cond = self.condition(batch)
+        starts = [self.start(batch, cond, generators) for _ in range(members)]
+        x1 = torch.stack(starts, dim=1).flatten(0, 1)
+        repeated = cond.repeat(members)
+        each = [g for g in generators for _ in range(members)]
+
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            return self.network(x, t, repeated).float()
+
+        x0 = self.process.sample(predict, x1, generator=each, **sampler_kwargs(sampler or self.section.sampler))
+        return self._heights(x0, batch, repeated, members)
+
+    def _heights(self, states: Tensor, batch: SetInputs, cond: Any, members: int) -> Tensor:
+        """Final states (B*M, ...) to metres (B, M, P, P)."""
+        size = self.size_px
+        if self.section.space == "latent":
+            per_member = states.unflatten(0, (-1, members)).unbind(dim=1)
+            dem = torch.stack([self.codec.decode(z, batch) for z in per_member], dim=1)
+        else:
+            if self.section.posterior_mean:
+                states = states + cond.mean
+            dem = states[:, 0].reshape(-1, members, size, size) / self._scale(batch)[:, None]
+            if self.section.target == "residual":
+                dem = dem + batch.prior[:, None]
+        if self.section.keep_block_means:
+            lr = crop_halo(batch.lr, size // self.factor)[:, None].expand(-1, members, -1, -1)
+            dem = match_block_means(dem, lr, self.factor)
+        return dem
+
+
+def _squared_slopes(error: Tensor) -> Tensor:
+    """Mean squared difference of neighbouring pixels of an error map."""
+    along_x = (error[..., :, 1:] - error[..., :, :-1]).pow(2).mean()
+    along_y = (error[..., 1:, :] - error[..., :-1, :]).pow(2).mean()
+    return along_x + along_y
+
+
+def state_scale(section: BridgeSection, statistics: dict[str, float], pixel_m: float) -> float:
+    """The scale of a section's state, in its unit of height; see `BridgeSection.state_scale`."""
+    if section.state_scale is not None:
+        return section.state_scale
+    if section.target == "dem" or section.space == "latent":
+        return 1.0
+    residual = statistics["residual_px"] * (1.0 if section.height_unit == "pixel" else pixel_m / 1000)
+    return residual * (0.25 if section.posterior_mean else 1.0)
