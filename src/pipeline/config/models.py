@@ -85,11 +85,29 @@ class SamplerSection(Section):
     Attributes
     ----------
     nfe : network evaluations a clone (published 10).
-    kind : ``posterior`` (published) or ``ode`` for I2SB; ``euler`` or ``heun`` for the others.
+    kind : ``posterior`` (published), ``ode`` or ``dbim`` for I2SB; ``euler``, ``heun`` (two evaluations a
+        step) or ``dbim`` for the interpolant; ``euler`` or ``dbim`` for the diffusion.
+    eta : share of the full noise in each step of ``dbim`` (0 keeps the noise drawn first); others ignore it.
+    grid : ``uniform`` steps (published) or ``quadratic``, finer towards the truth.
     """
 
     nfe: Annotated[int, Field(ge=1, le=1000)] = 10
-    kind: Literal["posterior", "ode", "euler", "heun"] = "posterior"
+    kind: Literal["posterior", "ode", "euler", "heun", "dbim"] = "posterior"
+    eta: Share = 0.0
+    grid: Literal["uniform", "quadratic"] = "uniform"
+
+    @model_validator(mode="after")
+    def _even(self) -> SamplerSection:
+        if self.kind == "heun" and self.nfe % 2:
+            raise ValueError(f"nfe: expected an even number with kind 'heun', found {self.nfe}")
+        return self
+
+
+SAMPLER_KINDS = {
+    "i2sb": ("posterior", "ode", "dbim"),
+    "interpolant": ("euler", "heun", "dbim"),
+    "diffusion": ("euler", "dbim"),
+}
 
 
 class BridgeSection(Section):
@@ -108,6 +126,8 @@ class BridgeSection(Section):
     base : channels of the U-Net.
     posterior_mean : estimate the posterior mean first and let the bridge carry the rest.
     mean_weight, slope_weight : weights of the posterior-mean loss and its slope term.
+    state_scale : heights, in the section's unit, that count as 1 in the bridge; null takes 1 for target
+        ``dem`` and the training patches' residual for ``residual`` (a quarter of it with `posterior_mean`).
     keep_block_means : project samples so that their block means equal the a priori DEM.
     """
 
@@ -129,6 +149,7 @@ class BridgeSection(Section):
     posterior_mean: bool = False
     mean_weight: Annotated[float, Field(ge=0)] = 1.0
     slope_weight: Annotated[float, Field(ge=0)] = 0.0
+    state_scale: Positive | None = None
     keep_block_means: bool = False
     stages: BridgeStages = BridgeStages()
     sampler: SamplerSection = SamplerSection()
@@ -147,13 +168,15 @@ class BridgeSection(Section):
             raise ValueError("posterior_mean: expected conditioning 'aligned', found 'published'")
         if self.keep_block_means and self.space != "pixel":
             raise ValueError("keep_block_means: expected space 'pixel', found 'latent'")
-        if self.process != "i2sb" and self.sampler.kind in ("posterior", "ode"):
+        kinds = SAMPLER_KINDS[self.process]
+        if self.sampler.kind not in kinds:
             raise ValueError(
-                f"sampler.kind: expected 'euler' or 'heun' with process {self.process!r}, "
+                f"sampler.kind: expected one of {', '.join(kinds)} with process {self.process!r}, "
                 f"found {self.sampler.kind!r}"
             )
-        if self.process == "i2sb" and self.sampler.kind not in ("posterior", "ode"):
+        if self.process == "i2sb" and self.sampler.nfe >= self.steps:
             raise ValueError(
-                f"sampler.kind: expected 'posterior' or 'ode' with process 'i2sb', found {self.sampler.kind!r}"
+                f"sampler.nfe: expected less than steps = {self.steps} with process 'i2sb', "
+                f"found {self.sampler.nfe}"
             )
         return self
