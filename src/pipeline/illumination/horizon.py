@@ -1,0 +1,236 @@
+"""Visibility of the Sun from exact horizons: shift-and-max over the crossings of a ray with the mesh.
+
+The surface is the triangle mesh of the DEM: vertices at the pixel centres, each cell split along its diagonal
+from top-left to bottom-right. A ray that leaves a vertex crosses mesh edges (grid rows, grid columns and
+diagonals) at places that are the same for every vertex of a regular grid: crossing k lies at distance d_k,
+at a share w_k of the way between the neighbouring vertices at offsets a_k and b_k. Between two edges the
+surface is a plane, so the steepest line of sight to it ends on an edge, and the horizon of vertex p is
+
+    tan h(p) = max over k of ((1 - w_k) z[p + a_k] + w_k z[p + b_k] - z[p]) / d_k
+
+exactly. All loads are of neighbouring values, so `horizon_kernels` takes eight pixels at a time. Tiles of
+8 x 8 pixels skip a group of crossings when the highest terrain it can meet does not rise above what still
+matters there: the tile's lowest horizon, or for a point Sun the lowest of the elevations asked for in that
+azimuth that is still undecided. Directions that share an azimuth share the work.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.illumination import horizon_kernels as kernels
+from pipeline.illumination.directions import azimuth_elevation
+from pipeline.illumination.horizon_kernels import ABSENT, TILE, WINDOW, Terrain
+from pipeline.illumination.surface import Window, bend, window
+
+# Azimuths are rounded to 1e-4 degrees: directions that differ by float32 rounding share their horizon, and a
+# ray moves by less than 0.0005 pixel over 500 pixels.
+_AZIMUTH_DECIMALS = 4
+
+
+class HorizonVisibility:
+    """Which pixels see the Sun, for one piece of terrain and any number of directions.
+
+    Parameters
+    ----------
+    dem : heights ``(Y, X)`` in m, row 0 at the top of the map, NaN where there are no data.
+    pixel_m : pixel size, m.
+    inner : ``(top, left, height, width)`` of the pixels to light, or one slice for both axes; the rest only
+        casts shadows.
+    curvature : lower the terrain by d^2 / 2R with the distance d from the centre of `inner`.
+
+    Raises
+    ------
+    ValueError : `dem` is not two-dimensional, `inner` does not lie within it or holds no elevation, or
+        `pixel_m` is not positive.
+
+    Notes
+    -----
+    Same geometry as the ray-tracing engine. A mesh edge blocks when both its ends have data and belong to
+    complete triangles: ground is solid, so the far rim of a hole hides the Sun from what looks at it from
+    below, where a ray traced against a sheet of triangles slips under. A pixel without data is never lit. The
+    map's horizontal is the lowest horizon: a Sun at or below elevation 0 lights nothing, a flat plane is lit
+    above it. Heights are taken relative to their mean over `inner`, in float32: tangents carry rounding
+    errors of about 1e-6, so a Sun that grazes an edge closer than that may be decided either way.
+    """
+
+    def __init__(
+        self, dem: ArrayLike, pixel_m: float, inner: slice | Window, curvature: bool = False
+    ) -> None:
+        if not 0 < pixel_m < np.inf:
+            raise ValueError(f"pixel_m: expected a positive number, found {pixel_m}")
+        metres = np.asarray(dem, dtype=np.float64)
+        patch = window(inner, metres.shape)
+        self._shape = patch[2:]
+        self._terrain = _terrain(bend(metres, pixel_m, patch) if curvature else metres, float(pixel_m), patch)
+
+    def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
+        """Where a point Sun is seen.
+
+        Parameters
+        ----------
+        sun : ``(D, 3)`` vectors towards the Sun in the map frame (right, up, zenith), any length.
+
+        Returns
+        -------
+        ``(D, H, W)``, True where the ray from the pixel to the Sun meets no terrain.
+        """
+        azimuth, elevation = _angles(sun)
+        lit = np.zeros((len(azimuth), *self._shape), np.uint8)
+        # At the zenith the tangent is 1.6e16 in floats: above every horizon.
+        tangent = np.tan(np.radians(elevation)).astype(np.float32)
+        headings, begin, order = _by_azimuth(azimuth, elevation)
+        kernels.lit_kernel(self._terrain, headings, begin, tangent[order], order, lit)
+        return lit.view(np.bool_)
+
+    def share(self, sun: ArrayLike, disc_deg: float) -> NDArray[np.float32]:
+        """Visible share of the Sun's disc, uniformly bright.
+
+        The horizon within the disc is taken as a straight level line at the horizon's elevation in the
+        azimuth of the disc's centre, so the share is that of a circular segment. This is an approximation: an
+        even slope across the disc cancels to first order (what one half loses the other gains), but terrain
+        narrower than the disc counts in full before its centre and not at all beside it.
+
+        Parameters
+        ----------
+        sun : ``(D, 3)`` vectors towards the disc's centre in the map frame, any length.
+        disc_deg : diameter of the disc, degrees (the Sun from the Moon: 0.533).
+
+        Returns
+        -------
+        ``(D, H, W)`` float32 in [0, 1]; 0 where there are no data.
+
+        Raises
+        ------
+        ValueError : `disc_deg` is not in (0, 90).
+        """
+        if not 0 < disc_deg < 90:
+            raise ValueError(f"disc_deg: expected a diameter within (0, 90) degrees, found {disc_deg}")
+        azimuth, elevation = _angles(sun)
+        radius = disc_deg / 2
+        share = np.zeros((len(azimuth), *self._shape), np.float32)
+        headings, begin, order = _by_azimuth(azimuth, elevation, lowest=-radius)
+        centre = np.radians(elevation[order])
+        kernels.share_kernel(self._terrain, headings, begin, centre, order, np.radians(radius), share)
+        return share
+
+    def horizon(self, azimuth_deg: ArrayLike, floor: float = 0.0) -> NDArray[np.float32]:
+        """Tangent of the horizon's elevation.
+
+        Parameters
+        ----------
+        azimuth_deg : ``(A,)`` degrees clockwise from map-up.
+        floor : lower horizons are returned as this tangent, not below 0; a higher floor is faster.
+
+        Returns
+        -------
+        ``(A, H, W)`` float32, NaN where there are no data.
+
+        Raises
+        ------
+        ValueError : `floor` is negative.
+        """
+        if not floor >= 0:
+            raise ValueError(f"floor: expected a tangent of at least 0, found {floor}")
+        headings = _headings(np.atleast_1d(np.asarray(azimuth_deg, dtype=np.float64)))
+        horizon = np.empty((len(headings), *self._shape), np.float32)
+        kernels.horizon_kernel(self._terrain, headings, float(floor), horizon)
+        return horizon
+
+
+def _angles(sun: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    vectors = np.atleast_2d(np.asarray(sun, dtype=np.float64))
+    if vectors.ndim != 2 or vectors.shape[1] != 3:
+        raise ValueError(f"sun: expected vectors of shape (D, 3), found shape {vectors.shape}")
+    if not (np.isfinite(vectors).all() and vectors.any(axis=1).all()):
+        raise ValueError("sun: expected finite vectors other than zero, found one that is not")
+    return azimuth_elevation(vectors)
+
+
+def _headings(azimuth_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns and rows a pixel of way, ``(A, 2)``; exact where the ray follows rows, columns or diagonals."""
+    azimuth = np.round(azimuth_deg, _AZIMUTH_DECIMALS) % 360.0
+    east, south = np.sin(np.radians(azimuth)), -np.cos(np.radians(azimuth))
+    octant = azimuth % 45.0 == 0
+    # At multiples of 45 degrees the ray follows mesh edges, from which rounding would bend it.
+    east[octant] = np.round(east[octant] * 2) / 2
+    south[octant] = np.round(south[octant] * 2) / 2
+    length = np.hypot(east, south)
+    return np.stack([east / length, south / length], axis=-1)
+
+
+def _by_azimuth(
+    azimuth: NDArray[np.float64], elevation: NDArray[np.float64], lowest: float = 0.0
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Group the directions above `lowest` by azimuth, ascending in elevation: headings, begin, order."""
+    rounded = np.round(azimuth, _AZIMUTH_DECIMALS) % 360.0
+    order = np.lexsort((elevation, rounded))
+    order = order[elevation[order] > lowest]
+    azimuths, begin = np.unique(rounded[order], return_index=True)
+    return _headings(azimuths), np.append(begin, len(order)).astype(np.int64), order.astype(np.int64)
+
+
+def _terrain(metres: NDArray[np.float64], pixel_m: float, inner: Window) -> Terrain:
+    top, left, height, width = inner
+    rows, cols = metres.shape
+    seen = np.s_[top : top + height, left : left + width]
+    known = np.isfinite(metres)
+    if not known[seen].any():
+        raise ValueError(
+            f"inner: expected elevations, found none among the {height} x {width} pixels at {inner[:2]}"
+        )
+    heights = metres - metres[seen][known[seen]].mean()
+    # The margin takes a tile that hangs over the edge and a window that has just left the DEM.
+    margin = WINDOW + 1
+    stride = -(-(cols + 2 * margin) // 8) * 8 + 8
+    surface = np.full((rows + 2 * margin, stride), -ABSENT, np.float32)
+    inside = surface[margin : margin + rows, margin : margin + cols]
+    np.copyto(inside, heights, where=known if known.all() else _meshed(known), casting="same_kind")
+
+    tiles = -(-height // TILE), -(-width // TILE)
+    start = np.full((tiles[0] * TILE, tiles[1] * TILE), ABSENT, np.float32)
+    np.copyto(start[:height, :width], heights[seen], where=known[seen], casting="same_kind")
+    return Terrain(
+        flat=surface.ravel(),
+        pooled=_pooled(surface).ravel(),
+        start=start.ravel(),
+        lowest=start.reshape(tiles[0], TILE, tiles[1], TILE).min(axis=(1, 3)),
+        stride=stride,
+        top=margin + top,
+        left=margin + left,
+        height=height,
+        width=width,
+        row0=margin,
+        row1=margin + rows,
+        col0=margin,
+        col1=margin + cols,
+        pixel_m=pixel_m,
+    )
+
+
+def _meshed(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Vertices that belong to a complete triangle."""
+    meshed = np.zeros_like(known)
+    corners = known[:-1, :-1], known[:-1, 1:], known[1:, :-1], known[1:, 1:]
+    places = np.s_[:-1, :-1], np.s_[:-1, 1:], np.s_[1:, :-1], np.s_[1:, 1:]
+    for third in (1, 2):  # above the diagonal, below it
+        triangle = corners[0] & corners[third] & corners[3]
+        for corner in (0, third, 3):
+            meshed[places[corner]] |= triangle
+    return meshed
+
+
+def _pooled(surface: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The greatest of the square of WINDOW pixels a side down and right of each pixel."""
+    pooled = surface.copy()
+    for axis in (0, 1):
+        size = 1
+        while size < WINDOW:
+            step = min(size, WINDOW - size)
+            ahead = (slice(step, None), slice(None)) if axis == 0 else (slice(None), slice(step, None))
+            here = (slice(None, -step), slice(None)) if axis == 0 else (slice(None), slice(None, -step))
+            # Each pass reads ahead of what it writes; the copy keeps the passes apart.
+            pooled[here] = np.maximum(pooled[here], pooled[ahead])
+            size += step
+    return pooled

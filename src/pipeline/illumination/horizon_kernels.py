@@ -1,0 +1,376 @@
+"""Compiled kernels of the shift-and-max horizon: lanes, crossing tables, one tile sweep, three outputs.
+
+Everything compiled stands in this one file because numba's cache on disk looks at the file of the called
+function only: a change here always recompiles all of it.
+
+The kernels are single-threaded and add nothing up across pixels, so their results do not depend on threads,
+tiles or order. Fused multiply-adds are asked for by name instead of through fast-math flags, so that no
+compiler is free to change a decision.
+"""
+
+# mypy: disable-error-code="call-arg,var-annotated"
+# (numba passes an intrinsic's typing context itself)
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+from numba.np.arrayobj import make_array
+
+LANES = 8  # float32 values handled at once: one AVX2 register; LLVM splits it for narrower machines
+TILE = 8  # pixels a side of the tiles that skip terrain together
+SPAN = 4  # most rows and columns that the corners of one group of crossings may spread over
+WINDOW = TILE + SPAN  # side of the square of terrain that a tile can meet in one group
+ABSENT = np.float32(
+    1e30
+)  # stands for "no terrain" (negative) and "no pixel" (positive), safe in sums and products
+_TIE = 1e-9  # crossings closer than this (pixels) are one crossing, at a vertex
+_VERTEX = 1e-7  # a crossing this close to a vertex (pixels) is at the vertex
+
+
+class Terrain(NamedTuple):
+    """What the kernels read: the surface with a margin of absent terrain, and the pixels that receive light.
+
+    ``flat`` (rows * stride,) heights in m; ``pooled`` the same shape, the highest terrain of the square of
+    WINDOW pixels a side whose top-left corner is there; ``start`` (tile rows * TILE * tile columns * TILE,)
+    heights of the receiving pixels, +ABSENT where there is none; ``lowest`` (tile rows, tile columns) their
+    minimum a tile. ``top``, ``left``: first receiving pixel; ``row0`` to ``row1``, ``col0`` to ``col1``: the
+    DEM, in ``flat``.
+    """
+
+    flat: np.ndarray
+    pooled: np.ndarray
+    start: np.ndarray
+    lowest: np.ndarray
+    stride: int
+    top: int
+    left: int
+    height: int
+    width: int
+    row0: int
+    row1: int
+    col0: int
+    col1: int
+    pixel_m: float
+
+
+# --- lanes: LANES neighbouring pixels in one value ---
+
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_INT32 = ir.IntType(32)
+_UNDEFINED = ir.Constant(_VECTOR, ir.Undefined)
+
+
+class _LanesType(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name=f"float32x{LANES}")
+
+
+@register_model(_LanesType)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+_lanes = _LanesType()
+
+
+def _shuffle(builder: Any, value: Any, order: list[int]) -> Any:
+    return builder.shuffle_vector(value, _UNDEFINED, ir.Constant(ir.VectorType(_INT32, LANES), order))
+
+
+def _address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    array = make_array(signature.args[0])(context, builder, args[0])
+    return builder.bitcast(builder.gep(array.data, [args[1]]), _VECTOR.as_pointer())
+
+
+@intrinsic
+def _load(typing, array, index):
+    def code(context, builder, signature, args):
+        return builder.load(_address(context, builder, signature, args), align=4)
+
+    return _lanes(array, types.intp), code
+
+
+@intrinsic
+def _store(typing, array, index, value):
+    def code(context, builder, signature, args):
+        builder.store(args[2], _address(context, builder, signature, args), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, _lanes), code
+
+
+@intrinsic
+def _fill(typing, value):
+    def code(context, builder, signature, args):
+        return _shuffle(builder, builder.insert_element(_UNDEFINED, args[0], _INT32(0)), [0] * LANES)
+
+    return _lanes(types.float32), code
+
+
+@intrinsic
+def _raised(typing, horizon, a, b, weight, start, nearness):
+    """The greater of `horizon` and (a + weight (b - a) - start) * nearness, lane by lane."""
+
+    def code(context, builder, signature, args):
+        horizon, a, b, weight, start, nearness = args
+        shape = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        fma = cgutils.get_or_insert_function(builder.module, shape, f"llvm.fma.v{LANES}f32")
+        edge = builder.call(fma, (builder.fsub(b, a), weight, a))
+        tangent = builder.fmul(builder.fsub(edge, start), nearness)
+        return builder.select(builder.fcmp_ordered(">", tangent, horizon), tangent, horizon)
+
+    return _lanes(*[_lanes] * 6), code
+
+
+@intrinsic
+def _lowest(typing, a, b, c, d):
+    """The least of the lanes of four values."""
+
+    def code(context, builder, signature, args):
+        def least(x, y):
+            return builder.select(builder.fcmp_ordered("<", x, y), x, y)
+
+        value = least(least(args[0], args[1]), least(args[2], args[3]))
+        step = LANES // 2
+        while step:
+            value = least(value, _shuffle(builder, value, [(i + step) % LANES for i in range(LANES)]))
+            step //= 2
+        return builder.extract_element(value, _INT32(0))
+
+    return types.float32(*[_lanes] * 4), code
+
+
+# --- crossings: where the ray of one azimuth meets the mesh ---
+
+
+@njit(cache=True, nogil=True)
+def _crossings(east, south, terrain, first, second, weight, nearness, groups):
+    """Fill the crossings of one azimuth, nearest first, and cut them into groups; returns the group count.
+
+    A ray leaves its pixel by (south, east) rows and columns a pixel of way. It crosses grid columns, grid
+    rows and the diagonals (column - row = constant) each at regular distances: the three sequences are
+    merged. Crossing k lies at ``weight[k]`` of the way between the pixels that are ``first[k]`` and
+    ``second[k]`` elements of ``flat`` away; ``nearness[k]`` = 1 / distance in metres. Group g begins at
+    ``groups[g, 0]``; all its corners lie within SPAN rows and columns below and right of the offset
+    (``groups[g, 1]``, ``groups[g, 2]``).
+    """
+    top, left = terrain.top - terrain.row0, terrain.left - terrain.col0
+    rows = terrain.row1 - terrain.row0 - 1 - top if south > 0 else top + terrain.height - 1
+    cols = terrain.col1 - terrain.col0 - 1 - left if east > 0 else left + terrain.width - 1
+    steps = np.array([abs(east), abs(south), abs(east - south)])
+    reach = min(rows / steps[1] if steps[1] > 0 else np.inf, cols / steps[0] if steps[0] > 0 else np.inf)
+    signs = (1 if east > 0 else -1, 1 if south > 0 else -1, 1 if east > south else -1)
+    count = np.ones(3, np.int64)
+    k = g = 0
+    row_low = row_high = col_low = col_high = 0
+    while True:
+        at_col = count[0] / steps[0] if steps[0] > 0 else np.inf
+        at_row = count[1] / steps[1] if steps[1] > 0 else np.inf
+        at_diagonal = count[2] / steps[2] if steps[2] > 0 else np.inf
+        way = min(at_col, at_row, at_diagonal)
+        if way > reach + _TIE:
+            break
+        row, col = way * south, way * east
+        down = right = 0
+        if at_col <= way + _TIE:
+            c = signs[0] * count[0]
+            r = math.floor(row + _VERTEX)
+            part, down = row - r, 1
+            count[0] += 1
+        elif at_row <= way + _TIE:
+            r = signs[1] * count[1]
+            c = math.floor(col + _VERTEX)
+            part, right = col - c, 1
+        else:
+            r = math.floor(row + _VERTEX)
+            c = r + signs[2] * count[2]
+            part, down, right = row - r, 1, 1
+        # What is crossed at the same place (a vertex) counts as crossed.
+        if at_row <= way + _TIE:
+            count[1] += 1
+        if at_diagonal <= way + _TIE:
+            count[2] += 1
+        if part < _VERTEX:
+            part, down, right = 0.0, 0, 0
+        low_r, high_r = min(row_low, r), max(row_high, r + down)
+        low_c, high_c = min(col_low, c), max(col_high, c + right)
+        if k == 0 or high_r - low_r > SPAN or high_c - low_c > SPAN:
+            low_r, high_r, low_c, high_c = r, r + down, c, c + right
+            groups[g, 0] = k
+            g += 1
+        row_low, row_high, col_low, col_high = low_r, high_r, low_c, high_c
+        groups[g - 1, 1] = row_low
+        groups[g - 1, 2] = col_low
+        first[k] = r * terrain.stride + c
+        second[k] = first[k] + down * terrain.stride + right
+        weight[k] = part
+        nearness[k] = 1.0 / (way * terrain.pixel_m)
+        k += 1
+    groups[g, 0] = k
+    return g
+
+
+@njit(cache=True, nogil=True)
+def _sweep(terrain, table, count, levels, exact, horizon):
+    """Raise ``horizon`` (laid out as ``terrain.start``) over the crossings of one azimuth that matter.
+
+    ``exact``: tangents between levels[0] and levels[-1] are to be exact. Otherwise only the comparison with
+    each of the ascending ``levels`` is: a tile whose lowest horizon has passed one looks for the next only.
+    """
+    first, second, weight, nearness, groups = table
+    flat, pooled, start, stride = terrain.flat, terrain.pooled, terrain.start, terrain.stride
+    across = terrain.lowest.shape[1] * TILE
+    for i in range(terrain.lowest.shape[0]):
+        for j in range(terrain.lowest.shape[1]):
+            bottom = terrain.lowest[i, j]
+            row, col = terrain.top + i * TILE, terrain.left + j * TILE
+            level, passed = levels[0], 0
+            for g in range(count):
+                r, c = row + groups[g, 1], col + groups[g, 2]
+                if (
+                    r >= terrain.row1
+                    or r + WINDOW < terrain.row0
+                    or c >= terrain.col1
+                    or c + WINDOW < terrain.col0
+                ):
+                    break  # the rest of the way lies outside the DEM
+                k0 = groups[g, 0]
+                rise = (pooled[r * stride + c] - bottom) * nearness[k0]
+                if rise < level or (exact and rise <= level):
+                    continue
+                k1 = groups[g + 1, 0]
+                low = ABSENT
+                for half in range(0, TILE, 4):
+                    p0 = (i * TILE + half) * across + j * TILE
+                    p1, p2, p3 = p0 + across, p0 + 2 * across, p0 + 3 * across
+                    q0 = (row + half) * stride + col
+                    q1, q2, q3 = q0 + stride, q0 + 2 * stride, q0 + 3 * stride
+                    h0, s0 = _load(horizon, p0), _load(start, p0)
+                    h1, s1 = _load(horizon, p1), _load(start, p1)
+                    h2, s2 = _load(horizon, p2), _load(start, p2)
+                    h3, s3 = _load(horizon, p3), _load(start, p3)
+                    for k in range(k0, k1):
+                        a, b, w, n = first[k], second[k], _fill(weight[k]), _fill(nearness[k])
+                        h0 = _raised(h0, _load(flat, q0 + a), _load(flat, q0 + b), w, s0, n)
+                        h1 = _raised(h1, _load(flat, q1 + a), _load(flat, q1 + b), w, s1, n)
+                        h2 = _raised(h2, _load(flat, q2 + a), _load(flat, q2 + b), w, s2, n)
+                        h3 = _raised(h3, _load(flat, q3 + a), _load(flat, q3 + b), w, s3, n)
+                    _store(horizon, p0, h0)
+                    _store(horizon, p1, h1)
+                    _store(horizon, p2, h2)
+                    _store(horizon, p3, h3)
+                    low = min(low, _lowest(h0, h1, h2, h3))
+                if exact:
+                    level = max(level, low)
+                    if level >= levels[-1]:
+                        break
+                else:
+                    while passed < len(levels) and levels[passed] <= low:
+                        passed += 1
+                    if passed == len(levels):
+                        break
+                    level = levels[passed]
+
+
+@njit(cache=True, nogil=True)
+def _table(terrain):
+    """Room for the crossings of any azimuth: at most one for each row, column and diagonal of the DEM."""
+    room = 2 * (terrain.row1 - terrain.row0 + terrain.col1 - terrain.col0) + 8
+    return (
+        np.empty(room, np.int64),
+        np.empty(room, np.int64),
+        np.empty(room, np.float32),
+        np.empty(room, np.float32),
+        np.empty((room + 1, 3), np.int64),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _reset(terrain, value, horizon):
+    for p in range(len(horizon)):
+        horizon[p] = value if terrain.start[p] < ABSENT else np.float32(np.inf)
+
+
+# --- outputs ---
+
+
+@njit(cache=True, nogil=True)
+def lit_kernel(terrain, headings, begin, tangents, order, lit):
+    """``lit[order[k]]`` (H, W) u1 for the directions begin[i] <= k < begin[i + 1] of heading i (east, south).
+
+    ``tangents`` of the Sun's elevation are positive and ascend within a heading.
+    """
+    table = _table(terrain)
+    horizon = np.empty(len(terrain.start), np.float32)
+    across = terrain.lowest.shape[1] * TILE
+    for i in range(len(headings)):
+        first, second, weight, nearness, groups = table
+        count = _crossings(headings[i, 0], headings[i, 1], terrain, first, second, weight, nearness, groups)
+        _reset(terrain, np.float32(0), horizon)
+        _sweep(terrain, table, count, tangents[begin[i] : begin[i + 1]], False, horizon)
+        for k in range(begin[i], begin[i + 1]):
+            tangent, out = tangents[k], lit[order[k]]
+            for y in range(out.shape[0]):
+                line, source = out[y], horizon[y * across : y * across + out.shape[1]]
+                for x in range(len(line)):
+                    line[x] = source[x] < tangent
+
+
+@njit(cache=True, nogil=True)
+def share_kernel(terrain, headings, begin, elevations, order, radius, share):
+    """As `lit_kernel`, for the share (H, W) f4 of a disc of `radius` (radians) above a straight horizon."""
+    table = _table(terrain)
+    horizon = np.empty(len(terrain.start), np.float32)
+    across = terrain.lowest.shape[1] * TILE
+    levels = np.empty(2, np.float32)
+    for i in range(len(headings)):
+        first, second, weight, nearness, groups = table
+        count = _crossings(headings[i, 0], headings[i, 1], terrain, first, second, weight, nearness, groups)
+        levels[0] = math.tan(max(elevations[begin[i]] - radius, 0.0))
+        highest = elevations[begin[i + 1] - 1] + radius
+        levels[1] = math.tan(highest) if highest < math.pi / 2 else np.inf
+        _reset(terrain, levels[0], horizon)
+        _sweep(terrain, table, count, levels, True, horizon)
+        for k in range(begin[i], begin[i + 1]):
+            elevation, out = elevations[k], share[order[k]]
+            below = math.tan(elevation - radius)
+            above = math.tan(elevation + radius) if elevation + radius < math.pi / 2 else np.inf
+            for y in range(out.shape[0]):
+                for x in range(out.shape[1]):
+                    value = horizon[y * across + x]
+                    if value >= above:
+                        out[y, x] = 0.0
+                    elif value <= below:
+                        out[y, x] = 1.0
+                    else:
+                        depth = min(max((elevation - math.atan(value)) / radius, -1.0), 1.0)
+                        # circular segment: 1 - (acos d - d sqrt(1 - d^2)) / pi
+                        out[y, x] = (
+                            1.0 - (math.acos(depth) - depth * math.sqrt(1.0 - depth * depth)) / math.pi
+                        )
+
+
+@njit(cache=True, nogil=True)
+def horizon_kernel(terrain, headings, floor, out):
+    """``out`` (A, H, W) f4: the horizon's tangent for each heading, at least ``floor``; NaN where no data."""
+    table = _table(terrain)
+    horizon = np.empty(len(terrain.start), np.float32)
+    across = terrain.lowest.shape[1] * TILE
+    levels = np.array([floor, np.inf], np.float32)
+    for i in range(len(headings)):
+        first, second, weight, nearness, groups = table
+        count = _crossings(headings[i, 0], headings[i, 1], terrain, first, second, weight, nearness, groups)
+        _reset(terrain, levels[0], horizon)
+        _sweep(terrain, table, count, levels, True, horizon)
+        for y in range(out.shape[1]):
+            for x in range(out.shape[2]):
+                value = horizon[y * across + x]
+                out[i, y, x] = value if value < ABSENT else np.nan
