@@ -49,6 +49,21 @@ def test_heun_with_ten_steps(x1):
     assert samples.std() == pytest.approx(0.318, abs=0.003)
 
 
+@pytest.mark.parametrize(("kind", "nfe", "mean"), [("euler", 1, 0.0), ("heun", 2, 2.0)])
+def test_first_step_follows_the_interpolant_with_noise_eps(kind, nfe, mean):
+    """At t = 0 the drift is -x1; Heun averages it with 2 x0 - x1, the drift of a state at t = 1."""
+
+    def drift(y: Tensor, t: Tensor) -> Tensor:
+        return torch.full_like(y, -1.0 if float(t[0]) == 0.0 else 2 * MEAN - 1.0)
+
+    start = torch.ones(1, 1, PIXELS, PIXELS)
+    samples = StochasticInterpolant(EPS).sample(
+        drift, start, nfe, torch.Generator().manual_seed(1), kind=kind
+    )
+    assert samples.mean() == pytest.approx(mean, abs=0.0025)
+    assert samples.std() == pytest.approx(EPS, abs=0.0015)
+
+
 def test_euler_maruyama_converges():
     errors = [(abs(s.mean() - MEAN), abs(s.std() - STD)) for s in (draw(1.0, n) for n in (10, 40, 160))]
     for coarse, fine in pairwise(errors):
