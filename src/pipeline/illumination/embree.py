@@ -20,7 +20,7 @@ from pipeline.illumination.surface import Window, bend, disc_directions, window
 
 # Rays start above the surface by this share of the largest coordinate: some units in the last place of
 # single precision, so that a ray does not hit the vertex that it leaves.
-_LIFT = 1e-6
+_LIFT = 2.5e-7
 _DISC_POINTS = 32
 # One device a process, shared by its threads.
 _DEVICE = EmbreeDevice()
@@ -68,6 +68,8 @@ class EmbreeVisibility:
 
         # Around each pixel of the patch, one ring of neighbours; NaN beyond the data.
         self._ring = np.pad(z, 1, constant_values=np.nan)[top : top + height + 2, left : left + width + 2]
+        around = (self._neighbour(*step) for step in ((0, -1), (0, 1), (-1, 0), (1, 0)))
+        self._border = self._solid & np.any([np.isnan(z) for z in around], axis=0).ravel()
         self._steepest = _steepest(z)
         self._scene: EmbreeScene | None = None
         self._floor = np.inf
@@ -94,8 +96,10 @@ class EmbreeVisibility:
                 out[index] = self._solid
                 continue
             ask = np.flatnonzero(self._solid & ~self._facing_away(sun[index]).ravel())
-            hit = self._scene.run(self._origins[ask], sun[index : index + 1], query="OCCLUDED")  # type: ignore[union-attr]
-            out[index, ask] = hit == -1
+            out[index, ask] = self._clear(ask, sun[index])
+            for nudged in _beside(sun[index]):
+                again = np.flatnonzero(out[index] & self._border)
+                out[index, again] = self._clear(again, nudged)
         return out.reshape(len(sun), *self._patch.shape)
 
     def share(self, sun: ArrayLike, disc_deg: float) -> NDArray[np.float32]:
@@ -116,6 +120,13 @@ class EmbreeVisibility:
         for index, disc in enumerate(points):
             out[index] = self.lit(disc).mean(axis=0, dtype=np.float32)
         return out
+
+    def _clear(self, pixels: NDArray[np.intp], sun: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether the rays of some pixels (flat indices) meet nothing."""
+        assert self._scene is not None
+        hit = self._scene.run(self._origins[pixels], sun[None, :], query="OCCLUDED")
+        clear: NDArray[np.bool_] = hit == -1
+        return clear
 
     def _prepare(self, slope: NDArray[np.float32]) -> None:
         """Build the scene for the lowest risen Sun among `slope`, unless one that serves it is there."""
@@ -156,6 +167,19 @@ def _slope(sun: NDArray[np.float32]) -> NDArray[np.float32]:
     """Tangent of the elevation: 0 for a Sun that has not risen, infinite at the zenith."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(sun[:, 2] > 0, sun[:, 2] / np.hypot(sun[:, 0], sun[:, 1]), np.float32(0))
+
+
+def _beside(sun: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """For a Sun along the grid's rows or columns, two directions that differ from it by next to nothing.
+
+    Whether a ray along the very border of the mesh meets it is a matter of rounding. Terrain that ends there
+    is terrain: such a ray is occluded when it is on either side.
+    """
+    level = np.hypot(sun[0], sun[1])
+    if min(abs(sun[0]), abs(sun[1])) > 1e-5 * level or level == 0:
+        return []
+    aside = np.array([-sun[1], sun[0], 0], dtype=np.float32) * np.float32(2e-5)
+    return [sun + aside, sun - aside]
 
 
 def _far_edge(right: float, down: float) -> tuple[tuple[int, int], tuple[int, int], np.float32]:
