@@ -10,12 +10,12 @@ import pytest
 import rasterio
 from affine import Affine
 from pyproj import CRS
+from raster_files import SOUTH, write_tif
 
 from pipeline.terrain.grid import GridError, RasterError
 from pipeline.terrain.pds3 import parse_label, read_label
 from pipeline.terrain.readers import open_raster
 
-SOUTH = "+proj=stere +lat_0=-90 +lon_0=0 +k=1 +R=1737400 +units=m +no_defs"
 # The keywords of a genuine LOLA label, for machines without the real one beside the project.
 LABEL = """PDS_VERSION_ID = "PDS3"
 TARGET_NAME = MOON
@@ -84,16 +84,6 @@ def write_pds(folder: Path, dn: np.ndarray, text: str = LABEL, stem: str = "LDEM
     (folder / f"{stem}.LBL").write_text("\r\n".join(out) + "\r\n")
     (folder / f"{stem}.IMG").write_bytes(dn.tobytes())
     return folder / f"{stem}.IMG"
-
-
-def write_tif(path: Path, data: np.ndarray, proj4: str = SOUTH, pixel: float = 20.0, **profile) -> Path:
-    profile = {"nodata": None, "transform": Affine(pixel, 0, 0, 0, -pixel, 0), **profile}
-    height, width = data.shape
-    with rasterio.open(
-        path, "w", driver="GTiff", width=width, height=height, count=1, dtype=data.dtype, crs=proj4, **profile
-    ) as d:
-        d.write(data, 1)
-    return path
 
 
 @pytest.fixture

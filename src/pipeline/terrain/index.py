@@ -1,0 +1,174 @@
+"""Stage ``terrain``: open and check every input early, and write down where everything lies."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.inputs import InputsSection
+from pipeline.shards.atomic import read_json, write_json
+from pipeline.terrain.grid import Grid, GridError, RasterError, check_pixel
+from pipeline.terrain.lattice import (
+    Member,
+    Site,
+    Source,
+    Terrain,
+    arrange,
+    check_overlaps,
+    sample_windows,
+)
+from pipeline.terrain.readers import open_raster
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = "terrain/1"
+# The Moon's heights above R = 1737400 m lie between -9.2 and +10.8 km (LOLA).
+HIGHEST_M = 20_000.0
+
+
+def index_terrain(
+    dem_paths: Sequence[Path | str],
+    count_paths: Sequence[Path | str] | None,
+    inputs: InputsSection,
+    out: Path | str,
+) -> None:
+    """Check all input files and write the terrain's index.
+
+    Parameters
+    ----------
+    dem_paths : DEM files.
+    count_paths : a count map for each DEM, in the same order; None or empty for none.
+    inputs : section ``inputs``; its `pixel_m` is checked.
+    out : JSON file to make. Its bytes depend on the files' headers, sizes and paths as given, only.
+
+    Raises
+    ------
+    RasterError
+        If a file is missing, truncated, unreadable or repeated, holds something other than heights, or
+        differs from a file it overlaps.
+    GridError
+        If a file is on a grid that the pipeline does not work on, has another pixel size than expected or
+        than the others, or a count map is not on its DEM's grid.
+    """
+    counts = list(count_paths or [])
+    if not dem_paths:
+        raise RasterError("inputs.dem: expected at least one DEM file, found none")
+    if counts and len(counts) != len(dem_paths):
+        raise RasterError(
+            f"inputs.count: expected {len(dem_paths)} files, one for each DEM, found {len(counts)}"
+        )
+    sources = [
+        _source(str(dem), str(counts[i]) if counts else None, inputs) for i, dem in enumerate(dem_paths)
+    ]
+    sources.sort(key=lambda s: (s.stem, s.path))
+    for a, b in itertools.pairwise(sources):
+        if a.path == b.path:
+            raise RasterError(f"{a.path}: expected each DEM once in inputs.dem, found it twice")
+    for source in sources[1:]:
+        check_same_pixel(sources[0], source)
+    terrain = Terrain(sources, arrange(sources))
+    _check_heights(terrain)
+    check_overlaps(terrain)
+    terrain.close()
+    write_json(out, terrain_json(terrain))
+    logger.info(
+        "terrain: %d files, %d sites, %g m a pixel", len(sources), len(terrain.sites), terrain.pixel_m
+    )
+
+
+def _source(dem: str, count: str | None, inputs: InputsSection) -> Source:
+    raster = open_raster(dem)
+    check_pixel(dem, raster.grid, inputs.pixel_m)
+    raster.close()
+    if count is None:
+        return Source(dem, raster.grid, raster.data_bytes)
+    other = open_raster(count)
+    other.close()
+    if not other.grid.same_as(raster.grid):
+        raise GridError(
+            f"{count}: expected the grid of its DEM {dem} ({raster.grid.describe()}), "
+            f"found {other.grid.describe()}"
+        )
+    return Source(dem, raster.grid, raster.data_bytes, count, other.data_bytes)
+
+
+def check_same_pixel(first: Source, other: Source) -> None:
+    """Check that two DEMs have one pixel size: a model is trained for one.
+
+    Raises
+    ------
+    GridError
+        Naming both files and sizes.
+    """
+    a, b = first.grid.pixel_m, other.grid.pixel_m
+    if abs(a - b) > 1e-6 * a:
+        raise GridError(
+            f"{other.path}: expected the pixel size of {first.path} ({a:g} m) for all DEMs of a run, "
+            f"found {b:g} m"
+        )
+
+
+def _check_heights(terrain: Terrain) -> None:
+    """Look at samples of each DEM: radii, kilometres of radius or unmarked nodata are not heights."""
+    for source in terrain.sources:
+        raster = terrain._raster(source, count=False)
+        for window in sample_windows(0, source.grid.height, 0, source.grid.width):
+            data = raster.read(*window)
+            worst = float(np.nanmax(np.abs(data))) if np.isfinite(data).any() else 0.0
+            if worst > HIGHEST_M:
+                raise RasterError(
+                    f"{source.path}: expected heights in metres above R = 1737400 m (within "
+                    f"+-{HIGHEST_M:.0f} m), found {worst:g} (radii, or missing data not marked as nodata?)"
+                )
+
+
+def terrain_json(terrain: Terrain) -> dict[str, Any]:
+    """The index as JSON-able data."""
+    return {
+        "schema": SCHEMA,
+        "pixel_m": terrain.pixel_m,
+        "files": [
+            {
+                "dem": s.path,
+                "bytes": s.data_bytes,
+                "count": s.count,
+                "count_bytes": s.count_bytes,
+                "grid": s.grid.to_json(),
+            }
+            for s in terrain.sources
+        ],
+        "sites": [
+            {
+                "name": site.name,
+                "lattice": site.lattice,
+                "grid": site.grid.to_json(),
+                "members": [[m.source, m.row, m.col] for m in site.members],
+            }
+            for site in terrain.sites
+        ],
+    }
+
+
+def load_terrain(index_path: Path | str) -> Terrain:
+    """Open the terrain that an index describes; files are opened when they are first read.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a terrain index.
+    """
+    index = read_json(index_path, SCHEMA)
+    sources = [
+        Source(f["dem"], Grid.from_json(f["grid"]), f["bytes"], f["count"], f["count_bytes"])
+        for f in index["files"]
+    ]
+    sites = [
+        Site(i, s["name"], s["lattice"], Grid.from_json(s["grid"]), tuple(Member(*m) for m in s["members"]))
+        for i, s in enumerate(index["sites"])
+    ]
+    return Terrain(sources, sites)

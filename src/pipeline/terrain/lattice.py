@@ -1,0 +1,293 @@
+"""Several DEM files as one terrain: pixel lattices, sites, and reads that cross file borders.
+
+Files whose pixels coincide (one projection, one pixel size, origins a whole number of pixels apart) lie on
+one lattice and are read as one raster, so that no pixel is cut twice where windows overlap. A *site* is a
+connected piece of such files: footprints that overlap or touch.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.terrain.grid import Grid, RasterError
+from pipeline.terrain.readers import Raster, open_raster
+
+AGREEMENT_M = 1e-3
+_SAMPLE_PX = 64
+_SAMPLES_A_SIDE = 4
+_OPEN_FILES = 64
+
+
+@dataclass(frozen=True)
+class Source:
+    """One DEM file and its count map, as paths the user gave, with the grid they share.
+
+    `data_bytes` and `count_bytes` are file sizes when the terrain was indexed: a file that changed since
+    is refused.
+    """
+
+    path: str
+    grid: Grid
+    data_bytes: int
+    count: str | None = None
+    count_bytes: int = 0
+
+    @property
+    def stem(self) -> str:
+        """File name without folder and suffix; what the patterns of ``split.test_sites`` match."""
+        return Path(self.path).stem
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of a site: index into `Terrain.sources`, and its top-left pixel on the site's grid."""
+
+    source: int
+    row: int
+    col: int
+
+
+@dataclass(frozen=True)
+class Site:
+    """A connected piece of terrain.
+
+    Attributes
+    ----------
+    index : place in `Terrain.sites`.
+    name : sorted file stems joined by ``+``.
+    lattice : number of the pixel lattice it lies on.
+    grid : its bounding box; rows and columns of a site count from that box's top-left pixel.
+    members : its files.
+    """
+
+    index: int
+    name: str
+    lattice: int
+    grid: Grid
+    members: tuple[Member, ...]
+
+
+class Terrain:
+    """All sites, read through windows.
+
+    At most `_OPEN_FILES` files are open at once, and memory is bounded by the window that is asked for.
+
+    Parameters
+    ----------
+    sources : files.
+    sites : from `arrange`, or read from an index.
+    """
+
+    def __init__(self, sources: Sequence[Source], sites: Sequence[Site]) -> None:
+        self.sources = tuple(sources)
+        self.sites = tuple(sites)
+        self._open: OrderedDict[str, Raster] = OrderedDict()
+
+    @property
+    def pixel_m(self) -> float:
+        """Pixel size of all sites, metres."""
+        return self.sites[0].grid.pixel_m
+
+    @property
+    def has_count(self) -> bool:
+        """Whether every DEM has an altimetry count map."""
+        return all(s.count is not None for s in self.sources)
+
+    def files(self, site: int) -> list[str]:
+        """File stems of a site, sorted."""
+        return [self.sources[m.source].stem for m in self.sites[site].members]
+
+    def footprints(self, site: int) -> list[tuple[int, int, int, int]]:
+        """Pixels of a site's files on its grid: (row0, row1, col0, col1), half open."""
+        out = []
+        for m in self.sites[site].members:
+            grid = self.sources[m.source].grid
+            out.append((m.row, m.row + grid.height, m.col, m.col + grid.width))
+        return out
+
+    def read(self, site: int, row0: int, row1: int, col0: int, col1: int) -> NDArray[np.float32]:
+        """Heights in a window of a site, metres above R = 1737400 m.
+
+        Parameters
+        ----------
+        site : index in `sites`.
+        row0, row1, col0, col1 : half-open window on the site's grid; it may reach outside.
+
+        Returns
+        -------
+        array of shape (row1 - row0, col1 - col0), NaN where no file has data. Where files overlap the
+        first valid one counts; they agree (see `check_overlaps`).
+        """
+        return self._read(site, row0, row1, col0, col1, count=False)
+
+    def read_count(self, site: int, row0: int, row1: int, col0: int, col1: int) -> NDArray[np.float32]:
+        """LOLA spots a pixel in a window of a site; as `read`.
+
+        Raises
+        ------
+        RasterError
+            If the terrain has no count maps.
+        """
+        if not self.has_count:
+            raise RasterError("inputs.count: expected a count map for every DEM, found none")
+        return self._read(site, row0, row1, col0, col1, count=True)
+
+    def _read(
+        self, site: int, row0: int, row1: int, col0: int, col1: int, count: bool
+    ) -> NDArray[np.float32]:
+        out = np.full((row1 - row0, col1 - col0), np.nan, dtype=np.float32)
+        for member in self.sites[site].members:
+            source = self.sources[member.source]
+            top = max(row0, member.row)
+            bottom = min(row1, member.row + source.grid.height)
+            left = max(col0, member.col)
+            right = min(col1, member.col + source.grid.width)
+            if top >= bottom or left >= right:
+                continue
+            view = out[top - row0 : bottom - row0, left - col0 : right - col0]
+            empty = np.isnan(view)
+            if empty.any():
+                raster = self._raster(source, count)
+                data = raster.read(
+                    top - member.row, bottom - member.row, left - member.col, right - member.col
+                )
+                view[empty] = data[empty]
+        return out
+
+    def _raster(self, source: Source, count: bool) -> Raster:
+        """An open file; checked against the index when it is opened."""
+        path = str(source.count) if count else source.path
+        if path not in self._open:
+            raster = open_raster(path)
+            size = source.count_bytes if count else source.data_bytes
+            if raster.data_bytes != size or not raster.grid.same_as(source.grid):
+                raise RasterError(
+                    f"{path}: expected the file that was indexed ({size} bytes, {source.grid.describe()}), "
+                    f"found {raster.data_bytes} bytes, {raster.grid.describe()}"
+                )
+            self._open[path] = raster
+            if len(self._open) > _OPEN_FILES:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(path)
+        return self._open[path]
+
+    def close(self) -> None:
+        """Close all files; later reads open them again."""
+        for raster in self._open.values():
+            raster.close()
+        self._open.clear()
+
+
+def arrange(sources: Sequence[Source]) -> tuple[Site, ...]:
+    """Group files into lattices and connected sites.
+
+    Returns
+    -------
+    sites, south pole first, then by name and place; the order of `sources` does not matter.
+    """
+    order = sorted(range(len(sources)), key=lambda i: (sources[i].stem, sources[i].path))
+    lattices: list[list[int]] = []
+    for i in order:
+        for group in lattices:
+            if sources[group[0]].grid.lattice_offset(sources[i].grid) is not None:
+                group.append(i)
+                break
+        else:
+            lattices.append([i])
+    found: list[tuple[tuple, int, Grid, tuple[Member, ...]]] = []
+    for number, group in enumerate(lattices):
+        reference = sources[group[0]].grid
+        boxes = {i: _box(reference, sources[i].grid) for i in group}
+        for piece in _components(boxes):
+            top = min(boxes[i][0] for i in piece)
+            bottom = max(boxes[i][1] for i in piece)
+            left = min(boxes[i][2] for i in piece)
+            right = max(boxes[i][3] for i in piece)
+            grid = reference.window(top, left, bottom - top, right - left)
+            members = tuple(Member(i, boxes[i][0] - top, boxes[i][2] - left) for i in piece)
+            name = "+".join(sources[i].stem for i in piece)
+            found.append(((grid.pole, name, grid.origin), number, grid, members))
+    found.sort(key=lambda item: item[0])
+    return tuple(
+        Site(index, key[1], lattice, grid, members)
+        for index, (key, lattice, grid, members) in enumerate(found)
+    )
+
+
+def _box(reference: Grid, grid: Grid) -> tuple[int, int, int, int]:
+    offset = reference.lattice_offset(grid)
+    assert offset is not None  # the caller grouped by lattice
+    return offset[0], offset[0] + grid.height, offset[1], offset[1] + grid.width
+
+
+def _components(boxes: dict[int, tuple[int, int, int, int]]) -> list[list[int]]:
+    """Connected components of boxes that overlap or touch, members in the order of `boxes`."""
+    left, out = list(boxes), []
+    while left:
+        piece = {left[0]}
+        frontier = [left[0]]
+        while frontier:
+            a = boxes[frontier.pop()]
+            near = [i for i in left if i not in piece and _meet(a, boxes[i])]
+            piece.update(near)
+            frontier += near
+        out.append([i for i in left if i in piece])
+        left = [i for i in left if i not in piece]
+    return out
+
+
+def _meet(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] <= b[1] and b[0] <= a[1] and a[2] <= b[3] and b[2] <= a[3]
+
+
+def sample_windows(row0: int, row1: int, col0: int, col1: int) -> Iterator[tuple[int, int, int, int]]:
+    """Small windows spread evenly over a larger one, its corners among them."""
+
+    def starts(low: int, high: int) -> list[int]:
+        last = max(low, high - _SAMPLE_PX)
+        return sorted({round(v) for v in np.linspace(low, last, _SAMPLES_A_SIDE)})
+
+    for r in starts(row0, row1):
+        for c in starts(col0, col1):
+            yield r, min(r + _SAMPLE_PX, row1), c, min(c + _SAMPLE_PX, col1)
+
+
+def check_overlaps(terrain: Terrain) -> None:
+    """Compare overlapping files of a site, on samples, where both have data.
+
+    Raises
+    ------
+    RasterError
+        If two files differ by more than `AGREEMENT_M`; names both and says where.
+    """
+    for site in terrain.sites:
+        boxes = terrain.footprints(site.index)
+        for i, a in enumerate(site.members):
+            for j in range(i + 1, len(site.members)):
+                row0, row1 = max(boxes[i][0], boxes[j][0]), min(boxes[i][1], boxes[j][1])
+                col0, col1 = max(boxes[i][2], boxes[j][2]), min(boxes[i][3], boxes[j][3])
+                if row0 < row1 and col0 < col1:
+                    _compare(terrain, site, a, site.members[j], (row0, row1, col0, col1))
+
+
+def _compare(terrain: Terrain, site: Site, a: Member, b: Member, window: tuple[int, int, int, int]) -> None:
+    first, second = terrain.sources[a.source], terrain.sources[b.source]
+    for r0, r1, c0, c1 in sample_windows(*window):
+        one, two = (
+            terrain._raster(s, count=False).read(r0 - m.row, r1 - m.row, c0 - m.col, c1 - m.col)
+            for s, m in ((first, a), (second, b))
+        )
+        apart = np.abs(np.where(np.isnan(one) | np.isnan(two), 0, one - two))
+        if apart.max(initial=0) > AGREEMENT_M:
+            r, c = np.unravel_index(int(apart.argmax()), apart.shape)
+            x, y = site.grid.xy(r0 + r, c0 + c)
+            raise RasterError(
+                f"{first.path} and {second.path}: expected equal heights where they overlap (within "
+                f"{AGREEMENT_M:g} m), found {one[r, c]:.3f} and {two[r, c]:.3f} m at ({x:.0f}, {y:.0f}) m"
+            )

@@ -1,0 +1,190 @@
+"""Where patches lie on a site: the anchor of its disjoint grid, and every candidate position.
+
+The anchor is the place, of the size_px x size_px possible ones, that gives most disjoint patches wholly
+inside the site's files; ties go to the anchor that leaves the most even margins around the bounding box.
+
+One case differs. A raster that is centred on a pole (a whole cap, as all published LOLA products are) is cut
+on the grid whose middle patch is centred on the pole, if that costs less than 1 % of the patches. For the
+published 30400 px at 20 m this is the published grid: 315 x 315 patches, 80 px left over on each side,
+idx = column * 315 + row, the northern cap 99,225 further on. (The 316 columns that would also fit are even
+in number: they cannot be centred. The "30 m of padding" of the published code is margin around one patch
+while it is rendered, not a property of the grid; it plays the part of `patches.halo_px`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.terrain.lattice import Terrain
+
+CENTRED_COST = 0.01
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Positions that a square may take: (row, col) is free if its cell of the edges' mesh is.
+
+    Attributes
+    ----------
+    row_edges, col_edges : ascending cell borders, half open.
+    free : (rows of cells, columns of cells) bool.
+    """
+
+    row_edges: NDArray[np.int64]
+    col_edges: NDArray[np.int64]
+    free: NDArray[np.bool_]
+
+    def at(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the positions rows x cols are free, shape (len(rows), len(cols))."""
+        r = np.searchsorted(self.row_edges, rows, side="right") - 1
+        c = np.searchsorted(self.col_edges, cols, side="right") - 1
+        return self.free[np.ix_(r, c)]
+
+    def by_residue(self, size: int) -> NDArray[np.int64]:
+        """Number of free positions with (row mod size, col mod size) = (i, j), shape (size, size)."""
+        rows = _residues(self.row_edges, size)
+        cols = _residues(self.col_edges, size)
+        return rows.T @ self.free.astype(np.int64) @ cols
+
+
+def free_positions(boxes: Sequence[Box], size: int) -> Positions:
+    """Top-left corners of the size x size squares that lie wholly inside a union of boxes.
+
+    Exact, and independent of the boxes' sizes: it works on the mesh of their edges.
+
+    Parameters
+    ----------
+    boxes : (row0, row1, col0, col1), half open, of a site's files; the bounding box starts at (0, 0).
+    size : side of the square, pixels.
+    """
+    height, width = max(b[1] for b in boxes), max(b[3] for b in boxes)
+    rows = np.unique([0, height, *(v for b in boxes for v in b[:2])])
+    cols = np.unique([0, width, *(v for b in boxes for v in b[2:])])
+    covered = np.zeros((len(rows) - 1, len(cols) - 1), dtype=bool)
+    for r0, r1, c0, c1 in boxes:
+        covered[_cells(rows, r0, r1), _cells(cols, c0, c1)] = True
+    # A square at r touches the hole [a, b) for r in [a - size + 1, b).
+    holes = [
+        (rows[i] - size + 1, rows[i + 1], cols[j] - size + 1, cols[j + 1]) for i, j in np.argwhere(~covered)
+    ]
+    last_row, last_col = height - size + 1, width - size + 1
+    if last_row <= 0 or last_col <= 0:
+        return Positions(np.array([0, 0]), np.array([0, 0]), np.zeros((1, 1), dtype=bool))
+    row_edges = np.unique(np.clip([0, last_row, *(v for h in holes for v in h[:2])], 0, last_row))
+    col_edges = np.unique(np.clip([0, last_col, *(v for h in holes for v in h[2:])], 0, last_col))
+    free = np.ones((len(row_edges) - 1, len(col_edges) - 1), dtype=bool)
+    for r0, r1, c0, c1 in holes:
+        free[
+            _cells(row_edges, max(r0, 0), min(r1, last_row)),
+            _cells(col_edges, max(c0, 0), min(c1, last_col)),
+        ] = False
+    return Positions(row_edges, col_edges, free)
+
+
+def _cells(edges: NDArray[np.int64], low: int, high: int) -> slice:
+    """Cells of a mesh between two of its edges."""
+    return slice(int(np.searchsorted(edges, low)), int(np.searchsorted(edges, high)))
+
+
+def _residues(edges: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """How many whole numbers of each cell leave each rest, shape (cells, size)."""
+    below = (edges[:, None] + size - 1 - np.arange(size)) // size
+    return np.diff(below, axis=0)
+
+
+def anchor_of(boxes: Sequence[Box], size: int, pole: tuple[float, float] | None = None) -> tuple[int, int]:
+    """Row and column, each in [0, size), of the disjoint patch grid of a site.
+
+    Parameters
+    ----------
+    boxes : the site's files, as in `free_positions`.
+    size : side of a patch, pixels.
+    pole : row and column of the pole as pixel EDGES on the site's grid (half the height for a centred cap).
+    """
+    height, width = max(b[1] for b in boxes), max(b[3] for b in boxes)
+    count = free_positions(boxes, size).by_residue(size)
+    most = int(count.max())
+    if most == 0:
+        return 0, 0
+    if pole is not None and np.allclose(pole, (height / 2, width / 2), rtol=0, atol=1e-3):
+        first = pole[0] - size / 2, pole[1] - size / 2
+        if all(v == round(v) for v in first):
+            centred = round(first[0]) % size, round(first[1]) % size
+            if count[centred] > (1 - CENTRED_COST) * most:
+                return centred
+    start = np.arange(size)
+    uneven_rows = np.abs(start - (height - start) % size)
+    uneven_cols = np.abs(start - (width - start) % size)
+    uneven = np.where(count == most, uneven_rows[:, None] + uneven_cols, np.iinfo(np.int64).max)
+    row, col = np.unravel_index(int(uneven.argmin()), uneven.shape)
+    return int(row), int(col)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidate patches of a terrain, in the order site, column, row; all arrays of shape (n,).
+
+    Attributes
+    ----------
+    id : index in that order among ALL positions of the strided grids in the sites' bounding boxes (for a
+        whole cap: the published ``column * n_rows + row``), so it depends on neither the tiles nor the data.
+    site, row, col : site and top-left pixel on its grid.
+    on_grid : whether the patch belongs to the disjoint grid.
+    anchors : anchor of each site's disjoint grid.
+    """
+
+    id: NDArray[np.int64]
+    site: NDArray[np.int32]
+    row: NDArray[np.int32]
+    col: NDArray[np.int32]
+    on_grid: NDArray[np.bool_]
+    anchors: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def part(self, tile: int, tiles: int) -> slice:
+        """The contiguous run of candidates that tile `tile` of `tiles` works on."""
+        return slice(len(self) * tile // tiles, len(self) * (tile + 1) // tiles)
+
+
+def candidates(terrain: Terrain, size: int, stride: int) -> Candidates:
+    """All patches of `size` px, `stride` px apart, that lie wholly inside a site's files.
+
+    Parameters
+    ----------
+    terrain : the sites.
+    size : side of a patch, pixels.
+    stride : step of the candidates, a divisor of `size`; the disjoint grid is part of them.
+    """
+    parts: list[tuple[NDArray, ...]] = []
+    anchors = []
+    base = 0
+    for site in terrain.sites:
+        grid = site.grid
+        pole = grid.origin[1] / grid.pixel_m, -grid.origin[0] / grid.pixel_m
+        boxes = terrain.footprints(site.index)
+        anchor = anchor_of(boxes, size, pole)
+        anchors.append(anchor)
+        rows = np.arange(anchor[0] % stride, grid.height - size + 1, stride, dtype=np.int64)
+        cols = np.arange(anchor[1] % stride, grid.width - size + 1, stride, dtype=np.int64)
+        if len(rows) and len(cols):
+            j, i = np.nonzero(free_positions(boxes, size).at(rows, cols).T)
+            on_grid = ((rows[i] - anchor[0]) % size == 0) & ((cols[j] - anchor[1]) % size == 0)
+            parts.append((base + j * len(rows) + i, np.full(len(i), site.index), rows[i], cols[j], on_grid))
+        base += len(rows) * len(cols)
+    empty: tuple[NDArray, ...] = tuple(np.zeros(0, dtype=np.int64) for _ in range(5))
+    ids, sites, row, col, on_grid = (np.concatenate(x) for x in zip(*(parts or [empty]), strict=True))
+    return Candidates(
+        ids.astype(np.int64),
+        sites.astype(np.int32),
+        row.astype(np.int32),
+        col.astype(np.int32),
+        on_grid.astype(bool),
+        tuple(anchors),
+    )

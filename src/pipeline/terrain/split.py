@@ -1,0 +1,257 @@
+"""Stage ``split``: which kept patches train, validate and test.
+
+Only patches of the disjoint grid are held out (validation, test); the extra ones of a stride smaller than a
+patch can only train. A training patch that shares a pixel with a held-out one, or lies within
+``split.gap_px`` of one, is dropped, so no pixel is in two splits. The result depends on the kept patches and
+the section alone, not on the tiles they came in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.patches import PatchesSection, SplitSection
+from pipeline.shards.atomic import read_json, write_json
+from pipeline.terrain.footprints import Squares, touching
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = "split/1"
+SPLITS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST, DROPPED = range(4)
+_LABELS = (*SPLITS, "dropped")
+# Keeps this purpose's random numbers apart from those of others with the same seed.
+_PURPOSE = 0x5B117
+
+
+class SplitError(ValueError):
+    """Patches that cannot be split as asked; the message says what was found and what to change."""
+
+
+def split_patches(
+    selected_jsons: Sequence[Path | str],
+    patches: PatchesSection,
+    split: SplitSection,
+    out_json: Path | str,
+) -> None:
+    """Label every kept patch ``train``, ``validation``, ``test`` or ``dropped``.
+
+    Parameters
+    ----------
+    selected_jsons : files made by `select_tile`, one for each tile, in any order.
+    patches : section ``patches``; `size_px` is used.
+    split : section ``split``.
+    out_json : JSON to make, schema ``split/1``.
+
+    Raises
+    ------
+    SplitError
+        If the tiles do not belong together, a site pattern matches nothing, or a split comes out empty.
+    """
+    kept, sites, pixel_m = _gather(selected_jsons, patches.size_px)
+    if not kept:
+        raise SplitError("split: expected patches to split, found none kept; lower coverage.min_share")
+    squares = _squares(kept, sites, patches.size_px, pixel_m)
+    label, reason = assign(kept, sites, squares, patches.size_px, split)
+    _clear_overlaps(label, reason, squares, split.gap_px * pixel_m, 1e-6 * pixel_m)
+    counts = {name: int(np.sum(label == i)) for i, name in enumerate(_LABELS)}
+    empty = [name for name in SPLITS if not counts[name]]
+    if empty:
+        raise SplitError(
+            f"split: expected patches in all splits, found none in {' and '.join(empty)} "
+            f"({', '.join(f'{k} {v}' for k, v in counts.items())}; method {split.method!r}, "
+            f"{len(kept)} kept patches on {len(sites)} sites); use more terrain, larger shares, or a smaller "
+            "split.block_px or split.gap_px"
+        )
+    logger.info("split: %s", ", ".join(f"{k} {v}" for k, v in counts.items()))
+    write_json(
+        out_json,
+        {
+            "schema": SCHEMA,
+            "method": split.method,
+            "patches": {str(p["id"]): _LABELS[i] for p, i in zip(kept, label, strict=True)},
+            "counts": counts,
+            "dropped": dict(sorted(Counter(r for r in reason if r).items())),
+        },
+    )
+
+
+def _gather(paths: Sequence[Path | str], size: int) -> tuple[list[dict], list[dict], float]:
+    """Kept patches of all tiles by ascending id, the sites, and the pixel size."""
+    tiles = [read_json(p, "selected/1") for p in paths]
+    if not tiles:
+        raise SplitError("split: expected the selected patches of at least one tile, found none")
+    numbers = sorted(t["tile"] for t in tiles)
+    if numbers != list(range(len(tiles))):
+        raise SplitError(f"split: expected tiles 0 to {len(tiles) - 1}, each once, found {numbers}")
+    first = tiles[0]
+    for path, tile in zip(paths, tiles, strict=True):
+        for key in ("sites", "size_px", "pixel_m"):
+            if tile[key] != first[key]:
+                raise SplitError(f"{path}: expected the {key} of {paths[0]}, found others (mixed runs?)")
+    if first["size_px"] != size:
+        raise SplitError(
+            f"{paths[0]}: expected patches of {size} px (patches.size_px), found {first['size_px']}"
+        )
+    kept = sorted((p for t in tiles for p in t["patches"] if p["kept"]), key=lambda p: p["id"])
+    ids = [p["id"] for p in kept]
+    if len(set(ids)) != len(ids):
+        raise SplitError("split: expected each patch id once, found some in two tiles (mixed runs?)")
+    return kept, first["sites"], first["pixel_m"]
+
+
+def _squares(kept: list[dict], sites: list[dict], size: int, pixel_m: float) -> Squares:
+    site = np.array([p["site"] for p in kept])
+    return Squares.on_common_map(
+        np.array([p["x0"] for p in kept]),
+        np.array([p["y0"] for p in kept]),
+        size * pixel_m / 2,
+        pole=np.array([s["pole"] for s in sites])[site],
+        lon0=np.array([s["lon0"] for s in sites])[site],
+        scale=np.array([s["scale"] for s in sites])[site],
+    )
+
+
+def assign(
+    kept: list[dict], sites: list[dict], squares: Squares, size: int, split: SplitSection
+) -> tuple[NDArray[np.int64], list[str | None]]:
+    """First labels, before overlaps are cleared, and the reasons of those already dropped."""
+    on_grid = np.array([p["on_grid"] for p in kept])
+    rng = np.random.default_rng([split.seed, _PURPOSE])
+    label = np.full(len(kept), TRAIN)
+    reason: list[str | None] = [None] * len(kept)
+    if split.method == "random":
+        grid = np.flatnonzero(on_grid)
+        label[grid] = random_labels(len(grid), split, rng)
+        return label, reason
+    if split.method == "block":
+        units = [_block(p, sites, size, split.block_px) for p in kept]
+        found = f"blocks of {split.block_px} px (split.block_px)"
+    else:
+        units = [(p["site"],) for p in kept]
+        found = "sites (connected pieces of terrain)"
+    sizes = Counter(u for u, on in zip(units, on_grid, strict=True) if on)
+    chosen = _named_sites(sites, split) if split.test_sites else allot(sizes, split, rng, found)
+    for i, unit in enumerate(units):
+        label[i] = chosen.get(unit, TRAIN)
+        if label[i] != TRAIN and not on_grid[i]:
+            # It would neither test (off the grid) nor train (in held-out terrain).
+            label[i], reason[i] = DROPPED, "off the grid in held-out terrain"
+    return label, reason
+
+
+def random_labels(n: int, split: SplitSection, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Labels of n patches, shuffled: train and validation rounded down, test takes the rest.
+
+    Exact decimals, as the shares are written: 91,708 patches at .8 / .1 / .1 give the published
+    73,366 / 9,170 / 9,172.
+    """
+    validation, test = Fraction(str(split.validation)), Fraction(str(split.test))
+    n_train = int(n * (1 - validation - test))
+    n_validation = int(n * validation)
+    ordered = np.repeat([TRAIN, VALIDATION, TEST], [n_train, n_validation, n - n_train - n_validation])
+    label = np.empty(n, dtype=np.int64)
+    label[rng.permutation(n)] = ordered
+    return label
+
+
+def _block(patch: dict[str, Any], sites: list[dict], size: int, block_px: int) -> tuple[int, ...]:
+    """The spatial block that holds a patch's centre; blocks start at the anchor of the site's patch grid."""
+    anchor = sites[patch["site"]]["anchor"]
+    row = (2 * (patch["row"] - anchor[0]) + size) // (2 * block_px)
+    col = (2 * (patch["col"] - anchor[1]) + size) // (2 * block_px)
+    return patch["site"], row, col
+
+
+def allot(
+    sizes: Counter[tuple[int, ...]], split: SplitSection, rng: np.random.Generator, found: str
+) -> dict[tuple[int, ...], int]:
+    """Choose whole units (blocks or sites) for test and validation, at random, close to the shares.
+
+    Units are tried in shuffled order and taken while that brings the split closer to its share of the
+    patches; a split that took none gets the smallest unit left. Other units train.
+
+    Raises
+    ------
+    SplitError
+        With fewer than three units.
+    """
+    if len(sizes) < 3:
+        raise SplitError(
+            f"split: expected at least 3 {found} with kept patches, found {len(sizes)}; use more terrain, "
+            "a smaller split.block_px, or split.method random"
+        )
+    units = sorted(sizes)
+    order = [units[i] for i in rng.permutation(len(units))]
+    total = sum(sizes.values())
+    chosen: dict[tuple[int, ...], int] = {}
+    for label, share, spare in ((TEST, split.test, 2), (VALIDATION, split.validation, 1)):
+        target, taken = share * total, 0
+        left = [u for u in order if u not in chosen]
+        for unit in left:
+            if len(sizes) - len(chosen) <= spare:
+                break
+            if abs(taken + sizes[unit] - target) < abs(taken - target):
+                chosen[unit] = label
+                taken += sizes[unit]
+        if not taken:
+            chosen[min(left, key=lambda u: sizes[u])] = label
+    return chosen
+
+
+def _named_sites(sites: list[dict], split: SplitSection) -> dict[tuple[int, ...], int]:
+    """Sites that the patterns of the config put into validation and test."""
+    chosen: dict[tuple[int, ...], int] = {}
+    for label, key, patterns in (
+        (TEST, "test_sites", split.test_sites),
+        (VALIDATION, "validation_sites", split.validation_sites),
+    ):
+        for pattern in patterns:
+            hits = [i for i, s in enumerate(sites) if any(fnmatchcase(f, pattern) for f in s["files"])]
+            if not hits:
+                names = sorted({f for s in sites for f in s["files"]})
+                raise SplitError(
+                    f"split.{key}: expected a pattern of input file names without suffix, found "
+                    f"{pattern!r}, which matches none of {', '.join(names)}"
+                )
+            for i in hits:
+                if chosen.setdefault((i,), label) != label:
+                    raise SplitError(
+                        f"split.{key}: expected each piece of terrain in one split, found {pattern!r} on "
+                        f"{sites[i]['name']}, which test_sites holds too (overlapping or touching files "
+                        "are one piece)"
+                    )
+    return chosen
+
+
+def _clear_overlaps(
+    label: NDArray[np.int64], reason: list[str | None], squares: Squares, gap_m: float, slack_m: float
+) -> None:
+    """Drop validation patches that overlap test ones, and training patches near either.
+
+    Validation and test can only overlap where files on different lattices cover the same ground.
+    `slack_m` keeps patches that merely touch apart from patches that overlap.
+    """
+    test = np.flatnonzero(label == TEST)
+    for who, against, gap, why in (
+        (VALIDATION, test, 0.0, "overlaps a test patch on another lattice"),
+        (
+            TRAIN,
+            None,
+            gap_m,
+            "within split.gap_px of a held-out patch" if gap_m else "overlaps a held-out patch",
+        ),
+    ):
+        held = np.flatnonzero((label == TEST) | (label == VALIDATION)) if against is None else against
+        mine = np.flatnonzero(label == who)
+        for i in mine[touching(squares.take(mine), squares.take(held), gap - slack_m)]:
+            label[i], reason[int(i)] = DROPPED, why

@@ -1,0 +1,188 @@
+"""Sites and lattices: merging, reads across files, and the index that the other stages start from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from raster_files import NORTH, SOUTH, cut, relief, write_tif
+
+from pipeline.config.inputs import InputsSection
+from pipeline.terrain.grid import GridError, RasterError
+from pipeline.terrain.index import index_terrain, load_terrain
+from pipeline.terrain.lattice import Terrain
+
+ANY = InputsSection(dem="x.tif")
+
+
+def build(folder: Path, dems: list[Path], counts: list[Path] | None = None, inputs=ANY) -> Terrain:
+    index_terrain(dems, counts, inputs, folder / "terrain.json")
+    return load_terrain(folder / "terrain.json")
+
+
+def test_overlapping_touching_and_lone_files(tmp_path: Path) -> None:
+    whole = relief(100, 200)
+    windows = {
+        "b": (10, 50, 20, 60),
+        "a": (30, 70, 50, 90),  # overlaps b
+        "c": (70, 90, 80, 100),  # touches a
+        "far": (0, 40, 150, 190),
+    }
+    terrain = build(tmp_path, cut(tmp_path, whole, windows))
+    assert [s.name for s in terrain.sites] == ["a+b+c", "far"]
+    assert {s.lattice for s in terrain.sites} == {0}
+    first = terrain.sites[0].grid
+    assert (first.height, first.width, first.origin) == (80, 80, (400.0, -200.0))
+    # A read across all three files, and past the bounding box, gives the pixels they were cut from.
+    got = terrain.read(0, -5, 85, -5, 85)
+    want = np.full((90, 90), np.nan, np.float32)
+    for r0, r1, c0, c1 in list(windows.values())[:3]:
+        want[r0 - 5 : r1 - 5, c0 - 15 : c1 - 15] = whole[r0:r1, c0:c1]
+    np.testing.assert_array_equal(got, want)
+
+
+def test_the_order_of_the_files_does_not_matter(tmp_path: Path) -> None:
+    files = cut(tmp_path, relief(60, 90), {"a": (0, 30, 0, 30), "b": (20, 60, 10, 40), "c": (0, 40, 60, 90)})
+    index_terrain(files, None, ANY, tmp_path / "1.json")
+    index_terrain(files[::-1], None, ANY, tmp_path / "2.json")
+    assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    boxes=st.lists(
+        st.tuples(st.integers(0, 30), st.integers(5, 20), st.integers(0, 30), st.integers(5, 20)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_sites_cover_each_file_once_and_read_its_pixels(tmp_path_factory, boxes) -> None:
+    folder = tmp_path_factory.mktemp("lattice")
+    whole = relief(50, 50)
+    windows = {f"f{i}": (r, r + h, c, c + w) for i, (r, h, c, w) in enumerate(boxes)}
+    terrain = build(folder, cut(folder, whole, windows))
+    members = [terrain.sources[m.source].stem for s in terrain.sites for m in s.members]
+    assert sorted(members) == sorted(windows)
+    inside = np.zeros((50, 50), int)
+    for r0, r1, c0, c1 in windows.values():
+        inside[r0:r1, c0:c1] = 1
+    seen = np.zeros((50, 50), int)
+    for site in terrain.sites:
+        r, c = round(-site.grid.origin[1] / 20), round(site.grid.origin[0] / 20)
+        data = terrain.read(site.index, 0, site.grid.height, 0, site.grid.width)
+        view = whole[r : r + site.grid.height, c : c + site.grid.width]
+        valid = ~np.isnan(data)
+        np.testing.assert_array_equal(data[valid], view[valid])
+        seen[r : r + site.grid.height, c : c + site.grid.width] += valid
+    np.testing.assert_array_equal(seen, inside)  # also: no pixel in two sites
+
+
+def test_other_lattices_and_poles_are_other_sites(tmp_path: Path) -> None:
+    data = relief(10, 10)
+    files = [
+        write_tif(tmp_path / "half.tif", data, origin=(10.0, 0.0)),
+        write_tif(tmp_path / "whole.tif", data, origin=(0.0, 0.0)),
+        write_tif(tmp_path / "north.tif", data, NORTH, origin=(0.0, 0.0)),
+    ]
+    terrain = build(tmp_path, files)
+    # South first, as in the published numbering.
+    assert [(s.name, s.grid.pole) for s in terrain.sites] == [("half", -1), ("whole", -1), ("north", 1)]
+    assert len({s.lattice for s in terrain.sites}) == 3
+
+
+def test_gaps_of_one_file_are_filled_by_another(tmp_path: Path) -> None:
+    whole = relief(30, 30)
+    files = cut(tmp_path, whole, {"a": (0, 30, 0, 20), "b": (0, 30, 10, 30)})
+    holed = whole[:, :20].copy()
+    holed[5:9, 12:16] = np.nan
+    write_tif(tmp_path / "a.tif", holed)
+    np.testing.assert_array_equal(build(tmp_path, files).read(0, 0, 30, 0, 30), whole)
+
+
+def test_overlaps_must_agree(tmp_path: Path) -> None:
+    whole = relief(40, 40)
+    files = cut(tmp_path, whole, {"a": (0, 40, 0, 30), "b": (0, 40, 20, 40)})
+    build(tmp_path, files)
+    write_tif(tmp_path / "b.tif", whole[:, 20:] + np.float32(0.5), origin=(400.0, 0.0))
+    with pytest.raises(RasterError, match=r"a\.tif and .*b\.tif: expected equal heights where they overlap"):
+        build(tmp_path, files)
+
+
+def test_count_maps(tmp_path: Path) -> None:
+    whole = relief(20, 40)
+    counts = np.arange(800, dtype=np.int16).reshape(20, 40)
+    windows = {"a": (0, 20, 0, 25), "b": (0, 20, 20, 40)}
+    dems = cut(tmp_path, whole, windows)
+    (tmp_path / "count").mkdir()
+    maps = cut(tmp_path / "count", counts, windows)
+    terrain = build(tmp_path, dems, maps)
+    assert terrain.has_count
+    np.testing.assert_array_equal(terrain.read_count(0, 2, 18, 1, 39), counts[2:18, 1:39])
+    bare = build(tmp_path, dems)
+    assert not bare.has_count
+    with pytest.raises(RasterError, match=r"inputs\.count: expected a count map"):
+        bare.read_count(0, 0, 1, 0, 1)
+    with pytest.raises(GridError, match=r"b\.tif: expected the grid of its DEM .*a\.tif"):
+        build(tmp_path, dems, maps[::-1])
+    with pytest.raises(RasterError, match="expected 2 files, one for each DEM, found 1"):
+        build(tmp_path, dems, maps[:1])
+
+
+def test_refused_inputs(tmp_path: Path) -> None:
+    data = relief(10, 10)
+    good = write_tif(tmp_path / "good.tif", data)
+    coarse = write_tif(tmp_path / "coarse.tif", data, pixel=40.0, origin=(4000.0, 0.0))
+    with pytest.raises(GridError, match=r"good\.tif: expected pixels of 5 m \(inputs\.pixel_m\), found 20 m"):
+        build(tmp_path, [good], inputs=InputsSection(dem="x", pixel_m=5))
+    with pytest.raises(GridError, match=r"good\.tif: expected the pixel size of .*coarse\.tif \(40 m\)"):
+        build(tmp_path, [good, coarse])
+    with pytest.raises(RasterError, match=r"good\.tif: expected each DEM once"):
+        build(tmp_path, [good, good])
+    radius = write_tif(tmp_path / "radius.tif", data + np.float32(1737400))
+    with pytest.raises(RasterError, match=r"radius\.tif: expected heights in metres above R .* found 1\.74"):
+        build(tmp_path, [radius])
+    with pytest.raises(RasterError, match="at least one DEM file"):
+        build(tmp_path, [])
+    assert not (tmp_path / "terrain.json").exists()
+
+
+def test_a_file_that_changed_since_the_index_is_refused(tmp_path: Path) -> None:
+    path = write_tif(tmp_path / "a.tif", relief(10, 10))
+    terrain = build(tmp_path, [path])
+    write_tif(path, relief(10, 10), origin=(20.0, 0.0))
+    with pytest.raises(RasterError, match=r"a\.tif: expected the file that was indexed"):
+        terrain.read(0, 0, 5, 0, 5)
+
+
+def test_more_files_than_may_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.terrain.lattice._OPEN_FILES", 2)
+    whole = relief(10, 60)
+    terrain = build(tmp_path, cut(tmp_path, whole, {f"f{i}": (0, 10, 10 * i, 10 * i + 10) for i in range(6)}))
+    for _ in range(2):
+        np.testing.assert_array_equal(terrain.read(0, 0, 10, 0, 60), whole)
+
+
+def test_index_is_plain_and_exact(tmp_path: Path) -> None:
+    path = write_tif(tmp_path / "a.tif", relief(10, 12), SOUTH.replace("lon_0=0", "lon_0=30"))
+    terrain = build(tmp_path, [path])
+    index = json.loads((tmp_path / "terrain.json").read_text())
+    assert index["schema"] == "terrain/1"
+    assert index["files"][0]["dem"] == str(path)
+    assert index["sites"][0]["members"] == [[0, 0, 0]]
+    assert terrain.sites[0].grid == terrain.sources[0].grid
+
+
+def test_real_windows(tmp_path: Path, shared_data: Path) -> None:
+    """23 real windows on one lattice: three groups overlap, bit for bit, the rest stand alone."""
+    files = sorted((shared_data / "lola_40m").glob("*.tif"))
+    terrain = build(tmp_path, files, inputs=InputsSection(dem="x", pixel_m=40))
+    assert sorted(len(s.members) for s in terrain.sites) == [1, 1, 1, 1, 1, 1, 1, 2, 3, 11]
+    assert {s.lattice for s in terrain.sites} == {0}
+    big = next(s for s in terrain.sites if len(s.members) == 11)
+    assert {f.split("_")[0] for f in terrain.files(big.index)} == {
+        "connecting", "faustini", "shackleton", "shoemaker",
+    }  # fmt: skip
