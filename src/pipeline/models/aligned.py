@@ -32,7 +32,7 @@ from pipeline.models.unet import UNet, levels_for
 #: Weights of the a priori normal in the closed-form slopes: light for many Suns, firm for few.
 DAMPINGS = (1e-3, 3e-2)
 #: Images encoded at a time by the learned encoder; bounds the memory.
-SET_CHUNK = 256
+SET_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,6 @@ class ImageEncoder(nn.Module):
         self.chunk = chunk
         self.look = nn.Conv2d(3, channels, 4, stride=2, padding=1)
         self.steer = nn.Linear(3, 2 * channels)
-        self.mix = nn.Conv2d(channels, channels, 1)
 
     def forward(self, inputs: SetInputs, radiance: Tensor, normal: Tensor) -> Tensor:
         """Map a set, its mean radiance (B,) and a priori normals (B, 3, P, P) to (B, C, P/2, P/2)."""
@@ -90,8 +89,8 @@ class ImageEncoder(nn.Module):
             shading = torch.einsum("nc,nchw->nhw", sun, normal[patch]).clamp_min(0)
             x = torch.stack([light, valid, shading], dim=1).contiguous(memory_format=torch.channels_last)
             scale, shift = self.steer(sun)[:, :, None, None].chunk(2, dim=1)
-            h = F.silu(self.look(x) * (1 + scale) + shift)
-            return F.silu(self.mix(h)), F.avg_pool2d(valid[:, None], 2)
+            h = F.silu(torch.addcmul(shift, self.look(x), 1 + scale))
+            return h, F.avg_pool2d(valid[:, None], 2)
 
         return mean_over_set(encode, inputs.present, self.chunk)
 
@@ -125,10 +124,11 @@ class Trunk(nn.Module):
         widths = [max(4, base // 2), base, 2 * base, 4 * base][:levels]
         self.features = widths[out_level]
         self.gain = nn.Sequential(nn.Linear(1, 16), nn.SiLU(), zero(nn.Linear(16, 1)))
-        self.encoder = ImageEncoder(max(4, base // 2))
+        side = max(4, base // 4)
+        self.encoder = ImageEncoder(side)
         channels_in = 1 + 2 + 15 + 3 * len(DAMPINGS) + 2 + 1
         down, up = [0, 1, 1, 1][:levels], [1, 1, 1, 1][:levels]
-        self.body = UNet(channels_in, widths, down, up, side_channels=max(4, base // 2), out_level=out_level)
+        self.body = UNet(channels_in, widths, down, up, side_channels=side, out_level=out_level)
         self.norm = group_norm(self.features)
         self.to_mean = zero(nn.Conv2d(self.features, 1, 3, padding=1)) if stride == 1 else None
 
@@ -172,8 +172,7 @@ class AlignedNet(nn.Module):
     Parameters
     ----------
     trunk : built for the state's resolution.
-    head : called with (channels, vector); its input has the state's channels, the trunk's features and,
-        in pixel space, the estimate.
+    head : called with (channels, vector); its input has the state's channels and the trunk's features.
     embedding : width of the time embedding.
     height_unit, target, posterior_mean : keys of the section.
     """
@@ -205,8 +204,5 @@ class AlignedNet(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: AlignedCondition) -> Tensor:
         """Map states (B, C, H, W) at times (B,) in [0, 1] to the process's target, the same shape."""
-        parts = [x_t if cond.origin is None else x_t - cond.origin, cond.features]
-        if cond.mean is not None:
-            # The estimate has its own loss; the head reads it and leaves it alone.
-            parts.append(cond.mean.detach())
-        return self.head(torch.cat(parts, dim=1), self.time(t))
+        state = x_t if cond.origin is None else x_t - cond.origin
+        return self.head(torch.cat([state, cond.features], dim=1), self.time(t))

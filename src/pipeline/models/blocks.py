@@ -63,7 +63,7 @@ class ResidualBlock(nn.Module):
         h = self.norm2(self.conv1(F.silu(self.norm1(x))))
         if self.film is not None and vector is not None:
             scale, shift = self.film(F.silu(vector))[:, :, None, None].chunk(2, dim=1)
-            h = h * (1 + scale) + shift
+            h = torch.addcmul(shift, h, 1 + scale)
         return self.skip(x) + self.conv2(F.silu(h))
 
 

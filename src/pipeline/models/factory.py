@@ -34,8 +34,12 @@ def build_vae(section: VaeSection) -> AutoencoderKL:
 
 
 def build_discriminator(section: VaeSection) -> PatchDiscriminator:
-    """Build the discriminator of a ``vae`` section."""
-    return PatchDiscriminator(section.gan_base, section.gan_layers)
+    """Build the discriminator of a ``vae`` section.
+
+    With group norms in the place of the usual batch norms, equally many parameters: the batch is a
+    property of the config, and must not be judged differently when it is spread over processes.
+    """
+    return PatchDiscriminator(section.gan_base, section.gan_layers, norm="group")
 
 
 def build_network(
@@ -81,6 +85,8 @@ def build_network(
             f"patch_px: expected a divisor of the state's {size} cells with network 'dit', "
             f"found {section.patch_px}"
         )
+    if section.width % section.heads:
+        raise ValueError(f"width: expected a multiple of heads = {section.heads}, found {section.width}")
     lr_cells = (size_px + 2 * section.lr_halo_px) // factor
     if section.conditioning == "published":
         core = _core(section, channels, channels, size, section.width)
@@ -89,7 +95,7 @@ def build_network(
         )
     trunk = Trunk(size_px, factor, section.base, size_px // size, section.keep_block_means)
     embedding = section.width if section.network == "dit" else HEAD_EMBEDDING
-    channels_in = channels + trunk.features + (1 if section.space == "pixel" else 0)
+    channels_in = channels + trunk.features
     head = _core(section, channels_in, channels, size, embedding)
     return AlignedNet(trunk, head, embedding, section.height_unit, section.target, section.posterior_mean)
 

@@ -110,7 +110,7 @@ def map_slopes(height: Tensor) -> Tensor:
 def normals(slopes: Tensor) -> Tensor:
     """Unit normals (B, 3, H, W) of slopes (B, 2, H, W)."""
     upward = torch.cat([-slopes, torch.ones_like(slopes[:, :1])], dim=1)
-    return upward / upward.norm(dim=1, keepdim=True)
+    return upward * torch.rsqrt(upward.square().sum(dim=1, keepdim=True))
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def stereo_slopes(sums: PhotometricSums, prior_slopes: Tensor, damping: float) -
     g = solve_normal(sums.matrix, sums.moments, guess, damping) / albedo[:, None, None, None]
     upward = g[:, 2:].clamp_min(0.1)
     slopes = prior_slopes + (-g[:, :2] / upward - prior_slopes).clamp(-3.0, 3.0)
-    return slopes, torch.linalg.vector_norm(g, dim=1, keepdim=True).clamp_max(10.0)
+    return slopes, g.square().sum(dim=1, keepdim=True).clamp(1e-6, 100.0).sqrt()
 
 
 @lru_cache(maxsize=32)

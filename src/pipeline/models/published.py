@@ -83,7 +83,7 @@ class VectorUNet(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, size: int, base: int, embedding: int) -> None:
         super().__init__()
         if size >= 32:
-            widths = [base // 2, base, 2 * base, 2 * base][: levels_for(size, 4)]
+            widths = [max(4, base // 2), base, 2 * base, 2 * base][: levels_for(size, 4)]
             down = [0, 1, 1, 1][: len(widths)]
         else:
             widths = [2 * base, 4 * base][: levels_for(size, 2)]

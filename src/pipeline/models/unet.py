@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ class UNet(nn.Module):
             nn.Conv2d(widths[i], widths[i + 1], 2, stride=2) for i in range(levels - 1)
         )
         self.side = nn.Conv2d(side_channels, widths[1], 1) if side_channels else None
-        self.attention = SpatialAttention(widths[-1], heads=max(1, widths[-1] // 32))
+        self.attention = SpatialAttention(widths[-1], heads=math.gcd(widths[-1], max(1, widths[-1] // 32)))
         self.up = nn.ModuleList(blocks(widths[i], up_blocks[i]) for i in range(out_level, levels))
         self.grow = nn.ModuleList(
             nn.Conv2d(widths[i + 1], widths[i], 1) for i in range(out_level, levels - 1)

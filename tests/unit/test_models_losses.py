@@ -1,0 +1,121 @@
+"""Losses: analytic values, and the perceptual distance from a local file."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+from pipeline.models.losses import (
+    VGG_STAGES,
+    Lpips,
+    absolute_sum,
+    adaptive_weight,
+    discriminator_hinge,
+    generator_hinge,
+    slope_loss,
+)
+
+
+def test_absolute_sum():
+    x = torch.zeros(2, 1, 3, 3)
+    y = torch.tensor([1.0, -3.0])[:, None, None, None].expand(2, 1, 3, 3)
+    assert absolute_sum(x, y).item() == pytest.approx(9 * 2.0)
+
+
+def test_hinge_is_zero_beyond_the_margin_and_linear_within():
+    assert discriminator_hinge(torch.tensor([1.5]), torch.tensor([-2.0])).item() == 0
+    assert discriminator_hinge(torch.tensor([0.0]), torch.tensor([0.5])).item() == pytest.approx(1.25)
+    assert generator_hinge(torch.tensor([2.0, -1.0])).item() == pytest.approx(-0.5)
+
+
+def test_adaptive_weight_is_the_ratio_of_gradient_norms():
+    layer = torch.tensor([1.0, 2.0], requires_grad=True)
+    weight = adaptive_weight((3 * layer).sum(), (0.5 * layer).sum(), layer)
+    assert weight.item() == pytest.approx(6.0, rel=1e-3)
+    assert not weight.requires_grad
+
+
+def test_adaptive_weight_is_bounded():
+    layer = torch.tensor([1.0], requires_grad=True)
+    assert adaptive_weight((1e3 * layer).sum(), (0 * layer).sum(), layer).item() == pytest.approx(1e4)
+
+
+def test_slope_loss_of_a_plane_is_its_slope_whatever_the_unit():
+    x = torch.arange(8.0)[None, :].expand(2, 8, 8) * 4.0  # 4 m a pixel of 40 m along x, flat along y
+    zero = torch.zeros_like(x)
+    assert slope_loss(x, zero, 40.0).item() == pytest.approx(0.05)
+    assert slope_loss(x / 1000, zero, torch.tensor([0.04, 0.04])).item() == pytest.approx(0.05)
+    assert slope_loss(x + 7, x, 40.0).item() == 0
+
+
+def test_slope_loss_sees_a_checkerboard():
+    board = (torch.arange(8)[:, None] + torch.arange(8)[None]) % 2 * 1.0
+    assert slope_loss(board[None], torch.zeros(1, 8, 8)).item() == pytest.approx(1.0)
+
+
+def tiny_vgg(width: int = 4) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    tensors, channels = {}, 3
+    for k, stage in enumerate(VGG_STAGES):
+        for i in stage:
+            tensors[f"features.{i}.weight"] = torch.randn(width, channels, 3, 3, generator=generator)
+            tensors[f"features.{i}.bias"] = torch.zeros(width)
+            channels = width
+        tensors[f"lin{k}.weight"] = torch.rand(1, width, 1, 1, generator=generator)
+    return tensors
+
+
+def test_lpips_is_a_distance_and_carries_gradient(tmp_path):
+    save_file(tiny_vgg(), tmp_path / "vgg.safetensors")
+    lpips = Lpips(tmp_path / "vgg.safetensors")
+    x = torch.randn(2, 1, 32, 32, requires_grad=True)
+    y = torch.randn(2, 1, 32, 32)
+    distance = lpips(x, y)
+    assert distance.shape == (2,)
+    assert (distance > 0).all()
+    assert lpips(y, y).abs().max() == 0
+    torch.testing.assert_close(distance, lpips(y, x))
+    distance.sum().backward()
+    assert x.grad is not None and x.grad.abs().sum() > 0
+    assert not lpips.state_dict()
+    assert not list(lpips.parameters())
+
+
+def test_lpips_first_stage_by_hand(tmp_path):
+    tensors = tiny_vgg()
+    for k in range(1, 5):
+        tensors[f"lin{k}.weight"].zero_()
+    save_file(tensors, tmp_path / "vgg.safetensors")
+    x, y = torch.randn(1, 1, 16, 16), torch.randn(1, 1, 16, 16)
+
+    def stage(image):
+        mean = 2 * torch.tensor([0.485, 0.456, 0.406]) - 1  # ImageNet, for images in [-1, 1]
+        std = 2 * torch.tensor([0.229, 0.224, 0.225])
+        h = (image.repeat(1, 3, 1, 1) - mean[:, None, None]) / std[:, None, None]
+        for i in (0, 2):
+            h = F.relu(F.conv2d(h, tensors[f"features.{i}.weight"], tensors[f"features.{i}.bias"], padding=1))
+        return h / (h.norm(dim=1, keepdim=True) + 1e-10)
+
+    by_hand = ((stage(x) - stage(y)) ** 2 * tensors["lin0.weight"]).sum(dim=1).mean()
+    torch.testing.assert_close(Lpips(tmp_path / "vgg.safetensors")(x, y)[0], by_hand, rtol=1e-4, atol=1e-6)
+
+
+def test_lpips_errors_name_the_file(tmp_path):
+    path = tmp_path / "vgg.safetensors"
+    with pytest.raises(ValueError, match=r"lpips_weights: .* found nothing at .*vgg.safetensors"):
+        Lpips(path)
+    path.write_bytes(b"not tensors at all")
+    with pytest.raises(ValueError, match=r"expected a safetensors file at .*vgg.safetensors"):
+        Lpips(path)
+    tensors = tiny_vgg()
+    del tensors["features.5.bias"]
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match=r"expected a tensor features\.5\.bias"):
+        Lpips(path)
+    tensors = tiny_vgg()
+    tensors["lin2.weight"] = torch.zeros(1, 3, 1, 1)
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match=r"lin2\.weight of shape \(1, 4, 1, 1\)"):
+        Lpips(path)
