@@ -224,6 +224,7 @@ def _sweep(terrain, table, count, levels, exact, horizon):
 
     ``exact``: tangents between levels[0] and levels[-1] are to be exact. Otherwise only the comparison with
     each of the ascending ``levels`` is: a tile whose lowest horizon has passed one looks for the next only.
+    A tile's TILE rows stay in TILE registers while a group passes by.
     """
     first, second, weight, nearness, groups = table
     flat, pooled, start, stride = terrain.flat, terrain.pooled, terrain.start, terrain.stride
@@ -246,28 +247,44 @@ def _sweep(terrain, table, count, levels, exact, horizon):
                 rise = (pooled[r * stride + c] - bottom) * nearness[k0]
                 if rise < level or (exact and rise <= level):
                     continue
-                k1 = groups[g + 1, 0]
-                low = ABSENT
-                for half in range(0, TILE, 4):
-                    p0 = (i * TILE + half) * across + j * TILE
-                    p1, p2, p3 = p0 + across, p0 + 2 * across, p0 + 3 * across
-                    q0 = (row + half) * stride + col
-                    q1, q2, q3 = q0 + stride, q0 + 2 * stride, q0 + 3 * stride
-                    h0, s0 = _load(horizon, p0), _load(start, p0)
-                    h1, s1 = _load(horizon, p1), _load(start, p1)
-                    h2, s2 = _load(horizon, p2), _load(start, p2)
-                    h3, s3 = _load(horizon, p3), _load(start, p3)
-                    for k in range(k0, k1):
-                        a, b, w, n = first[k], second[k], _fill(weight[k]), _fill(nearness[k])
-                        h0 = _raised(h0, _load(flat, q0 + a), _load(flat, q0 + b), w, s0, n)
-                        h1 = _raised(h1, _load(flat, q1 + a), _load(flat, q1 + b), w, s1, n)
-                        h2 = _raised(h2, _load(flat, q2 + a), _load(flat, q2 + b), w, s2, n)
-                        h3 = _raised(h3, _load(flat, q3 + a), _load(flat, q3 + b), w, s3, n)
-                    _store(horizon, p0, h0)
-                    _store(horizon, p1, h1)
-                    _store(horizon, p2, h2)
-                    _store(horizon, p3, h3)
-                    low = min(low, _lowest(h0, h1, h2, h3))
+                # Unsigned: numba then leaves out its test for negative indices.
+                begin, end = np.uint64(k0), np.uint64(groups[g + 1, 0])
+                p0 = i * TILE * across + j * TILE
+                q0 = row * stride + col
+                p1, q1 = p0 + across, q0 + stride
+                p2, q2 = p1 + across, q1 + stride
+                p3, q3 = p2 + across, q2 + stride
+                p4, q4 = p3 + across, q3 + stride
+                p5, q5 = p4 + across, q4 + stride
+                p6, q6 = p5 + across, q5 + stride
+                p7, q7 = p6 + across, q6 + stride
+                h0, s0 = _load(horizon, p0), _load(start, p0)
+                h1, s1 = _load(horizon, p1), _load(start, p1)
+                h2, s2 = _load(horizon, p2), _load(start, p2)
+                h3, s3 = _load(horizon, p3), _load(start, p3)
+                h4, s4 = _load(horizon, p4), _load(start, p4)
+                h5, s5 = _load(horizon, p5), _load(start, p5)
+                h6, s6 = _load(horizon, p6), _load(start, p6)
+                h7, s7 = _load(horizon, p7), _load(start, p7)
+                for k in range(begin, end):
+                    a, b, w, n = first[k], second[k], _fill(weight[k]), _fill(nearness[k])
+                    h0 = _raised(h0, _load(flat, q0 + a), _load(flat, q0 + b), w, s0, n)
+                    h1 = _raised(h1, _load(flat, q1 + a), _load(flat, q1 + b), w, s1, n)
+                    h2 = _raised(h2, _load(flat, q2 + a), _load(flat, q2 + b), w, s2, n)
+                    h3 = _raised(h3, _load(flat, q3 + a), _load(flat, q3 + b), w, s3, n)
+                    h4 = _raised(h4, _load(flat, q4 + a), _load(flat, q4 + b), w, s4, n)
+                    h5 = _raised(h5, _load(flat, q5 + a), _load(flat, q5 + b), w, s5, n)
+                    h6 = _raised(h6, _load(flat, q6 + a), _load(flat, q6 + b), w, s6, n)
+                    h7 = _raised(h7, _load(flat, q7 + a), _load(flat, q7 + b), w, s7, n)
+                _store(horizon, p0, h0)
+                _store(horizon, p1, h1)
+                _store(horizon, p2, h2)
+                _store(horizon, p3, h3)
+                _store(horizon, p4, h4)
+                _store(horizon, p5, h5)
+                _store(horizon, p6, h6)
+                _store(horizon, p7, h7)
+                low = min(_lowest(h0, h1, h2, h3), _lowest(h4, h5, h6, h7))
                 if exact:
                     level = max(level, low)
                     if level >= levels[-1]:
