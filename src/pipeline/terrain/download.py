@@ -4,69 +4,29 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import http.client
 import json
 import logging
 import os
 import re
-import shutil
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
+
+from pipeline.terrain.transfer import (
+    DownloadError,
+    Partial,
+    TransientError,
+    facts_path,
+    transfer,
+    write_synced,
+)
 
 logger = logging.getLogger(__name__)
 
-BLOCK_BYTES = 1 << 20
-# HTTP answers that say "try again": time-outs, throttling and faults of the server.
-TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_WAIT_S = 120.0
-PROGRESS_EVERY_S = 10.0
-
-
-class DownloadError(ValueError):
-    """A file could not be downloaded or is not the expected one."""
-
-
-class _Transient(Exception):
-    """A fault that another attempt may not meet."""
-
-    def __init__(self, message: str, wait_s: float | None = None) -> None:
-        super().__init__(message)
-        self.wait_s = wait_s
-
-
-@dataclass
-class _Partial:
-    """What is known of a partial file, kept beside it so that another process can go on.
-
-    Attributes
-    ----------
-    url : where the bytes came from.
-    etag, modified : the server's validators of that version, or null.
-    total : size of the whole file, bytes, or null.
-    """
-
-    url: str
-    etag: str | None = None
-    modified: str | None = None
-    total: int | None = None
-
-    @property
-    def validator(self) -> str | None:
-        """Value for ``If-Range``: a strong ETag, else the date; null when the server gave neither.
-
-        A weak ETag does not promise equal bytes (RFC 9110, 13.1.5).
-        """
-        if self.etag and not self.etag.startswith("W/"):
-            return self.etag
-        return self.modified
 
 
 def fetch(
@@ -134,7 +94,7 @@ def fetch(
         os.fsync(stream.fileno())
         part.replace(destination)
         with suppress(FileNotFoundError):
-            _facts(part).unlink()
+            facts_path(part).unlink()
     _sync_folder(destination.parent)
     logger.info("%s: sha256 %s (%s)", destination, found, "pinned" if expected else "now recorded")
     return found
@@ -182,16 +142,7 @@ def _recorded(record: Path) -> str | None:
 
 def _record(record: Path, name: str, digest: str) -> None:
     """Write a ``.sha256`` file, in the form that ``sha256sum --check`` reads."""
-    _write(record, f"{digest}  {name}\n")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    write_synced(record, f"{digest}  {name}\n")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -204,12 +155,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _facts(part: Path) -> Path:
-    return part.with_name(part.name + ".json")
-
-
 def _discard(part: Path) -> None:
-    for path in (part, _facts(part)):
+    for path in (part, facts_path(part)):
         with suppress(FileNotFoundError):
             path.unlink()
 
@@ -241,16 +188,16 @@ def _locked(part: Path) -> Iterator[FileIO]:
                 _discard(part)
 
 
-def _resumable(url: str, part: Path, stream: FileIO) -> _Partial:
+def _resumable(url: str, part: Path, stream: FileIO) -> Partial:
     """What is known of the partial file; it is emptied when its bytes cannot be gone on from."""
     try:
-        known = _Partial(**json.loads(_facts(part).read_text(encoding="utf-8")))
+        known = Partial(**json.loads(facts_path(part).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
-        known = _Partial(url)
+        known = Partial(url)
     size = stream.seek(0, os.SEEK_END)
     too_long = known.total is not None and size > known.total
     if known.url != url or known.validator is None or too_long:
-        known = _Partial(url)
+        known = Partial(url)
         stream.truncate(0)
     return known
 
@@ -264,9 +211,9 @@ def _download(url: str, stream: FileIO, part: Path, timeout_s: float, retries: i
         if known.total is not None and before == known.total and before > 0:
             return
         try:
-            _attempt(known, stream, part, timeout_s)
+            transfer(known, stream, part, timeout_s)
             return
-        except _Transient as fault:
+        except TransientError as fault:
             gained = stream.seek(0, os.SEEK_END) > before
             failed = 1 if gained else failed + 1
             if failed > retries:
@@ -277,161 +224,3 @@ def _download(url: str, stream: FileIO, part: Path, timeout_s: float, retries: i
             wait = min(wait, LONGEST_WAIT_S)
             logger.warning("%s: %s; trying again in %.0f s", url, fault, wait)
             time.sleep(wait)
-
-
-def _attempt(known: _Partial, stream: FileIO, part: Path, timeout_s: float) -> None:
-    """One request, from the partial file's end on when it has any bytes."""
-    have = stream.seek(0, os.SEEK_END)
-    headers = {"Accept-Encoding": "identity", "User-Agent": "lunar-bridge"}
-    if have and known.validator:
-        headers |= {"Range": f"bytes={have}-", "If-Range": known.validator}
-    request = urllib.request.Request(known.url, headers=headers)  # noqa: S310 - _checked() saw the scheme
-    try:
-        response = _OPENER.open(request, timeout=timeout_s)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416 and have:
-            stream.truncate(0)
-            raise _Transient(
-                "the server has no bytes after those already here; starting again", 0.0
-            ) from None
-        if error.code in TRANSIENT_STATUS:
-            raise _Transient(f"HTTP {error.code} {error.reason}", _retry_after(error.headers)) from None
-        raise DownloadError(
-            f"{known.url}: expected the file, found HTTP {error.code} {error.reason}"
-        ) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise _Transient(f"no connection ({getattr(error, 'reason', None) or error})") from None
-    with response:
-        fresh = _described(known.url, response)
-        if response.status == 206:
-            if not _continues(response, have, known, fresh):
-                stream.truncate(0)
-                raise _Transient(
-                    f"asked for bytes {have}- of {known.total}, found "
-                    f"{response.headers.get('Content-Range')!r} or another version; starting again",
-                    0.0,
-                )
-            # A 206 may leave the validators out; they are still those of the first answer.
-            fresh = known
-        elif response.status == 200:
-            have = 0
-            stream.truncate(0)
-            stream.seek(0)
-        else:
-            raise DownloadError(f"{known.url}: expected HTTP 200 or 206, found {response.status}")
-        _check_content(response, known.url, part)
-        _check_space(part, fresh.total, have)
-        _write(_facts(part), json.dumps(asdict(fresh), sort_keys=True))
-        _copy(response, stream, part, fresh, have)
-
-
-def _described(url: str, response: Any) -> _Partial:
-    """Validators and total size that an answer states."""
-    headers = response.headers
-    total = None
-    if response.status == 206:
-        match = re.fullmatch(r"bytes \d+-\d+/(\d+)", headers.get("Content-Range", "").strip())
-        total = int(match.group(1)) if match else None
-    elif (headers.get("Content-Length") or "").isdigit():
-        total = int(headers["Content-Length"])
-    return _Partial(url, headers.get("ETag"), headers.get("Last-Modified"), total)
-
-
-def _continues(response: Any, have: int, known: _Partial, fresh: _Partial) -> bool:
-    """Whether a partial answer continues the same version at the byte asked for."""
-    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", "").strip())
-    return (
-        match is not None
-        and int(match.group(1)) == have
-        and fresh.total == known.total
-        and fresh.etag in (None, known.etag)
-        and fresh.modified in (None, known.modified)
-    )
-
-
-def _check_content(response: Any, url: str, part: Path) -> None:
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding != "identity":
-        raise DownloadError(f"{url}: expected the file as it is, found content encoding {encoding!r}")
-    kind = response.headers.get_content_type() if response.headers.get("Content-Type") else ""
-    # Portals answer "200 OK" with a page when a file has moved; without a pin it would be trusted for ever.
-    if kind == "text/html" and part.suffixes[-2:-1] not in ([".html"], [".htm"]):
-        raise DownloadError(f"{url}: expected a data file, found a web page (Content-Type {kind})")
-
-
-def _check_space(part: Path, total: int | None, have: int) -> None:
-    if total is None:
-        return
-    free = shutil.disk_usage(part.parent).free
-    if total - have > free:
-        raise DownloadError(
-            f"{part}: expected {(total - have) / 1e6:.0f} MB free on the disk, found {free / 1e6:.0f} MB"
-        )
-
-
-def _copy(response: Any, stream: FileIO, part: Path, fresh: _Partial, have: int) -> None:
-    """Append the answer's body to the partial file, and make sure that all of it came."""
-    progress = _Progress(fresh.url.rsplit("/", 1)[-1], have, fresh.total)
-    stream.seek(have)
-    while True:
-        try:
-            block = response.read(BLOCK_BYTES)
-        except (OSError, http.client.HTTPException) as error:
-            raise _Transient(f"the connection broke after {have} bytes ({error})") from None
-        if not block:
-            break
-        try:
-            rest = memoryview(block)
-            while rest:
-                rest = rest[stream.write(rest) :]
-        except OSError as error:
-            raise DownloadError(f"{part}: expected to write {fresh.url}, found: {error}") from error
-        have += len(block)
-        progress.update(have)
-    if fresh.total is not None and have != fresh.total:
-        raise _Transient(f"the connection broke after {have} of {fresh.total} bytes")
-
-
-def _retry_after(headers: Any) -> float | None:
-    value = (headers.get("Retry-After") or "").strip()
-    return float(value) if value.isdigit() else None
-
-
-class _Progress:
-    """Log lines "45 % (1170 of 2600 MB), 12.0 MB/s", at most one in ten seconds."""
-
-    def __init__(self, name: str, have: int, total: int | None) -> None:
-        self.name, self.total, self.start_bytes = name, total, have
-        self.start = self.last = time.monotonic()
-        if have:
-            logger.info("%s: going on after %.0f MB", name, have / 1e6)
-
-    def update(self, have: int) -> None:
-        now = time.monotonic()
-        if now - self.last < PROGRESS_EVERY_S and have != self.total:
-            return
-        self.last = now
-        rate = (have - self.start_bytes) / 1e6 / max(now - self.start, 1e-3)
-        if self.total:
-            share = f"{100 * have / self.total:.0f} % ({have / 1e6:.0f} of {self.total / 1e6:.0f} MB)"
-        else:
-            share = f"{have / 1e6:.0f} MB"
-        logger.info("%s: %s, %.1f MB/s", self.name, share, rate)
-
-
-class _WebOnly(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to http(s) only, and never from https down to http."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        scheme = urllib.parse.urlsplit(newurl).scheme
-        if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
-            raise DownloadError(
-                f"{req.full_url}: expected to stay on {req.type}, found a redirect to {newurl}"
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-_OPENER = urllib.request.build_opener(_WebOnly)
