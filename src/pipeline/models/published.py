@@ -26,7 +26,7 @@ SET_MULTIPLIERS = (1, 1, 2, 2)
 SET_STRIDE = 2 ** (len(SET_MULTIPLIERS) - 1)
 #: Images encoded at a time, about 3 MB each with gradients at 96 x 96 pixels; bounds the memory and
 #: does not change the result beyond rounding.
-SET_CHUNK = 384
+SET_CHUNK = 128
 
 
 @dataclass(frozen=True)
