@@ -12,12 +12,6 @@ RESULTS = PLAN.results
 TILES = [f"{tile:03d}" for tile in range(CONFIG.patches.tiles)]
 LEVEL = CONFIG.runtime.log_level
 THREADS = CONFIG.training.cpu_threads
-MODELS = "|".join(f"{system}_{stage}" for system in ("published", "bridge") for stage in ("fibonacci", "arcs", "missing"))
-
-
-wildcard_constraints:
-    tile=r"\d{3,}",
-    model=MODELS,
 
 
 def tiles(stage, pattern):

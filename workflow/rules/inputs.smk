@@ -7,8 +7,8 @@ if CONFIG.inputs.synthetic:
 
     rule terrain_synthesize:
         output:
-            dem=DEMS[0],
-            count=COUNTS[0],
+            dems=DEMS[0],
+            counts=COUNTS[0],
         params:
             **identity("synthetic"),
             level=LEVEL,
@@ -45,10 +45,10 @@ if PLAN.files.urls:
 
 rule terrain_index:
     input:
-        dem=DEMS,
-        count=COUNTS,
+        dems=DEMS,
+        counts=COUNTS,
     output:
-        index=PLAN["terrain"].path("terrain.json"),
+        terrain=PLAN["terrain"].path("terrain.json"),
     params:
         **identity("terrain"),
         inputs=CONFIG.inputs.canonical(),

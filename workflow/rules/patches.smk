@@ -1,9 +1,9 @@
 # Patches of the terrain: cut with a halo, filtered by altimetry coverage, split.
 rule patches_extract:
     input:
-        index=rules.terrain_index.output.index,
-        dem=DEMS,
-        count=COUNTS,
+        terrain=rules.terrain_index.output.terrain,
+        dems=DEMS,
+        counts=COUNTS,
     output:
         patches=PLAN["patches"].path("tile_{tile}.zarr.zip"),
     params:

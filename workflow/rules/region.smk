@@ -1,9 +1,9 @@
 # A region of any size: a moving window of clones, blended into GeoTIFFs.
 rule region_reconstruct:
     input:
-        index=rules.terrain_index.output.index,
-        dem=DEMS,
-        count=COUNTS,
+        terrain=rules.terrain_index.output.terrain,
+        dems=DEMS,
+        counts=COUNTS,
         split=rules.patches_split.output.split,
         model=PLAN[CONFIG.primary].path("model.safetensors"),
         vae=vae_of(CONFIG.primary),

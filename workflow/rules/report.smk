@@ -20,9 +20,9 @@ rule report_write:
         shards=rules.shards_manifest_test.input,
         split=rules.patches_split.output.split,
         selected=tiles("selected", "tile_{tile}.json"),
-        index=rules.terrain_index.output.index,
-        dem=DEMS,
-        count=COUNTS,
+        terrain=rules.terrain_index.output.terrain,
+        dems=DEMS,
+        counts=COUNTS,
         region=rules.region_reconstruct.output,
     output:
         report=f"{RESULTS}/report.html",

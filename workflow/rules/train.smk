@@ -68,7 +68,7 @@ for _model in PLAN.systems:
             mem_mb=16000,
             runtime=2880,
             gpu=1 if CONFIG.runtime.device != "cpu" else 0,
-            script:
+        script:
             "../scripts/bridge_train.py"
 
 

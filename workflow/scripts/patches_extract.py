@@ -8,4 +8,4 @@ p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):
     patches = PatchesSection.model_validate_json(p.patches)
     i = snakemake.input
-    extract_tile(i.index, i.dem, i.count, patches, int(snakemake.wildcards.tile), snakemake.output.patches)
+    extract_tile(i.terrain, patches, int(snakemake.wildcards.tile), snakemake.output.patches)

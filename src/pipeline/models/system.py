@@ -182,7 +182,9 @@ class System(nn.Module):
         def predict(x: Tensor, t: Tensor) -> Tensor:
             return self.network(x, t, repeated).float()
 
-        x0 = self.process.sample(predict, x1, generator=each, **sampler_kwargs(sampler or self.section.sampler))
+        x0 = self.process.sample(
+            predict, x1, generator=each, **sampler_kwargs(sampler or self.section.sampler)
+        )
         return self._heights(x0, batch, repeated, members)
 
     def _heights(self, states: Tensor, batch: SetInputs, cond: Any, members: int) -> Tensor:
@@ -217,4 +219,4 @@ def state_scale(section: BridgeSection, statistics: dict[str, float], pixel_m: f
     if section.target == "dem" or section.space == "latent":
         return 1.0
     residual = statistics["residual_px"] * (1.0 if section.height_unit == "pixel" else pixel_m / 1000)
-    return residual * (0.25 if section.posterior_mean else 1.0)
+    return residual

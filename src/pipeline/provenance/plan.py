@@ -47,13 +47,18 @@ class InputFiles:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the plan: its key, where its results live, and the config it depends on."""
+    """One stage of the plan: its key, where its results live, and the config it depends on.
+
+    `identity` is what later stages' keys are made of: the key, but for stages whose results name local
+    paths; those have a folder of their own for each place, and the same identity everywhere.
+    """
 
     name: str
     section: str
     code: str
     inputs: tuple[str, ...]
     key: str
+    identity: str
     folder: str = field(default="")
 
     def path(self, *parts: str) -> str:
@@ -85,7 +90,8 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
             lists[role].append(local)
             identity.append([role, entry, pins.get(name) or "unpinned"])
             continue
-        found = sorted(glob(entry, root_dir=root)) if not Path(entry).is_absolute() else sorted(glob(entry))
+        # Path.glob refuses absolute patterns, which users do give.
+        found = sorted(glob(entry, root_dir=root))  # noqa: PTH207
         if not found:
             raise ConfigError(
                 f"config: inputs.{role}: expected a file, a glob or a URL, found no file {entry!r}"
@@ -146,28 +152,36 @@ class Plan:
         return getattr(self.config, system)
 
     def _add(
-        self, name: str, section: Any, code: tuple[str, ...], inputs: tuple[str, ...], store: bool = True
+        self,
+        name: str,
+        section: Any,
+        code: tuple[str, ...],
+        inputs: tuple[str, ...],
+        store: bool = True,
+        local: Any = None,
     ) -> None:
+        """Add a stage; `local` (paths) enters the key of its folder but not what later stages depend on."""
         text = canonical_json(section)
         digest = code_digest(code)
-        body = canonical_json(
-            {
-                "stage": name,
-                "section": text,
-                "code": digest,
-                "versions": _versions(),
-                "inputs": [[i, self.stages[i].key] for i in inputs],
-            }
-        )
-        key = hashlib.sha256(body.encode()).hexdigest()[:12]
+        body = {
+            "stage": name,
+            "section": text,
+            "code": digest,
+            "versions": _versions(),
+            "inputs": [[i, self.stages[i].identity] for i in inputs],
+        }
+        identity = _key(body)
+        key = identity if local is None else _key({**body, "local": local})
         folder = (STORE / name / key).as_posix() if store else f"{self.results}/{name}"
-        self.stages[name] = Stage(name, text, digest, inputs, key, folder)
+        self.stages[name] = Stage(name, text, digest, inputs, key, identity, folder)
 
     def _build(self) -> None:
         c = self.config
         p = c.patches
-        dump: Callable[[Any], Any] = lambda section: section.model_dump(mode="json")  # noqa: E731
-        pick: Callable[..., Any] = lambda section, *keys: {k: dump(section)[k] for k in keys}  # noqa: E731
+        dump: Callable[[Any], Any] = _dump
+
+        def pick(section: Any, *keys: str) -> dict[str, Any]:
+            return {key: dump(section)[key] for key in keys}
 
         terrain: dict[str, Any] = {"pixel_m": c.inputs.pixel_m, "files": self.files.identity}
         code: tuple[str, ...] = ("pipeline.terrain.index",)
@@ -175,7 +189,8 @@ class Plan:
             self._add("synthetic", dump(c.synthetic), ("pipeline.terrain.synthetic",), ())
             self._add("terrain", terrain, code, ("synthetic",))
         else:
-            self._add("terrain", terrain, code, ())
+            local = [*self.files.dem, *self.files.count]
+            self._add("terrain", terrain, code, (), local=local)
         geometry = pick(p, "size_px", "halo_px", "stride_px", "tiles")
         self._add("patches", geometry, ("pipeline.terrain.extract",), ("terrain",))
         self._add("selected", dump(c.coverage), ("pipeline.terrain.coverage",), ("patches",))
@@ -276,6 +291,11 @@ class Plan:
         self._add("report", report, ("pipeline.evaluation.report",), shown, store=False)
         self._add("bundle", {"run": c.run}, ("pipeline.provenance.bundle",), ("report",), store=False)
 
+    @property
+    def record_json(self) -> str:
+        """`record` as canonical JSON, for a rule's params."""
+        return canonical_json(self.record())
+
     def record(self) -> dict[str, Any]:
         """What ``stages.json`` says: every stage's key, section, code digest and inputs."""
         return {
@@ -295,6 +315,16 @@ class Plan:
                 for name, stage in self.stages.items()
             },
         }
+
+
+def _key(body: Any) -> str:
+    """First 12 hex digits of the sha256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(body).encode()).hexdigest()[:12]
+
+
+def _dump(section: Any) -> Any:
+    """A section as JSON values."""
+    return section.model_dump(mode="json")
 
 
 def _versions() -> dict[str, str]:
