@@ -47,6 +47,7 @@ rule terrain_index:
     input:
         dems=DEMS,
         counts=COUNTS,
+        fetched=list(PLAN.files.urls),
     output:
         terrain=PLAN["terrain"].path("terrain.json"),
     params:

@@ -82,13 +82,15 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
     entries += [("count", e) for e in config.inputs.count_entries]
     for role, entry in entries:
         if is_url(entry):
-            name = entry.rstrip("/").rsplit("/", 1)[-1].split("?")[0]
-            local = (DOWNLOADS / name).as_posix()
-            if local in urls and urls[local][0] != entry:
-                raise ConfigError(f"config: inputs: two URLs end in {name!r}; expected different names")
-            urls[local] = (entry, pins.get(name))
-            lists[role].append(local)
-            identity.append([role, entry, pins.get(name) or "unpinned"])
+            # A PDS image is nothing without its label, which lies beside it.
+            wanted = [entry, *([sibling(entry, ".lbl")] if entry.lower().endswith(".img") else [])]
+            for url in wanted:
+                name, local = download_place(url)
+                if local in urls and urls[local][0] != url:
+                    raise ConfigError(f"config: inputs: two URLs end in {name!r}; expected different names")
+                urls[local] = (url, pins.get(name))
+                identity.append([role, url, pins.get(name) or "unpinned"])
+            lists[role].append(download_place(entry)[1])
             continue
         # Path.glob refuses absolute patterns, which users do give.
         found = sorted(glob(entry, root_dir=root))  # noqa: PTH207
@@ -109,6 +111,18 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
             f"found {len(lists['count'])}"
         )
     return InputFiles(tuple(lists["dem"]), tuple(lists["count"]), urls, identity)
+
+
+def download_place(url: str) -> tuple[str, str]:
+    """Name of a URL's file and the path where its download lands."""
+    name = url.rstrip("/").rsplit("/", 1)[-1].split("?")[0]
+    return name, (DOWNLOADS / name).as_posix()
+
+
+def sibling(url: str, suffix: str) -> str:
+    """The URL of a file with another suffix, in the case that the URL's own suffix has."""
+    stem, found = url[:-4], url[-4:]
+    return stem + (suffix.upper() if found.isupper() else suffix)
 
 
 class Plan:

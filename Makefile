@@ -1,0 +1,62 @@
+# make demo | test | check | bench | test-slow | test-cluster | docs-figures      (needs Python 3.11, git, make)
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= 2
+CONFIG ?= config/demo.yaml
+# Local wheels, when pip knows a folder of them (uv does not read pip's configuration).
+LINKS = $(shell $(BIN)/python -m pip config get global.find-links 2>/dev/null || $(BIN)/python -m pip config get :env:.find-links 2>/dev/null)
+FIND = $(foreach folder,$(LINKS),$(if $(wildcard $(folder)),--find-links $(folder)))
+# `make env TORCH=cpu` takes PyTorch's small CPU build from its own index.
+TORCH ?=
+BACKEND = $(if $(TORCH),--torch-backend $(TORCH))
+
+.PHONY: help env demo test test-slow test-cluster check format lint bench bench-light figures clean-env
+
+help: ## show the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+env: $(VENV)/.ready ## set up .venv (Python 3.11)
+
+$(VENV)/.ready: envs/requirements.txt pyproject.toml
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND) $(BACKEND) -r envs/requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	touch $@
+
+demo: env ## the whole pipeline on synthetic terrain; prints where the report is
+	$(BIN)/snakemake --configfile $(CONFIG) --cores $(CORES) all
+	@echo; echo "report:  results/$$($(BIN)/python -c "import yaml; print(yaml.safe_load(open('$(CONFIG)'))['run'])")/report.html"
+
+test: env ## the tests (under 20 minutes on 2 cores)
+	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) --dist loadgroup
+
+test-slow: env ## what takes longer: kills, full-size networks
+	$(BIN)/pytest -m "slow"
+
+test-cluster: env ## tests that need a local Slurm
+	$(BIN)/pytest -m "cluster"
+
+format: env ## format code and rules
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format --quiet .
+	$(BIN)/snakefmt --quiet Snakefile workflow
+
+check: env ## format, lint, types, import layers, workflow lint, unit tests of the core
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint --configfile config/tiny.yaml
+	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit -k "config or plan or digest or store or metrics or order"
+
+bench: bench-light ## all benchmarks
+
+bench-light: env ## illumination engines side by side, one core
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/light.py
+
+clean-env: ## remove .venv
+	rm -rf $(VENV)
