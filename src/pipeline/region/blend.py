@@ -1,0 +1,150 @@
+"""Blending the clones of overlapping windows into one map with its uncertainty.
+
+Published weights (Repasky et al. 2026): the grassfire distance of a pixel from the window's border, 1 on the
+border and at most `blend_px`, squared, then blurred with a Gaussian. ASP's ``dem_mosaic`` takes the same
+steps in another order: distance, clamp, blur (sigma 5), THEN the power 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipeline.region.windows import Sides, Window
+
+Floats = NDArray[np.float64]
+Weigh = Callable[[Window], Floats]
+
+# The Gaussian is cut off this many standard deviations from its centre.
+_TRUNCATE = 4.0
+
+
+def blend_weights(
+    size: int, blend_px: int, sigma_px: float, border: Sides = (False, False, False, False)
+) -> Floats:
+    """Weights of a window's pixels.
+
+    Sides on the region's border do not count as border here: no other window could take over beyond them, and
+    along them the published weights of two neighbours would be equal up to the end of one, which shows as a
+    step. A window with no side on the region's border has the published weights.
+
+    Parameters
+    ----------
+    size : side of the window, pixels.
+    blend_px : largest distance (published 48).
+    sigma_px : standard deviation of the blur (published 2), pixels; beyond the window weights are 0.
+    border : whether the top, right, bottom and left side lie on the region's border.
+
+    Returns
+    -------
+    (size, size) float64, positive; read-only, since it is kept between calls.
+    """
+    return _weights(size, blend_px, float(sigma_px), tuple(border))
+
+
+@lru_cache(maxsize=64)
+def _weights(size: int, blend_px: int, sigma_px: float, border: tuple[bool, ...]) -> Floats:
+    top, right, bottom, left = border
+    reach = int(np.ceil(_TRUNCATE * sigma_px))
+    # From outside the window, where counted sides give 0 and the region's border does not end anything.
+    down, across = (
+        _distance(size, blend_px, reach, top, bottom),
+        _distance(size, blend_px, reach, left, right),
+    )
+    distance = np.minimum(down[:, None], across[None, :])
+    blurred = ndimage.gaussian_filter(distance**2, sigma_px, mode="constant", truncate=_TRUNCATE)
+    weights: Floats = np.ascontiguousarray(blurred[reach : reach + size, reach : reach + size])
+    weights.setflags(write=False)
+    return weights
+
+
+def _distance(size: int, blend_px: int, reach: int, first_open: bool, last_open: bool) -> Floats:
+    """Steps to the nearer counted end of a line, for positions -reach .. size + reach - 1."""
+    at = np.arange(-reach, size + reach, dtype=np.float64)
+    first = np.full_like(at, blend_px) if first_open else at + 1
+    last = np.full_like(at, blend_px) if last_open else size - at
+    return np.clip(np.minimum(first, last), 0, blend_px)
+
+
+class Mosaic:
+    """Running blend of the clones of windows.
+
+    With weights w (one a window and pixel, the same for its M clones) and d over all clones of all windows,
+
+        mean = sum w d / sum w,    std = sqrt(sum w (d - mean)^2 / (sum w (N - 1) / N)),    N = M.
+
+    This is the published standard deviation. It counts two things as one: the spread of the clones, and the
+    disagreement of windows that overlap. With one window it is the ordinary sample standard deviation. Sums
+    of squares are updated about the running mean (Chan, Golub & LeVeque 1979 with weights; West 1979), so
+    that heights of kilometres leave the centimetres of the spread alone.
+
+    The clones are blended one by one, too. Their mean is the mean above; but where independent windows
+    overlap a blended clone is an average of draws, smoother than one draw, so the clones' own spread is too
+    small there: use `std` for uncertainty.
+
+    Windows must come in one order for equal bits. Memory: (M + 2) float64 maps of the region.
+
+    Parameters
+    ----------
+    rows, cols : the region, pixels.
+    members : clones a window, M >= 2.
+    weigh : weights of a window, (size, size), positive.
+    """
+
+    def __init__(self, rows: int, cols: int, members: int, weigh: Weigh) -> None:
+        if members < 2:
+            raise ValueError(f"region.members: expected at least 2 for a standard deviation, found {members}")
+        self.members = members
+        self.clones = np.zeros((members, rows, cols))
+        self._weight = np.zeros((rows, cols))
+        self._squares = np.zeros((rows, cols))
+        self._weigh = weigh
+
+    def add(self, window: Window, clones: NDArray[np.floating]) -> None:
+        """Add the clones of a window, (M, size, size) metres.
+
+        Raises
+        ------
+        ValueError
+            If the shape is another one or a height is not finite.
+        """
+        if clones.shape != (self.members, window.size, window.size):
+            raise ValueError(
+                f"window ({window.row}, {window.col}): expected clones of shape "
+                f"{(self.members, window.size, window.size)}, found {clones.shape}"
+            )
+        heights = np.asarray(clones, dtype=np.float64)
+        if not np.isfinite(heights).all():
+            raise ValueError(
+                f"window ({window.row}, {window.col}): expected finite heights, found "
+                f"{int((~np.isfinite(heights)).sum())} that are not (a model that diverged?)"
+            )
+        here = window.pixels
+        weight = self._weigh(window)
+        before = self._weight[here]
+        after = before + weight
+        blended = self.clones[:, *here]
+        mean = heights.mean(axis=0)
+        apart = mean - blended.mean(axis=0)
+        self._squares[here] += weight * ((heights - mean) ** 2).sum(axis=0)
+        self._squares[here] += self.members * (before * weight / after) * apart**2
+        blended += (heights - blended) * (weight / after)
+        self._weight[here] = after
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """Pixels that a window has reached, (rows, cols)."""
+        return self._weight > 0
+
+    def mean(self) -> Floats:
+        """Weighted mean of all clones, (rows, cols) metres; NaN where no window was added."""
+        return np.where(self.covered, self.clones.mean(axis=0), np.nan)
+
+    def std(self) -> Floats:
+        """The published standard deviation, (rows, cols) metres; NaN where no window was added."""
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(self._squares / (self._weight * (self.members - 1)))

@@ -1,0 +1,224 @@
+"""Where the region lies: at a given centre, or where most of it is test terrain."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.products import RegionSection
+from pipeline.terrain.grid import Grid
+from pipeline.terrain.lattice import Terrain
+from pipeline.terrain.patch_grid import Candidates, candidates, free_positions
+
+logger = logging.getLogger(__name__)
+
+
+class PlaceError(ValueError):
+    """A region that the terrain has no place for."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A square of a site.
+
+    Attributes
+    ----------
+    site, row, col : index of the site, and the square's top-left pixel on the site's grid.
+    size_px : side, pixels.
+    """
+
+    site: int
+    row: int
+    col: int
+    size_px: int
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(row0, row1, col0, col1), half open."""
+        return self.row, self.row + self.size_px, self.col, self.col + self.size_px
+
+    def grid(self, terrain: Terrain) -> Grid:
+        """Map grid of the square."""
+        return terrain.sites[self.site].grid.window(self.row, self.col, self.size_px, self.size_px)
+
+
+@dataclass(frozen=True)
+class SplitMap:
+    """Where the patches of each split lie.
+
+    Attributes
+    ----------
+    patches : all candidate patches of the terrain.
+    label : (n,) their split, '' for patches that were not kept.
+    size_px : side of a patch, pixels.
+    """
+
+    patches: Candidates
+    label: NDArray[np.str_]
+    size_px: int
+
+    def inside(self, place: Place, split: str) -> NDArray[np.int64]:
+        """Rows and columns (n, 2), in the region, of a split's patches that lie wholly in it."""
+        row, col = self.patches.row - place.row, self.patches.col - place.col
+        last = place.size_px - self.size_px
+        fits = (row >= 0) & (row <= last) & (col >= 0) & (col <= last)
+        fits &= (self.patches.site == place.site) & (self.label == split)
+        return np.stack([row[fits], col[fits]], axis=1).astype(np.int64)
+
+
+def split_map(terrain: Terrain, labels: Mapping[str, str], size_px: int, stride_px: int) -> SplitMap:
+    """Put the labels of ``split/1`` on the map: a patch's id says where it lies.
+
+    Parameters
+    ----------
+    terrain : the sites.
+    labels : id -> split.
+    size_px, stride_px : ``patches.size_px`` and ``patches.stride_px``, which ids depend on.
+
+    Raises
+    ------
+    PlaceError
+        If the labels are not of this terrain and these patches.
+    """
+    every = candidates(terrain, size_px, stride_px)
+    label = np.array([labels.get(str(i), "") for i in every.id], dtype="U10")
+    if int((label != "").sum()) != len(labels):
+        raise PlaceError(
+            f"split: expected ids of the terrain's patches ({size_px} px, {stride_px} px apart), found "
+            f"{len(labels) - int((label != '').sum())} others (a split of another terrain?)"
+        )
+    return SplitMap(every, label, size_px)
+
+
+def find_place(terrain: Terrain, section: RegionSection, splits: SplitMap) -> Place:
+    """The region's place: around `center_m`, or the one with most whole test patches.
+
+    Without a centre, the places are those of the sites' disjoint patch grids where the square lies inside the
+    data and holds no missing pixel; ties go to the first by site, row and column. With one, the square is
+    moved to the nearest pixels, and the first site that holds it whole is taken (map coordinates alone do not
+    tell a northern site from a southern one).
+
+    Raises
+    ------
+    PlaceError
+        If there is no such place; the message says what there is.
+    """
+    if section.center_m is not None:
+        return _given(terrain, section.center_m, section.size_px)
+    best = _automatic(terrain, section.size_px, splits)
+    found = len(splits.inside(best, "test"))
+    log = logger.info if found else logger.warning
+    log("region: %d whole test patches on %s", found, terrain.sites[best.site].name)
+    return best
+
+
+def _given(terrain: Terrain, center: tuple[float, float], size: int) -> Place:
+    found = []
+    for site in terrain.sites:
+        row, col = (float(v) for v in site.grid.rowcol(*center))
+        # The middle of the square is an edge between pixels when its side is even.
+        place = Place(site.index, round(row + 0.5 - size / 2), round(col + 0.5 - size / 2), size)
+        missing = int(np.isnan(terrain.read(site.index, *place.box)).sum())
+        if not missing:
+            return place
+        found.append((missing, site.name))
+    missing, name = min(found)
+    held = f"{missing} of them without data on {name}" if missing < size**2 else "no terrain there"
+    raise PlaceError(
+        f"region.center_m: expected data on all {size} x {size} px around ({center[0]:g}, {center[1]:g}) m, "
+        f"found {held}; move the centre or lower region.size_px"
+    )
+
+
+class _Cells:
+    """Cells of a site's disjoint patch grid: which hold test patches, and which miss pixels."""
+
+    def __init__(self, terrain: Terrain, site: int, splits: SplitMap) -> None:
+        self.terrain, self.site, self.side = terrain, site, splits.size_px
+        grid, every = terrain.sites[site].grid, splits.patches
+        self.first = every.anchors[site]
+        self.shape = tuple(
+            max(0, (length - first) // self.side)
+            for length, first in zip((grid.height, grid.width), self.first, strict=True)
+        )
+        self.test = np.zeros(self.shape, dtype=np.int64)
+        mine = (every.site == site) & every.on_grid & (splits.label == "test")
+        cells = (every.row[mine] - self.first[0]) // self.side, (every.col[mine] - self.first[1]) // self.side
+        self.test[cells] = 1
+        self.looked = np.zeros(self.shape, dtype=bool)
+        self.gaps = np.zeros(self.shape, dtype=bool)
+
+    def pixel(self, i: int, j: int) -> tuple[int, int]:
+        """Top-left pixel of a cell."""
+        return self.first[0] + i * self.side, self.first[1] + j * self.side
+
+    def places(self, size: int) -> list[tuple[int, int, int]]:
+        """(test patches, i, j) of the cells where a square of `size` px starts that lies inside the data."""
+        rows = np.array([self.pixel(i, 0)[0] for i in range(self.shape[0])], dtype=np.int64)
+        cols = np.array([self.pixel(0, j)[1] for j in range(self.shape[1])], dtype=np.int64)
+        grid = self.terrain.sites[self.site].grid
+        rows, cols = rows[rows + size <= grid.height], cols[cols + size <= grid.width]
+        if not len(rows) or not len(cols):
+            return []
+        free = free_positions(self.terrain.footprints(self.site), size).at(rows, cols)
+        total = np.pad(self.test, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+        n = size // self.side
+        # Cells beyond the last whole patch hold none.
+        down, right = (np.minimum(np.arange(len(v)) + n, s) for v, s in zip((rows, cols), self.shape))
+        up, left = np.arange(len(rows)), np.arange(len(cols))
+        count = (
+            total[np.ix_(down, right)]
+            - total[np.ix_(up, right)]
+            - total[np.ix_(down, left)]
+            + total[np.ix_(up, left)]
+        )
+        return [(int(count[i, j]), int(i), int(j)) for i, j in np.argwhere(free)]
+
+    def whole(self, i: int, j: int, size: int) -> bool:
+        """Whether the square of `size` px at a cell misses no pixel; cells are read once and remembered."""
+        n = size // self.side
+        part = np.s_[i : i + n, j : j + n]
+        for a, b in np.argwhere(~self.looked[part]):
+            if self.gaps[part].any():
+                return False
+            self.look(i + int(a), j + int(b))
+        if self.gaps[part].any():
+            return False
+        row, col = self.pixel(i, j)
+        return bool(np.isfinite(self.terrain.read(self.site, row, row + size, col, col + size)).all())
+
+    def look(self, i: int, j: int) -> None:
+        """Read a cell."""
+        if not self.looked[i, j]:
+            row, col = self.pixel(i, j)
+            heights = self.terrain.read(self.site, row, row + self.side, col, col + self.side)
+            self.gaps[i, j] = bool(np.isnan(heights).any())
+            self.looked[i, j] = True
+
+    def largest(self) -> int:
+        """Side, in pixels, of the largest square of cells without a missing pixel."""
+        for i, j in np.ndindex(*self.shape):
+            self.look(i, j)
+        best = np.zeros((self.shape[0] + 1, self.shape[1] + 1), dtype=np.int64)
+        for i, j in np.argwhere(~self.gaps):
+            best[i + 1, j + 1] = 1 + min(best[i, j], best[i, j + 1], best[i + 1, j])
+        return int(best.max()) * self.side
+
+
+def _automatic(terrain: Terrain, size: int, splits: SplitMap) -> Place:
+    sites = [_Cells(terrain, site.index, splits) for site in terrain.sites]
+    ranked = sorted(
+        (-count, cells.site, i, j) for cells in sites for count, i, j in cells.places(size)
+    )  # fmt: skip
+    for _, site, i, j in ranked:
+        if sites[site].whole(i, j, size):
+            return Place(site, *sites[site].pixel(i, j), size)
+    largest = max(cells.largest() for cells in sites)
+    raise PlaceError(
+        f"region.size_px: expected a square of {size} px without missing pixels on the patch grid of one "
+        f"piece of terrain, found none; the largest there has {largest} px"
+    )
