@@ -10,6 +10,7 @@ rule region_reconstruct:
     output:
         mean=f"{RESULTS}/region/mean.tif",
         std=f"{RESULTS}/region/std.tif",
+        clones=f"{RESULTS}/region/clones.tif",
         prior=f"{RESULTS}/region/prior.tif",
         truth=f"{RESULTS}/region/truth.tif",
         images=f"{RESULTS}/region/images.tif",

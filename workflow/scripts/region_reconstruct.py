@@ -7,4 +7,4 @@ from pipeline.region.reconstruct import reconstruct
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p), cpu_threads=p.threads):
     runtime = RuntimeSection.model_validate_json(p.runtime)
-    reconstruct(p.section, dict(snakemake.input.items()), runtime, dict(snakemake.output.items()))
+    reconstruct(p.section, dict(snakemake.input.items()), runtime, dict(snakemake.output.items()), key=p.key)

@@ -29,7 +29,14 @@ class ConfigError(ValueError):
 
 
 class Config(Section):
-    """All sections. `run` labels the results; `systems` are trained; `primary` is the shipped one."""
+    """All sections.
+
+    Attributes
+    ----------
+    run : label of ``results/<run>/``.
+    systems : which systems are trained; each is configured by the section of its name.
+    primary : ``<system>_<stage>`` that this config ships: it reconstructs the region.
+    """
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "paper"
     systems: list[Literal["published", "bridge"]] = Field(default=["published"], min_length=1)
@@ -100,10 +107,10 @@ class Config(Section):
                     f"evaluation.conditions.{name}.draw: expected one of {sorted(self.arcs.test)}, "
                     f"found {condition.draw!r}"
                 )
-        if self.region.stride_px > patches.size_px:
+        if self.region.stride_px > patches.size_px or self.region.stride_px % patches.factor:
             out.append(
-                f"region.stride_px: expected at most patches.size_px = {patches.size_px}, "
-                f"found {self.region.stride_px}"
+                f"region.stride_px: expected a multiple of patches.factor = {patches.factor} up to "
+                f"patches.size_px = {patches.size_px}, found {self.region.stride_px}"
             )
         if self.region.size_px < patches.size_px or self.region.size_px % patches.factor:
             out.append(

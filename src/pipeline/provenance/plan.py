@@ -293,6 +293,7 @@ class Plan:
             "tolerance": c.arcs.tolerance,
             "factor": c.patches.factor,
             "size_px": c.patches.size_px,
+            "stride_px": c.patches.stride_px,
             "bridge": {k: v for k, v in dump(self.section_of(primary)).items() if k != "stages"},
             "cpu_threads": c.training.cpu_threads,
         }
