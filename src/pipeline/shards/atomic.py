@@ -14,7 +14,8 @@ from typing import Any
 def replacing(path: Path | str) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success sync it to disk and rename it to `path`.
 
-    On an error the temporary file is removed and `path` is left as it was.
+    On an error the temporary file is removed and `path` is left as it was; an `OSError` that names no file
+    (a full disk) is given the name of `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,6 +26,9 @@ def replacing(path: Path | str) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()

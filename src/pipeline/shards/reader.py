@@ -26,6 +26,7 @@ class Shard:
         self.attrs: dict[str, Any] = dict(self.root.attrs)
         self.ids = self.root["id"].values
         self._groups = {group: open_store(self.path, group) for group in ("fixed", "fibonacci")}
+        self._draws: dict[str, dict[str, np.ndarray]] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,8 +87,10 @@ class Shard:
         """Which directions light at least one pixel of the patch: (direction,) bool."""
         if "share" in self._groups[group]:
             shape = self._groups[group]["share"].shape[1:]
-            return self._chunk(f"{group}/share", patch, shape, "u1").any(axis=(1, 2))
-        return self.packed(group, patch).any(axis=(1, 2))
+            seen = self._chunk(f"{group}/share", patch, shape, "u1")
+        else:
+            seen = self.packed(group, patch)
+        return np.asarray(seen.any(axis=(1, 2)))
 
     @cached_property
     def fixed_suns(self) -> np.ndarray:
@@ -106,5 +109,7 @@ class Shard:
 
     def draws(self, name: str) -> dict[str, np.ndarray]:
         """The fixed draws of a test shard: lon, lat, images (patch, image), strips (patch, image, 4)."""
-        group = open_store(self.path, f"draws_{name}")
-        return {key: group[key].values for key in ("lon", "lat", "images", "strips")}
+        if name not in self._draws:
+            group = open_store(self.path, f"draws_{name}")
+            self._draws[name] = {key: group[key].values for key in ("lon", "lat", "images", "strips")}
+        return self._draws[name]

@@ -8,6 +8,7 @@ because xarray opens it without a warning.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import zipfile
@@ -30,6 +31,19 @@ class StoreError(ValueError):
     """A store that cannot be read, or that does not hold what its schema promises."""
 
 
+class _Archive(zarr.storage.ZipStore):
+    """A zip whose damaged entries are named: zlib's own message does not say which file it read."""
+
+    async def get(self, key: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().get(key, *args, **kwargs)
+        except (zipfile.BadZipFile, EOFError, OSError) as error:
+            raise StoreError(
+                f"{self.path}: expected the entry {key!r} as it was written, found damaged bytes ({error}); "
+                f"delete the file and run the same command again"
+            ) from None
+
+
 class StoreWriter:
     """Write one zarr store atomically; nothing appears at `path` unless the block ends without error.
 
@@ -49,10 +63,10 @@ class StoreWriter:
 
     def __enter__(self) -> StoreWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that the pack never crosses file systems and a full disk shows at once.
+        # Beside the target: as much room as the store itself needs, and not the memory that /tmp may be.
         self._folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
         self._root = zarr.open_group(str(self._folder), mode="w", zarr_format=2)
-        self._root.attrs.update({"schema": SCHEMAS[self.schema].tag, **self.attrs})
+        self._root.attrs.update(dict(sorted({"schema": SCHEMAS[self.schema].tag, **self.attrs}.items())))
         self._arrays: dict[str, tuple[str, ...]] = {}
         return self
 
@@ -81,8 +95,8 @@ class StoreWriter:
             fill_value=fill,
             # Missing chunks would read as the fill value: a chunk must exist to be trusted.
             config={"write_empty_chunks": True},
+            attributes={"_ARRAY_DIMENSIONS": list(dims), **dict(sorted((attrs or {}).items()))},
         )
-        array.attrs.update({"_ARRAY_DIMENSIONS": list(dims), **dict(attrs or {})})
         self._arrays[name] = tuple(dims)
         return array
 
@@ -105,6 +119,8 @@ class StoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(self.path)  # a full disk, which the system reports without a name
             if kind is None:
                 check_written(self.schema, self._arrays, self._root, self.path)
                 for group in sorted({name.rpartition("/")[0] for name in self._arrays} | {""}):
@@ -147,17 +163,13 @@ def open_store(path: Path | str, group: str = "", schema: str | None = None) -> 
     if schema is not None and found != SCHEMAS[schema].tag:
         raise StoreError(f"{path}: expected schema {SCHEMAS[schema].tag!r}, found {found!r}")
     try:
-        return xr.open_zarr(
-            zarr.storage.ZipStore(path, mode="r"), group=group or None, consolidated=True, zarr_format=2
-        )
+        return xr.open_zarr(_Archive(path, mode="r"), group=group or None, consolidated=True, zarr_format=2)
     except (KeyError, FileNotFoundError):
         raise StoreError(f"{path}: expected a group {group!r}, found none") from None
 
 
 def store_attrs(path: Path | str) -> dict[str, Any]:
     """Attributes of a store's root, read without zarr; the cheap check that the file is one of ours."""
-    import json
-
     path = Path(path)
     if not path.is_file():
         raise StoreError(f"{path}: expected a zarr store, found no file")

@@ -1,0 +1,118 @@
+"""Small shards made the way the pipeline makes them: patches, visibility, split, draws, shards, manifest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config.light import ShardsSection
+from pipeline.illumination.directions import fibonacci_directions, fixed_directions
+from pipeline.shards.manifest import write_manifest
+from pipeline.shards.store import StoreWriter
+from pipeline.shards.write import write_shard
+
+SIZE, FACTOR, HALO, PIXEL_M = 16, 4, 8, 20.0
+SIDE = SIZE + 2 * HALO
+
+
+def terrain(side: int, seed: int = 0) -> np.ndarray:
+    """Smooth random heights (side, side), metres."""
+    rng = np.random.default_rng(seed)
+    frequency = np.fft.fftfreq(side)[:, None] ** 2 + np.fft.fftfreq(side)[None] ** 2
+    spectrum = np.fft.fft2(rng.standard_normal((side, side))) / (frequency + 1e-3)
+    heights = np.fft.ifft2(spectrum * np.exp(-60 * frequency)).real
+    return (100 * heights / heights.std() - 1500).astype("f4")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile's inputs to `write_shard`."""
+
+    patches: Path
+    visibility: Path
+    ids: np.ndarray
+    dem: np.ndarray
+    lit: np.ndarray
+
+
+def write_tile(
+    folder: Path, tile: int = 0, count: int = 6, light_halo_px: int = 0, sun: str = "point", dark: int = 0
+) -> Tile:
+    """Write a tile's patches and visibility; the first `dark` directions light no pixel of any patch."""
+    rng = np.random.default_rng([17, tile])
+    ids = np.arange(count, dtype=np.int64) + 100 * tile
+    land = terrain(SIDE + SIZE * max(count - 1, 0), seed=tile)
+    dem = np.stack(
+        [land[:SIDE, SIZE * i : SIZE * i + SIDE] for i in range(count)] or [np.zeros((SIDE, SIDE))]
+    )
+    dem = dem[:count].astype("f4")
+    attrs = {"pixel_m": PIXEL_M, "size_px": SIZE, "halo_px": HALO, "crs_wkt": "", "stride_px": SIZE}
+    patches = folder / f"patches_{tile}.zarr.zip"
+    with StoreWriter(patches, "patches", attrs) as writer:
+        writer.write("dem", dem, ("patch", "y", "x"), chunks=(1, SIDE, SIDE), compress=True)
+        writer.write("id", ids, ("patch",))
+        for name, kind in {"row": "i4", "col": "i4", "site": "i4", "pole": "i1", "on_grid": "?"}.items():
+            writer.write(name, np.ones(count, kind), ("patch",))
+        for name in ("x0", "y0", "lon", "lat"):
+            writer.write(name, rng.random(count), ("patch",))
+        writer.write("halo", np.full((count, 4), HALO, "i4"), ("patch", "side"))
+    visibility = folder / f"visibility_{tile}.zarr.zip"
+    fixed = fixed_directions().astype("f4")
+    lit = rng.random((count, len(fixed), SIZE, SIZE)) < 0.8
+    lit[:, :dark] = False
+    jittered = [fibonacci_directions(30, 3.0, np.random.default_rng([tile, i])) for i in range(count)]
+    light = {"size_px": SIZE, "halo_px": light_halo_px, "sun": sun, "engine": "embree"}
+    with StoreWriter(visibility, "visibility", light) as writer:
+        writer.write("id", ids, ("patch",))
+        writer.write("fixed/sun", fixed, ("direction", "vector"))
+        suns = np.array([s for s, _ in jittered], "f4").reshape(count, 30, 3)
+        writer.write("fibonacci/sun", suns, ("patch", "direction", "vector"))
+        there = np.array([p for _, p in jittered], bool).reshape(count, 30)
+        writer.write("fibonacci/present", there, ("patch", "direction"))
+        for group, seen in (("fixed", lit), ("fibonacci", lit[:, 100:130])):
+            if sun == "point":
+                packed = np.packbits(seen, axis=-1)
+                writer.write(f"{group}/lit", packed, ("patch", "direction", "y", "xbyte"))
+            else:
+                share = (seen * np.uint8(200)).astype("u1")
+                writer.write(f"{group}/share", share, ("patch", "direction", "y", "x"))
+    return Tile(patches, visibility, ids, dem, lit)
+
+
+def write_split(folder: Path, labels: dict[int, str]) -> Path:
+    """Write ``split.json`` with the given label of each id."""
+    path = folder / "split.json"
+    path.write_text(json.dumps({"schema": "split/1", "patches": {str(i): s for i, s in labels.items()}}))
+    return path
+
+
+def write_draws(folder: Path, ids: list[int], images: int = 5) -> tuple[Path, Path]:
+    """Write fixed draws ``main`` for the given patches; patch k has `images` - k % 2 images."""
+    rng = np.random.default_rng(5)
+    arcs, masks = {}, {}
+    for k, i in enumerate(ids):
+        n = images - k % 2
+        arcs[str(i)] = {"lon": 10.0 + k, "lat": 80.0, "images": rng.integers(0, 360, n).tolist()}
+        masks[str(i)] = {"strips": [[8.0, 8.0, 30.0 * j, 4.0] for j in range(n)]}
+    paths = folder / "arcs.json", folder / "masks.json"
+    paths[0].write_text(json.dumps({"schema": "arcs/1", "draws": {"main": arcs}}))
+    paths[1].write_text(json.dumps({"schema": "masks/1", "draws": {"main": masks}}))
+    return paths
+
+
+def make_manifest(folder: Path, tiles: int = 2, count: int = 6, light_halo_px: int = 0) -> Path:
+    """Training and validation shards of a few tiles (one patch in six validates), and their manifest."""
+    made = [write_tile(folder, tile, count, light_halo_px) for tile in range(tiles)]
+    labels = {int(i): "validation" if n == 0 else "train" for tile in made for n, i in enumerate(tile.ids)}
+    split = write_split(folder, labels)
+    shards: dict[str, list[str]] = {"train": [], "validation": []}
+    for number, tile in enumerate(made):
+        for name, paths in shards.items():
+            paths.append(str(folder / "shards" / f"{name}_{number:03d}.zarr.zip"))
+            write_shard(name, tile.patches, tile.visibility, split, FACTOR, paths[-1])
+    manifest = folder / "manifest.json"
+    write_manifest(shards, ShardsSection(), manifest)
+    return manifest
