@@ -42,7 +42,7 @@ test-cluster: env ## tests that need a local Slurm
 format: env ## format code and rules
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format --quiet .
-	$(BIN)/snakefmt --quiet Snakefile workflow
+	$(BIN)/snakefmt Snakefile workflow
 
 check: env ## format, lint, types, import layers, workflow lint, unit tests of the core
 	$(BIN)/ruff check .

@@ -20,8 +20,8 @@ include: "workflow/rules/report.smk"
 
 
 rule all:
+    default_target: True
     input:
         rules.report.input,
         rules.bundle.input,
         rules.run_record.output,
-    default_target: True

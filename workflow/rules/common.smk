@@ -1,4 +1,14 @@
-# What all rules share: the validated config, the plan with its stage keys, and paths.
+# Shared by all rules - the validated config, the plan with its stage keys, and paths.
+import os
+import sys
+from pathlib import Path
+
+# Jobs run the library that lies beside this workflow, whatever is installed.
+SOURCE = str(Path(workflow.basedir) / "src")
+sys.path.insert(0, SOURCE)
+BEFORE = dict(os.environ).get("PYTHONPATH")
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, (SOURCE, BEFORE))))
+
 from pipeline.config.root import ConfigError, load_config
 from pipeline.provenance.plan import Plan
 
@@ -20,15 +30,28 @@ def tiles(stage, pattern):
 
 
 def log_of(stage, name="log"):
-    """A rule's log file: logs/<run>/<stage>/<key>/<name>.txt."""
+    """Log file of a job, logs/<run>/<stage>/<key>/<name>.txt."""
     return f"results/logs/{stage}/{PLAN[stage].key}/{name}.txt"
 
 
 def benchmark_of(stage, name="benchmark"):
-    """A rule's benchmark file, beside its log."""
+    """Benchmark file of a job, beside its log."""
     return f"results/logs/{stage}/{PLAN[stage].key}/{name}.tsv"
 
 
 def identity(stage):
-    """Params that make a rule depend on its stage's key: plain strings, so that Snakemake compares them."""
+    """Params that hold a stage's identity; plain strings, so that Snakemake compares them."""
     return {"stage": stage, "key": PLAN[stage].key, "section": PLAN[stage].section}
+
+
+def weights(model, before):
+    """Weights of an earlier stage of a model's system, as a list that may be empty."""
+    system, stage = model.split("_")
+    name = before.get(stage)
+    return [PLAN[f"{system}_{name}"].path("model.safetensors")] if name else []
+
+
+def vae_of(model):
+    """The VAE's weights, for systems in its latent space."""
+    latent = PLAN.section_of(model.split("_")[0]).space == "latent"
+    return [PLAN["vae"].path("model.safetensors")] if latent else []

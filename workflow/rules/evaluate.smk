@@ -8,18 +8,20 @@ rule evaluation_baselines:
         shards=rules.shards_manifest_test.input,
     output:
         part=f"{PARTS}/baselines.json",
-    params:
-        **identity("evaluation_baselines"),
-        threads=THREADS,
-        level=LEVEL,
     log:
         log_of("evaluation_baselines"),
     benchmark:
         benchmark_of("evaluation_baselines")
+    conda:
+        "../../envs/environment.yaml"
     threads: THREADS
     resources:
         mem_mb=8000,
         runtime=120,
+    params:
+        **identity("evaluation_baselines"),
+        threads=THREADS,
+        level=LEVEL,
     script:
         "../scripts/evaluation_baselines.py"
 
@@ -31,19 +33,21 @@ rule evaluation_floors:
         vae=rules.vae_train.output.model,
     output:
         part=f"{PARTS}/floors.json",
+    log:
+        log_of("evaluation_floors"),
+    benchmark:
+        benchmark_of("evaluation_floors")
+    conda:
+        "../../envs/environment.yaml"
+    threads: THREADS
+    resources:
+        mem_mb=8000,
+        runtime=120,
     params:
         **identity("evaluation_floors"),
         runtime=CONFIG.runtime.canonical(),
         threads=THREADS,
         level=LEVEL,
-    log:
-        log_of("evaluation_floors"),
-    benchmark:
-        benchmark_of("evaluation_floors")
-    threads: THREADS
-    resources:
-        mem_mb=8000,
-        runtime=120,
     script:
         "../scripts/evaluation_floors.py"
 
@@ -61,20 +65,22 @@ for _model in PLAN.systems:
         output:
             part=f"{PARTS}/{_model}.json",
             examples=f"{PARTS}/{_model}.examples.zarr.zip",
-        params:
-            **identity(f"evaluation_{_model}"),
-            runtime=CONFIG.runtime.canonical(),
-            threads=THREADS,
-            level=LEVEL,
         log:
             log_of(f"evaluation_{_model}"),
         benchmark:
             benchmark_of(f"evaluation_{_model}")
+        conda:
+            "../../envs/environment.yaml"
         threads: THREADS
         resources:
             mem_mb=12000,
             runtime=720,
             gpu=1 if CONFIG.runtime.device != "cpu" else 0,
+        params:
+            **identity(f"evaluation_{_model}"),
+            runtime=CONFIG.runtime.canonical(),
+            threads=THREADS,
+            level=LEVEL,
         script:
             "../scripts/evaluation_system.py"
 
@@ -87,17 +93,19 @@ rule evaluation_collect:
     output:
         metrics=f"{RESULTS}/evaluation/metrics.json",
         table=f"{RESULTS}/evaluation/metrics.csv",
-    params:
-        **identity("evaluation"),
-        level=LEVEL,
     log:
         log_of("evaluation"),
     benchmark:
         benchmark_of("evaluation")
     localrule: True
+    conda:
+        "../../envs/environment.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        **identity("evaluation"),
+        level=LEVEL,
     script:
         "../scripts/evaluation_collect.py"
 

@@ -9,19 +9,21 @@ rule illumination_trace:
             if CONFIG.runtime.keep_intermediates
             else temp(PLAN["visibility"].path("tile_{tile}.zarr.zip"))
         ),
+    log:
+        log_of("visibility", "tile_{tile}"),
+    benchmark:
+        benchmark_of("visibility", "tile_{tile}")
+    conda:
+        "../../envs/environment.yaml"
+    threads: CONFIG.runtime.workers
+    resources:
+        mem_mb=4000,
+        runtime=240,
     params:
         **identity("visibility"),
         illumination=CONFIG.illumination.canonical(),
         size_px=CONFIG.patches.size_px,
         level=LEVEL,
-    log:
-        log_of("visibility", "tile_{tile}"),
-    benchmark:
-        benchmark_of("visibility", "tile_{tile}")
-    threads: CONFIG.runtime.workers
-    resources:
-        mem_mb=4000,
-        runtime=240,
     script:
         "../scripts/illumination_trace.py"
 
@@ -33,17 +35,19 @@ rule arcs_select:
         visibility=rules.illumination_trace.output.visibility,
     output:
         arcs=PLAN["arcs"].path("tile_{tile}.json"),
-    params:
-        **identity("arcs"),
-        arcs=CONFIG.arcs.canonical(),
-        level=LEVEL,
     log:
         log_of("arcs", "tile_{tile}"),
     benchmark:
         benchmark_of("arcs", "tile_{tile}")
+    conda:
+        "../../envs/environment.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        **identity("arcs"),
+        arcs=CONFIG.arcs.canonical(),
+        level=LEVEL,
     script:
         "../scripts/arcs_select.py"
 
@@ -53,18 +57,20 @@ rule masks_draw:
         arcs=rules.arcs_select.output.arcs,
     output:
         masks=PLAN["masks"].path("tile_{tile}.json"),
+    log:
+        log_of("masks", "tile_{tile}"),
+    benchmark:
+        benchmark_of("masks", "tile_{tile}")
+    conda:
+        "../../envs/environment.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         **identity("masks"),
         masks=CONFIG.masks.canonical(),
         size_px=CONFIG.patches.size_px,
         level=LEVEL,
-    log:
-        log_of("masks", "tile_{tile}"),
-    benchmark:
-        benchmark_of("masks", "tile_{tile}")
-    resources:
-        mem_mb=2000,
-        runtime=30,
     script:
         "../scripts/masks_draw.py"
 

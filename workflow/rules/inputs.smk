@@ -9,16 +9,18 @@ if CONFIG.inputs.synthetic:
         output:
             dems=DEMS[0],
             counts=COUNTS[0],
-        params:
-            **identity("synthetic"),
-            level=LEVEL,
         log:
             log_of("synthetic"),
         benchmark:
             benchmark_of("synthetic")
+        conda:
+            "../../envs/environment.yaml"
         resources:
             mem_mb=4000,
             runtime=30,
+        params:
+            **identity("synthetic"),
+            level=LEVEL,
         script:
             "../scripts/terrain_synthesize.py"
 
@@ -28,17 +30,23 @@ if PLAN.files.urls:
     rule terrain_fetch:
         output:
             protected("resources/downloads/{name}"),
-        params:
-            url=lambda wildcards: PLAN.files.urls[f"resources/downloads/{wildcards.name}"][0],
-            sha256=lambda wildcards: PLAN.files.urls[f"resources/downloads/{wildcards.name}"][1],
-            level=LEVEL,
         log:
             "results/logs/terrain_fetch/{name}.txt",
         benchmark:
             "results/logs/terrain_fetch/{name}.tsv"
+        conda:
+            "../../envs/environment.yaml"
         resources:
             mem_mb=1000,
             runtime=720,
+        params:
+            url=lambda wildcards: PLAN.files.urls[
+                f"resources/downloads/{wildcards.name}"
+            ][0],
+            sha256=lambda wildcards: PLAN.files.urls[
+                f"resources/downloads/{wildcards.name}"
+            ][1],
+            level=LEVEL,
         script:
             "../scripts/terrain_fetch.py"
 
@@ -50,17 +58,19 @@ rule terrain_index:
         fetched=list(PLAN.files.urls),
     output:
         terrain=PLAN["terrain"].path("terrain.json"),
-    params:
-        **identity("terrain"),
-        inputs=CONFIG.inputs.canonical(),
-        level=LEVEL,
     log:
         log_of("terrain"),
     benchmark:
         benchmark_of("terrain")
+    conda:
+        "../../envs/environment.yaml"
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        **identity("terrain"),
+        inputs=CONFIG.inputs.canonical(),
+        level=LEVEL,
     script:
         "../scripts/terrain_index.py"
 

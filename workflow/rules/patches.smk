@@ -6,17 +6,19 @@ rule patches_extract:
         counts=COUNTS,
     output:
         patches=PLAN["patches"].path("tile_{tile}.zarr.zip"),
-    params:
-        **identity("patches"),
-        patches=CONFIG.patches.canonical(),
-        level=LEVEL,
     log:
         log_of("patches", "tile_{tile}"),
     benchmark:
         benchmark_of("patches", "tile_{tile}")
+    conda:
+        "../../envs/environment.yaml"
     resources:
         mem_mb=3000,
         runtime=60,
+    params:
+        **identity("patches"),
+        patches=CONFIG.patches.canonical(),
+        level=LEVEL,
     script:
         "../scripts/patches_extract.py"
 
@@ -26,17 +28,19 @@ rule patches_select:
         patches=rules.patches_extract.output.patches,
     output:
         selected=PLAN["selected"].path("tile_{tile}.json"),
-    params:
-        **identity("selected"),
-        coverage=CONFIG.coverage.canonical(),
-        level=LEVEL,
     log:
         log_of("selected", "tile_{tile}"),
     benchmark:
         benchmark_of("selected", "tile_{tile}")
+    conda:
+        "../../envs/environment.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        **identity("selected"),
+        coverage=CONFIG.coverage.canonical(),
+        level=LEVEL,
     script:
         "../scripts/patches_select.py"
 
@@ -46,18 +50,20 @@ rule patches_split:
         selected=tiles("selected", "tile_{tile}.json"),
     output:
         split=PLAN["split"].path("split.json"),
+    log:
+        log_of("split"),
+    benchmark:
+        benchmark_of("split")
+    conda:
+        "../../envs/environment.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
     params:
         **identity("split"),
         patches=CONFIG.patches.canonical(),
         split=CONFIG.split.canonical(),
         level=LEVEL,
-    log:
-        log_of("split"),
-    benchmark:
-        benchmark_of("split")
-    resources:
-        mem_mb=4000,
-        runtime=30,
     script:
         "../scripts/patches_split.py"
 

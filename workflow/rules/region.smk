@@ -16,20 +16,22 @@ rule region_reconstruct:
         images=f"{RESULTS}/region/images.tif",
         metrics=f"{RESULTS}/region/metrics.json",
         quicklook=f"{RESULTS}/region/quicklook.png",
-    params:
-        **identity("region"),
-        runtime=CONFIG.runtime.canonical(),
-        threads=THREADS,
-        level=LEVEL,
     log:
         log_of("region"),
     benchmark:
         benchmark_of("region")
+    conda:
+        "../../envs/environment.yaml"
     threads: THREADS
     resources:
         mem_mb=12000,
         runtime=720,
         gpu=1 if CONFIG.runtime.device != "cpu" else 0,
+    params:
+        **identity("region"),
+        runtime=CONFIG.runtime.canonical(),
+        threads=THREADS,
+        level=LEVEL,
     script:
         "../scripts/region_reconstruct.py"
 

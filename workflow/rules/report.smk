@@ -2,10 +2,16 @@
 rule run_record:
     output:
         stages=f"{RESULTS}/stages.json",
+    log:
+        f"results/logs/run_record/{CONFIG.run}/log.txt",
+    benchmark:
+        f"results/logs/run_record/{CONFIG.run}/benchmark.tsv"
+    localrule: True
+    conda:
+        "../../envs/environment.yaml"
     params:
         record=PLAN.record_json,
         level=LEVEL,
-    localrule: True
     script:
         "../scripts/run_record.py"
 
@@ -15,8 +21,12 @@ rule report_write:
         stages=rules.run_record.output.stages,
         metrics=rules.evaluation_collect.output.metrics,
         examples=[f"{PARTS}/{model}.examples.zarr.zip" for model in PLAN.systems],
-        training=[PLAN["vae"].path("metrics.jsonl")] + [PLAN[m].path("metrics.jsonl") for m in PLAN.systems],
-        manifests=[rules.shards_manifest.output.manifest, rules.shards_manifest_test.output.manifest],
+        training=[PLAN["vae"].path("metrics.jsonl")]
+        + [PLAN[m].path("metrics.jsonl") for m in PLAN.systems],
+        manifests=[
+            rules.shards_manifest.output.manifest,
+            rules.shards_manifest_test.output.manifest,
+        ],
         shards=rules.shards_manifest_test.input,
         split=rules.patches_split.output.split,
         selected=tiles("selected", "tile_{tile}.json"),
@@ -26,16 +36,18 @@ rule report_write:
         region=rules.region_reconstruct.output,
     output:
         report=f"{RESULTS}/report.html",
-    params:
-        **identity("report"),
-        level=LEVEL,
     log:
         log_of("report"),
     benchmark:
         benchmark_of("report")
+    conda:
+        "../../envs/environment.yaml"
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        **identity("report"),
+        level=LEVEL,
     script:
         "../scripts/report_write.py"
 
@@ -46,20 +58,29 @@ rule bundle_write:
         report=rules.report_write.output.report,
         metrics=rules.evaluation_collect.output,
         region=rules.region_reconstruct.output,
-        manifests=[rules.shards_manifest.output.manifest, rules.shards_manifest_test.output.manifest],
-        models=[PLAN[m].path(f) for m in ["vae", *PLAN.systems] for f in ("model.safetensors", "config.json", "run.json")],
+        manifests=[
+            rules.shards_manifest.output.manifest,
+            rules.shards_manifest_test.output.manifest,
+        ],
+        models=[
+            PLAN[m].path(f)
+            for m in ["vae", *PLAN.systems]
+            for f in ("model.safetensors", "config.json", "run.json")
+        ],
     output:
         bundle=f"{RESULTS}/bundle.zip",
-    params:
-        **identity("bundle"),
-        level=LEVEL,
     log:
         log_of("bundle"),
     benchmark:
         benchmark_of("bundle")
+    conda:
+        "../../envs/environment.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        **identity("bundle"),
+        level=LEVEL,
     script:
         "../scripts/bundle_write.py"
 

@@ -8,17 +8,19 @@ rule shards_write:
     output:
         train=PLAN["shards"].path("train_{tile}.zarr.zip"),
         validation=PLAN["shards"].path("validation_{tile}.zarr.zip"),
-    params:
-        **identity("shards"),
-        factor=CONFIG.patches.factor,
-        level=LEVEL,
     log:
         log_of("shards", "tile_{tile}"),
     benchmark:
         benchmark_of("shards", "tile_{tile}")
+    conda:
+        "../../envs/environment.yaml"
     resources:
         mem_mb=3000,
         runtime=60,
+    params:
+        **identity("shards"),
+        factor=CONFIG.patches.factor,
+        level=LEVEL,
     script:
         "../scripts/shards_write.py"
 
@@ -32,17 +34,19 @@ rule shards_write_test:
         masks=rules.masks_draw.output.masks,
     output:
         test=PLAN["shards_test"].path("test_{tile}.zarr.zip"),
-    params:
-        **identity("shards_test"),
-        factor=CONFIG.patches.factor,
-        level=LEVEL,
     log:
         log_of("shards_test", "tile_{tile}"),
     benchmark:
         benchmark_of("shards_test", "tile_{tile}")
+    conda:
+        "../../envs/environment.yaml"
     resources:
         mem_mb=3000,
         runtime=60,
+    params:
+        **identity("shards_test"),
+        factor=CONFIG.patches.factor,
+        level=LEVEL,
     script:
         "../scripts/shards_write_test.py"
 
@@ -54,17 +58,19 @@ rule shards_manifest:
     output:
         manifest=PLAN["manifest"].path("manifest.json"),
         record=PLAN["manifest"].path("run.json"),
-    params:
-        **identity("manifest"),
-        shards=CONFIG.shards.canonical(),
-        level=LEVEL,
     log:
         log_of("manifest"),
     benchmark:
         benchmark_of("manifest")
+    conda:
+        "../../envs/environment.yaml"
     resources:
         mem_mb=4000,
         runtime=120,
+    params:
+        **identity("manifest"),
+        shards=CONFIG.shards.canonical(),
+        level=LEVEL,
     script:
         "../scripts/shards_manifest.py"
 
@@ -75,17 +81,19 @@ rule shards_manifest_test:
     output:
         manifest=PLAN["manifest_test"].path("manifest.json"),
         record=PLAN["manifest_test"].path("run.json"),
-    params:
-        **identity("manifest_test"),
-        shards=CONFIG.shards.canonical(),
-        level=LEVEL,
     log:
         log_of("manifest_test"),
     benchmark:
         benchmark_of("manifest_test")
+    conda:
+        "../../envs/environment.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        **identity("manifest_test"),
+        shards=CONFIG.shards.canonical(),
+        level=LEVEL,
     script:
         "../scripts/shards_manifest.py"
 

@@ -1,17 +1,4 @@
 # Trainings: the VAE, then each system's three stages, each warm-started from the last.
-def weights(model, before):
-    """Weights of an earlier stage of a model's system, as a list that may be empty."""
-    system, stage = model.split("_")
-    name = before.get(stage)
-    return [PLAN[f"{system}_{name}"].path("model.safetensors")] if name else []
-
-
-def vae_of(model):
-    """The VAE's weights, for systems in its latent space."""
-    latent = PLAN.section_of(model.split("_")[0]).space == "latent"
-    return [PLAN["vae"].path("model.safetensors")] if latent else []
-
-
 rule vae_train:
     input:
         manifest=rules.shards_manifest.output.manifest,
@@ -21,20 +8,22 @@ rule vae_train:
         config=PLAN["vae"].path("config.json"),
         metrics=PLAN["vae"].path("metrics.jsonl"),
         record=PLAN["vae"].path("run.json"),
-    params:
-        **identity("vae"),
-        runtime=CONFIG.runtime.canonical(),
-        threads=THREADS,
-        level=LEVEL,
     log:
         log_of("vae"),
     benchmark:
         benchmark_of("vae")
+    conda:
+        "../../envs/environment.yaml"
     threads: THREADS
     resources:
         mem_mb=16000,
         runtime=2880,
         gpu=1 if CONFIG.runtime.device != "cpu" else 0,
+    params:
+        **identity("vae"),
+        runtime=CONFIG.runtime.canonical(),
+        threads=THREADS,
+        level=LEVEL,
     script:
         "../scripts/vae_train.py"
 
@@ -54,20 +43,22 @@ for _model in PLAN.systems:
             config=PLAN[_model].path("config.json"),
             metrics=PLAN[_model].path("metrics.jsonl"),
             record=PLAN[_model].path("run.json"),
-        params:
-            **identity(_model),
-            runtime=CONFIG.runtime.canonical(),
-            threads=THREADS,
-            level=LEVEL,
         log:
             log_of(_model),
         benchmark:
             benchmark_of(_model)
+        conda:
+            "../../envs/environment.yaml"
         threads: THREADS
         resources:
             mem_mb=16000,
             runtime=2880,
             gpu=1 if CONFIG.runtime.device != "cpu" else 0,
+        params:
+            **identity(_model),
+            runtime=CONFIG.runtime.canonical(),
+            threads=THREADS,
+            level=LEVEL,
         script:
             "../scripts/bridge_train.py"
 

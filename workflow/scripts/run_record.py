@@ -6,5 +6,5 @@ from pipeline.provenance.record import job, stage_record
 from pipeline.provenance.runs import write_run
 
 p = snakemake.params
-with job(None, p.level, **stage_record(p)):
+with job(snakemake.log[0], p.level, **stage_record(p)):
     write_run(p.record, Path(snakemake.output.stages))

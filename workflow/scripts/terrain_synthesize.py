@@ -6,4 +6,6 @@ from pipeline.terrain.synthetic import synthesize
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):
-    synthesize(SyntheticSection.model_validate_json(p.section), snakemake.output.dems, snakemake.output.counts)
+    synthesize(
+        SyntheticSection.model_validate_json(p.section), snakemake.output.dems, snakemake.output.counts
+    )
