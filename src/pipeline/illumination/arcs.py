@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set
 from pipeline.shards.atomic import read_json, write_json
-from pipeline.shards.store import open_store
+from pipeline.shards.store import read_store
 
 if TYPE_CHECKING:
     from pipeline.config.light import ArcsSection
@@ -29,7 +29,7 @@ def directions_that_light(fixed: Any, row: int) -> NDArray[np.bool_]:
 
     Parameters
     ----------
-    fixed : group ``fixed`` of a visibility store or shard (`xarray.Dataset`), with ``lit`` or ``share``.
+    fixed : group ``fixed`` of a visibility store or shard, with ``lit`` or ``share``.
     row : the patch's row.
 
     Returns
@@ -37,7 +37,7 @@ def directions_that_light(fixed: Any, row: int) -> NDArray[np.bool_]:
     ``(direction,)`` bool.
     """
     name = "lit" if "lit" in fixed else "share"
-    return (fixed[name][row].values != 0).any(axis=(1, 2))
+    return (fixed[name][row] != 0).any(axis=(1, 2))
 
 
 def select_arcs(
@@ -73,9 +73,9 @@ def select_arcs(
         if patch["kept"] and labels.get(str(patch["id"])) in ("validation", "test")
     ]
     rows = {
-        int(i): row for row, i in enumerate(open_store(visibility_store, schema="visibility")["id"].values)
+        int(i): row for row, i in enumerate(read_store(visibility_store, schema="visibility")["id"].values)
     }
-    fixed = open_store(visibility_store, group="fixed")
+    fixed = read_store(visibility_store, group="fixed")
     draws: dict[str, dict[str, Any]] = {name: {} for name in arcs.test}
     for patch_id in wanted:
         if patch_id not in rows:

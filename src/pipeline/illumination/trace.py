@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.illumination.directions import fibonacci_directions, fixed_directions
 from pipeline.provenance.progress import track
 from pipeline.shards.atomic import read_json
-from pipeline.shards.store import StoreWriter, open_store
+from pipeline.shards.store import StoreWriter, read_store
 
 if TYPE_CHECKING:
     from pipeline.config.light import IlluminationSection
@@ -143,7 +143,7 @@ def trace_tile(
         kept patch.
     """
     patch_store, out = Path(patch_store), Path(out)
-    patches = open_store(patch_store, schema="patches")
+    patches = read_store(patch_store, schema="patches")
     stored_halo, pixel_m = int(patches.attrs["halo_px"]), float(patches.attrs["pixel_m"])
     if int(patches.attrs["size_px"]) != size_px:
         raise ValueError(f"{patch_store}: expected patches of {size_px} px, found {patches.attrs['size_px']}")
@@ -159,7 +159,7 @@ def trace_tile(
     crop = slice(stored_halo - halo, stored_halo + size_px + halo)
 
     def load(row: int) -> tuple[NDArray[np.float32], int]:
-        dem = patches["dem"][row].values[crop, crop]
+        dem = patches["dem"][row, crop, crop]
         return dem, int(ids[row])
 
     def work(dem: NDArray[np.float32], patch_id: int) -> PatchLight:
@@ -190,7 +190,6 @@ def trace_tile(
             suns[place], present[place] = light.sun, light.present
         writer.write("fibonacci/sun", suns, dims=("patch", "direction", "vector"))
         writer.write("fibonacci/present", present, dims=("patch", "direction"))
-    patches.close()
 
 
 def _kept_rows(ids: NDArray[np.int64], selected_json: Path, patch_store: Path) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.shards.store import StoreError, open_store
+from pipeline.shards.store import StoreError, read_store
 
 
 class Shard:
@@ -22,10 +22,10 @@ class Shard:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.root = open_store(self.path, schema="shard")
+        self.root = read_store(self.path, schema="shard")
         self.attrs: dict[str, Any] = dict(self.root.attrs)
         self.ids = self.root["id"].values
-        self._groups = {group: open_store(self.path, group) for group in ("fixed", "fibonacci")}
+        self._groups = {group: read_store(self.path, group) for group in ("fixed", "fibonacci")}
         self._draws: dict[str, dict[str, np.ndarray]] = {}
 
     def __len__(self) -> int:
@@ -110,6 +110,6 @@ class Shard:
     def draws(self, name: str) -> dict[str, np.ndarray]:
         """The fixed draws of a test shard: lon, lat, images (patch, image), strips (patch, image, 4)."""
         if name not in self._draws:
-            group = open_store(self.path, f"draws_{name}")
+            group = read_store(self.path, f"draws_{name}")
             self._draws[name] = {key: group[key].values for key in ("lon", "lat", "images", "strips")}
         return self._draws[name]

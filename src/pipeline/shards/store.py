@@ -12,7 +12,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -142,6 +142,64 @@ def pack(folder: Path, path: Path) -> None:
                 shutil.copyfileobj(source, target, 1 << 20)
 
 
+class StoredArray:
+    """One array of a store, read when asked; the part of `xarray.DataArray` that stages need."""
+
+    def __init__(self, array: zarr.Array) -> None:
+        self._array = array
+        self.dims: tuple[str, ...] = tuple(array.attrs["_ARRAY_DIMENSIONS"])  # type: ignore[arg-type]
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return np.asarray(self._array[index])
+
+    @property
+    def values(self) -> np.ndarray:
+        """The whole array."""
+        return self[...]
+
+
+class Stored(Mapping[str, StoredArray]):
+    """The arrays of one group of a store by name, and its attributes.
+
+    xarray brings pandas, whose import takes longer than most stages work: stages read through this.
+    """
+
+    def __init__(self, group: zarr.Group) -> None:
+        self.attrs: dict[str, Any] = dict(group.attrs)
+        self._arrays = {name: StoredArray(array) for name, array in sorted(group.arrays())}
+
+    def __getitem__(self, name: str) -> StoredArray:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+def _opened(path: Path | str, group: str, schema: str | None, opener: Callable[[_Archive], Any]) -> Any:
+    """Check what a file is, then open a group of it."""
+    path = Path(path)
+    found = store_attrs(path).get("schema")
+    if schema is not None and found != SCHEMAS[schema].tag:
+        raise StoreError(f"{path}: expected schema {SCHEMAS[schema].tag!r}, found {found!r}")
+    try:
+        return opener(_Archive(path, mode="r"))
+    except (KeyError, FileNotFoundError):
+        raise StoreError(f"{path}: expected a group {group!r}, found none") from None
+
+
+def read_store(path: Path | str, group: str = "", schema: str | None = None) -> Stored:
+    """Open a store without xarray; parameters and errors are those of `open_store`."""
+
+    def opener(archive: _Archive) -> Stored:
+        return Stored(zarr.open_group(archive, path=group, mode="r", zarr_format=2, use_consolidated=True))
+
+    return _opened(path, group, schema, opener)
+
+
 def open_store(path: Path | str, group: str = "", schema: str | None = None) -> Any:
     """Open a store as a lazy `xarray.Dataset`.
 
@@ -154,18 +212,15 @@ def open_store(path: Path | str, group: str = "", schema: str | None = None) -> 
     Raises
     ------
     StoreError
-        If the file is absent, is not a whole zip, or has another schema.
+        If the file is absent, is not a whole zip, has another schema, or lacks the group; and, when an array
+        is read, if its bytes are damaged.
     """
     import xarray as xr
 
-    path = Path(path)
-    found = store_attrs(path).get("schema")
-    if schema is not None and found != SCHEMAS[schema].tag:
-        raise StoreError(f"{path}: expected schema {SCHEMAS[schema].tag!r}, found {found!r}")
-    try:
-        return xr.open_zarr(_Archive(path, mode="r"), group=group or None, consolidated=True, zarr_format=2)
-    except (KeyError, FileNotFoundError):
-        raise StoreError(f"{path}: expected a group {group!r}, found none") from None
+    def opener(archive: _Archive) -> Any:
+        return xr.open_zarr(archive, group=group or None, consolidated=True, zarr_format=2)
+
+    return _opened(path, group, schema, opener)
 
 
 def store_attrs(path: Path | str) -> dict[str, Any]:

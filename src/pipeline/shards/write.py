@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.shards.atomic import read_json
-from pipeline.shards.store import StoreWriter, open_store
+from pipeline.shards.store import StoreWriter, read_store
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ def write_shard(
         If a kept patch has no visibility, or a test patch has no draws.
     """
     assigned = read_json(split_json, "split/1")["patches"]
-    patches = open_store(patch_store, schema="patches")
-    light = open_store(visibility_store, schema="visibility")
+    patches = read_store(patch_store, schema="patches")
+    light = read_store(visibility_store, schema="visibility")
     ids = patches["id"].values
     source = np.flatnonzero([assigned.get(str(i)) == split for i in ids])
     where = {int(i): n for n, i in enumerate(light["id"].values)}
@@ -66,7 +66,7 @@ def write_shard(
             writer.write(name, values, ("patch", "side") if name == "halo" else ("patch",))
         _copy(writer, "dem", patches["dem"], source)
         for group in ("fixed", "fibonacci"):
-            visible = open_store(visibility_store, group)
+            visible = read_store(visibility_store, group)
             for name in ("sun", "present", "lit", "share"):
                 if name not in visible:
                     continue
@@ -84,7 +84,7 @@ def _copy(writer: StoreWriter, name: str, array: Any, rows: Any) -> None:
     shape = (len(rows), *array.shape[1:])
     target = writer.create(name, shape, array.dtype, array.dims, (1, *array.shape[1:]))
     for to, row in enumerate(rows):
-        target[to] = array[int(row)].values
+        target[to] = array[int(row)]
 
 
 def _write_draws(writer: StoreWriter, ids: list[int], arcs_json: Path | str, masks_json: Path | str) -> None:

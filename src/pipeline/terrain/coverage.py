@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.patches import CoverageSection
 from pipeline.shards.atomic import write_json
-from pipeline.shards.store import open_store
+from pipeline.shards.store import read_store
 
 logger = logging.getLogger(__name__)
 
@@ -40,21 +40,21 @@ def select_tile(patch_store: Path | str, coverage: CoverageSection, out_json: Pa
     CoverageError
         If ``coverage.min_share`` is above 0 and there is no count map.
     """
-    with open_store(patch_store, schema="patches") as ds:
-        n = ds.sizes["patch"]
-        share: NDArray[np.float64] | None = None
-        if "count" in ds:
-            share = np.zeros(n)
-            for start in range(0, n, _CHUNK):
-                part = slice(start, start + _CHUNK)
-                share[part] = np.mean(ds["count"][part].values > 0, axis=(1, 2))
-        elif coverage.min_share > 0:
-            raise CoverageError(
-                f"{patch_store}: coverage.min_share = {coverage.min_share:.6g} needs a count map "
-                "(inputs.count), found none; give one or set coverage.min_share to 0"
-            )
-        table = {k: ds[k].values for k in ("id", "row", "col", "site", "on_grid", "x0", "y0")}
-        attrs = dict(ds.attrs)
+    ds = read_store(patch_store, schema="patches")
+    n = ds["id"].shape[0]
+    share: NDArray[np.float64] | None = None
+    if "count" in ds:
+        share = np.zeros(n)
+        for start in range(0, n, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            share[part] = np.mean(ds["count"][part] > 0, axis=(1, 2))
+    elif coverage.min_share > 0:
+        raise CoverageError(
+            f"{patch_store}: coverage.min_share = {coverage.min_share:.6g} needs a count map "
+            "(inputs.count), found none; give one or set coverage.min_share to 0"
+        )
+    table = {k: ds[k].values for k in ("id", "row", "col", "site", "on_grid", "x0", "y0")}
+    attrs = ds.attrs
     entries = [_entry(table, share, i, coverage.min_share) for i in range(n)]
     kept = sum(e["kept"] for e in entries)
     logger.info("tile %d: %d of %d patches have enough altimetry", attrs["tile"], kept, n)
