@@ -64,7 +64,7 @@ class ArcsSection(Section):
     Attributes
     ----------
     tolerance : largest chord distance of a fixed direction from the arc (published 0.1, about 5.7 deg).
-    train : drawn anew for every training sample.
+    train : drawn anew for every training sample; its range of images holds in the Fibonacci stage too.
     test : named draws, made once for every validation and test patch and stored.
     """
 

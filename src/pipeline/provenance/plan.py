@@ -249,7 +249,9 @@ class Plan:
                     "training": dump(c.training),
                     "photometry": dump(c.photometry),
                 }
-                if stage != "fibonacci":
+                if stage == "fibonacci":
+                    content["images"] = dump(c.arcs.train.images)
+                else:
                     content["arcs"] = {"tolerance": c.arcs.tolerance, "train": dump(c.arcs.train)}
                 if stage == "missing":
                     content["masks"] = dump(c.masks.train)

@@ -1,0 +1,157 @@
+"""Stages ``<system>_{fibonacci,arcs,missing}``: train a bridge, each stage from the last one's weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.config.light import ArcDraw, PhotometrySection, StripDraw
+from pipeline.config.models import BridgeSection, OptimiserSection, TrainingSection
+from pipeline.config.products import RuntimeSection
+from pipeline.models.files import load_state, load_system, load_vae, model_config, save_model
+from pipeline.models.system import System, state_scale
+from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
+from pipeline.shards.shard_set import ShardSet
+from pipeline.training.batches import Sample, assemble, read_sample
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.loop import average_gradients, pick_device, train, write_history
+from pipeline.training.order import DataOrder, seeded
+from pipeline.training.vae import flipped
+
+_INIT = 0xB41D
+_STAGES = {"fibonacci": 1, "arcs": 2, "missing": 3}
+
+
+def training_scene(content: dict[str, Any]) -> Scene:
+    """Where a stage's images come from, by the stage's section."""
+    if content["stage"] == "fibonacci":
+        return FibonacciScene((int(content["images"]["low"]), int(content["images"]["high"])))
+    arcs = content["arcs"]
+    strips = StripDraw.model_validate(content["masks"]) if content["stage"] == "missing" else None
+    return ArcScene(ArcDraw.model_validate(arcs["train"]), arcs["tolerance"], strips)
+
+
+class BridgeTask:
+    """One stage of one system."""
+
+    def __init__(
+        self, content: dict[str, Any], system: System, shards: ShardSet, device: torch.device
+    ) -> None:
+        self.section = system.section
+        self.optimiser_section = OptimiserSection.model_validate(content["bridge"]["optimiser"])
+        self.photometry = PhotometrySection.model_validate(content["photometry"])
+        self.scene = training_scene(content)
+        self.system, self.shards, self.device = system, shards, device
+        self.order = DataOrder(len(shards), self.section.seed * 4 + _STAGES[content["stage"]])
+        self.modules: dict[str, torch.nn.Module] = {"model": system.network}
+        self.optimisers: dict[str, torch.optim.Optimizer] = {
+            "model": torch.optim.AdamW(
+                system.network.parameters(),
+                lr=self.optimiser_section.learning_rate,
+                weight_decay=self.section.weight_decay,
+            )
+        }
+        self.bf16 = TrainingSection.model_validate(content["training"]).precision == "bf16"
+
+    def prepare(self, numbers: Sequence[int]) -> list[Sample]:
+        """Draw image sets and read patches and visibility."""
+        out = []
+        for number in numbers:
+            shard, patch = self.shards.at(self.order.patch(number))
+            rng = self.order.scene_rng(number)
+            rng.random(2)  # the flips' numbers, drawn from the same stream when the batch is mirrored
+            images = self.scene.image_set(shard, patch, rng)
+            out.append(read_sample(shard, patch, images, self.system.halo_cells))
+        return out
+
+    def step(self, prepared: list[Sample], numbers: Sequence[int], seen: int) -> dict[str, float]:
+        """Radiance, losses, backward, clipped optimiser step."""
+        batch = assemble(prepared, self.system.halo_cells, self.system.factor, self.photometry, self.device)
+        batch = flipped(batch, self.order, numbers)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            losses = self.system.losses(batch, [self.order.noise(n) for n in numbers])
+        optimiser = self.optimisers["model"]
+        optimiser.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        parameters = list(self.system.network.parameters())
+        average_gradients(parameters)
+        if self.section.clip > 0:
+            torch.nn.utils.clip_grad_norm_(parameters, self.section.clip)
+        optimiser.step()
+        return {name: float(value) for name, value in losses.items()}
+
+
+def train_bridge(
+    section: str,
+    key: str,
+    manifest: Path | str,
+    vae: Sequence[str],
+    previous: Sequence[str],
+    runtime: RuntimeSection,
+    out: Path | str,
+) -> None:
+    """Train one stage and write ``model.safetensors``, ``config.json`` and ``metrics.jsonl``.
+
+    Parameters
+    ----------
+    section : the stage's JSON section. key : its key. manifest : of the training shards.
+    vae : weights of the VAE, for latent systems. previous : weights to start from, but for the first stage.
+    runtime : device and checkpoint interval. out : weights to write; the others go beside it.
+
+    Raises
+    ------
+    ValueError
+        If inputs do not fit each other or a loss is not finite; the message names the file or key.
+    """
+    content: dict[str, Any] = json.loads(section)
+    bridge = BridgeSection.model_validate(
+        {k: v for k, v in content["bridge"].items() if k != "optimiser"}
+        | {"sampler": _any_sampler(content["bridge"]["process"])}
+    )
+    shards = ShardSet(manifest, "train")
+    grid = shards.manifest["grid"]
+    device = pick_device(runtime.device)
+    codec = load_vae(vae[0], device) if vae else None
+    scale = state_scale(bridge, shards.statistics, grid["pixel_m"])
+    if previous:
+        system = load_system(previous[0], vae[0] if vae else None, device).train()
+        if system.section != bridge:
+            raise ValueError(f"{previous[0]}: expected the weights of this system, found another config")
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeded(bridge.seed, _INIT).initial_seed())
+            system = System(bridge, grid["size_px"], grid["factor"], scale, codec).to(device)
+    task = BridgeTask(content, system, shards, device)
+    folder = Path(out).parent / "checkpoints"
+    outcome = train(
+        task,
+        task.optimiser_section,
+        ema=bridge.ema,
+        key=key,
+        folder=folder,
+        device=device,
+        checkpoint_minutes=runtime.checkpoint_minutes,
+        name=f"bridge {content['stage']}",
+    )
+    write_history(Path(out).with_name("metrics.jsonl"), outcome.history)
+    config = {
+        "kind": "bridge",
+        "key": key,
+        "stage": content["stage"],
+        "section": bridge.model_dump(mode="json"),
+        "grid": grid,
+        "state_scale": system.state_scale,
+        "vae_fingerprint": model_config(vae[0], "vae")["fingerprint"] if vae else None,
+    }
+    save_model(out, outcome.state, config)
+    load_state(out, system.network)  # what is on disk can be used, before the checkpoints go
+    Checkpoints(folder, key).clear()
+
+
+def _any_sampler(process: str) -> dict[str, Any]:
+    """A sampler that fits the process: training does not sample, so the config's own does not enter."""
+    return {"kind": "posterior"} if process == "i2sb" else {"kind": "euler"}

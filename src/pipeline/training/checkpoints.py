@@ -1,0 +1,112 @@
+"""Checkpoints that can be trusted: written whole, indexed by hash, verified before they are used.
+
+A checkpoint is one safetensors file (tensors) with its JSON state in the index. The newest one whose hash
+fits is loaded; a damaged one is skipped with a warning; when there are some but none fits, training stops
+instead of silently starting over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from pipeline.shards.atomic import replacing, write_json
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointError(ValueError):
+    """Checkpoints exist but none can be used."""
+
+
+class Checkpoints:
+    """The checkpoints of one stage.
+
+    Parameters
+    ----------
+    folder : where they live; not a declared output, so that it survives a failed job.
+    key : the stage's key; checkpoints of another key are refused.
+    keep : how many of the newest are kept.
+    """
+
+    def __init__(self, folder: Path | str, key: str, keep: int = 3) -> None:
+        self.folder, self.key, self.keep = Path(folder), key, keep
+        self._index = self.folder / "index.json"
+
+    def _entries(self) -> list[dict[str, Any]]:
+        try:
+            index = json.loads(self._index.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise CheckpointError(
+                f"{self._index}: expected a checkpoint index, found a damaged file; {self._advice()}"
+            ) from None
+        if index.get("key") != self.key:
+            raise CheckpointError(
+                f"{self._index}: expected checkpoints of stage key {self.key}, found {index.get('key')}; "
+                + self._advice()
+            )
+        return index["checkpoints"]
+
+    def _advice(self) -> str:
+        return f"delete the folder {self.folder} to start this training from the beginning"
+
+    def save(self, samples: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Write a checkpoint after `samples` training samples, then drop the oldest ones."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"{samples:012d}.safetensors"
+        content = save({k: v.detach().cpu().contiguous() for k, v in sorted(tensors.items())})
+        with replacing(self.folder / name) as temporary:
+            temporary.write_bytes(content)
+        entry = {
+            "file": name,
+            "samples": samples,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "state": state,
+        }
+        entries = [e for e in self._entries() if e["samples"] < samples] + [entry]
+        dropped, kept = entries[: -self.keep], entries[-self.keep :]
+        write_json(self._index, {"key": self.key, "checkpoints": kept})
+        for old in dropped:
+            with suppress(FileNotFoundError):
+                (self.folder / old["file"]).unlink()
+
+    def load(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+        """The newest checkpoint that verifies, or None when there is none at all.
+
+        Raises
+        ------
+        CheckpointError
+            If there are checkpoints but none is whole.
+        """
+        entries = self._entries()
+        for entry in reversed(entries):
+            path = self.folder / entry["file"]
+            content = path.read_bytes() if path.is_file() else b""
+            if hashlib.sha256(content).hexdigest() == entry["sha256"]:
+                return entry["samples"], load(content), entry["state"]
+            logger.warning(
+                "%s: expected sha256 %s, found another (%d bytes); trying the checkpoint before it",
+                path,
+                entry["sha256"],
+                len(content),
+            )
+        if entries:
+            raise CheckpointError(
+                f"{self.folder}: expected at least one whole checkpoint, found {len(entries)} damaged; "
+                + self._advice()
+            )
+        return None
+
+    def clear(self) -> None:
+        """Remove all checkpoints, once the stage's output is verified."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,323 @@
+"""One readable training loop: progress in samples, resume by running the same command again."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from pipeline.config.models import OptimiserSection
+from pipeline.shards.atomic import write_text
+from pipeline.training.checkpoints import Checkpoints
+
+logger = logging.getLogger(__name__)
+
+LOG_LINES = 200  # lines of metrics.jsonl a training writes
+
+
+class TrainingStopped(SystemExit):
+    """Training was asked to stop; everything is saved and the same command goes on from there."""
+
+    def __init__(self, samples: int) -> None:
+        super().__init__(75)  # EX_TEMPFAIL: worth a retry
+        self.samples = samples
+
+
+class Task(Protocol):
+    """What is trained. `modules` and `optimisers` are saved under their names; `model` is the product."""
+
+    modules: dict[str, nn.Module]
+    optimisers: dict[str, torch.optim.Optimizer]
+
+    def prepare(self, numbers: Sequence[int]) -> Any:
+        """Read the given samples on the host; runs one step ahead, in a thread."""
+
+    def step(self, prepared: Any, numbers: Sequence[int], seen: int) -> dict[str, float]:
+        """Forward, backward and optimiser step on one process's share of the batch; returns losses."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished training: the product's weights (EMA where there is one) and the lines of its curve."""
+
+    state: dict[str, Tensor]
+    history: list[dict[str, float]]
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device for ``auto``, ``cpu`` or ``cuda``; each process of a group takes its own GPU."""
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ValueError("runtime.device: expected a CUDA device for 'cuda', found none on this machine")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[tuple[int, int]]:
+    """Join the group that `torchrun` announces in the environment; give (rank, world size)."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield 0, 1
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield dist.get_rank(), world
+    finally:
+        dist.destroy_process_group()
+
+
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Average gradients over the processes of the group, in one message."""
+    if not dist.is_initialized():
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients])):
+        gradient.copy_(part.view_as(gradient))
+
+
+def learning_rate(section: OptimiserSection, seen: int) -> float:
+    """Step size after `seen` samples: linear warm-up, then constant or a half cosine down to zero."""
+    rate = section.learning_rate
+    if seen < section.warmup_samples:
+        return rate * (seen + section.batch) / (section.warmup_samples + section.batch)
+    if section.decay == "cosine":
+        share = (seen - section.warmup_samples) / max(1, section.samples - section.warmup_samples)
+        rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    return rate
+
+
+class Ema:
+    """Exponential moving average of a module's weights; a decay of 0 keeps the weights themselves."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module, self.decay, self.updates = module, decay, 0
+        self.average = {k: v.detach().clone() for k, v in module.state_dict().items()} if decay else {}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average; early on it forgets faster, so that it does not remember the start."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in self.module.state_dict().items():
+            if name in self.average:
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, 1 - decay)
+                else:
+                    self.average[name].copy_(value)
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights to ship."""
+        return self.average or {k: v.detach().clone() for k, v in self.module.state_dict().items()}
+
+
+class _StopRequest:
+    """Notes SIGTERM (cancel, time limit) and SIGUSR1 (early warning) so that the loop can save and leave."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _StopRequest:
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            try:
+                self._before[number] = signal.signal(number, self._note)
+            except ValueError:  # not the main thread: nobody sends signals here
+                break
+        return self
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.asked = True
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def train(
+    task: Task,
+    section: OptimiserSection,
+    *,
+    ema: float,
+    key: str,
+    folder: Path,
+    device: torch.device,
+    checkpoint_minutes: float,
+    name: str,
+) -> Outcome:
+    """Train until `section.samples` samples were seen, from the newest whole checkpoint if there is one.
+
+    Parameters
+    ----------
+    task : modules, optimisers and one step. section : length, batch, learning rate.
+    ema : decay of the average that is shipped; 0 ships the weights.
+    key : the stage's key. folder : where checkpoints live. name : for log lines.
+
+    Raises
+    ------
+    ValueError
+        If a loss is not finite; the last good checkpoint is kept.
+    TrainingStopped
+        On SIGTERM or SIGUSR1, after saving.
+    """
+    average = Ema(task.modules["model"], ema)
+    checkpoints = Checkpoints(folder, key)
+    run = _Progress(section.batch, section.samples)
+    found = checkpoints.load()
+    if found is not None:
+        run.seen, tensors, state = found
+        _restore(task, average, tensors)
+        run.resume(state)
+        average.updates = state["ema_updates"]
+        logger.info("%s: resumed at %d of %d samples", name, run.seen, section.samples)
+
+    def save() -> None:
+        if rank == 0:
+            checkpoints.save(
+                run.seen, _tensors(task, average), {**run.state(), "ema_updates": average.updates}
+            )
+
+    from concurrent.futures import ThreadPoolExecutor
+
+    with process_group(device) as (rank, world), _StopRequest() as stop, ThreadPoolExecutor(1) as ahead:
+        if section.batch % world:
+            raise ValueError(f"batch: expected a multiple of the {world} processes, found {section.batch}")
+        share = section.batch // world
+
+        def numbers_at(seen: int) -> range:
+            return range(seen + rank * share, seen + (rank + 1) * share)
+
+        last_save = time.monotonic()
+        waiting = ahead.submit(task.prepare, numbers_at(run.seen))
+        while run.seen < section.samples:
+            prepared, numbers = waiting.result(), numbers_at(run.seen)
+            waiting = ahead.submit(task.prepare, numbers_at(run.seen + section.batch))
+            rate = learning_rate(section, run.seen)
+            for optimiser in task.optimisers.values():
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+            losses = task.step(prepared, numbers, run.seen)
+            if not all(math.isfinite(v) for v in losses.values()):
+                raise ValueError(
+                    f"{name}: expected finite losses, found {losses} at sample {run.seen}; "
+                    f"the last good checkpoint is kept in {folder}"
+                )
+            average.update()
+            line = run.advance(losses, rate)
+            if line is not None and rank == 0:
+                logger.info("%s: %s", name, run.describe(line))
+            if _any_asked(stop.asked, device):
+                save()
+                logger.warning("%s: asked to stop; saved at %d samples", name, run.seen)
+                raise TrainingStopped(run.seen)
+            if time.monotonic() - last_save > 60 * checkpoint_minutes:
+                save()
+                last_save = time.monotonic()
+        waiting.cancel()
+    return Outcome(average.state(), run.history)
+
+
+def _any_asked(asked: bool, device: torch.device) -> bool:
+    """Whether any process of the group was asked to stop: all must leave at the same step."""
+    if not dist.is_initialized():
+        return asked
+    flag = torch.tensor(float(asked), device=device)
+    dist.all_reduce(flag)
+    return bool(flag > 0)
+
+
+class _Progress:
+    """Samples seen and the lines of the curve; a pure function of the losses, so that a resume repeats it."""
+
+    def __init__(self, batch: int, samples: int) -> None:
+        self.batch, self.samples, self.seen = batch, samples, 0
+        steps = math.ceil(samples / batch)
+        self.every = max(1, steps // LOG_LINES)
+        self.history: list[dict[str, float]] = []
+        self.sums: dict[str, float] = {}
+        self.count = 0
+        self._start, self._first = time.monotonic(), 0
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Take over what a checkpoint holds."""
+        self.history, self.sums, self.count = state["history"], state["sums"], state["count"]
+        self._start, self._first = time.monotonic(), self.seen
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold."""
+        return {"history": self.history, "sums": self.sums, "count": self.count}
+
+    def advance(self, losses: dict[str, float], rate: float) -> dict[str, float] | None:
+        """Count a step; return a line of the curve when one is due."""
+        self.seen += self.batch
+        self.count += 1
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        if self.count < self.every and self.seen < self.samples:
+            return None
+        line = {"samples": self.seen, "learning_rate": rate}
+        line |= {name: total / self.count for name, total in self.sums.items()}
+        self.history.append(line)
+        self.sums, self.count = {}, 0
+        return line
+
+    def describe(self, line: dict[str, float]) -> str:
+        """A line for people: share done, losses, time left."""
+        spent = time.monotonic() - self._start
+        rate = (self.seen - self._first) / max(spent, 1e-9)
+        left = (self.samples - self.seen) / max(rate, 1e-9)
+        losses = "  ".join(f"{k} {v:.4g}" for k, v in line.items() if k not in ("samples", "learning_rate"))
+        return (
+            f"{self.seen}/{self.samples} samples  {losses}  {rate:.1f}/s  {max(0.0, left) / 60:.1f} min left"
+        )
+
+
+def _tensors(task: Task, average: Ema) -> dict[str, Tensor]:
+    """All tensors of a training, under flat names."""
+    out: dict[str, Tensor] = {f"ema/{k}": v for k, v in average.average.items()}
+    for name, module in task.modules.items():
+        out |= {f"module/{name}/{k}": v for k, v in module.state_dict().items()}
+    for name, optimiser in task.optimisers.items():
+        for index, slots in optimiser.state_dict()["state"].items():
+            out |= {f"optimiser/{name}/{index}/{slot}": v for slot, v in slots.items()}
+    return out
+
+
+def _restore(task: Task, average: Ema, tensors: dict[str, Tensor]) -> None:
+    """Invert `_tensors`."""
+    for name, value in average.average.items():
+        value.copy_(tensors[f"ema/{name}"])
+    for name, module in task.modules.items():
+        prefix = f"module/{name}/"
+        module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+    for name, optimiser in task.optimisers.items():
+        prefix = f"optimiser/{name}/"
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith(prefix):
+                index, slot = key[len(prefix) :].split("/", 1)
+                slots.setdefault(int(index), {})[slot] = value
+        content = optimiser.state_dict()
+        content["state"] = slots
+        optimiser.load_state_dict(content)
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """Write ``metrics.jsonl``: one JSON object a line."""
+    import json
+
+    write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in history))

@@ -1,0 +1,43 @@
+"""Which patch, and which random numbers, the n-th training sample has: pure functions of (seed, n)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+_SHUFFLE, _SCENE, _NOISE = 0x5EED01, 0x5EED02, 0x5EED03
+
+
+class DataOrder:
+    """A fresh permutation of the patches each epoch, independent of workers, processes and restarts.
+
+    Parameters
+    ----------
+    patches : number of patches. seed : of the whole training.
+    """
+
+    def __init__(self, patches: int, seed: int) -> None:
+        self.patches, self.seed = patches, seed
+        self._epoch, self._order = -1, np.zeros(0, int)
+
+    def patch(self, number: int) -> int:
+        """Index of the patch of sample `number`."""
+        epoch, position = divmod(number, self.patches)
+        if epoch != self._epoch:
+            self._order = np.random.default_rng([self.seed, _SHUFFLE, epoch]).permutation(self.patches)
+            self._epoch = epoch
+        return int(self._order[position])
+
+    def scene_rng(self, number: int) -> np.random.Generator:
+        """Random numbers for the images and the flips of sample `number`."""
+        return np.random.default_rng([self.seed, _SCENE, number])
+
+    def noise(self, number: int) -> torch.Generator:
+        """Random numbers for the times and the noise of sample `number`; always on the CPU."""
+        return seeded(self.seed, _NOISE, number)
+
+
+def seeded(*entropy: int) -> torch.Generator:
+    """A torch generator whose stream depends on all the given numbers."""
+    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state))

@@ -1,0 +1,170 @@
+"""Stage ``vae``: train the topography autoencoder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.config.light import PhotometrySection
+from pipeline.config.models import TrainingSection, VaeSection
+from pipeline.config.products import RuntimeSection
+from pipeline.models.factory import build_discriminator, build_vae
+from pipeline.models.files import load_state, save_model
+from pipeline.models.losses import (
+    Lpips,
+    absolute_sum,
+    adaptive_weight,
+    discriminator_hinge,
+    generator_hinge,
+    slope_loss,
+)
+from pipeline.models.system import Codec
+from pipeline.shards.scene import ImageSet
+from pipeline.shards.shard_set import ShardSet
+from pipeline.training.batches import Batch, Sample, assemble, flip, read_sample
+from pipeline.training.loop import average_gradients, pick_device, train, write_history
+from pipeline.training.order import DataOrder, seeded
+
+logger = logging.getLogger(__name__)
+
+_INIT, _DISCRIMINATOR = 0x7AE1, 0x7AE2
+NO_IMAGES = ImageSet("fixed", np.zeros(0, np.int64), np.zeros((0, 3)))
+
+
+class VaeTask:
+    """Reconstruction + KL + delayed adaptive hinge GAN (Rombach et al. 2022)."""
+
+    def __init__(
+        self, section: VaeSection, training: TrainingSection, shards: ShardSet, device: torch.device
+    ) -> None:
+        self.section, self.shards, self.device = section, shards, device
+        self.order = DataOrder(len(shards), section.seed)
+        self.grid = shards.manifest["grid"]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeded(section.seed, _INIT).initial_seed())
+            self.vae = build_vae(section).to(device)
+            self.modules: dict[str, torch.nn.Module] = {"model": self.vae}
+            options = {"lr": section.optimiser.learning_rate, "betas": section.betas}
+            self.optimisers: dict[str, torch.optim.Optimizer] = {
+                "model": torch.optim.Adam(self.vae.parameters(), **options)
+            }
+            self.adversarial = (
+                section.gan_weight > 0 and section.gan_start_samples < section.optimiser.samples
+            )
+            if self.adversarial:
+                self.modules["critic"] = build_discriminator(section).to(device)
+                self.optimisers["critic"] = torch.optim.Adam(self.modules["critic"].parameters(), **options)
+        self.lpips = Lpips(section.lpips_weights).to(device) if section.lpips_weights else None
+        self.codec = Codec(self.vae, section)
+        self.autocast = torch.bfloat16 if training.precision == "bf16" else None
+
+    def prepare(self, numbers: Sequence[int]) -> list[Sample]:
+        """Read the patches of a step; no images are needed."""
+        halo_cells = min(2, self.grid["halo_px"] // self.grid["factor"])
+        return [read_sample(*self.shards.at(self.order.patch(n)), NO_IMAGES, halo_cells) for n in numbers]
+
+    def step(self, prepared: list[Sample], numbers: Sequence[int], seen: int) -> dict[str, float]:
+        """One optimiser step of the autoencoder and, once it has started, of the critic."""
+        halo_cells = min(2, self.grid["halo_px"] // self.grid["factor"])
+        batch = assemble(prepared, halo_cells, self.grid["factor"], PhotometrySection(), self.device)
+        batch = flipped(batch, self.order, numbers)
+        assert batch.dem is not None
+        x = self.codec.maps(batch.dem, batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast is not None):
+            posterior = self.vae.encode(x)
+            noise = torch.stack(
+                [torch.randn(posterior.mean.shape[1:], generator=self.order.noise(n)) for n in numbers]
+            )
+            z = posterior.mean + torch.exp(0.5 * posterior.logvar) * noise.to(posterior.mean)
+            y = self.vae.decode(z)
+        y = y.float()
+        reconstruction = absolute_sum(y, x)
+        if self.lpips is not None:
+            reconstruction = reconstruction + x[0].numel() * self.lpips(y, x).mean()
+        kl = posterior.kl().float().mean()
+        loss = reconstruction + self.section.kl_weight * kl
+        if self.section.slope_weight > 0:
+            # Per pixel like the reconstruction, which is a sum.
+            metres = self.codec.dem(y, batch) - batch.dem
+            slopes = slope_loss(metres, torch.zeros_like(metres), batch.pixel_m)
+            loss = loss + self.section.slope_weight * x[0].numel() * slopes
+        out = {"reconstruction": reconstruction, "kl": kl}
+        fake = None
+        if self.adversarial and seen >= self.section.gan_start_samples:
+            fake = y.detach()
+            push = generator_hinge(self.modules["critic"](y))
+            weight = adaptive_weight(reconstruction, push, self.vae.last_layer)
+            loss = loss + self.section.gan_weight * weight * push
+            out["generator"] = push
+        self._descend("model", loss)
+        if fake is not None:
+            critic = self.modules["critic"]
+            judged = discriminator_hinge(critic(x), critic(fake))
+            self._descend("critic", judged)
+            out["critic"] = judged
+        return {"loss": float(loss), **{name: float(value) for name, value in out.items()}}
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(list(self.modules[name].parameters()))
+        optimiser.step()
+
+
+def flipped(batch: Batch, order: DataOrder, numbers: Sequence[int]) -> Batch:
+    """Mirror each sample at random, as the published augmentation does."""
+    draws = np.array([order.scene_rng(n).random(2) < 0.5 for n in numbers])
+    to = lambda column: torch.from_numpy(draws[:, column].copy()).to(batch.lr.device)  # noqa: E731
+    return flip(batch, to(0), to(1))
+
+
+def train_vae(section: str, key: str, manifest: Path | str, runtime: RuntimeSection, out: Path | str) -> None:
+    """Train the VAE and write ``model.safetensors``, ``config.json`` and ``metrics.jsonl``.
+
+    Parameters
+    ----------
+    section : the stage's JSON section. key : its key. manifest : of the training shards.
+    runtime : device and checkpoint interval. out : weights to write; the others go beside it.
+
+    Raises
+    ------
+    ValueError
+        If a shard is corrupt, the patch size does not fit the network, or a loss is not finite.
+    """
+    content: dict[str, Any] = json.loads(section)
+    vae, training = (
+        VaeSection.model_validate(content["vae"]),
+        TrainingSection.model_validate(content["training"]),
+    )
+    shards = ShardSet(manifest, "train")
+    device = pick_device(runtime.device)
+    task = VaeTask(vae, training, shards, device)
+    folder = Path(out).parent / "checkpoints"
+    outcome = train(
+        task,
+        vae.optimiser,
+        ema=vae.ema,
+        key=key,
+        folder=folder,
+        device=device,
+        checkpoint_minutes=runtime.checkpoint_minutes,
+        name="vae",
+    )
+    write_history(Path(out).with_name("metrics.jsonl"), outcome.history)
+    save_model(
+        out,
+        outcome.state,
+        {"kind": "vae", "key": key, "section": content["vae"], "grid": shards.manifest["grid"]},
+    )
+    load_state(out, build_vae(vae))  # what is on disk can be used, before the checkpoints go
+    from pipeline.training.checkpoints import Checkpoints
+
+    Checkpoints(folder, key).clear()
