@@ -127,7 +127,8 @@ class BridgeSection(Section):
     posterior_mean : estimate the posterior mean first and let the bridge carry the rest.
     mean_weight, slope_weight : weights of the posterior-mean loss and its slope term.
     state_scale : heights, in the section's unit, that count as 1 in the bridge; null takes 1 for target
-        ``dem`` and RMS of the training patches' DEM about their block means for ``residual``.
+        ``dem``, and for ``residual`` or `posterior_mean` the RMS of the training patches' DEM about their
+        block means.
     keep_block_means : project samples so that their block means equal the a priori DEM.
     """
 

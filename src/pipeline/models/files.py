@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from pipeline.config.models import BridgeSection, VaeSection
 from pipeline.models.factory import build_vae
 from pipeline.models.system import Codec, System
 from pipeline.shards.atomic import read_json, replacing, write_json
+
+S = TypeVar("S", BridgeSection, VaeSection)
 
 
 def fingerprint(state: dict[str, Tensor]) -> str:
@@ -61,21 +64,43 @@ def load_state(path: Path | str, module: nn.Module, expected: str | None = None)
         module.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
-        raise ValueError(f"{path}: expected weights of the configured network, found others: {first}") from None
+        raise ValueError(
+            f"{path}: expected weights of the configured network, found others: {first}"
+        ) from None
 
 
 def model_config(path: Path | str, kind: str) -> dict[str, Any]:
-    """Read the ``config.json`` beside a model's weights and check its kind."""
-    config = read_json(Path(path).with_name("config.json"), "model/1")
+    """Read the ``config.json`` beside a model's weights and check its kind.
+
+    Raises
+    ------
+    ValueError
+        If the file is absent, is no model's config, or is that of another kind of model.
+    """
+    beside = Path(path).with_name("config.json")
+    if not beside.is_file():
+        raise ValueError(f"{beside}: expected the config of {Path(path).name}, found no file")
+    config = read_json(beside, "model/1")
     if config.get("kind") != kind:
-        raise ValueError(f"{path}: expected a model of kind {kind!r}, found {config.get('kind')!r}")
+        raise ValueError(f"{beside}: expected a model of kind {kind!r}, found {config.get('kind')!r}")
     return config
+
+
+def _section(path: Path | str, config: dict[str, Any], kind: type[S]) -> S:
+    """The config section that a model was built from."""
+    try:
+        return kind.model_validate(config["section"])
+    except (KeyError, ValidationError) as error:
+        first = str(error).splitlines()[0] if isinstance(error, ValidationError) else "no section"
+        raise ValueError(
+            f"{Path(path).with_name('config.json')}: expected a section {config['kind']!r}, found {first}"
+        ) from None
 
 
 def load_vae(path: Path | str, device: torch.device | str = "cpu") -> Codec:
     """Load a trained VAE, frozen and in evaluation mode."""
     config = model_config(path, "vae")
-    section = VaeSection.model_validate(config["section"])
+    section = _section(path, config, VaeSection)
     vae = build_vae(section)
     load_state(path, vae, config["fingerprint"])
     return Codec(vae.to(device).eval().requires_grad_(False), section)
@@ -92,7 +117,7 @@ def load_system(
         If files do not fit each other; the message names them.
     """
     config = model_config(path, "bridge")
-    section = BridgeSection.model_validate(config["section"])
+    section = _section(path, config, BridgeSection)
     codec = None
     if section.space == "latent":
         if vae_path is None:

@@ -6,6 +6,7 @@ The VAE's loss (Rombach et al. 2022, appendix G; Esser et al. 2021, equations 5-
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -36,7 +37,12 @@ def generator_hinge(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
+def adaptive_weight(
+    reconstruction: Tensor,
+    adversarial: Tensor,
+    last_layer: Tensor,
+    average: Callable[[Tensor], Tensor] = lambda gradient: gradient,
+) -> Tensor:
     """Weight that makes both losses pull equally at the decoder's last layer.
 
     ||grad reconstruction|| / (||grad adversarial|| + 1e-4), at most 1e4 (Esser et al. 2021, equation 7).
@@ -45,13 +51,14 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
     ----------
     reconstruction, adversarial : scalars with a graph.
     last_layer : the parameter at which gradients are compared.
+    average : makes the whole batch's gradient of the one of a process's share.
 
     Returns
     -------
     Tensor : scalar without gradient.
     """
-    pull = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)[0].norm()
-    push = torch.autograd.grad(adversarial, last_layer, retain_graph=True)[0].norm()
+    pull = average(torch.autograd.grad(reconstruction, last_layer, retain_graph=True)[0]).norm()
+    push = average(torch.autograd.grad(adversarial, last_layer, retain_graph=True)[0]).norm()
     return (pull / (push + 1e-4)).clamp(0.0, 1e4).detach()
 
 

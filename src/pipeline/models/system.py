@@ -49,10 +49,11 @@ class Codec:
         heights = maps[:, 0] / scale
         return heights + batch.prior if self.section.target == "residual" else heights
 
-    def encode(self, dem: Tensor, batch: SetInputs, generator: Generators) -> Tensor:
-        """Sampled latents (B, C, h, w), raw and unscaled as published."""
+    def encode(self, dem: Tensor, batch: SetInputs, generator: Generators, count: int = 1) -> list[Tensor]:
+        """Sampled latents (B, C, h, w), raw and unscaled as published: `count` draws of one posterior."""
         posterior = self.vae.encode(self.maps(dem, batch))
-        return posterior.mean + torch.exp(0.5 * posterior.logvar) * normal(posterior.mean, generator)
+        std = torch.exp(0.5 * posterior.logvar)
+        return [posterior.mean + std * normal(posterior.mean, generator) for _ in range(count)]
 
     def decode(self, latents: Tensor, batch: SetInputs) -> Tensor:
         """Latents (B, C, h, w) to metres (B, P, P)."""
@@ -97,6 +98,11 @@ class System(nn.Module):
         """A priori cells beyond the patch that the network sees."""
         return self.section.lr_halo_px // self.factor
 
+    @property
+    def relative(self) -> bool:
+        """Whether states count from the a priori DEM; an estimate does so whatever the target."""
+        return self.section.target == "residual" or self.section.posterior_mean
+
     def _scale(self, batch: SetInputs) -> Tensor:
         """Metres to states, (B, 1, 1)."""
         unit = height_scale(self.section.height_unit, batch.pixel_m) / self.state_scale
@@ -105,28 +111,30 @@ class System(nn.Module):
     def condition(self, batch: SetInputs) -> Any:
         """The part that does not depend on time, with heights in units of the state."""
         cond = self.network.condition(batch)
-        if isinstance(cond, AlignedCondition):
-            scaled = {
-                name: None if value is None else value / self.state_scale
-                for name, value in (("mean", cond.mean), ("origin", cond.origin))
-            }
-            cond = replace(cond, **scaled)
-        return cond
+        if not isinstance(cond, AlignedCondition):
+            return cond
 
-    def _state(self, dem: Tensor, batch: SetInputs, cond: Any, generator: Generators) -> Tensor:
-        """A DEM (B, P, P) in metres as the process sees it."""
+        def scaled(heights: Tensor | None) -> Tensor | None:
+            return None if heights is None else heights / self.state_scale
+
+        return replace(cond, mean=scaled(cond.mean), origin=scaled(cond.origin))
+
+    def _states(
+        self, dem: Tensor, batch: SetInputs, cond: Any, generator: Generators, count: int = 1
+    ) -> list[Tensor]:
+        """A DEM (B, P, P) in metres as the process sees it; in the latent space, `count` draws of it."""
         if self.section.space == "latent":
             with torch.no_grad():
-                return self.codec.encode(dem, batch, generator)
-        heights = dem - batch.prior if self.section.target == "residual" else dem
+                return self.codec.encode(dem, batch, generator, count)
+        heights = dem - batch.prior if self.relative else dem
         state = (heights * self._scale(batch))[:, None]
-        return state - cond.mean.detach() if self.section.posterior_mean else state
+        return [state - cond.mean.detach() if self.section.posterior_mean else state] * count
 
-    def start(self, batch: SetInputs, cond: Any, generator: Generators) -> Tensor:
+    def starts(self, batch: SetInputs, cond: Any, generator: Generators, count: int = 1) -> list[Tensor]:
         """Where the process starts: the bicubic a priori DEM; with `posterior_mean`, the estimate."""
         if self.section.posterior_mean:
-            return torch.zeros_like(batch.prior)[:, None]
-        return self._state(batch.prior, batch, cond, generator)
+            return [torch.zeros_like(batch.prior)[:, None]] * count
+        return self._states(batch.prior, batch, cond, generator, count)
 
     def losses(self, batch: Patches, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
         """Training losses of a batch; ``loss`` is the one to minimise.
@@ -137,8 +145,8 @@ class System(nn.Module):
         """
         assert batch.dem is not None
         cond = self.condition(batch)
-        x0 = self._state(batch.dem, batch, cond, generators)
-        x1 = self.start(batch, cond, generators)
+        x0 = self._states(batch.dem, batch, cond, generators)[0]
+        x1 = self.starts(batch, cond, generators)[0]
         pair = self.process.training_pair(x0, x1, generators)
         output = self.network(pair.x_t, pair.t, cond)
         error = ((output.float() - pair.target) ** 2).flatten(1).mean(dim=1)
@@ -174,8 +182,7 @@ class System(nn.Module):
         (B, M, P, P) metres above the batch's reference.
         """
         cond = self.condition(batch)
-        starts = [self.start(batch, cond, generators) for _ in range(members)]
-        x1 = torch.stack(starts, dim=1).flatten(0, 1)
+        x1 = torch.stack(self.starts(batch, cond, generators, members), dim=1).flatten(0, 1)
         repeated = cond.repeat(members)
         each = [g for g in generators for _ in range(members)]
 
@@ -197,7 +204,7 @@ class System(nn.Module):
             if self.section.posterior_mean:
                 states = states + cond.mean
             dem = states[:, 0].reshape(-1, members, size, size) / self._scale(batch)[:, None]
-            if self.section.target == "residual":
+            if self.relative:
                 dem = dem + batch.prior[:, None]
         if self.section.keep_block_means:
             lr = crop_halo(batch.lr, size // self.factor)[:, None].expand(-1, members, -1, -1)
@@ -216,7 +223,6 @@ def state_scale(section: BridgeSection, statistics: dict[str, float], pixel_m: f
     """The scale of a section's state, in its unit of height; see `BridgeSection.state_scale`."""
     if section.state_scale is not None:
         return section.state_scale
-    if section.target == "dem" or section.space == "latent":
+    if section.space == "latent" or (section.target == "dem" and not section.posterior_mean):
         return 1.0
-    residual = statistics["residual_px"] * (1.0 if section.height_unit == "pixel" else pixel_m / 1000)
-    return residual
+    return statistics["residual_px"] * (1.0 if section.height_unit == "pixel" else pixel_m / 1000)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from pipeline.config.light import PhotometrySection
@@ -75,6 +74,8 @@ def fill_nearest(cells: NDArray[np.float32]) -> NDArray[np.float32]:
     bad = np.isnan(cells)
     if not bad.any():
         return cells
+    from scipy import ndimage  # heavy, and needed at the edge of the data alone
+
     nearest = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
     return cells[tuple(nearest)]
 
@@ -167,15 +168,16 @@ def assemble(
     )
 
 
-def flip(batch: Batch, horizontal: Tensor, vertical: Tensor) -> Batch:
+def flip(batch: Batch, mirrored: NDArray[np.bool_]) -> Batch:
     """Mirror chosen patches: DEM, images and Suns together.
 
     Parameters
     ----------
-    horizontal, vertical : (B,) bool; which patches are mirrored along columns and rows.
+    mirrored : (B, 2) bool; which patches are mirrored along columns (left to right) and along rows.
     """
+    horizontal, vertical = torch.from_numpy(mirrored).to(batch.lr.device).unbind(1)
 
-    def mirrored(x: Tensor) -> Tensor:
+    def turned(x: Tensor) -> Tensor:
         shape = (-1,) + (1,) * (x.ndim - 1)
         x = torch.where(horizontal.view(shape), x.flip(-1), x)
         return torch.where(vertical.view(shape), x.flip(-2), x)
@@ -185,10 +187,10 @@ def flip(batch: Batch, horizontal: Tensor, vertical: Tensor) -> Batch:
     sign[..., 1] = torch.where(vertical, -1.0, 1.0)[:, None]
     return replace(
         batch,
-        dem=None if batch.dem is None else mirrored(batch.dem),
-        lr=mirrored(batch.lr),
-        prior=mirrored(batch.prior),
-        images=mirrored(batch.images),
-        valid=mirrored(batch.valid),
+        dem=None if batch.dem is None else turned(batch.dem),
+        lr=turned(batch.lr),
+        prior=turned(batch.prior),
+        images=turned(batch.images),
+        valid=turned(batch.valid),
         sun=batch.sun * sign,
     )

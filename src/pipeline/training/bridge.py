@@ -10,17 +10,16 @@ from typing import Any
 import torch
 
 from pipeline.config.light import ArcDraw, PhotometrySection, StripDraw
-from pipeline.config.models import BridgeSection, OptimiserSection, TrainingSection
-from pipeline.config.products import RuntimeSection
+from pipeline.config.models import SAMPLER_KINDS, BridgeSection, OptimiserSection, TrainingSection
+from pipeline.config.runtime import RuntimeSection
 from pipeline.models.files import load_state, load_system, load_vae, model_config, save_model
 from pipeline.models.system import System, state_scale
 from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
 from pipeline.shards.shard_set import ShardSet
-from pipeline.training.batches import Sample, assemble, read_sample
+from pipeline.training.batches import Sample, assemble, flip, read_sample
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.loop import average_gradients, pick_device, train, write_history
 from pipeline.training.order import DataOrder, seeded
-from pipeline.training.vae import flipped
 
 _INIT = 0xB41D
 _STAGES = {"fibonacci": 1, "arcs": 2, "missing": 3}
@@ -62,16 +61,14 @@ class BridgeTask:
         out = []
         for number in numbers:
             shard, patch = self.shards.at(self.order.patch(number))
-            rng = self.order.scene_rng(number)
-            rng.random(2)  # the flips' numbers, drawn from the same stream when the batch is mirrored
-            images = self.scene.image_set(shard, patch, rng)
+            images = self.scene.image_set(shard, patch, self.order.scene_rng(number))
             out.append(read_sample(shard, patch, images, self.system.halo_cells))
         return out
 
     def step(self, prepared: list[Sample], numbers: Sequence[int], seen: int) -> dict[str, float]:
         """Radiance, losses, backward, clipped optimiser step."""
         batch = assemble(prepared, self.system.halo_cells, self.system.factor, self.photometry, self.device)
-        batch = flipped(batch, self.order, numbers)
+        batch = flip(batch, self.order.flips(numbers))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             losses = self.system.losses(batch, [self.order.noise(n) for n in numbers])
         optimiser = self.optimisers["model"]
@@ -82,7 +79,7 @@ class BridgeTask:
         if self.section.clip > 0:
             torch.nn.utils.clip_grad_norm_(parameters, self.section.clip)
         optimiser.step()
-        return {name: float(value) for name, value in losses.items()}
+        return {name: value.item() for name, value in losses.items()}
 
 
 def train_bridge(
@@ -137,6 +134,8 @@ def train_bridge(
         checkpoint_minutes=runtime.checkpoint_minutes,
         name=f"bridge {content['stage']}",
     )
+    if not outcome.first:
+        return
     write_history(Path(out).with_name("metrics.jsonl"), outcome.history)
     config = {
         "kind": "bridge",
@@ -154,4 +153,4 @@ def train_bridge(
 
 def _any_sampler(process: str) -> dict[str, Any]:
     """A sampler that fits the process: training does not sample, so the config's own does not enter."""
-    return {"kind": "posterior"} if process == "i2sb" else {"kind": "euler"}
+    return {"kind": SAMPLER_KINDS[process][0], "nfe": 1}

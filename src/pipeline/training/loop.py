@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +37,11 @@ class TrainingStopped(SystemExit):
 
 
 class Task(Protocol):
-    """What is trained. `modules` and `optimisers` are saved under their names; `model` is the product."""
+    """What is trained. `modules` and `optimisers` are saved under their names; `model` is the product.
+
+    Each process of a group works on its share of every batch, and `step` must average the gradients
+    (`average_gradients`), so that all processes hold the same weights.
+    """
 
     modules: dict[str, nn.Module]
     optimisers: dict[str, torch.optim.Optimizer]
@@ -44,15 +50,23 @@ class Task(Protocol):
         """Read the given samples on the host; runs one step ahead, in a thread."""
 
     def step(self, prepared: Any, numbers: Sequence[int], seen: int) -> dict[str, float]:
-        """Forward, backward and optimiser step on one process's share of the batch; returns losses."""
+        """Forward, backward and optimiser step on this process's share of the batch; returns its losses."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished training: the product's weights (EMA where there is one) and the lines of its curve."""
+    """A finished training.
+
+    Attributes
+    ----------
+    state : the product's weights (EMA where there is one).
+    history : the lines of its curve.
+    first : whether this process is the first of its group, the one that writes results.
+    """
 
     state: dict[str, Tensor]
     history: list[dict[str, float]]
+    first: bool
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -78,14 +92,21 @@ def process_group(device: torch.device) -> Iterator[tuple[int, int]]:
         dist.destroy_process_group()
 
 
+def averaged(values: Tensor) -> Tensor:
+    """The mean of a tensor over the processes of the group."""
+    if not dist.is_initialized():
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Average gradients over the processes of the group, in one message."""
     if not dist.is_initialized():
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
+    flat = averaged(torch.cat([g.flatten() for g in gradients]))
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients])):
         gradient.copy_(part.view_as(gradient))
 
@@ -170,7 +191,10 @@ def train(
     Raises
     ------
     ValueError
-        If a loss is not finite; the last good checkpoint is kept.
+        If a loss is not finite (the last good checkpoint is kept), or the batch does not divide into the
+        processes.
+    CheckpointError
+        If there are checkpoints but none can be used.
     TrainingStopped
         On SIGTERM or SIGUSR1, after saving.
     """
@@ -185,32 +209,25 @@ def train(
         average.updates = state["ema_updates"]
         logger.info("%s: resumed at %d of %d samples", name, run.seen, section.samples)
 
-    def save() -> None:
-        if rank == 0:
-            checkpoints.save(
-                run.seen, _tensors(task, average), {**run.state(), "ema_updates": average.updates}
-            )
-
-    from concurrent.futures import ThreadPoolExecutor
-
-    with process_group(device) as (rank, world), _StopRequest() as stop, ThreadPoolExecutor(1) as ahead:
+    with process_group(device) as (rank, world), _StopRequest() as stop:
         if section.batch % world:
             raise ValueError(f"batch: expected a multiple of the {world} processes, found {section.batch}")
         share = section.batch // world
+        starts = range(run.seen, section.samples, section.batch)
+        shares = (range(seen + rank * share, seen + (rank + 1) * share) for seen in starts)
 
-        def numbers_at(seen: int) -> range:
-            return range(seen + rank * share, seen + (rank + 1) * share)
+        def save() -> None:
+            if rank == 0:
+                state = {**run.state(), "ema_updates": average.updates}
+                checkpoints.save(run.seen, _tensors(task, average), state)
 
         last_save = time.monotonic()
-        waiting = ahead.submit(task.prepare, numbers_at(run.seen))
-        while run.seen < section.samples:
-            prepared, numbers = waiting.result(), numbers_at(run.seen)
-            waiting = ahead.submit(task.prepare, numbers_at(run.seen + section.batch))
+        for numbers, prepared in _one_ahead(task, shares):
             rate = learning_rate(section, run.seen)
             for optimiser in task.optimisers.values():
                 for group in optimiser.param_groups:
                     group["lr"] = rate
-            losses = task.step(prepared, numbers, run.seen)
+            losses, asked = _agree(task.step(prepared, numbers, run.seen), stop.asked, device)
             if not all(math.isfinite(v) for v in losses.values()):
                 raise ValueError(
                     f"{name}: expected finite losses, found {losses} at sample {run.seen}; "
@@ -220,24 +237,37 @@ def train(
             line = run.advance(losses, rate)
             if line is not None and rank == 0:
                 logger.info("%s: %s", name, run.describe(line))
-            if _any_asked(stop.asked, device):
+            if asked:
                 save()
                 logger.warning("%s: asked to stop; saved at %d samples", name, run.seen)
                 raise TrainingStopped(run.seen)
             if time.monotonic() - last_save > 60 * checkpoint_minutes:
                 save()
                 last_save = time.monotonic()
-        waiting.cancel()
-    return Outcome(average.state(), run.history)
+        if starts:
+            save()  # whatever happens while the results are written
+    return Outcome(average.state(), run.history, rank == 0)
 
 
-def _any_asked(asked: bool, device: torch.device) -> bool:
-    """Whether any process of the group was asked to stop: all must leave at the same step."""
-    if not dist.is_initialized():
-        return asked
-    flag = torch.tensor(float(asked), device=device)
-    dist.all_reduce(flag)
-    return bool(flag > 0)
+def _one_ahead(task: Task, shares: Iterable[range]) -> Iterator[tuple[range, Any]]:
+    """Samples and what `prepare` made of them, made in a thread while the step before is computed."""
+    waiting: tuple[range, Future[Any]] | None = None
+    with ThreadPoolExecutor(1) as thread:
+        for numbers in shares:
+            ready, waiting = waiting, (numbers, thread.submit(task.prepare, numbers))
+            if ready is not None:
+                yield ready[0], ready[1].result()
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+
+
+def _agree(losses: Mapping[str, float], asked: bool, device: torch.device) -> tuple[dict[str, float], bool]:
+    """Losses of the whole batch, and whether any process was asked to stop.
+
+    All processes of a group get the same answer, so they leave the loop at the same step.
+    """
+    *means, stops = averaged(torch.tensor([*losses.values(), float(asked)], device=device)).tolist()
+    return dict(zip(losses, means)), stops > 0
 
 
 class _Progress:
@@ -318,6 +348,4 @@ def _restore(task: Task, average: Ema, tensors: dict[str, Tensor]) -> None:
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
     """Write ``metrics.jsonl``: one JSON object a line."""
-    import json
-
     write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in history))

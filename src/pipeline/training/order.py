@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-_SHUFFLE, _SCENE, _NOISE = 0x5EED01, 0x5EED02, 0x5EED03
+_SHUFFLE, _SCENE, _NOISE, _FLIP = 0x5EED01, 0x5EED02, 0x5EED03, 0x5EED04
 
 
 class DataOrder:
@@ -29,8 +32,12 @@ class DataOrder:
         return int(self._order[position])
 
     def scene_rng(self, number: int) -> np.random.Generator:
-        """Random numbers for the images and the flips of sample `number`."""
+        """Random numbers for the images of sample `number`."""
         return np.random.default_rng([self.seed, _SCENE, number])
+
+    def flips(self, numbers: Sequence[int]) -> NDArray[np.bool_]:
+        """Whether each sample is mirrored along columns and along rows, (n, 2); each with probability 1/2."""
+        return np.array([np.random.default_rng([self.seed, _FLIP, n]).random(2) < 0.5 for n in numbers])
 
     def noise(self, number: int) -> torch.Generator:
         """Random numbers for the times and the noise of sample `number`; always on the CPU."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from pipeline.config.light import PhotometrySection
 from pipeline.config.models import TrainingSection, VaeSection
-from pipeline.config.products import RuntimeSection
+from pipeline.config.runtime import RuntimeSection
 from pipeline.models.factory import build_discriminator, build_vae
 from pipeline.models.files import load_state, save_model
 from pipeline.models.losses import (
@@ -28,13 +27,12 @@ from pipeline.models.losses import (
 from pipeline.models.system import Codec
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.shard_set import ShardSet
-from pipeline.training.batches import Batch, Sample, assemble, flip, read_sample
-from pipeline.training.loop import average_gradients, pick_device, train, write_history
+from pipeline.training.batches import Sample, assemble, flip, read_sample
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.loop import average_gradients, averaged, pick_device, train, write_history
 from pipeline.training.order import DataOrder, seeded
 
-logger = logging.getLogger(__name__)
-
-_INIT, _DISCRIMINATOR = 0x7AE1, 0x7AE2
+_INIT = 0x7AE1
 NO_IMAGES = ImageSet("fixed", np.zeros(0, np.int64), np.zeros((0, 3)))
 
 
@@ -47,37 +45,39 @@ class VaeTask:
         self.section, self.shards, self.device = section, shards, device
         self.order = DataOrder(len(shards), section.seed)
         self.grid = shards.manifest["grid"]
+        # The bicubic a priori DEM, which the target `residual` needs, reaches two cells.
+        self.halo_cells = min(2, self.grid["halo_px"] // self.grid["factor"])
+
+        def adam(module: torch.nn.Module) -> torch.optim.Optimizer:
+            rate = section.optimiser.learning_rate
+            return torch.optim.Adam(module.parameters(), lr=rate, betas=section.betas)
+
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeded(section.seed, _INIT).initial_seed())
             self.vae = build_vae(section).to(device)
             self.modules: dict[str, torch.nn.Module] = {"model": self.vae}
-            options = {"lr": section.optimiser.learning_rate, "betas": section.betas}
-            self.optimisers: dict[str, torch.optim.Optimizer] = {
-                "model": torch.optim.Adam(self.vae.parameters(), **options)
-            }
-            self.adversarial = (
-                section.gan_weight > 0 and section.gan_start_samples < section.optimiser.samples
-            )
+            self.optimisers: dict[str, torch.optim.Optimizer] = {"model": adam(self.vae)}
+            late = section.gan_start_samples >= section.optimiser.samples
+            self.adversarial = section.gan_weight > 0 and not late
             if self.adversarial:
                 self.modules["critic"] = build_discriminator(section).to(device)
-                self.optimisers["critic"] = torch.optim.Adam(self.modules["critic"].parameters(), **options)
+                self.optimisers["critic"] = adam(self.modules["critic"])
         self.lpips = Lpips(section.lpips_weights).to(device) if section.lpips_weights else None
         self.codec = Codec(self.vae, section)
-        self.autocast = torch.bfloat16 if training.precision == "bf16" else None
+        self.bf16 = training.precision == "bf16"
 
     def prepare(self, numbers: Sequence[int]) -> list[Sample]:
         """Read the patches of a step; no images are needed."""
-        halo_cells = min(2, self.grid["halo_px"] // self.grid["factor"])
-        return [read_sample(*self.shards.at(self.order.patch(n)), NO_IMAGES, halo_cells) for n in numbers]
+        places = [self.shards.at(self.order.patch(n)) for n in numbers]
+        return [read_sample(shard, patch, NO_IMAGES, self.halo_cells) for shard, patch in places]
 
     def step(self, prepared: list[Sample], numbers: Sequence[int], seen: int) -> dict[str, float]:
         """One optimiser step of the autoencoder and, once it has started, of the critic."""
-        halo_cells = min(2, self.grid["halo_px"] // self.grid["factor"])
-        batch = assemble(prepared, halo_cells, self.grid["factor"], PhotometrySection(), self.device)
-        batch = flipped(batch, self.order, numbers)
+        batch = assemble(prepared, self.halo_cells, self.grid["factor"], PhotometrySection(), self.device)
+        batch = flip(batch, self.order.flips(numbers))
         assert batch.dem is not None
         x = self.codec.maps(batch.dem, batch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast is not None):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             posterior = self.vae.encode(x)
             noise = torch.stack(
                 [torch.randn(posterior.mean.shape[1:], generator=self.order.noise(n)) for n in numbers]
@@ -100,7 +100,7 @@ class VaeTask:
         if self.adversarial and seen >= self.section.gan_start_samples:
             fake = y.detach()
             push = generator_hinge(self.modules["critic"](y))
-            weight = adaptive_weight(reconstruction, push, self.vae.last_layer)
+            weight = adaptive_weight(reconstruction, push, self.vae.last_layer, averaged)
             loss = loss + self.section.gan_weight * weight * push
             out["generator"] = push
         self._descend("model", loss)
@@ -109,7 +109,7 @@ class VaeTask:
             judged = discriminator_hinge(critic(x), critic(fake))
             self._descend("critic", judged)
             out["critic"] = judged
-        return {"loss": float(loss), **{name: float(value) for name, value in out.items()}}
+        return {name: value.item() for name, value in {"loss": loss, **out}.items()}
 
     def _descend(self, name: str, loss: Tensor) -> None:
         optimiser = self.optimisers[name]
@@ -117,13 +117,6 @@ class VaeTask:
         loss.backward()
         average_gradients(list(self.modules[name].parameters()))
         optimiser.step()
-
-
-def flipped(batch: Batch, order: DataOrder, numbers: Sequence[int]) -> Batch:
-    """Mirror each sample at random, as the published augmentation does."""
-    draws = np.array([order.scene_rng(n).random(2) < 0.5 for n in numbers])
-    to = lambda column: torch.from_numpy(draws[:, column].copy()).to(batch.lr.device)  # noqa: E731
-    return flip(batch, to(0), to(1))
 
 
 def train_vae(section: str, key: str, manifest: Path | str, runtime: RuntimeSection, out: Path | str) -> None:
@@ -140,10 +133,8 @@ def train_vae(section: str, key: str, manifest: Path | str, runtime: RuntimeSect
         If a shard is corrupt, the patch size does not fit the network, or a loss is not finite.
     """
     content: dict[str, Any] = json.loads(section)
-    vae, training = (
-        VaeSection.model_validate(content["vae"]),
-        TrainingSection.model_validate(content["training"]),
-    )
+    vae = VaeSection.model_validate(content["vae"])
+    training = TrainingSection.model_validate(content["training"])
     shards = ShardSet(manifest, "train")
     device = pick_device(runtime.device)
     task = VaeTask(vae, training, shards, device)
@@ -158,13 +149,10 @@ def train_vae(section: str, key: str, manifest: Path | str, runtime: RuntimeSect
         checkpoint_minutes=runtime.checkpoint_minutes,
         name="vae",
     )
+    if not outcome.first:
+        return
     write_history(Path(out).with_name("metrics.jsonl"), outcome.history)
-    save_model(
-        out,
-        outcome.state,
-        {"kind": "vae", "key": key, "section": content["vae"], "grid": shards.manifest["grid"]},
-    )
+    config = {"kind": "vae", "key": key, "section": content["vae"], "grid": shards.manifest["grid"]}
+    save_model(out, outcome.state, config)
     load_state(out, build_vae(vae))  # what is on disk can be used, before the checkpoints go
-    from pipeline.training.checkpoints import Checkpoints
-
     Checkpoints(folder, key).clear()
