@@ -13,7 +13,8 @@ from region_terrain import FACTOR, SIZE, FakeSystem, hills, label_patches, make_
 
 from pipeline.config.light import IlluminationSection, PhotometrySection
 from pipeline.config.models import BridgeSection, SamplerSection
-from pipeline.config.products import RegionSection, RuntimeSection
+from pipeline.config.products import RegionSection
+from pipeline.config.runtime import RuntimeSection
 from pipeline.region import reconstruct as stage
 from pipeline.region.ground import read_ground
 from pipeline.region.images import WindowImages

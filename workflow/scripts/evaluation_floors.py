@@ -1,6 +1,6 @@
 """Adapter of rule `evaluation_floors`."""
 
-from pipeline.config.products import RuntimeSection
+from pipeline.config.runtime import RuntimeSection
 from pipeline.evaluation.floors import evaluate_floors
 from pipeline.provenance.record import job, stage_record
 

@@ -1,6 +1,6 @@
 """Adapter of rule `evaluation_system`."""
 
-from pipeline.config.products import RuntimeSection
+from pipeline.config.runtime import RuntimeSection
 from pipeline.evaluation.systems import evaluate_system
 from pipeline.provenance.record import job, stage_record
 

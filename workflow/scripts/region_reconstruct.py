@@ -1,6 +1,6 @@
 """Adapter of rule `region_reconstruct`."""
 
-from pipeline.config.products import RuntimeSection
+from pipeline.config.runtime import RuntimeSection
 from pipeline.provenance.record import job, stage_record
 from pipeline.region.reconstruct import reconstruct
 

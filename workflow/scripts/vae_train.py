@@ -1,6 +1,6 @@
 """Adapter of rule `vae_train`."""
 
-from pipeline.config.products import RuntimeSection
+from pipeline.config.runtime import RuntimeSection
 from pipeline.provenance.record import job, stage_record
 from pipeline.training.vae import train_vae
 

@@ -1,4 +1,4 @@
-"""Sections ``evaluation``, ``region``, ``report`` and ``runtime``."""
+"""Sections ``evaluation``, ``region`` and ``report``."""
 
 from __future__ import annotations
 
@@ -94,22 +94,3 @@ class ReportSection(Section):
     """
 
     patches: Annotated[int, Field(ge=1, le=24)] = 4
-
-
-class RuntimeSection(Section):
-    """How the work is run; nothing here changes a result, so nothing here is part of an identity.
-
-    Attributes
-    ----------
-    device : ``auto`` takes CUDA when there is one.
-    workers : processes a tracing or loading job may use.
-    checkpoint_minutes : time between checkpoints.
-    keep_intermediates : keep per-tile visibility after the shards are written.
-    log_level : ``DEBUG``, ``INFO`` or ``WARNING``.
-    """
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: Annotated[int, Field(ge=1, le=256)] = 1
-    checkpoint_minutes: Positive = 5.0
-    keep_intermediates: bool = True
-    log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"

@@ -18,7 +18,8 @@ from pipeline.config.light import (
 )
 from pipeline.config.models import BridgeSection, TrainingSection, VaeSection
 from pipeline.config.patches import CoverageSection, PatchesSection, SplitSection
-from pipeline.config.products import EvaluationSection, RegionSection, ReportSection, RuntimeSection
+from pipeline.config.products import EvaluationSection, RegionSection, ReportSection
+from pipeline.config.runtime import RuntimeSection
 from pipeline.config.synthetic import SyntheticSection
 
 BRIDGE_STAGES = ("fibonacci", "arcs", "missing")

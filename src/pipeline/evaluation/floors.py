@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from pipeline.config.light import PhotometrySection
-from pipeline.config.products import EvaluationSection, RuntimeSection
+from pipeline.config.products import EvaluationSection
+from pipeline.config.runtime import RuntimeSection
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.subset import chosen
 from pipeline.models.files import load_vae, model_config

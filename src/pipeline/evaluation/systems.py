@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pipeline.config.light import PhotometrySection
 from pipeline.config.models import SamplerSection
-from pipeline.config.products import Condition, EvaluationSection, RuntimeSection
+from pipeline.config.products import Condition, EvaluationSection
+from pipeline.config.runtime import RuntimeSection
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.subset import chosen
 from pipeline.models.files import load_system, model_config

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from pipeline.config.light import IlluminationSection, PhotometrySection
 from pipeline.config.models import SamplerSection
-from pipeline.config.products import RegionSection, RuntimeSection
+from pipeline.config.products import RegionSection
+from pipeline.config.runtime import RuntimeSection
 from pipeline.models.files import load_system, model_config
 from pipeline.models.system import System
 from pipeline.provenance.progress import track

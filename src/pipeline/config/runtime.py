@@ -1,0 +1,31 @@
+"""Section ``runtime``: how the work is run.
+
+It has a module of its own, so that the other sections' code is no part of what a training depends on.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Positive, Section
+
+
+class RuntimeSection(Section):
+    """How the work is run; nothing here changes a result, so nothing here is part of an identity.
+
+    Attributes
+    ----------
+    device : ``auto`` takes CUDA when there is one.
+    workers : processes a tracing or loading job may use.
+    checkpoint_minutes : time between checkpoints.
+    keep_intermediates : keep per-tile visibility after the shards are written.
+    log_level : ``DEBUG``, ``INFO`` or ``WARNING``.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    checkpoint_minutes: Positive = 5.0
+    keep_intermediates: bool = True
+    log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
