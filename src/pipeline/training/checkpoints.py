@@ -42,27 +42,34 @@ class Checkpoints:
         self._index = self.folder / "index.json"
 
     def _entries(self) -> list[dict[str, Any]]:
-        try:
-            index = json.loads(self._index.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        """The index's entries, oldest first; none when nothing was ever saved."""
+        found = "none"
+        if self._index.is_file():
+            try:
+                index = json.loads(self._index.read_text(encoding="utf-8"))
+                key, entries = index["key"], index["checkpoints"]
+            except (ValueError, TypeError, KeyError):
+                found = "a damaged file"
+            else:
+                if key == self.key:
+                    return entries
+                raise CheckpointError(
+                    f"{self._index}: expected checkpoints of stage key {self.key}, found {key}; "
+                    + self._advice()
+                )
+        elif not any(self.folder.glob("*.safetensors")):
             return []
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise CheckpointError(
-                f"{self._index}: expected a checkpoint index, found a damaged file; {self._advice()}"
-            ) from None
-        if index.get("key") != self.key:
-            raise CheckpointError(
-                f"{self._index}: expected checkpoints of stage key {self.key}, found {index.get('key')}; "
-                + self._advice()
-            )
-        return index["checkpoints"]
+        raise CheckpointError(f"{self._index}: expected a checkpoint index, found {found}; {self._advice()}")
 
     def _advice(self) -> str:
         return f"delete the folder {self.folder} to start this training from the beginning"
 
     def save(self, samples: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Write a checkpoint after `samples` training samples, then drop the oldest ones."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        entries = [e for e in self._entries() if e["samples"] < samples]
+        if not self._index.is_file():
+            # Before the first weights: weights without an index are damage, not a first save cut short.
+            write_json(self._index, {"key": self.key, "checkpoints": []})
         name = f"{samples:012d}.safetensors"
         content = save({k: v.detach().cpu().contiguous() for k, v in sorted(tensors.items())})
         with replacing(self.folder / name) as temporary:
@@ -73,7 +80,7 @@ class Checkpoints:
             "sha256": hashlib.sha256(content).hexdigest(),
             "state": state,
         }
-        entries = [e for e in self._entries() if e["samples"] < samples] + [entry]
+        entries.append(entry)
         dropped, kept = entries[: -self.keep], entries[-self.keep :]
         write_json(self._index, {"key": self.key, "checkpoints": kept})
         for old in dropped:
