@@ -112,7 +112,7 @@ def make_run(
         },
     )  # fmt: skip
     inputs["stages"] = str(folder / "stages.json")
-    section = json.dumps({"report": {"patches": 3}, "photometry": {}})
+    section = json.dumps({"report": {"patches": 2}, "photometry": {}})
     return Run(section, inputs, metrics)
 
 

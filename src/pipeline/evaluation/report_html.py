@@ -46,7 +46,7 @@ th, td { padding: .28rem .7rem; border-bottom: 1px solid var(--line); text-align
   vertical-align: top; }
 thead th { border-bottom: 2px solid var(--ink); vertical-align: bottom; font-weight: 600; }
 th[scope=row] { text-align: left; font-weight: 500; white-space: nowrap; }
-thead th:first-child, td.text { text-align: left; }
+thead th:first-child, .text { text-align: left; }
 th small, td small { display: block; font-weight: 400; color: var(--quiet); white-space: nowrap; }
 tr.primary th, tr.primary td { background: #eef5fa; }
 tr.primary th[scope=row] { font-weight: 700; }
@@ -55,14 +55,19 @@ summary { cursor: pointer; font-weight: 600; }
 pre { background: var(--back); padding: .8rem; overflow-x: auto; font-size: .8rem; line-height: 1.35; }
 .note { border-left: 4px solid var(--line); padding: .2rem .8rem; color: var(--quiet); }
 footer { color: var(--quiet); font-size: .85rem; padding-top: 1.5rem; padding-bottom: 2rem; }
-@media (max-width: 900px) { main, header, nav ul, footer { padding: 0 14px; } }
+@media (max-width: 900px) {
+  main, header, nav ul, footer { padding: 0 14px; }
+  th, td { padding: .28rem .45rem; }
+}
 @media print {
   @page { margin: 14mm; }
   body { font-size: 10.5pt; }
   nav { display: none; }
   main, header, footer { max-width: none; padding: 0; }
-  figure, tr, .cards div { break-inside: avoid; }
-  h2, h3, figcaption { break-after: avoid; }
+  tr, .cards div { break-inside: avoid; }
+  h2, h3, .wide { break-after: avoid; }
+  figure.picture { display: inline-block; width: 100%; }
+  figcaption { break-inside: avoid; break-after: avoid; }
   .wide { overflow: visible; }
   table { font-size: 7.5pt; }
   th, td { padding: .15rem .35rem; }
@@ -158,7 +163,7 @@ def picture(png: bytes, alt: str, caption: str, keys: str = "") -> str:
     width, height = struct.unpack(">II", png[16:24])
     data = base64.b64encode(png).decode("ascii")
     return (
-        f'<figure>\n<img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
+        f'<figure class="picture">\n<img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
         f'alt="{escape(alt)}">\n<figcaption>{escape(caption)}{keys}</figcaption>\n</figure>\n'
     )
 
@@ -177,7 +182,7 @@ def score_table(
     used = [c for c in columns if any(row.get(c.key) is not None for row in rows.values())]
     best = {c.key: _best(c, rows) for c in used}
     head = "".join(
-        f'<th scope="col">{escape(c.heading)}'
+        f'<th scope="col">{_breakable(c.heading)}'
         + (f"<small>{escape(c.unit)}</small>" if c.unit else "")
         + "</th>"
         for c in used
@@ -192,6 +197,11 @@ def score_table(
         f'<div class="wide"><table>\n<thead><tr><th scope="col">system</th>{head}</tr></thead>\n'
         f"<tbody>\n{''.join(body)}</tbody>\n</table></div>\n</figure>\n"
     )
+
+
+def _breakable(text: str) -> str:
+    """Escaped text that may break after an underscore."""
+    return escape(text).replace("_", "_<wbr>")
 
 
 def _best(column: Column, rows: Mapping[str, Mapping[str, Any]]) -> set[str]:
@@ -219,7 +229,12 @@ def _cell(row: Mapping[str, Any], key: str, best: bool) -> str:
 
 def text_table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[Any]], keys: str = "") -> str:
     """A table of texts; the first column heads the rows; numbers are set to the right."""
-    head = "".join(f'<th scope="col">{escape(h)}</th>' for h in headings)
+    rows = list(rows)
+    texts = [bool(rows) and isinstance(value, str) for value in (rows[0] if rows else headings)]
+    head = "".join(
+        f'<th scope="col"{" class=text" if is_text else ""}>{escape(h)}</th>'
+        for h, is_text in zip(headings, texts, strict=True)
+    )
     body = []
     for first, *others in rows:
         cells = "".join(

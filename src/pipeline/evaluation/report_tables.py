@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pipeline.evaluation.figures.scores import draw_ranks, draw_scores
@@ -132,7 +133,8 @@ def scores_part(data: ReportData) -> Part:
         body += score_table(
             "What the VAE alone loses: the truth (vae_truth) and the bicubic DEM (vae_bicubic) encoded "
             "and decoded. A bridge in its latent space cannot do better than the first.",
-            _ERRORS, metrics["floors"], keys("vae.target", "vae.latent_channels"),
+            [replace(c, best="none") for c in _ERRORS], metrics["floors"],
+            keys("vae.target", "vae.latent_channels"),
         )  # fmt: skip
     else:
         body += note("This run has no VAE, so there is no floor.")
@@ -197,7 +199,9 @@ def region_part(data: ReportData) -> Part:
         ("network evaluations a clone (NFE)", metrics["nfe"], ""),
         ("model fingerprint", metrics["model_fingerprint"], ""),
     ]
-    body += text_table("Facts about the region.", ("quantity", "value", "unit"), facts)
+    body += text_table(
+        "Facts about the region.", ("quantity", "value", "unit"), facts, keys("region.images", "region.seed")
+    )
     return Part("region", heading, body)
 
 

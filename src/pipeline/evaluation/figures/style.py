@@ -73,7 +73,7 @@ def _png(figure: Figure) -> bytes:
     canvas.draw()
     picture = Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
     out = io.BytesIO()
-    picture.save(out, format="PNG", optimize=True)
+    picture.save(out, format="PNG", compress_level=6)
     return out.getvalue()
 
 
