@@ -130,6 +130,8 @@ def load_system(
                 f"found {found}"
             )
     grid = config["grid"]
-    system = System(section, grid["size_px"], grid["factor"], config["state_scale"], codec)
+    system = System(
+        section, grid["size_px"], grid["factor"], config["state_scale"], codec, config["residual_scale"]
+    )
     load_state(path, system.network, config["fingerprint"])
     return system.to(device).eval()

@@ -68,6 +68,7 @@ class System(nn.Module):
     section : its config. size_px, factor : of the patches.
     state_scale : heights, in the section's unit, that count as 1 in the process.
     codec : the VAE, for the latent space; it is frozen and stays out of the state dict.
+    residual_scale : std of truth minus start, in states; the diffusion works on residuals of std 1.
     """
 
     def __init__(
@@ -77,12 +78,13 @@ class System(nn.Module):
         factor: int,
         state_scale: float,
         codec: Codec | None = None,
+        residual_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.section, self.size_px, self.factor, self.state_scale = section, size_px, factor, state_scale
         latent = codec.vae.latent_shape(size_px) if codec is not None else None
         self.network = build_network(section, size_px, factor, latent)
-        self.process = make_process(section)
+        self.rescale(residual_scale)
         self._codec = [codec]  # in a list, so that the VAE is no submodule
 
     @property
@@ -135,6 +137,21 @@ class System(nn.Module):
         if self.section.posterior_mean:
             return [torch.zeros_like(batch.prior)[:, None]] * count
         return self._states(batch.prior, batch, cond, generator, count)
+
+    def rescale(self, residual_scale: float) -> None:
+        """Make the process for residuals of the given std (used by the diffusion alone)."""
+        self.residual_scale = residual_scale
+        self.process = make_process(self.section, residual_scale=residual_scale)
+
+    @torch.no_grad()
+    def residual_std(self, batch: Patches, generators: Sequence[torch.Generator]) -> float:
+        """RMS of truth minus start over a batch, in states; 1 with `posterior_mean`, whose rest is unknown."""
+        if self.section.posterior_mean:
+            return 1.0
+        assert batch.dem is not None
+        x0 = self._states(batch.dem, batch, None, generators)[0]
+        x1 = self.starts(batch, None, generators)[0]
+        return float((x0 - x1).pow(2).mean().sqrt())
 
     def losses(self, batch: Patches, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
         """Training losses of a batch; ``loss`` is the one to minimise.

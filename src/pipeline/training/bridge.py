@@ -22,6 +22,7 @@ from pipeline.training.loop import average_gradients, pick_device, train, write_
 from pipeline.training.order import DataOrder, seeded
 
 _INIT = 0xB41D
+RESIDUAL_SAMPLES = 64
 _STAGES = {"fibonacci": 1, "arcs": 2, "missing": 3}
 
 
@@ -64,6 +65,12 @@ class BridgeTask:
             images = self.scene.image_set(shard, patch, self.order.scene_rng(number))
             out.append(read_sample(shard, patch, images, self.system.halo_cells))
         return out
+
+    def residual_std(self, numbers: Sequence[int]) -> float:
+        """RMS of truth minus start over the given samples, in states."""
+        halo, factor = self.system.halo_cells, self.system.factor
+        batch = assemble(self.prepare(numbers), halo, factor, self.photometry, self.device)
+        return self.system.residual_std(batch, [self.order.noise(n) for n in numbers])
 
     def step(self, prepared: list[Sample], numbers: Sequence[int], seen: int) -> dict[str, float]:
         """Radiance, losses, backward, clipped optimiser step."""
@@ -123,6 +130,8 @@ def train_bridge(
             torch.manual_seed(seeded(bridge.seed, _INIT).initial_seed())
             system = System(bridge, grid["size_px"], grid["factor"], scale, codec).to(device)
     task = BridgeTask(content, system, shards, device)
+    if bridge.process == "diffusion" and not previous:
+        system.rescale(task.residual_std(range(RESIDUAL_SAMPLES)))
     folder = Path(out).parent / "checkpoints"
     outcome = train(
         task,
@@ -144,6 +153,7 @@ def train_bridge(
         "section": bridge.model_dump(mode="json"),
         "grid": grid,
         "state_scale": system.state_scale,
+        "residual_scale": system.residual_scale,
         "vae_fingerprint": model_config(vae[0], "vae")["fingerprint"] if vae else None,
     }
     save_model(out, outcome.state, config)
