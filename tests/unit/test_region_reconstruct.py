@@ -12,7 +12,7 @@ import torch
 from region_terrain import FACTOR, SIZE, FakeSystem, hills, label_patches, make_terrain, write_split
 
 from pipeline.config.light import IlluminationSection, PhotometrySection
-from pipeline.config.models import BridgeSection, SamplerSection
+from pipeline.config.models import SamplerSection
 from pipeline.config.products import RegionSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.region import reconstruct as stage
@@ -54,7 +54,7 @@ def section_json(**region):
             "factor": FACTOR,
             "size_px": SIZE,
             "stride_px": SIZE,
-            "bridge": dump(BridgeSection(sampler=SAMPLER)),
+            "sampler": dump(SAMPLER),
         }
     )
 

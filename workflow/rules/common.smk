@@ -30,7 +30,7 @@ def tiles(stage, pattern):
 
 
 def log_of(stage, name="log"):
-    """Log file of a job, logs/<run>/<stage>/<key>/<name>.txt."""
+    """Log file of a job, results/logs/<stage>/<key>/<name>.txt."""
     return f"results/logs/{stage}/{PLAN[stage].key}/{name}.txt"
 
 
@@ -42,6 +42,14 @@ def benchmark_of(stage, name="benchmark"):
 def identity(stage):
     """Params that hold a stage's identity; plain strings, so that Snakemake compares them."""
     return {"stage": stage, "key": PLAN[stage].key, "section": PLAN[stage].section}
+
+
+def untracked(value):
+    """A param that Snakemake does not compare: what matters of it is in the stage's key.
+
+    Snakemake compares no param that is a function of `threads`, since those may differ between machines.
+    """
+    return lambda wildcards, threads: value
 
 
 def weights(model, before):

@@ -20,8 +20,8 @@ rule evaluation_baselines:
         runtime=120,
     params:
         **identity("evaluation_baselines"),
-        threads=THREADS,
-        level=LEVEL,
+        threads=untracked(THREADS),
+        level=untracked(LEVEL),
     script:
         "../scripts/evaluation_baselines.py"
 
@@ -45,9 +45,9 @@ rule evaluation_floors:
         runtime=120,
     params:
         **identity("evaluation_floors"),
-        runtime=CONFIG.runtime.canonical(),
-        threads=THREADS,
-        level=LEVEL,
+        runtime=untracked(CONFIG.runtime.canonical()),
+        threads=untracked(THREADS),
+        level=untracked(LEVEL),
     script:
         "../scripts/evaluation_floors.py"
 
@@ -78,9 +78,9 @@ for _model in PLAN.systems:
             gpu=1 if CONFIG.runtime.device != "cpu" else 0,
         params:
             **identity(f"evaluation_{_model}"),
-            runtime=CONFIG.runtime.canonical(),
-            threads=THREADS,
-            level=LEVEL,
+            runtime=untracked(CONFIG.runtime.canonical()),
+            threads=untracked(THREADS),
+            level=untracked(LEVEL),
         script:
             "../scripts/evaluation_system.py"
 
@@ -105,7 +105,7 @@ rule evaluation_collect:
         runtime=10,
     params:
         **identity("evaluation"),
-        level=LEVEL,
+        level=untracked(LEVEL),
     script:
         "../scripts/evaluation_collect.py"
 

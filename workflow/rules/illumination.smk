@@ -21,9 +21,9 @@ rule illumination_trace:
         runtime=240,
     params:
         **identity("visibility"),
-        illumination=CONFIG.illumination.canonical(),
-        size_px=CONFIG.patches.size_px,
-        level=LEVEL,
+        illumination=untracked(CONFIG.illumination.canonical()),
+        size_px=untracked(CONFIG.patches.size_px),
+        level=untracked(LEVEL),
     script:
         "../scripts/illumination_trace.py"
 
@@ -46,8 +46,8 @@ rule arcs_select:
         runtime=30,
     params:
         **identity("arcs"),
-        arcs=CONFIG.arcs.canonical(),
-        level=LEVEL,
+        arcs=untracked(CONFIG.arcs.canonical()),
+        level=untracked(LEVEL),
     script:
         "../scripts/arcs_select.py"
 
@@ -68,9 +68,9 @@ rule masks_draw:
         runtime=30,
     params:
         **identity("masks"),
-        masks=CONFIG.masks.canonical(),
-        size_px=CONFIG.patches.size_px,
-        level=LEVEL,
+        masks=untracked(CONFIG.masks.canonical()),
+        size_px=untracked(CONFIG.patches.size_px),
+        level=untracked(LEVEL),
     script:
         "../scripts/masks_draw.py"
 

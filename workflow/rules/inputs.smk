@@ -20,7 +20,7 @@ if CONFIG.inputs.synthetic:
             runtime=30,
         params:
             **identity("synthetic"),
-            level=LEVEL,
+            level=untracked(LEVEL),
         script:
             "../scripts/terrain_synthesize.py"
 
@@ -40,13 +40,9 @@ if PLAN.files.urls:
             mem_mb=1000,
             runtime=720,
         params:
-            url=lambda wildcards: PLAN.files.urls[
-                f"resources/downloads/{wildcards.name}"
-            ][0],
-            sha256=lambda wildcards: PLAN.files.urls[
-                f"resources/downloads/{wildcards.name}"
-            ][1],
-            level=LEVEL,
+            url=lambda wildcards, output: PLAN.files.urls[output[0]][0],
+            sha256=lambda wildcards, output: PLAN.files.urls[output[0]][1],
+            level=untracked(LEVEL),
         script:
             "../scripts/terrain_fetch.py"
 
@@ -69,8 +65,8 @@ rule terrain_index:
         runtime=30,
     params:
         **identity("terrain"),
-        inputs=CONFIG.inputs.canonical(),
-        level=LEVEL,
+        inputs=untracked(CONFIG.inputs.canonical()),
+        level=untracked(LEVEL),
     script:
         "../scripts/terrain_index.py"
 

@@ -17,8 +17,8 @@ rule patches_extract:
         runtime=60,
     params:
         **identity("patches"),
-        patches=CONFIG.patches.canonical(),
-        level=LEVEL,
+        patches=untracked(CONFIG.patches.canonical()),
+        level=untracked(LEVEL),
     script:
         "../scripts/patches_extract.py"
 
@@ -39,8 +39,8 @@ rule patches_select:
         runtime=30,
     params:
         **identity("selected"),
-        coverage=CONFIG.coverage.canonical(),
-        level=LEVEL,
+        coverage=untracked(CONFIG.coverage.canonical()),
+        level=untracked(LEVEL),
     script:
         "../scripts/patches_select.py"
 
@@ -61,9 +61,9 @@ rule patches_split:
         runtime=30,
     params:
         **identity("split"),
-        patches=CONFIG.patches.canonical(),
-        split=CONFIG.split.canonical(),
-        level=LEVEL,
+        patches=untracked(CONFIG.patches.canonical()),
+        split=untracked(CONFIG.split.canonical()),
+        level=untracked(LEVEL),
     script:
         "../scripts/patches_split.py"
 

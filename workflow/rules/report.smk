@@ -11,7 +11,7 @@ rule run_record:
         "../../envs/environment.yaml"
     params:
         record=PLAN.record_json,
-        level=LEVEL,
+        level=untracked(LEVEL),
     script:
         "../scripts/run_record.py"
 
@@ -47,7 +47,7 @@ rule report_write:
         runtime=30,
     params:
         **identity("report"),
-        level=LEVEL,
+        level=untracked(LEVEL),
     script:
         "../scripts/report_write.py"
 
@@ -80,7 +80,7 @@ rule bundle_write:
         runtime=30,
     params:
         **identity("bundle"),
-        level=LEVEL,
+        level=untracked(LEVEL),
     script:
         "../scripts/bundle_write.py"
 

@@ -19,8 +19,8 @@ rule shards_write:
         runtime=60,
     params:
         **identity("shards"),
-        factor=CONFIG.patches.factor,
-        level=LEVEL,
+        factor=untracked(CONFIG.patches.factor),
+        level=untracked(LEVEL),
     script:
         "../scripts/shards_write.py"
 
@@ -45,8 +45,8 @@ rule shards_write_test:
         runtime=60,
     params:
         **identity("shards_test"),
-        factor=CONFIG.patches.factor,
-        level=LEVEL,
+        factor=untracked(CONFIG.patches.factor),
+        level=untracked(LEVEL),
     script:
         "../scripts/shards_write_test.py"
 
@@ -69,8 +69,8 @@ rule shards_manifest:
         runtime=120,
     params:
         **identity("manifest"),
-        shards=CONFIG.shards.canonical(),
-        level=LEVEL,
+        shards=untracked(CONFIG.shards.canonical()),
+        level=untracked(LEVEL),
     script:
         "../scripts/shards_manifest.py"
 
@@ -92,8 +92,8 @@ rule shards_manifest_test:
         runtime=60,
     params:
         **identity("manifest_test"),
-        shards=CONFIG.shards.canonical(),
-        level=LEVEL,
+        shards=untracked(CONFIG.shards.canonical()),
+        level=untracked(LEVEL),
     script:
         "../scripts/shards_manifest.py"
 

@@ -21,9 +21,10 @@ rule vae_train:
         gpu=1 if CONFIG.runtime.device != "cpu" else 0,
     params:
         **identity("vae"),
-        runtime=CONFIG.runtime.canonical(),
-        threads=THREADS,
-        level=LEVEL,
+        lpips=untracked(CONFIG.vae.lpips_weights),
+        runtime=untracked(CONFIG.runtime.canonical()),
+        threads=untracked(THREADS),
+        level=untracked(LEVEL),
     script:
         "../scripts/vae_train.py"
 
@@ -56,9 +57,9 @@ for _model in PLAN.systems:
             gpu=1 if CONFIG.runtime.device != "cpu" else 0,
         params:
             **identity(_model),
-            runtime=CONFIG.runtime.canonical(),
-            threads=THREADS,
-            level=LEVEL,
+            runtime=untracked(CONFIG.runtime.canonical()),
+            threads=untracked(THREADS),
+            level=untracked(LEVEL),
         script:
             "../scripts/bridge_train.py"
 

@@ -9,4 +9,4 @@ with job(
     snakemake.log[0], p.level, **stage_record(p), run_record=snakemake.output.record, cpu_threads=p.threads
 ):
     runtime = RuntimeSection.model_validate_json(p.runtime)
-    train_vae(p.section, p.key, snakemake.input.manifest, runtime, snakemake.output.model)
+    train_vae(p.section, p.key, snakemake.input.manifest, runtime, snakemake.output.model, p.lpips)

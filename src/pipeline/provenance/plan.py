@@ -11,38 +11,20 @@ import hashlib
 import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from glob import glob
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.base import canonical_json
-from pipeline.config.inputs import is_url
 from pipeline.config.root import BRIDGE_STAGES, Config, ConfigError
 from pipeline.provenance.digest import DigestMemory, code_digest
+from pipeline.provenance.inputs import resolve_inputs
 
 STORE = Path("results/store")
-DOWNLOADS = Path("resources/downloads")
 DIGESTS = Path("results/.digests.json")
 
 # Packages whose version can change the bytes of a final artefact.
 _NUMERIC = ("torch", "numpy", "scipy", "numba", "embreex", "rasterio", "zarr")
-
-
-@dataclass(frozen=True)
-class InputFiles:
-    """The raster files of one run, in the order of the config.
-
-    Attributes
-    ----------
-    dem, count : local paths (where a download will land, for URLs).
-    urls : local path -> (URL, pinned sha256 or None).
-    identity : what of them enters the key.
-    """
-
-    dem: tuple[str, ...]
-    count: tuple[str, ...]
-    urls: dict[str, tuple[str, str | None]]
-    identity: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -66,65 +48,6 @@ class Stage:
         return "/".join((self.folder, *parts))
 
 
-def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFiles:
-    """Expand globs and URLs and take the files' digests.
-
-    Raises
-    ------
-    ConfigError
-        If an entry matches no file, or DEM and count entries match different numbers of files.
-    """
-    urls: dict[str, tuple[str, str | None]] = {}
-    identity: list[list[str]] = []
-    lists: dict[str, list[str]] = {"dem": [], "count": []}
-    pins = config.inputs.sha256
-    entries = [("dem", e) for e in config.inputs.dem_entries if not config.inputs.synthetic]
-    entries += [("count", e) for e in config.inputs.count_entries]
-    for role, entry in entries:
-        if is_url(entry):
-            # A PDS image is nothing without its label, which lies beside it.
-            wanted = [entry, *([sibling(entry, ".lbl")] if entry.lower().endswith(".img") else [])]
-            for url in wanted:
-                name, local = download_place(url)
-                if local in urls and urls[local][0] != url:
-                    raise ConfigError(f"config: inputs: two URLs end in {name!r}; expected different names")
-                urls[local] = (url, pins.get(name))
-                identity.append([role, url, pins.get(name) or "unpinned"])
-            lists[role].append(download_place(entry)[1])
-            continue
-        # Path.glob refuses absolute patterns, which users do give.
-        found = sorted(glob(entry, root_dir=root))  # noqa: PTH207
-        if not found:
-            raise ConfigError(
-                f"config: inputs.{role}: expected a file, a glob or a URL, found no file {entry!r}"
-            )
-        for local in found:
-            digest = memory.sha256(root / local)
-            pinned = pins.get(Path(local).name)
-            if pinned and pinned != digest:
-                raise ConfigError(f"config: inputs.sha256: {local}: expected {pinned}, found {digest}")
-            lists[role].append(local)
-            identity.append([role, Path(local).name, digest])
-    if lists["count"] and len(lists["count"]) != len(lists["dem"]):
-        raise ConfigError(
-            f"config: inputs.count: expected {len(lists['dem'])} files, one for each DEM, "
-            f"found {len(lists['count'])}"
-        )
-    return InputFiles(tuple(lists["dem"]), tuple(lists["count"]), urls, identity)
-
-
-def download_place(url: str) -> tuple[str, str]:
-    """Name of a URL's file and the path where its download lands."""
-    name = url.rstrip("/").rsplit("/", 1)[-1].split("?")[0]
-    return name, (DOWNLOADS / name).as_posix()
-
-
-def sibling(url: str, suffix: str) -> str:
-    """The URL of a file with another suffix, in the case that the URL's own suffix has."""
-    stem, found = url[:-4], url[-4:]
-    return stem + (suffix.upper() if found.isupper() else suffix)
-
-
 class Plan:
     """All stages of a config, in the order they run.
 
@@ -139,6 +62,7 @@ class Plan:
         root = Path(root)
         memory = DigestMemory(root / DIGESTS)
         self.files = resolve_inputs(config, root, memory)
+        self._lpips = self._weights_digest(root, memory)
         memory.save()
         self.stages: dict[str, Stage] = {}
         self._build()
@@ -156,14 +80,20 @@ class Plan:
         """Names in the metrics of all trained systems, e.g. ``bridge_missing``."""
         return [f"{system}_{stage}" for system in self.config.systems for stage in BRIDGE_STAGES]
 
-    @property
-    def needs_vae(self) -> bool:
-        """Whether any trained system lives in the latent space."""
-        return any(self.section_of(system).space == "latent" for system in self.config.systems)
-
     def section_of(self, system: str) -> Any:
         """Config section of ``published`` or ``bridge``."""
         return getattr(self.config, system)
+
+    def _weights_digest(self, root: Path, memory: DigestMemory) -> str | None:
+        """What of the perceptual loss's weights enters the VAE's key: their bytes, not their place."""
+        path = self.config.vae.lpips_weights
+        if path is None:
+            return None
+        if not (root / path).is_file():
+            raise ConfigError(
+                f"config: vae.lpips_weights: expected a safetensors file, found no file {path!r}"
+            )
+        return f"sha256:{memory.sha256(root / path)}"
 
     def _add(
         self,
@@ -228,21 +158,15 @@ class Plan:
 
     def _build_models(self, dump: Callable[[Any], Any]) -> None:
         c = self.config
-        self._add(
-            "vae",
-            {"vae": dump(c.vae), "training": dump(c.training)},
-            ("pipeline.training.vae",),
-            ("manifest",),
-        )
+        vae = {"vae": {**dump(c.vae), "lpips_weights": self._lpips}, "training": dump(c.training)}
+        self._add("vae", vae, ("pipeline.training.vae",), ("manifest",))
         for system in c.systems:
             section = self.section_of(system)
             before: tuple[str, ...] = ("manifest", "vae") if section.space == "latent" else ("manifest",)
             for stage in BRIDGE_STAGES:
-                own = dump(section)
                 # How samples are drawn does not change the weights; other stages' budgets come in by key.
-                sampler = own.pop("sampler")
-                del sampler
-                own["optimiser"] = own.pop("stages")[stage]
+                own = section.model_dump(mode="json", exclude={"sampler", "stages"})
+                own["optimiser"] = dump(section.stages)[stage]
                 content = {
                     "bridge": own,
                     "stage": stage,
@@ -260,30 +184,22 @@ class Plan:
 
     def _build_results(self, dump: Callable[[Any], Any]) -> None:
         c = self.config
-        scene = {
-            "evaluation": dump(c.evaluation),
-            "photometry": dump(c.photometry),
-            "cpu_threads": c.training.cpu_threads,
-        }
+        threads = {"cpu_threads": c.training.cpu_threads}
+        chosen = c.evaluation.model_dump(mode="json", include={"max_patches", "bootstrap", "seed"})
+        batch = {"batch": c.evaluation.batch}
         lone = ("manifest_test",)
-        code: tuple[str, ...] = ("pipeline.evaluation.baselines",)
-        self._add("evaluation_baselines", scene, code, lone, store=False)
-        self._add(
-            "evaluation_floors", scene, ("pipeline.evaluation.floors",), ("manifest_test", "vae"), store=False
-        )
-        code = ("pipeline.evaluation.systems",)
+        plain = {"evaluation": chosen, **threads}
+        self._add("evaluation_baselines", plain, ("pipeline.evaluation.baselines",), lone, store=False)
+        floors = {"evaluation": {**chosen, **batch}, **threads}
+        self._add("evaluation_floors", floors, ("pipeline.evaluation.floors",), (*lone, "vae"), store=False)
+        scene = {"evaluation": dump(c.evaluation), "photometry": dump(c.photometry), **threads}
+        code: tuple[str, ...] = ("pipeline.evaluation.systems",)
         for system in c.systems:
-            sampler = {
-                "sampler": dump(self.section_of(system).sampler),
-                "bridge": dump(self.section_of(system)),
-            }
-            del sampler["bridge"]["stages"]
+            section = {**scene, "sampler": dump(self.section_of(system).sampler)}
             latent = ("vae",) if self.section_of(system).space == "latent" else ()
             for stage in BRIDGE_STAGES:
                 name = f"{system}_{stage}"
-                self._add(
-                    f"evaluation_{name}", {**scene, **sampler}, code, (*lone, name, *latent), store=False
-                )
+                self._add(f"evaluation_{name}", section, code, (*lone, name, *latent), store=False)
         parts = ("evaluation_baselines", "evaluation_floors", *(f"evaluation_{s}" for s in self.systems))
         collect = {"primary": c.primary, "systems": c.systems}
         self._add("evaluation", collect, ("pipeline.evaluation.collect",), parts, store=False)
@@ -296,17 +212,18 @@ class Plan:
             "factor": c.patches.factor,
             "size_px": c.patches.size_px,
             "stride_px": c.patches.stride_px,
-            "bridge": {k: v for k, v in dump(self.section_of(primary)).items() if k != "stages"},
-            "cpu_threads": c.training.cpu_threads,
+            "sampler": dump(self.section_of(primary).sampler),
+            **threads,
         }
-        before = ("terrain", "split", c.primary)
-        if self.section_of(primary).space == "latent":
-            before = (*before, "vae")
+        latent = ("vae",) if self.section_of(primary).space == "latent" else ()
+        before = ("terrain", "split", c.primary, *latent)
         self._add("region", region, ("pipeline.region.reconstruct",), before, store=False)
         shown = ("evaluation", "region", "manifest", "manifest_test", "vae", *self.systems)
-        report = {"report": dump(c.report), "photometry": dump(c.photometry)}
+        # Both show the whole configuration.
+        whole = _key(self.config.model_dump(mode="json", exclude={"runtime"}))
+        report = {"report": dump(c.report), "photometry": dump(c.photometry), "config": whole}
         self._add("report", report, ("pipeline.evaluation.report",), shown, store=False)
-        self._add("bundle", {"run": c.run}, ("pipeline.provenance.bundle",), ("report",), store=False)
+        self._add("bundle", {"config": whole}, ("pipeline.provenance.bundle",), ("report",), store=False)
 
     @property
     def record_json(self) -> str:
@@ -344,6 +261,7 @@ def _dump(section: Any) -> Any:
     return section.model_dump(mode="json")
 
 
+@cache
 def _versions() -> dict[str, str]:
     """Versions of the packages that compute the results."""
     return {name: importlib.metadata.version(name).split("+")[0] for name in _NUMERIC}

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import platform
-import random
+import signal
 import socket
 import sys
 import time
@@ -37,6 +37,12 @@ def job(
     stage, key, section : identity of the stage, for the record.
     run_record : where to write ``run.json``; ``run.timing.json`` goes beside it.
     cpu_threads : torch threads, part of the identity of stages that compute with torch.
+
+    Raises
+    ------
+    SystemExit
+        With 1 after a mistake in the input or trouble with a file, told in one line; with 143 on SIGTERM
+        (cancel, time limit), so that half-written files are cleaned up on the way out.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log:
@@ -45,17 +51,19 @@ def job(
     logging.basicConfig(
         level=level, handlers=handlers, format="%(asctime)s %(levelname)s %(message)s", force=True
     )
-    random.seed(0)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if cpu_threads is not None:
         set_threads(cpu_threads)
     start = time.time()
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         # A mistake in the input has one clear sentence; the stack behind it helps nobody.
         logging.getLogger(__name__).error("%s", error)
         logging.getLogger(__name__).debug("details", exc_info=True)
         raise SystemExit(1) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if run_record is not None:
         run_record = Path(run_record)
         write_json(
@@ -79,7 +87,8 @@ def set_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # The same as use_deterministic_algorithms(True, warn_only=True), which imports the compiler (5 s of CPU).
+    torch.set_deterministic_debug_mode("warn")
 
 
 def stage_record(values: Mapping[str, Any]) -> dict[str, Any]:

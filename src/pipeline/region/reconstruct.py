@@ -205,7 +205,7 @@ def reconstruct(
     Parameters
     ----------
     section : the stage's JSON section: ``region``, ``photometry``, ``illumination``, ``tolerance``,
-        ``factor``, ``size_px``, ``stride_px`` (of the patches) and ``bridge``.
+        ``factor``, ``size_px``, ``stride_px`` (of the patches) and ``sampler``.
     inputs : files ``terrain`` (index), ``split``, ``model``, and ``vae`` (a list, empty for pixel space).
     runtime : device.
     outputs : files ``mean``, ``std``, ``prior``, ``truth``, ``images``, ``metrics``, ``quicklook``; with
@@ -221,7 +221,7 @@ def reconstruct(
     region = RegionSection.model_validate(content["region"])
     photometry = PhotometrySection.model_validate(content["photometry"])
     light = IlluminationSection.model_validate(content["illumination"])
-    sampler = SamplerSection.model_validate(content["bridge"]["sampler"])
+    sampler = SamplerSection.model_validate(content["sampler"])
     device = pick_device(runtime.device)
     model, vae = _one(inputs["model"]), _one(inputs.get("vae"))
     fingerprint = model_config(model, "bridge")["fingerprint"]

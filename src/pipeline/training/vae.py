@@ -119,13 +119,21 @@ class VaeTask:
         optimiser.step()
 
 
-def train_vae(section: str, key: str, manifest: Path | str, runtime: RuntimeSection, out: Path | str) -> None:
+def train_vae(
+    section: str,
+    key: str,
+    manifest: Path | str,
+    runtime: RuntimeSection,
+    out: Path | str,
+    lpips_weights: str | None = None,
+) -> None:
     """Train the VAE and write ``model.safetensors``, ``config.json`` and ``metrics.jsonl``.
 
     Parameters
     ----------
     section : the stage's JSON section. key : its key. manifest : of the training shards.
     runtime : device and checkpoint interval. out : weights to write; the others go beside it.
+    lpips_weights : file of the perceptual loss's weights, of which the section holds the digest.
 
     Raises
     ------
@@ -133,7 +141,7 @@ def train_vae(section: str, key: str, manifest: Path | str, runtime: RuntimeSect
         If a shard is corrupt, the patch size does not fit the network, or a loss is not finite.
     """
     content: dict[str, Any] = json.loads(section)
-    vae = VaeSection.model_validate(content["vae"])
+    vae = VaeSection.model_validate(content["vae"] | {"lpips_weights": lpips_weights})
     training = TrainingSection.model_validate(content["training"])
     shards = ShardSet(manifest, "train")
     device = pick_device(runtime.device)
