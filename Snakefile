@@ -8,11 +8,6 @@ min_version("9.27")
 configfile: "config/config.yaml"
 
 
-# A stage's folder is named by what it is made from, so a file that is there is right, whatever its age.
-inputflags:
-    ancient,
-
-
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/patches.smk"

@@ -4,8 +4,8 @@ PARTS = f"{RESULTS}/evaluation/parts"
 
 rule evaluation_baselines:
     input:
-        manifest=rules.shards_manifest_test.output.manifest,
-        shards=rules.shards_manifest_test.input,
+        manifest=ancient(rules.shards_manifest_test.output.manifest),
+        shards=ancient(rules.shards_manifest_test.input),
     output:
         part=f"{PARTS}/baselines.json",
     log:
@@ -28,9 +28,9 @@ rule evaluation_baselines:
 
 rule evaluation_floors:
     input:
-        manifest=rules.shards_manifest_test.output.manifest,
-        shards=rules.shards_manifest_test.input,
-        vae=rules.vae_train.output.model,
+        manifest=ancient(rules.shards_manifest_test.output.manifest),
+        shards=ancient(rules.shards_manifest_test.input),
+        vae=ancient(rules.vae_train.output.model),
     output:
         part=f"{PARTS}/floors.json",
     log:
@@ -58,10 +58,10 @@ for _model in PLAN.systems:
         name:
             f"evaluation_{_model}"
         input:
-            manifest=rules.shards_manifest_test.output.manifest,
-            shards=rules.shards_manifest_test.input,
-            model=PLAN[_model].path("model.safetensors"),
-            vae=vae_of(_model),
+            manifest=ancient(rules.shards_manifest_test.output.manifest),
+            shards=ancient(rules.shards_manifest_test.input),
+            model=ancient(PLAN[_model].path("model.safetensors")),
+            vae=ancient(vae_of(_model)),
         output:
             part=f"{PARTS}/{_model}.json",
             examples=f"{PARTS}/{_model}.examples.zarr.zip",

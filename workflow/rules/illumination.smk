@@ -1,8 +1,8 @@
 # Light: ray-traced visibility of the Sun, Sun arcs, missing-data strips.
 rule illumination_trace:
     input:
-        patches=rules.patches_extract.output.patches,
-        selected=rules.patches_select.output.selected,
+        patches=ancient(rules.patches_extract.output.patches),
+        selected=ancient(rules.patches_select.output.selected),
     output:
         visibility=(
             PLAN["visibility"].path("tile_{tile}.zarr.zip")
@@ -30,9 +30,9 @@ rule illumination_trace:
 
 rule arcs_select:
     input:
-        selected=rules.patches_select.output.selected,
-        split=rules.patches_split.output.split,
-        visibility=rules.illumination_trace.output.visibility,
+        selected=ancient(rules.patches_select.output.selected),
+        split=ancient(rules.patches_split.output.split),
+        visibility=ancient(rules.illumination_trace.output.visibility),
     output:
         arcs=PLAN["arcs"].path("tile_{tile}.json"),
     log:
@@ -54,7 +54,7 @@ rule arcs_select:
 
 rule masks_draw:
     input:
-        arcs=rules.arcs_select.output.arcs,
+        arcs=ancient(rules.arcs_select.output.arcs),
     output:
         masks=PLAN["masks"].path("tile_{tile}.json"),
     log:

@@ -49,9 +49,9 @@ if PLAN.files.urls:
 
 rule terrain_index:
     input:
-        dems=DEMS,
-        counts=COUNTS,
-        fetched=list(PLAN.files.urls),
+        dems=ancient(DEMS),
+        counts=ancient(COUNTS),
+        fetched=ancient(list(PLAN.files.urls)),
     output:
         terrain=PLAN["terrain"].path("terrain.json"),
     log:

@@ -1,9 +1,9 @@
 # Patches of the terrain: cut with a halo, filtered by altimetry coverage, split.
 rule patches_extract:
     input:
-        terrain=rules.terrain_index.output.terrain,
-        dems=DEMS,
-        counts=COUNTS,
+        terrain=ancient(rules.terrain_index.output.terrain),
+        dems=ancient(DEMS),
+        counts=ancient(COUNTS),
     output:
         patches=PLAN["patches"].path("tile_{tile}.zarr.zip"),
     log:
@@ -25,7 +25,7 @@ rule patches_extract:
 
 rule patches_select:
     input:
-        patches=rules.patches_extract.output.patches,
+        patches=ancient(rules.patches_extract.output.patches),
     output:
         selected=PLAN["selected"].path("tile_{tile}.json"),
     log:
@@ -47,7 +47,7 @@ rule patches_select:
 
 rule patches_split:
     input:
-        selected=tiles("selected", "tile_{tile}.json"),
+        selected=ancient(tiles("selected", "tile_{tile}.json")),
     output:
         split=PLAN["split"].path("split.json"),
     log:

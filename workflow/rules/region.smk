@@ -1,12 +1,12 @@
 # A region of any size: a moving window of clones, blended into GeoTIFFs.
 rule region_reconstruct:
     input:
-        terrain=rules.terrain_index.output.terrain,
-        dems=DEMS,
-        counts=COUNTS,
-        split=rules.patches_split.output.split,
-        model=PLAN[CONFIG.primary].path("model.safetensors"),
-        vae=vae_of(CONFIG.primary),
+        terrain=ancient(rules.terrain_index.output.terrain),
+        dems=ancient(DEMS),
+        counts=ancient(COUNTS),
+        split=ancient(rules.patches_split.output.split),
+        model=ancient(PLAN[CONFIG.primary].path("model.safetensors")),
+        vae=ancient(vae_of(CONFIG.primary)),
     output:
         mean=f"{RESULTS}/region/mean.tif",
         std=f"{RESULTS}/region/std.tif",

@@ -2,9 +2,9 @@
 # so that a change of the test conditions never retrains a model.
 rule shards_write:
     input:
-        patches=rules.patches_extract.output.patches,
-        visibility=rules.illumination_trace.output.visibility,
-        split=rules.patches_split.output.split,
+        patches=ancient(rules.patches_extract.output.patches),
+        visibility=ancient(rules.illumination_trace.output.visibility),
+        split=ancient(rules.patches_split.output.split),
     output:
         train=PLAN["shards"].path("train_{tile}.zarr.zip"),
         validation=PLAN["shards"].path("validation_{tile}.zarr.zip"),
@@ -27,11 +27,11 @@ rule shards_write:
 
 rule shards_write_test:
     input:
-        patches=rules.patches_extract.output.patches,
-        visibility=rules.illumination_trace.output.visibility,
-        split=rules.patches_split.output.split,
-        arcs=rules.arcs_select.output.arcs,
-        masks=rules.masks_draw.output.masks,
+        patches=ancient(rules.patches_extract.output.patches),
+        visibility=ancient(rules.illumination_trace.output.visibility),
+        split=ancient(rules.patches_split.output.split),
+        arcs=ancient(rules.arcs_select.output.arcs),
+        masks=ancient(rules.masks_draw.output.masks),
     output:
         test=PLAN["shards_test"].path("test_{tile}.zarr.zip"),
     log:
@@ -53,8 +53,8 @@ rule shards_write_test:
 
 rule shards_manifest:
     input:
-        train=tiles("shards", "train_{tile}.zarr.zip"),
-        validation=tiles("shards", "validation_{tile}.zarr.zip"),
+        train=ancient(tiles("shards", "train_{tile}.zarr.zip")),
+        validation=ancient(tiles("shards", "validation_{tile}.zarr.zip")),
     output:
         manifest=PLAN["manifest"].path("manifest.json"),
         record=PLAN["manifest"].path("run.json"),
@@ -77,7 +77,7 @@ rule shards_manifest:
 
 rule shards_manifest_test:
     input:
-        test=tiles("shards_test", "test_{tile}.zarr.zip"),
+        test=ancient(tiles("shards_test", "test_{tile}.zarr.zip")),
     output:
         manifest=PLAN["manifest_test"].path("manifest.json"),
         record=PLAN["manifest_test"].path("run.json"),

@@ -1,8 +1,8 @@
 # Trainings: the VAE, then each system's three stages, each warm-started from the last.
 rule vae_train:
     input:
-        manifest=rules.shards_manifest.output.manifest,
-        shards=rules.shards_manifest.input,
+        manifest=ancient(rules.shards_manifest.output.manifest),
+        shards=ancient(rules.shards_manifest.input),
     output:
         model=PLAN["vae"].path("model.safetensors"),
         config=PLAN["vae"].path("config.json"),
@@ -35,10 +35,10 @@ for _model in PLAN.systems:
         name:
             f"bridge_train_{_model}"
         input:
-            manifest=rules.shards_manifest.output.manifest,
-            shards=rules.shards_manifest.input,
-            vae=vae_of(_model),
-            previous=weights(_model, {"arcs": "fibonacci", "missing": "arcs"}),
+            manifest=ancient(rules.shards_manifest.output.manifest),
+            shards=ancient(rules.shards_manifest.input),
+            vae=ancient(vae_of(_model)),
+            previous=ancient(weights(_model, {"arcs": "fibonacci", "missing": "arcs"})),
         output:
             model=PLAN[_model].path("model.safetensors"),
             config=PLAN[_model].path("config.json"),

@@ -145,7 +145,7 @@ class System(nn.Module):
 
     @torch.no_grad()
     def residual_std(self, batch: Patches, generators: Sequence[torch.Generator]) -> float:
-        """RMS of truth minus start over a batch, in states; 1 with `posterior_mean`, whose rest is unknown."""
+        """RMS of truth minus start over a batch, in states; 1 with `posterior_mean`: its rest is unknown."""
         if self.section.posterior_mean:
             return 1.0
         assert batch.dem is not None
