@@ -43,8 +43,8 @@ def evaluate_baselines(section: str, manifest: Path | str, out: Path | str) -> N
         scores["bicubic"].add(prior_from_lr(lr, 0, factor).numpy(), truth.numpy())
         cells = min(2, halo // factor)
         reach = cells * factor
-        window = torch.from_numpy(dem[halo - reach : halo + size + reach, halo - reach : halo + size + reach])
-        wide = torch.from_numpy(fill_nearest(block_mean(window.double(), factor).numpy()))
+        window = dem[halo - reach : halo + size + reach, halo - reach : halo + size + reach].astype("f8")
+        wide = torch.from_numpy(fill_nearest(block_mean(torch.from_numpy(window), factor).numpy()))
         scores["bicubic_window"].add(prior_from_lr(wide, cells, factor).numpy(), truth.numpy())
     rows = {name: s.summary(evaluation.bootstrap, evaluation.seed) for name, s in scores.items()}
     write_json(out, {"schema": "evaluation_part/1", "systems": rows})

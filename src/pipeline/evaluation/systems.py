@@ -123,7 +123,8 @@ def evaluate_system(
     for label, condition in evaluation.conditions.items():
         scores = PatchScores(float(shards.manifest["grid"]["pixel_m"]))
         shown: list[Drawn] = []
-        keep = set(chosen(len(shards), EXAMPLES))
+        picked = chosen(len(shards), evaluation.max_patches)
+        keep = {picked[k] for k in chosen(len(picked), EXAMPLES)}
         for drawn in draw_clones(
             system, shards, condition, evaluation, photometry, sampler, device, f"{name} {label}"
         ):
