@@ -1,6 +1,7 @@
 """``config/README.md`` from the models themselves: every key, its default, its range, its meaning.
 
-Run ``python -m pipeline.config.reference > config/README.md`` after changing a section; a test fails on drift.
+Run ``python -m pipeline.config.reference > config/README.md`` after changing a section; a test fails when
+they differ.
 """
 
 from __future__ import annotations

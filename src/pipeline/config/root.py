@@ -102,10 +102,10 @@ class Config(Section):
                 f"inputs.count: expected a count map, since coverage.min_share = {self.coverage.min_share:g}"
                 " > 0, found null (set coverage.min_share: 0 to keep every patch)"
             )
-        for name, condition in self.evaluation.conditions.items():
+        for label, condition in self.evaluation.conditions.items():
             if condition.light == "arcs" and condition.draw not in self.arcs.test:
                 out.append(
-                    f"evaluation.conditions.{name}.draw: expected one of {sorted(self.arcs.test)}, "
+                    f"evaluation.conditions.{label}.draw: expected one of {sorted(self.arcs.test)}, "
                     f"found {condition.draw!r}"
                 )
         if self.region.stride_px > patches.size_px or self.region.stride_px % patches.factor:

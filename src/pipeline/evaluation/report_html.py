@@ -163,7 +163,8 @@ def picture(png: bytes, alt: str, caption: str, keys: str = "") -> str:
     width, height = struct.unpack(">II", png[16:24])
     data = base64.b64encode(png).decode("ascii")
     return (
-        f'<figure class="picture">\n<img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
+        f'<figure class="picture">\n'
+        f'<img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
         f'alt="{escape(alt)}">\n<figcaption>{escape(caption)}{keys}</figcaption>\n</figure>\n'
     )
 

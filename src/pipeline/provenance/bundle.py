@@ -63,9 +63,9 @@ def _members(inputs: Mapping[str, Any], root: Path) -> Iterator[tuple[str, bytes
         if (root / name).is_file():
             yield f"source/{name}", (root / name).read_bytes()
     for folder, suffixes in FOLDERS.items():
-        for path in sorted((root / folder).rglob("*")):
-            if path.is_file() and path.suffix in suffixes:
-                yield f"source/{path.relative_to(root).as_posix()}", path.read_bytes()
+        for file in sorted((root / folder).rglob("*")):
+            if file.is_file() and file.suffix in suffixes:
+                yield f"source/{file.relative_to(root).as_posix()}", file.read_bytes()
     yield "README.txt", _readme(stages).encode()
 
 
