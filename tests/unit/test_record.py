@@ -137,3 +137,11 @@ def test_a_run_links_to_its_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert [p.name for p in Path("results/tiny/store").iterdir()] == ["vae"]
         assert Path("results/tiny/store/vae/model.txt").read_text() == key
     assert json.loads(Path("results/tiny/stages.json").read_text())["stages"]["vae"]["key"] == "bbb"
+
+
+def test_every_job_with_a_key_leaves_a_record_beside_its_log(tmp_path: Path) -> None:
+    with job(str(tmp_path / "tile_003.txt"), stage="patches", key="abc", section='{"size_px": 96}'):
+        pass
+    record = json.loads((tmp_path / "tile_003.run.json").read_text())
+    assert record == {"schema": "run/1", "stage": "patches", "key": "abc", "section": {"size_px": 96}}
+    assert "seconds" in json.loads((tmp_path / "tile_003.run.timing.json").read_text())

@@ -35,7 +35,8 @@ def job(
     ----------
     log : log file of the rule, or None for the terminal alone.
     stage, key, section : identity of the stage, for the record.
-    run_record : where to write ``run.json``; ``run.timing.json`` goes beside it.
+    run_record : where to write ``run.json``; beside the log, ``<name>.run.json``, unless told otherwise.
+        ``….timing.json`` goes beside it.
     cpu_threads : torch threads, part of the identity of stages that compute with torch.
 
     Raises
@@ -64,6 +65,8 @@ def job(
         raise SystemExit(1) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+    if run_record is None and log and key:
+        run_record = Path(log).with_suffix(".run.json")
     if run_record is not None:
         run_record = Path(run_record)
         write_json(
