@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pipeline.config.models import OptimiserSection
 from pipeline.shards.atomic import write_text
+from pipeline.training.adam import AdamW
 from pipeline.training.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Task(Protocol):
     """
 
     modules: dict[str, nn.Module]
-    optimisers: dict[str, torch.optim.Optimizer]
+    optimisers: dict[str, AdamW]
 
     def prepare(self, numbers: Sequence[int]) -> Any:
         """Read the given samples on the host; runs one step ahead, in a thread."""
@@ -225,8 +226,7 @@ def train(
         for numbers, prepared in _one_ahead(task, shares):
             rate = learning_rate(section, run.seen)
             for optimiser in task.optimisers.values():
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
+                optimiser.learning_rate = rate
             losses, asked = _agree(task.step(prepared, numbers, run.seen), stop.asked, device)
             if not all(math.isfinite(v) for v in losses.values()):
                 raise ValueError(
@@ -322,28 +322,22 @@ def _tensors(task: Task, average: Ema) -> dict[str, Tensor]:
     for name, module in task.modules.items():
         out |= {f"module/{name}/{k}": v for k, v in module.state_dict().items()}
     for name, optimiser in task.optimisers.items():
-        for index, slots in optimiser.state_dict()["state"].items():
-            out |= {f"optimiser/{name}/{index}/{slot}": v for slot, v in slots.items()}
+        out |= {f"optimiser/{name}/{k}": v for k, v in optimiser.state().items()}
     return out
 
 
 def _restore(task: Task, average: Ema, tensors: dict[str, Tensor]) -> None:
     """Invert `_tensors`."""
+
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
     for name, value in average.average.items():
         value.copy_(tensors[f"ema/{name}"])
     for name, module in task.modules.items():
-        prefix = f"module/{name}/"
-        module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+        module.load_state_dict(under(f"module/{name}/"))
     for name, optimiser in task.optimisers.items():
-        prefix = f"optimiser/{name}/"
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith(prefix):
-                index, slot = key[len(prefix) :].split("/", 1)
-                slots.setdefault(int(index), {})[slot] = value
-        content = optimiser.state_dict()
-        content["state"] = slots
-        optimiser.load_state_dict(content)
+        optimiser.restore(under(f"optimiser/{name}/"))
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -1,0 +1,95 @@
+"""Small trainings on small shards. Run as a script, it is one process of a training."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.config.models import BridgeSection, OptimiserSection, TrainingSection, VaeSection
+from pipeline.config.runtime import RuntimeSection
+from pipeline.models.system import System, state_scale
+from pipeline.provenance.record import job
+from pipeline.shards.shard_set import ShardSet
+from pipeline.training.bridge import BridgeTask, train_bridge
+from pipeline.training.vae import VaeTask
+
+CPU = torch.device("cpu")
+OPTIMISER = OptimiserSection(samples=32, batch=4, learning_rate=1e-3, warmup_samples=8, decay="cosine")
+VAE = VaeSection(
+    base=8,
+    multipliers=[1, 2],
+    blocks=1,
+    latent_channels=2,
+    gan_start_samples=16,
+    gan_base=4,
+    gan_layers=1,
+    slope_weight=0.1,
+    optimiser=OPTIMISER,
+    ema=0.9,
+)
+ALIGNED = {
+    "space": "pixel",
+    "target": "residual",
+    "conditioning": "aligned",
+    "network": "unet",
+    "lr_halo_px": 8,
+    "height_unit": "pixel",
+    "base": 8,
+    "posterior_mean": True,
+    "slope_weight": 0.5,
+    "keep_block_means": True,
+    "ema": 0.9,
+    "clip": 1.0,
+}
+# Kept block means make the estimate's bias void: its gradient is rounding alone, which Adam makes large.
+FREE = {**ALIGNED, "keep_block_means": False}
+PUBLISHED = {"width": 32, "depth": 1, "heads": 2}
+
+
+def content(bridge: dict[str, Any], stage: str = "fibonacci", **training: Any) -> dict[str, Any]:
+    """A bridge stage's section, as the plan makes it."""
+    own = BridgeSection(**bridge).model_dump(mode="json", exclude={"sampler", "stages"})
+    return {
+        "bridge": {**own, "optimiser": OPTIMISER.model_dump(mode="json")},
+        "stage": stage,
+        "training": {"cpu_threads": 1, **training},
+        "photometry": {},
+        "images": {"low": 3, "high": 6},
+        "arcs": {"tolerance": 0.1, "train": {"latitude": [60, 85], "images": [3, 6]}},
+        "masks": {"half_width_px": [4, 6]},
+    }
+
+
+def vae_task(manifest: Path, precision: str = "fp32", section: VaeSection = VAE) -> VaeTask:
+    training = TrainingSection.model_validate({"cpu_threads": 1, "precision": precision})
+    return VaeTask(section, training, ShardSet(manifest, "train"), CPU)
+
+
+def bridge_task(
+    manifest: Path, bridge: dict[str, Any] = ALIGNED, stage: str = "fibonacci", precision: str = "fp32"
+) -> BridgeTask:
+    section = BridgeSection(**bridge)
+    shards = ShardSet(manifest, "train")
+    grid = shards.manifest["grid"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        scale = state_scale(section, shards.statistics, grid["pixel_m"])
+        system = System(section, grid["size_px"], grid["factor"], scale)
+    return BridgeTask(content(bridge, stage, precision=precision), system, shards, CPU)
+
+
+def main(manifest: str, out: str, samples: str, checkpoint_minutes: str) -> None:
+    """Train the aligned system as its rule does, in a process that can be killed or be one of several."""
+    section = content(FREE)
+    section["bridge"]["optimiser"]["samples"] = int(samples)
+    runtime = RuntimeSection(device="cpu", checkpoint_minutes=float(checkpoint_minutes))
+    with job(None, cpu_threads=1):
+        train_bridge(json.dumps(section), "key", manifest, [], [], runtime, out)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
