@@ -49,7 +49,15 @@ class VaeSection(Section):
     target : what it encodes: ``dem`` (published) or ``residual`` (DEM minus a priori).
     height_unit : ``km`` (published) or ``pixel`` (scale-free).
     base, multipliers, blocks, latent_channels : architecture; 20,943,269 parameters as published.
-    kl_weight, gan_weight, gan_start_samples, slope_weight, lpips_weights : the loss.
+    kl_weight : weight of the KL term in the loss, which sums absolute differences over pixels.
+    gan_weight : weight of the adaptive hinge GAN; 0 trains without one.
+    gan_start_samples : samples before the GAN starts (published 5000 steps of 64).
+    gan_base, gan_layers : channels and layers of the PatchGAN (published 64 and 4: 6.96 M parameters).
+    slope_weight : our addition: weight of the absolute slope error, metres per metre.
+    lpips_weights : local safetensors file with VGG16 and LPIPS weights; null leaves the perceptual loss out.
+    betas : of Adam.
+    ema : decay of the weights' average that is kept; 0 keeps the weights.
+    seed : of initialisation, order and noise.
     """
 
     target: Literal["dem", "residual"] = "dem"
@@ -124,12 +132,18 @@ class BridgeSection(Section):
     height_unit : ``km`` (published: metres / 1000) or ``pixel`` (scale-free).
     width, depth, heads, patch_px : the transformer (published 768, 6, 12, 2).
     base : channels of the U-Net.
+    beta_max, steps : I2SB's noise schedule (published 0.3 and 1000).
+    noise : the interpolant's epsilon (published 0.2).
     posterior_mean : estimate the posterior mean first and let the bridge carry the rest.
     mean_weight, slope_weight : weights of the posterior-mean loss and its slope term.
     state_scale : heights, in the section's unit, that count as 1 in the bridge; null takes 1 for target
         ``dem``, and for ``residual`` or `posterior_mean` the RMS of the training patches' DEM about their
         block means.
     keep_block_means : project samples so that their block means equal the a priori DEM.
+    weight_decay : of AdamW.
+    ema : decay of the weights' average that is kept; 0 keeps the weights (published).
+    clip : largest norm of the gradient; 0 does not clip (published).
+    seed : of initialisation, order and noise.
     """
 
     space: Literal["latent", "pixel"] = "latent"
