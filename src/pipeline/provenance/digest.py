@@ -99,9 +99,10 @@ class DigestMemory:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._known: dict[str, list] = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            self._known = {}
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            found = None
+        self._known: dict[str, list] = found if isinstance(found, dict) else {}
         self._changed = False
 
     def sha256(self, path: Path) -> str:
@@ -109,7 +110,7 @@ class DigestMemory:
         stat = path.stat()
         stamp = [stat.st_size, stat.st_mtime_ns]
         known = self._known.get(str(path))
-        if known and known[:2] == stamp:
+        if isinstance(known, list) and len(known) == 3 and known[:2] == stamp:
             return known[2]
         digest = file_sha256(path)
         self._known[str(path)] = [*stamp, digest]

@@ -1,0 +1,509 @@
+"""Keys: a change reruns exactly the stages that depend on it, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from pipeline.config.root import ConfigError, load_config
+from pipeline.provenance.plan import Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+BRIDGES = ("fibonacci", "arcs", "missing")
+
+
+def resolved(name: str) -> dict[str, Any]:
+    """A config as Snakemake merges it."""
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    if name != "config":
+        update_config(config, yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()))
+    return config
+
+
+def full(name: str = "tiny") -> dict[str, Any]:
+    """The whole config with every default filled in."""
+    return load_config(resolved(name)).model_dump(mode="json")
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every leaf of the resolved config; a range counts as one."""
+    if isinstance(value, Mapping) and value and set(value) != {"low", "high"}:
+        for key, inner in value.items():
+            yield from leaves(inner, (*path, key))
+    else:
+        yield path, value
+
+
+# What a leaf's value becomes, where adding one (or turning the boolean) would not be allowed.
+OTHERS: dict[str, Any] = {
+    "run": "second",
+    "systems": ["bridge"],
+    "primary": "bridge_arcs",
+    "inputs.pixel_m": 20.0,
+    "inputs.sha256": {"nothing.tif": "0" * 64},
+    "synthetic.hurst": 0.8,
+    "synthetic.depth_diameter": 0.19,
+    "synthetic.surface_age_ga": 3.8,
+    "patches.size_px": 64,
+    "patches.factor": 4,
+    "patches.halo_px": 32,
+    "patches.stride_px": 16,
+    "coverage.min_share": 0.2,
+    "split.method": "random",
+    "split.validation": 0.2,
+    "split.test": 0.3,
+    "split.gap_px": 8,
+    "illumination.engine": "horizon",
+    "illumination.halo_px": 8,
+    "illumination.sun": "disc",
+    "arcs.tolerance": 0.2,
+    "arcs.*.latitude": {"low": 70.0, "high": 80.0},
+    "arcs.*.longitude": {"low": 10.0, "high": 20.0},
+    "arcs.*.images": {"low": 5.0, "high": 7.0},
+    "masks.*.half_width_px": {"low": 10.0, "high": 20.0},
+    "masks.*.share": 0.5,
+    "photometry.law": "lambert",
+    "photometry.phase_unit": "degrees",
+    "photometry.albedo": 0.2,
+    "training.precision": "bf16",
+    "*.decay": "cosine",
+    "vae.target": "residual",
+    "*.height_unit": "other",
+    "vae.multipliers": [1, 2, 2],
+    "vae.betas": [0.4, 0.9],
+    "*.ema": 0.5,
+    "bridge.space": "latent",
+    "bridge.target": "dem",
+    "*.process": "interpolant",
+    "*.conditioning": "aligned",
+    "*.network": "other",
+    "*.lr_halo_px": 8,
+    "*.width": 64,
+    "*.heads": 4,
+    "*.beta_max": 0.2,
+    "*.noise": 0.1,
+    "*.state_scale": 2.0,
+    "*.sampler.kind": "ode",
+    "*.sampler.eta": 0.5,
+    "*.sampler.grid": "quadratic",
+    "evaluation.conditions.*.light": "fibonacci",
+    "evaluation.max_patches": 4,
+    "region.size_px": 128,
+    "region.center_m": [0.0, 0.0],
+    "region.stride_px": 8,
+    "runtime.device": "auto",
+    "runtime.log_level": "DEBUG",
+}
+# Changes that must be made together with another to be a config that can be run.
+TOGETHER: dict[str, dict[str, Any]] = {
+    "systems": {"primary": "bridge_missing"},
+    "split.validation_sites": {"split.method": "site", "split.test_sites": ["b"]},
+    "split.test_sites": {"split.method": "site", "split.validation_sites": ["a"]},
+    "vae.target": {"published.target": "residual"},
+    "published.target": {"vae.target": "residual"},
+    "published.space": {"published.sampler.kind": "posterior"},
+    "bridge.space": {"bridge.posterior_mean": False, "bridge.keep_block_means": False,
+                     "vae.target": "residual", "systems": ["bridge"]},
+    "*.process": {"*.sampler.kind": "euler"},
+    "published.posterior_mean": {"published.space": "pixel", "published.conditioning": "aligned"},
+    "published.keep_block_means": {"published.space": "pixel"},
+    "bridge.conditioning": {"bridge.posterior_mean": False},
+    "evaluation.conditions.main.light": {"evaluation.conditions.main.missing": False},
+    "patches.size_px": {"region.size_px": 128},
+    "arcs.test.main.*": {},
+}  # fmt: skip
+# Leaves with one value only, or whose other values need files.
+FIXED = {"inputs.dem", "inputs.count", "vae.lpips_weights", "evaluation.conditions.*.draw"}
+# Same results under any value, so no key moves: how the work is run, and what names nothing that there is.
+NOTHING = ("runtime.*",)
+SECTIONS = {
+    "inputs",
+    "synthetic",
+    "patches",
+    "coverage",
+    "split",
+    "illumination",
+    "arcs",
+    "masks",
+    "photometry",
+}
+
+EVERYWHERE = {"report", "bundle"}  # they show the whole configuration
+LAST = {"evaluation", *EVERYWHERE}
+
+
+def after(*first: str) -> set[str]:
+    """The stages given and everything that is made from them, from the design's table of artefacts."""
+    follows = {
+        "synthetic": ["terrain"],
+        "terrain": ["patches", "region"],
+        "patches": ["selected", "visibility", "shards", "shards_test"],
+        "selected": ["split", "visibility", "arcs"],
+        "split": ["arcs", "shards", "shards_test", "region"],
+        "visibility": ["arcs", "shards", "shards_test"],
+        "arcs": ["masks", "shards_test"],
+        "masks": ["shards_test"],
+        "shards": ["manifest"],
+        "shards_test": ["manifest_test"],
+        "manifest": ["vae", "bridge_fibonacci", "published_fibonacci"],
+        "manifest_test": ["evaluation_baselines", "evaluation_floors", *(
+            f"evaluation_{s}_{b}" for s in ("published", "bridge") for b in BRIDGES)],
+        "vae": ["published_fibonacci", "evaluation_floors"],
+        "bridge_missing": ["region"],
+        "region": ["report"],
+        **{f"evaluation_{x}": ["evaluation"] for x in ("baselines", "floors")},
+    }  # fmt: skip
+    for system in ("published", "bridge"):
+        for number, name in enumerate(BRIDGES):
+            follows.setdefault(f"{system}_{name}", []).append(f"evaluation_{system}_{name}")
+            follows[f"{system}_{name}"] += [f"{system}_{n}" for n in BRIDGES[number + 1 : number + 2]]
+            follows[f"evaluation_{system}_{name}"] = ["evaluation"]
+    found: set[str] = set()
+    waiting = list(first)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += follows.get(name, [])
+    return found | EVERYWHERE
+
+
+SYSTEM_EVALUATIONS = tuple(f"evaluation_{s}_{b}" for s in ("published", "bridge") for b in BRIDGES)
+ALL_EVALUATIONS = ("evaluation_baselines", "evaluation_floors", *SYSTEM_EVALUATIONS)
+TRAININGS = ("vae", "published_fibonacci", "bridge_fibonacci")
+
+# Leaf pattern -> the stages whose own section holds it; all that follow them change too. First match counts.
+DEPENDS: dict[str, tuple[str, ...]] = {
+    "run": (),
+    "primary": ("evaluation", "region"),
+    "inputs.pixel_m": ("terrain",),
+    "inputs.sha256": (),
+    "synthetic.*": ("synthetic",),
+    "patches.factor": ("shards", "shards_test", "region"),
+    "patches.size_px": ("patches",),
+    "patches.halo_px": ("patches",),
+    "patches.stride_px": ("patches",),
+    "patches.tiles": ("patches",),
+    "coverage.*": ("selected",),
+    "split.*": ("split",),
+    "illumination.*": ("visibility", "region"),
+    "arcs.tolerance": ("arcs", "published_arcs", "bridge_arcs", "region"),
+    "arcs.train.images": ("published_fibonacci", "bridge_fibonacci"),
+    "arcs.train.*": ("published_arcs", "bridge_arcs"),
+    "arcs.test.*": ("arcs",),
+    "arcs.seed": ("arcs",),
+    "masks.train.*": ("published_missing", "bridge_missing"),
+    "masks.*": ("masks",),
+    "photometry.*": ("published_fibonacci", "bridge_fibonacci", "region", *SYSTEM_EVALUATIONS),
+    "shards.*": ("manifest",),
+    "training.cpu_threads": (*TRAININGS, *ALL_EVALUATIONS, "region"),
+    "training.precision": TRAININGS,
+    "vae.*": ("vae",),
+    **{
+        pattern: stages
+        for system in ("published", "bridge")
+        for pattern, stages in {
+            f"{system}.sampler.*": (
+                *(f"evaluation_{system}_{b}" for b in BRIDGES),
+                *(("region",) if system == "bridge" else ()),
+            ),
+            **{f"{system}.stages.{b}.*": (f"{system}_{b}",) for b in BRIDGES},
+            f"{system}.*": (f"{system}_fibonacci",),
+        }.items()
+    },
+    "evaluation.max_patches": ALL_EVALUATIONS,
+    "evaluation.bootstrap": ALL_EVALUATIONS,
+    "evaluation.seed": ALL_EVALUATIONS,
+    "evaluation.batch": ("evaluation_floors", *SYSTEM_EVALUATIONS),
+    "evaluation.*": SYSTEM_EVALUATIONS,
+    "region.*": ("region",),
+    "report.*": (),
+    "systems": (),
+}
+
+
+def other(path: str, value: Any) -> Any:
+    """Another value that the leaf may have."""
+    for pattern, given in OTHERS.items():
+        if fnmatchcase(path, pattern):
+            if given == "other":
+                return {"km": "pixel", "pixel": "km", "dit": "unet", "unet": "dit"}[value]
+            return given
+    choices = {"latent": "pixel", "dem": "residual", "published": "aligned", "aligned": "published"}
+    if isinstance(value, str):
+        return choices[value]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, list):
+        return ["a"]
+    return value + 1
+
+
+def put(config: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        config = config[key]
+    config[last] = value
+
+
+def changed(path: str) -> dict[str, Any]:
+    """The tiny config with one leaf changed (and what must change with it)."""
+    config = copy.deepcopy(BASE)
+    value: Any = config
+    for key in path.split("."):
+        value = value[key]
+    put(config, path, other(path, value))
+    for pattern, also in TOGETHER.items():
+        if fnmatchcase(path, pattern):
+            for name, given in also.items():
+                put(config, name.replace("*", path.split(".")[0], 1), given)
+    return config
+
+
+BASE = full()
+LEAVES = [".".join(path) for path, _ in leaves(BASE)]
+TESTED = [leaf for leaf in LEAVES if not any(fnmatchcase(leaf, f) for f in FIXED)]
+
+
+def plan(config: Mapping[str, Any], root: Path) -> Plan:
+    return Plan(load_config(config), root)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return plan(BASE, tmp_path_factory.mktemp("base"))
+
+
+@pytest.mark.parametrize("leaf", TESTED)
+def test_a_leaf_moves_the_keys_of_the_stages_that_depend_on_it(leaf: str, base: Plan, tmp_path: Path) -> None:
+    found = plan(changed(leaf), tmp_path)
+    moved = {name for name, stage in found.stages.items() if stage.key != base.stages.get(name, stage).key}
+    if any(fnmatchcase(leaf, pattern) for pattern in NOTHING):
+        assert moved == set()
+        return
+    pattern = next((p for p in DEPENDS if fnmatchcase(leaf, p)), None)
+    assert pattern, f"{leaf}: say in DEPENDS which stages depend on it"
+    wanted = after(*DEPENDS[pattern])
+    for name in also_changed(leaf):
+        wanted |= after(*DEPENDS[next(p for p in DEPENDS if fnmatchcase(name, p))])
+    if leaf in ("systems", "bridge.space"):
+        wanted |= {"evaluation"}  # of fewer systems
+        wanted &= set(found.stages)
+    assert moved == wanted
+
+
+def also_changed(leaf: str) -> list[str]:
+    """Other leaves that had to change with this one."""
+    before, now = dict(leaves(BASE)), dict(leaves(changed(leaf)))
+    names = [".".join(path) for path, value in now.items() if before.get(path) != value]
+    return [name for name in names if not f"{name}.".startswith(f"{leaf}.")]
+
+
+def test_every_leaf_of_the_config_is_tested() -> None:
+    """A new key must be added to the table before it can be used."""
+    assert len(TESTED) > 150
+    assert {leaf for leaf in LEAVES if leaf not in TESTED} == {
+        "inputs.dem",
+        "inputs.count",
+        "vae.lpips_weights",
+        "evaluation.conditions.main.draw",
+        "evaluation.conditions.whole.draw",
+    }
+
+
+def test_the_label_of_a_run_moves_nothing_in_the_store(base: Plan, tmp_path: Path) -> None:
+    found = plan(changed("run"), tmp_path)
+    in_store = {name for name, s in base.stages.items() if s.folder.startswith("results/store/")}
+    assert len(in_store) == len(base.stages) - 12
+    for name in in_store:
+        assert found[name].folder == base[name].folder
+    assert found["region"].folder == "results/second/region"
+
+
+def test_keys_do_not_depend_on_the_order_of_keys(base: Plan, tmp_path: Path) -> None:
+    def backwards(value: Any) -> Any:
+        return {k: backwards(v) for k, v in reversed(value.items())} if isinstance(value, dict) else value
+
+    assert plan(backwards(BASE), tmp_path).stages == base.stages
+
+
+def test_defaults_and_their_explicit_values_are_one(tmp_path: Path, base: Plan) -> None:
+    assert plan(resolved("tiny"), tmp_path).stages == base.stages
+
+
+def test_code_moves_keys(base: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.provenance import plan as module
+
+    real = module.code_digest
+    monkeypatch.setattr(
+        module,
+        "code_digest",
+        lambda names: real(names) + ("x" if names == ("pipeline.region.reconstruct",) else ""),
+    )
+    found = plan(BASE, tmp_path)
+    moved = {name for name, stage in found.stages.items() if stage.key != base[name].key}
+    assert moved == {"region", *EVERYWHERE}
+
+
+def test_versions_of_numeric_packages_move_keys(
+    base: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.provenance import plan as module
+
+    monkeypatch.setattr(module, "_versions", lambda: {"torch": "9.9"})
+    assert all(stage.key != base[name].key for name, stage in plan(BASE, tmp_path).stages.items())
+
+
+# --- files ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rasters(tmp_path: Path) -> Path:
+    """Two DEMs and their counts; planning looks at bytes alone."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("dem_a.tif", "dem_b.tif", "count_a.tif", "count_b.tif"):
+        (folder / name).write_text(name)
+    return folder
+
+
+def with_files(dem: Any, count: Any, **inputs: Any) -> dict[str, Any]:
+    config = copy.deepcopy(BASE)
+    config["inputs"] |= {"dem": dem, "count": count, **inputs}
+    return config
+
+
+def test_a_file_that_moved_changes_nothing_downstream(tmp_path: Path, rasters: Path) -> None:
+    before = plan(with_files("data/dem_*.tif", "data/count_*.tif"), tmp_path)
+    rasters.rename(tmp_path / "elsewhere")
+    absolute = str(tmp_path / "elsewhere")
+    found = plan(with_files(f"{absolute}/dem_*.tif", f"{absolute}/count_*.tif"), tmp_path)
+    moved = {name for name, stage in found.stages.items() if stage.key != before[name].key}
+    assert moved == {"terrain", *EVERYWHERE}  # the terrain's index names paths; the report shows the config
+    assert found["terrain"].identity == before["terrain"].identity
+
+
+def test_a_file_with_other_bytes_changes_everything(tmp_path: Path, rasters: Path) -> None:
+    config = with_files("data/dem_*.tif", "data/count_*.tif")
+    before = plan(config, tmp_path)
+    path = rasters / "count_b.tif"
+    stamp = path.stat()
+    path.write_text("COUNT_B.tif")  # the same size, a little later
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1000))
+    found = plan(config, tmp_path)
+    assert all(found[name].key != stage.key for name, stage in before.stages.items())
+
+
+def test_the_label_beside_a_pds_image_counts(tmp_path: Path, rasters: Path) -> None:
+    (rasters / "a.IMG").write_text("pixels")
+    (rasters / "a.LBL").write_text("label")
+    config = with_files("data/a.IMG", None)
+    config["coverage"]["min_share"] = 0
+    before = plan(config, tmp_path)
+    assert [name for _, name, _ in before.files.identity] == ["a.IMG", "a.LBL"]
+    (rasters / "a.LBL").write_text("another")
+    assert plan(config, tmp_path)["terrain"].identity != before["terrain"].identity
+
+
+@pytest.mark.parametrize(
+    ("dem", "count", "pins", "message"),
+    [
+        (
+            "data/none.tif",
+            "data/count_a.tif",
+            {},
+            r"inputs\.dem: expected a file, a glob or a URL, found no file",
+        ),
+        (
+            "data/dem_a.tif",
+            "data/none*",
+            {},
+            r"inputs\.count: expected a file, .*found no file 'data/none\*'",
+        ),
+        (
+            "data/dem_*.tif",
+            "data/count_a.tif",
+            {},
+            r"inputs\.count: expected 2 files, one for each DEM, found 1",
+        ),
+        (
+            "data/dem_a.tif",
+            "data/count_a.tif",
+            {"dem_a.tif": "0" * 64},
+            r"inputs\.sha256: data/dem_a\.tif: expected 0{64}, found [0-9a-f]{64}",
+        ),
+        (
+            ["https://a/x.tif", "https://b/x.tif"],
+            ["data/count_a.tif", "data/count_b.tif"],
+            {},
+            r"two URLs end in 'x\.tif'",
+        ),
+    ],
+)
+def test_mistakes_in_files_are_named(
+    tmp_path: Path, rasters: Path, dem: Any, count: Any, pins: dict, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plan(with_files(dem, count, sha256=pins), tmp_path)
+
+
+def test_a_download_counts_by_url_and_pin_and_is_held_to_its_pin(tmp_path: Path) -> None:
+    url = "https://example.org/lola/dem.tif"
+    config = with_files(url, None)
+    config["coverage"]["min_share"] = 0
+    before = plan(config, tmp_path)
+    assert before.files.dem == ("resources/downloads/dem.tif",)
+    landed = tmp_path / "resources" / "downloads" / "dem.tif"
+    landed.parent.mkdir(parents=True)
+    landed.write_text("heights")
+    assert plan(config, tmp_path).stages == before.stages
+    config["inputs"]["sha256"] = {"dem.tif": "0" * 64}
+    with pytest.raises(ConfigError, match=r"resources/downloads/dem\.tif: expected 0{64}, found"):
+        plan(config, tmp_path)
+
+
+def test_weights_of_the_perceptual_loss_count_by_their_bytes(tmp_path: Path, base: Plan) -> None:
+    config = copy.deepcopy(BASE)
+    plans = []
+    for name, text in (("a", "weights"), ("b", "weights"), ("b", "others")):
+        (tmp_path / name).write_text(text)
+        config["vae"]["lpips_weights"] = name
+        plans.append(plan(config, tmp_path))
+    assert plans[0]["vae"].key == plans[1]["vae"].key
+    assert len({p["vae"].key for p in (base, *plans)}) == 3
+    config["vae"]["lpips_weights"] = "none"
+    with pytest.raises(
+        ConfigError, match=r"vae\.lpips_weights: expected a safetensors file, found no file 'none'"
+    ):
+        plan(config, tmp_path)
+
+
+# --- the record -----------------------------------------------------------------------------------------
+
+
+def test_the_record_names_every_stage_and_no_machine(base: Plan) -> None:
+    record = json.loads(base.record_json)
+    assert record["schema"] == "stages/1"
+    assert set(record["stages"]) == set(base.stages)
+    assert "runtime" not in record["config"]
+    for name, stage in record["stages"].items():
+        assert (stage["key"], stage["inputs"]) == (base[name].key, list(base[name].inputs))
+        assert set(stage["inputs"]) <= set(record["stages"])
+        json.loads(stage["section"])
+
+
+def test_every_run_config_plans(tmp_path: Path) -> None:
+    """Configs of real data plan where the data are; the others everywhere."""
+    for path in sorted((ROOT / "config").glob("*.yaml")):
+        config = load_config(resolved(path.stem))
+        if config.inputs.synthetic or all(e.startswith("https://") for e in config.inputs.dem_entries):
+            assert len(Plan(config, tmp_path).stages) > 15
