@@ -42,27 +42,17 @@ def benchmark_of(stage, name="benchmark"):
     return f"results/logs/{stage}/{PLAN[stage].key}/{name}.tsv"
 
 
-def identity(stage):
-    """Params of a job: its stage's identity.
-
-    Snakemake compares the params of jobs whose results belong to one run. A stage in the store lies in a folder
-    named by its key, so there is nothing to compare; and nothing must be, since Snakemake plans no further
-    than a changed job when later inputs are `ancient`. Those are all inputs from the store: a file that is
-    there is right, whatever its age.
-    """
-    found = PLAN[stage]
-    values = {"stage": stage, "key": found.key, "section": found.section}
-    if found.folder.startswith("results/store/"):
-        return {name: untracked(value) for name, value in values.items()}
-    return values
-
-
 def untracked(value):
-    """A param that Snakemake does not compare: what matters of it is in the stage's key.
+    """A param that Snakemake does not compare, since what matters of it is in the stage's key.
 
-    Snakemake compares no param that is a function of `threads`, since those may differ between machines.
+    Snakemake compares no param that is a function of `threads`, as those may differ between machines.
     """
     return lambda wildcards, threads: value
+
+
+def identity(stage):
+    """Params that name a stage; a job runs again when its key, a plain string, is not that of its outputs."""
+    return {"stage": stage, "key": PLAN[stage].key, "section": untracked(PLAN[stage].section)}
 
 
 def weights(model, before):

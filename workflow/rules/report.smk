@@ -10,7 +10,8 @@ rule run_record:
     conda:
         "../../envs/environment.yaml"
     params:
-        record=PLAN.record_json,
+        key=PLAN.record_key,
+        record=untracked(PLAN.record_json),
         level=untracked(LEVEL),
     script:
         "../scripts/run_record.py"

@@ -230,6 +230,11 @@ class Plan:
         """`record` as canonical JSON, for a rule's params."""
         return canonical_json(self.record())
 
+    @property
+    def record_key(self) -> str:
+        """What tells one record from another."""
+        return _key(self.record())
+
     def record(self) -> dict[str, Any]:
         """What ``stages.json`` says: every stage's key, section, code digest and inputs."""
         return {
