@@ -52,7 +52,11 @@ def untracked(value):
 
 def identity(stage):
     """Params that name a stage; a job runs again when its key, a plain string, is not that of its outputs."""
-    return {"stage": stage, "key": PLAN[stage].key, "section": untracked(PLAN[stage].section)}
+    return {
+        "stage": stage,
+        "key": PLAN[stage].key,
+        "section": untracked(PLAN[stage].section),
+    }
 
 
 def weights(model, before):

@@ -1,0 +1,153 @@
+"""The workflow as users meet it: stages by name, plans without network, mistakes in one line."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = {
+    "terrain", "patches", "illumination", "shards", "vae", "bridge", "evaluation", "region", "report",
+    "bundle", "all",
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty working directory with the project's configs."""
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    return tmp_path
+
+
+def rules() -> dict[str, str]:
+    """Name -> text of every rule in workflow/rules."""
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
+    blocks = re.split(r"^ *rule ?(\w*):\n", text, flags=re.M)[1:]
+    return {name or f"anonymous {i}": body for i, (name, body) in enumerate(zip(blocks[::2], blocks[1::2]))}
+
+
+def test_the_paper_plans_without_network_to_at_most_a_few_hundred_jobs(
+    folder: Path, snakemake: Callable
+) -> None:
+    done = snakemake(folder, "-n", "all")
+    assert done.returncode == 0, done.text
+    assert 100 < done.jobs["total"] < 400
+    assert done.jobs["terrain_fetch"] >= 4
+    assert done.jobs["illumination_trace"] == done.jobs["shards_write"] == 40
+    assert not (folder / "resources").exists()
+
+
+def test_every_stage_is_a_rule(folder: Path, snakemake: Callable) -> None:
+    done = snakemake(folder, "--list-rules", "--configfile", "config/tiny.yaml")
+    found = set(done.text.split())
+    assert found >= STAGES
+    assert found >= {
+        f"bridge_train_{s}_{b}" for s in ("published", "bridge") for b in ("fibonacci", "missing")
+    }
+
+
+@pytest.mark.parametrize(
+    ("stage", "wanted"),
+    [
+        ("terrain", {"terrain_synthesize", "terrain_index"}),
+        (
+            "shards",
+            {"terrain_synthesize", "terrain_index", "patches_extract", "patches_select", "patches_split",
+             "illumination_trace", "arcs_select", "masks_draw", "shards_write", "shards_write_test",
+             "shards_manifest", "shards_manifest_test"},
+        ),
+    ],
+)  # fmt: skip
+def test_a_stage_asked_for_by_name_plans_what_it_needs(
+    folder: Path, snakemake: Callable, stage: str, wanted: set[str]
+) -> None:
+    done = snakemake(folder, "-n", stage, "--configfile", "config/tiny.yaml")
+    assert done.returncode == 0, done.text
+    assert set(done.jobs) - {"total", stage} == wanted
+
+
+@pytest.mark.parametrize(
+    ("overlay", "messages"),
+    [
+        (
+            "patches: {size_px: 100}\nvae: {bse: 3}\n",
+            ["patches: factor: expected a divisor of size_px = 100, found 16", "vae.bse: unknown key"],
+        ),
+        (
+            "inputs: {dem: data/none_*.tif, count: null}\ncoverage: {min_share: 0}\n",
+            ["inputs.dem: expected a file, a glob or a URL, found no file 'data/none_*.tif'"],
+        ),
+    ],
+)
+def test_a_mistake_in_the_config_is_one_message_without_a_stack(
+    folder: Path, snakemake: Callable, overlay: str, messages: list[str]
+) -> None:
+    (folder / "mine.yaml").write_text(overlay)
+    done = snakemake(folder, "-n", "all", "--configfile", "mine.yaml")
+    assert done.returncode != 0
+    for message in messages:
+        assert message in done.text
+    assert "Traceback" not in done.text
+    assert len([line for line in done.text.splitlines() if line.strip()]) < 12
+
+
+def test_an_unknown_stage_is_named(folder: Path, snakemake: Callable) -> None:
+    done = snakemake(folder, "-n", "ilumination", "--configfile", "config/tiny.yaml")
+    assert done.returncode != 0
+    assert "ilumination" in done.text
+    assert "Traceback" not in done.text
+
+
+# --- how it is written ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "workflow" / "scripts").glob("*.py")), ids=lambda p: p.stem)
+def test_adapters_only_unpack_and_call(script: Path) -> None:
+    lines = script.read_text().splitlines()
+    assert len(lines) <= 15
+    assert not [
+        line for line in lines if re.match(r"\s*(for|while|if|def|class)\b.*", line)
+    ] or script.stem in {
+        "shards_write",  # one output a split
+    }
+
+
+def test_every_script_belongs_to_a_rule() -> None:
+    used = set(re.findall(r'"\.\./scripts/(\w+)\.py"', "\n".join(rules().values())))
+    assert used == {path.stem for path in (ROOT / "workflow" / "scripts").glob("*.py")}
+
+
+@pytest.mark.parametrize("name", [name for name, body in rules().items() if "script:" in body])
+def test_every_job_has_a_log_a_benchmark_and_resources(name: str) -> None:
+    body = rules()[name]
+    for directive in ("output:", "log:", "benchmark:", "params:"):
+        assert re.search(rf"^ +{directive}$", body, flags=re.M), f"{name}: no {directive}"
+    assert "resources:" in body or "localrule: True" in body
+
+
+@pytest.mark.parametrize("name", [name for name, body in rules().items() if "script:" in body])
+def test_keys_alone_are_tracked(name: str) -> None:
+    """Any other param would rerun a stage that does not depend on what changed."""
+    params = re.search(r"^ +params:\n(.*?)^ +script:", rules()[name], flags=re.M | re.S)
+    assert params
+    entries = [line.strip() for line in params.group(1).splitlines() if re.match(r" +(\*\*)?\w+(=|\()", line)]
+    tracked = [e for e in entries if "=untracked(" not in e and "lambda wildcards, output:" not in e]
+    allowed = {"key=PLAN.record_key,"} if name == "run_record" else set()
+    assert all(e.startswith("**identity(") or e in allowed for e in tracked), tracked
+
+
+def test_no_rule_holds_logic() -> None:
+    assert not [name for name, body in rules().items() if re.search(r"^ +(run|shell):", body, flags=re.M)]
+
+
+def test_imports_run_one_way() -> None:
+    command = shutil.which("lint-imports", path=str(Path(sys.executable).parent))
+    assert command
+    done = subprocess.run([command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
