@@ -18,6 +18,7 @@ from pipeline.models.system import Codec, System
 from pipeline.shards.atomic import read_json, replacing, write_json
 
 S = TypeVar("S", BridgeSection, VaeSection)
+_ENTRIES = {"vae": (), "bridge": ("grid", "state_scale", "residual_scale", "vae_fingerprint")}
 
 
 def fingerprint(state: dict[str, Tensor]) -> str:
@@ -26,7 +27,7 @@ def fingerprint(state: dict[str, Tensor]) -> str:
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        digest.update(value.view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -87,13 +88,16 @@ def model_config(path: Path | str, kind: str) -> dict[str, Any]:
 
 
 def _section(path: Path | str, config: dict[str, Any], kind: type[S]) -> S:
-    """The config section that a model was built from."""
+    """The config section that a model was built from; all entries that a loader needs are there."""
+    beside = Path(path).with_name("config.json")
+    for name in ("section", "fingerprint", *_ENTRIES[config["kind"]]):
+        if name not in config:
+            raise ValueError(f"{beside}: expected an entry {name!r}, found none")
     try:
         return kind.model_validate(config["section"])
-    except (KeyError, ValidationError) as error:
-        first = str(error).splitlines()[0] if isinstance(error, ValidationError) else "no section"
+    except ValidationError as error:
         raise ValueError(
-            f"{Path(path).with_name('config.json')}: expected a section {config['kind']!r}, found {first}"
+            f"{beside}: expected a section {config['kind']!r}, found {str(error).splitlines()[0]}"
         ) from None
 
 
