@@ -27,7 +27,6 @@ from pipeline.config.models import OptimiserSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.models.files import load_system, load_vae, model_config
 from pipeline.training import loop
-from pipeline.training.adam import AdamW
 from pipeline.training.bridge import train_bridge
 from pipeline.training.checkpoints import CheckpointError, Checkpoints
 from pipeline.training.loop import Ema, Outcome, TrainingStopped, learning_rate, train
@@ -266,27 +265,6 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
     assert learning_rate(cosine, 250) == pytest.approx(0.25 * (1 + math.sqrt(0.5)))
     assert learning_rate(cosine, 1000) == pytest.approx(0)
     assert learning_rate(cosine, 2000) == pytest.approx(0)
-
-
-@pytest.mark.parametrize("options", [{"weight_decay": 0.1}, {"betas": (0.5, 0.9)}])
-def test_the_optimiser_is_torchs(options: dict[str, Any]) -> None:
-    """Against torch.optim, whose import is too slow for a job; here it may take its time."""
-    torch.manual_seed(0)
-    ours, theirs = nn.Linear(6, 4), nn.Linear(6, 4)
-    theirs.load_state_dict(ours.state_dict())
-    unused = nn.Parameter(torch.ones(2))
-    mine = AdamW([*ours.parameters(), unused], 0.01, **options)
-    other = torch.optim.AdamW(theirs.parameters(), lr=0.01, **{"weight_decay": 0.0, **options})
-    for step in range(30):
-        mine.learning_rate = other.param_groups[0]["lr"] = 0.01 / (1 + step)
-        x = torch.randn(8, 6)
-        for module, optimiser in ((ours, mine), (theirs, other)):
-            optimiser.zero_grad()
-            (module(x) ** 3).mean().backward()
-            optimiser.step()
-    for a, b in zip(ours.parameters(), theirs.parameters()):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
-    assert torch.equal(unused, torch.ones(2))
 
 
 def test_the_average_follows_its_formula() -> None:

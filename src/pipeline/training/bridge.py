@@ -16,7 +16,6 @@ from pipeline.models.files import load_state, load_system, load_vae, model_confi
 from pipeline.models.system import System, state_scale
 from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
 from pipeline.shards.shard_set import ShardSet
-from pipeline.training.adam import AdamW
 from pipeline.training.batches import Sample, assemble, flip, read_sample
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.loop import average_gradients, pick_device, train, write_history
@@ -49,8 +48,13 @@ class BridgeTask:
         self.system, self.shards, self.device = system, shards, device
         self.order = DataOrder(len(shards), self.section.seed * 4 + _STAGES[content["stage"]])
         self.modules: dict[str, torch.nn.Module] = {"model": system.network}
-        rate, decay = self.optimiser_section.learning_rate, self.section.weight_decay
-        self.optimisers = {"model": AdamW(system.network.parameters(), rate, weight_decay=decay)}
+        self.optimisers: dict[str, torch.optim.Optimizer] = {
+            "model": torch.optim.AdamW(
+                system.network.parameters(),
+                lr=self.optimiser_section.learning_rate,
+                weight_decay=self.section.weight_decay,
+            )
+        }
         self.bf16 = TrainingSection.model_validate(content["training"]).precision == "bf16"
 
     def prepare(self, numbers: Sequence[int]) -> list[Sample]:
@@ -75,7 +79,7 @@ class BridgeTask:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             losses = self.system.losses(batch, [self.order.noise(n) for n in numbers])
         optimiser = self.optimisers["model"]
-        optimiser.zero_grad()
+        optimiser.zero_grad(set_to_none=True)
         losses["loss"].backward()
         parameters = list(self.system.network.parameters())
         average_gradients(parameters)

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from pipeline.config.models import OptimiserSection
 from pipeline.shards.atomic import write_text
-from pipeline.training.adam import AdamW
 from pipeline.training.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ class Task(Protocol):
     """
 
     modules: dict[str, nn.Module]
-    optimisers: dict[str, AdamW]
+    optimisers: dict[str, torch.optim.Optimizer]
 
     def prepare(self, numbers: Sequence[int]) -> Any:
         """Read the given samples on the host; runs one step ahead, in a thread."""
@@ -226,7 +225,8 @@ def train(
         for numbers, prepared in _one_ahead(task, shares):
             rate = learning_rate(section, run.seen)
             for optimiser in task.optimisers.values():
-                optimiser.learning_rate = rate
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
             losses, asked = _agree(task.step(prepared, numbers, run.seen), stop.asked, device)
             if not all(math.isfinite(v) for v in losses.values()):
                 raise ValueError(
@@ -322,22 +322,28 @@ def _tensors(task: Task, average: Ema) -> dict[str, Tensor]:
     for name, module in task.modules.items():
         out |= {f"module/{name}/{k}": v for k, v in module.state_dict().items()}
     for name, optimiser in task.optimisers.items():
-        out |= {f"optimiser/{name}/{k}": v for k, v in optimiser.state().items()}
+        for index, slots in optimiser.state_dict()["state"].items():
+            out |= {f"optimiser/{name}/{index}/{slot}": v for slot, v in slots.items()}
     return out
 
 
 def _restore(task: Task, average: Ema, tensors: dict[str, Tensor]) -> None:
     """Invert `_tensors`."""
-
-    def under(prefix: str) -> dict[str, Tensor]:
-        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
     for name, value in average.average.items():
         value.copy_(tensors[f"ema/{name}"])
     for name, module in task.modules.items():
-        module.load_state_dict(under(f"module/{name}/"))
+        prefix = f"module/{name}/"
+        module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
     for name, optimiser in task.optimisers.items():
-        optimiser.restore(under(f"optimiser/{name}/"))
+        prefix = f"optimiser/{name}/"
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith(prefix):
+                index, slot = key[len(prefix) :].split("/", 1)
+                slots.setdefault(int(index), {})[slot] = value
+        content = optimiser.state_dict()
+        content["state"] = slots
+        optimiser.load_state_dict(content)
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
