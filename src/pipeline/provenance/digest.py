@@ -36,8 +36,7 @@ def _parsed(path: Path) -> tuple[str, frozenset[str]]:
             imports.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level:
             raise ValueError(f"{path}: expected absolute imports, found a relative one")
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+        elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             _drop_docstring(node)
     text = ast.unparse(tree)
     ours = frozenset(name for name in imports if name.split(".")[0] == "pipeline" and _module_file(name))
