@@ -22,6 +22,8 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
+        rules.evaluation.input,
+        rules.region.input,
         rules.report.input,
         rules.bundle.input,
         rules.run_record.output,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,21 +99,28 @@ def test_light_that_was_not_kept_is_traced_again_but_retrains_nothing(
         assert planned(snakemake, tiny, tmp_path, overlay) == again
 
 
-def test_a_lost_result_is_made_again_and_nothing_else(
-    snakemake: Callable, tiny: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("lost", "made"),
+    [
+        ("region/mean.tif", {"region_reconstruct": 1, "report_write": 1, "bundle_write": 1}),
+        ("report.html", {"report_write": 1, "bundle_write": 1}),
+    ],
+)
+def test_a_lost_result_is_made_again(
+    snakemake: Callable, tiny: Path, tmp_path: Path, lost: str, made: dict[str, int]
 ) -> None:
-    with without([tiny / "results" / "tiny" / "region" / "mean.tif"]):
-        found = planned(snakemake, tiny, tmp_path)
-    assert found == {"region_reconstruct": 1}
+    with without([tiny / "results" / "tiny" / lost]):
+        assert planned(snakemake, tiny, tmp_path) == made
 
 
 def test_a_stage_that_cannot_work_says_why_in_one_line(
     snakemake: Callable, tiny: Path, tmp_path: Path
 ) -> None:
+    for name in ("results", ".snakemake", "config"):
+        shutil.copytree(tiny / name, tmp_path / name, symlinks=True)
     (tmp_path / "overlay.yaml").write_text("coverage: {min_share: 1.0}")
-    done = snakemake(
-        tiny, "-c1", "patches", "--configfile", "config/tiny.yaml", str(tmp_path / "overlay.yaml")
-    )
+    done = snakemake(tmp_path, "-c1", "patches", "--configfile", "config/tiny.yaml", "overlay.yaml")
     assert done.returncode != 0
     assert "ERROR split: expected patches to split, found none kept; lower coverage.min_share" in done.text
     assert "Traceback" not in done.text
+    assert done.jobs == {"patches_select": 2, "patches_split": 1, "patches": 1, "total": 4}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from snakemake.iocontainers import Params
 
 from pipeline.provenance.progress import track
 from pipeline.provenance.record import job, stage_record
@@ -107,8 +108,11 @@ def test_threads_of_torch_are_set_from_the_config(tmp_path: Path) -> None:
 
 
 def test_a_stages_params_become_its_record() -> None:
-    params = {"stage": "vae", "key": "k", "section": "{}", "level": "INFO", "runtime": "{}"}
-    assert stage_record(params) == {"stage": "vae", "key": "k", "section": "{}"}
+    """Snakemake's params look like a mapping but are a list: `in` asks for values, not for names."""
+    named = {"stage": "vae", "key": "k", "section": "{}", "level": "INFO", "runtime": "{}"}
+    params = Params(fromdict=named)
+    assert stage_record(params) == stage_record(named) == {"stage": "vae", "key": "k", "section": "{}"}
+    assert stage_record(Params(fromdict={"level": "INFO"})) == {}
 
 
 def test_progress_passes_everything_on_and_tells_the_end(caplog: pytest.LogCaptureFixture) -> None:

@@ -50,7 +50,9 @@ def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.Asyn
         and isinstance(first.value, ast.Constant)
         and isinstance(first.value.value, str)
     ):
-        node.body[0] = ast.Pass()
+        del node.body[0]
+        if not node.body and not isinstance(node, ast.Module):
+            node.body.append(ast.Pass())
 
 
 def import_closure(modules: tuple[str, ...]) -> list[str]:

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,6 @@ def set_threads(count: int) -> None:
     torch.set_deterministic_debug_mode("warn")
 
 
-def stage_record(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of `job` from a rule's params."""
-    return {name: values[name] for name in ("stage", "key", "section") if name in values}
+def stage_record(values: Any) -> dict[str, Any]:
+    """Keyword arguments of `job` from a rule's params (Snakemake's, whose `in` asks for values)."""
+    return {name: value for name, value in values.items() if name in ("stage", "key", "section")}
