@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CORES ?= 2
 CONFIG ?= config/demo.yaml
 # Local wheels, when pip knows a folder of them (uv does not read pip's configuration).
-LINKS = $(shell $(BIN)/python -m pip config get global.find-links 2>/dev/null || $(BIN)/python -m pip config get :env:.find-links 2>/dev/null)
+LINKS = $(shell python3 -m pip config get global.find-links 2>/dev/null || python3 -m pip config get :env:.find-links 2>/dev/null)
 FIND = $(foreach folder,$(LINKS),$(if $(wildcard $(folder)),--find-links $(folder)))
 # `make env TORCH=cpu` takes PyTorch's small CPU build from its own index.
 TORCH ?=
