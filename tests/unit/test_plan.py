@@ -177,56 +177,49 @@ def after(*first: str) -> set[str]:
     return found | EVERYWHERE
 
 
-SYSTEM_EVALUATIONS = tuple(f"evaluation_{s}_{b}" for s in ("published", "bridge") for b in BRIDGES)
+SYSTEMS = ("published", "bridge")
+SYSTEM_EVALUATIONS = tuple(f"evaluation_{s}_{b}" for s in SYSTEMS for b in BRIDGES)
 ALL_EVALUATIONS = ("evaluation_baselines", "evaluation_floors", *SYSTEM_EVALUATIONS)
-TRAININGS = ("vae", "published_fibonacci", "bridge_fibonacci")
+ALL_BRIDGES = tuple(f"{s}_{b}" for s in SYSTEMS for b in BRIDGES)
+WITH_ARCS = tuple(f"{s}_{b}" for s in SYSTEMS for b in ("arcs", "missing"))
 
 # Leaf pattern -> the stages whose own section holds it; all that follow them change too. First match counts.
 DEPENDS: dict[str, tuple[str, ...]] = {
     "run": (),
-    "primary": ("evaluation", "region"),
+    "primary": ("evaluation",),
     "inputs.pixel_m": ("terrain",),
     "inputs.sha256": (),
     "synthetic.*": ("synthetic",),
     "patches.factor": ("shards", "shards_test", "region"),
-    "patches.size_px": ("patches",),
-    "patches.halo_px": ("patches",),
-    "patches.stride_px": ("patches",),
-    "patches.tiles": ("patches",),
+    "patches.size_px": ("patches", "split", "visibility", "masks", "region"),
+    "patches.stride_px": ("patches", "region"),
+    "patches.*": ("patches",),
     "coverage.*": ("selected",),
     "split.*": ("split",),
     "illumination.*": ("visibility", "region"),
-    "arcs.tolerance": ("arcs", "published_arcs", "bridge_arcs", "region"),
-    "arcs.train.images": ("published_fibonacci", "bridge_fibonacci"),
-    "arcs.train.*": ("published_arcs", "bridge_arcs"),
-    "arcs.test.*": ("arcs",),
-    "arcs.seed": ("arcs",),
+    "arcs.tolerance": ("arcs", *WITH_ARCS, "region"),
+    "arcs.train.images": ALL_BRIDGES,
+    "arcs.train.*": WITH_ARCS,
+    "arcs.*": ("arcs",),
     "masks.train.*": ("published_missing", "bridge_missing"),
     "masks.*": ("masks",),
-    "photometry.*": ("published_fibonacci", "bridge_fibonacci", "region", *SYSTEM_EVALUATIONS),
+    "photometry.*": (*ALL_BRIDGES, "region", *SYSTEM_EVALUATIONS),
     "shards.*": ("manifest",),
-    "training.cpu_threads": (*TRAININGS, *ALL_EVALUATIONS, "region"),
-    "training.precision": TRAININGS,
+    "training.cpu_threads": ("vae", *ALL_BRIDGES, *ALL_EVALUATIONS, "region"),
+    "training.precision": ("vae", *ALL_BRIDGES),
     "vae.*": ("vae",),
-    **{
-        pattern: stages
-        for system in ("published", "bridge")
-        for pattern, stages in {
-            f"{system}.sampler.*": (
-                *(f"evaluation_{system}_{b}" for b in BRIDGES),
-                *(("region",) if system == "bridge" else ()),
-            ),
-            **{f"{system}.stages.{b}.*": (f"{system}_{b}",) for b in BRIDGES},
-            f"{system}.*": (f"{system}_fibonacci",),
-        }.items()
-    },
+    "published.sampler.*": tuple(f"evaluation_published_{b}" for b in BRIDGES),
+    "bridge.sampler.*": (*(f"evaluation_bridge_{b}" for b in BRIDGES), "region"),
+    **{f"{s}.stages.{b}.*": (f"{s}_{b}",) for s in SYSTEMS for b in BRIDGES},
+    "published.*": tuple(f"published_{b}" for b in BRIDGES),
+    "bridge.*": tuple(f"bridge_{b}" for b in BRIDGES),
     "evaluation.max_patches": ALL_EVALUATIONS,
     "evaluation.bootstrap": ALL_EVALUATIONS,
     "evaluation.seed": ALL_EVALUATIONS,
     "evaluation.batch": ("evaluation_floors", *SYSTEM_EVALUATIONS),
     "evaluation.*": SYSTEM_EVALUATIONS,
     "region.*": ("region",),
-    "report.*": (),
+    "report.*": ("report",),
     "systems": (),
 }
 
@@ -286,19 +279,25 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 @pytest.mark.parametrize("leaf", TESTED)
 def test_a_leaf_moves_the_keys_of_the_stages_that_depend_on_it(leaf: str, base: Plan, tmp_path: Path) -> None:
     found = plan(changed(leaf), tmp_path)
-    moved = {name for name, stage in found.stages.items() if stage.key != base.stages.get(name, stage).key}
+    same = {name: base.stages.get(name, stage) for name, stage in found.stages.items()}
+    own = {name for name, stage in found.stages.items() if stage.section != same[name].section}
+    moved = {name for name, stage in found.stages.items() if stage.key != same[name].key}
     if any(fnmatchcase(leaf, pattern) for pattern in NOTHING):
-        assert moved == set()
+        assert moved == own == set()
         return
+    holders = {stage for name in (leaf, *also_changed(leaf)) for stage in depends(name)}
+    if leaf in ("systems", "bridge.space"):
+        holders |= {"evaluation"}  # its section holds the systems
+    other_inputs = {"region"} if leaf == "primary" else set()
+    assert own == (holders | EVERYWHERE) & set(found.stages)
+    assert moved == after(*holders, *other_inputs) & set(found.stages)
+
+
+def depends(leaf: str) -> tuple[str, ...]:
+    """The stages whose section holds a leaf, by the table."""
     pattern = next((p for p in DEPENDS if fnmatchcase(leaf, p)), None)
     assert pattern, f"{leaf}: say in DEPENDS which stages depend on it"
-    wanted = after(*DEPENDS[pattern])
-    for name in also_changed(leaf):
-        wanted |= after(*DEPENDS[next(p for p in DEPENDS if fnmatchcase(name, p))])
-    if leaf in ("systems", "bridge.space"):
-        wanted |= {"evaluation"}  # of fewer systems
-        wanted &= set(found.stages)
-    assert moved == wanted
+    return DEPENDS[pattern]
 
 
 def also_changed(leaf: str) -> list[str]:
