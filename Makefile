@@ -31,7 +31,8 @@ demo: env ## the whole pipeline on synthetic terrain; prints where the report is
 	@echo; echo "report:  results/$$($(BIN)/python -c "import yaml; print(yaml.safe_load(open('$(CONFIG)'))['run'])")/report.html"
 
 test: env ## the tests (under 20 minutes on 2 cores)
-	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) --dist loadgroup
+	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit
+	$(BIN)/pytest -m "not slow and not cluster" tests/workflow tests/e2e # each runs the workflow on all cores
 
 test-slow: env ## what takes longer: kills, full-size networks
 	$(BIN)/pytest -m "slow"
@@ -51,7 +52,7 @@ check: env ## format, lint, types, import layers, workflow lint, unit tests of t
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --configfile config/tiny.yaml
-	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit -k "config or plan or digest or store or metrics or order"
+	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit/test_{config,plan,digest,store,metrics,order,reference}.py
 
 bench: bench-light ## all benchmarks
 
