@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,7 +53,7 @@ def open_raster(path: Path | str) -> Raster:
     return GdalRaster(path)
 
 
-class _Windowed:
+class _Windowed(ABC):
     """Bounds handling that all readers share."""
 
     name: str
@@ -68,8 +69,9 @@ class _Windowed:
             out[top - row0 : bottom - row0, left - col0 : right - col0] = inside
         return out
 
+    @abstractmethod
     def _inside(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.float64]:
-        raise NotImplementedError
+        """A window that lies inside the raster."""
 
 
 class PdsRaster(_Windowed):
