@@ -124,7 +124,7 @@ class PhotometrySection(Section):
 
 
 class ShardsSection(Section):
-    """Training shards; `patches_per_shard_hint` is not needed: one shard a tile and split.
+    """Training shards, one a tile and split.
 
     Attributes
     ----------
