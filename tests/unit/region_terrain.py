@@ -10,8 +10,8 @@ import torch
 from raster_files import write_tif
 from scipy import ndimage
 
+from pipeline.atomic import write_json
 from pipeline.config.inputs import InputsSection
-from pipeline.shards.atomic import write_json
 from pipeline.terrain.index import index_terrain, load_terrain
 from pipeline.terrain.lattice import Terrain
 from pipeline.terrain.patch_grid import candidates

@@ -11,6 +11,7 @@ import rasterio
 import torch
 from region_terrain import FACTOR, SIZE, FakeSystem, hills, label_patches, make_terrain, write_split
 
+from pipeline.atomic import write_json
 from pipeline.config.light import IlluminationSection, PhotometrySection
 from pipeline.config.models import SamplerSection
 from pipeline.config.products import RegionSection
@@ -24,7 +25,6 @@ from pipeline.region.reconstruct import collate, prepare, reconstruct, reconstru
 from pipeline.region.render import render
 from pipeline.region.scores import std_scores
 from pipeline.region.windows import Window
-from pipeline.shards.atomic import write_json
 from pipeline.terrain.readers import open_raster
 
 NAMES = {n: f"{n}.tif" for n in ("mean", "std", "prior", "truth", "images", "clones")}

@@ -19,8 +19,8 @@ import xarray as xr
 import zarr
 
 import pipeline.shards
+from pipeline.atomic import read_json, replacing, write_json, write_text
 from pipeline.shards import atomic
-from pipeline.shards.atomic import read_json, replacing, write_json, write_text
 from pipeline.shards.store import StoreError, StoreWriter, open_store, read_store, store_attrs
 
 ATTRS = {"pixel_m": 20.0, "system": "bridge_missing"}
@@ -252,7 +252,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
     code = (
-        "import os, signal; from pipeline.shards.atomic import replacing\n"
+        "import os, signal; from pipeline.atomic import replacing\n"
         f"with replacing({str(path)!r}) as temporary:\n"
         "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -408,7 +408,7 @@ def test_failure_leaves_no_file(tmp_path, monkeypatch: pytest.MonkeyPatch) -> No
     def broken(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("pipeline.terrain.synthetic.os.fsync", broken)
+    monkeypatch.setattr("pipeline.atomic.os.fsync", broken)
     with pytest.raises(OSError, match="No space left"):
         synthesize(SMALL, tmp_path / "dem.tif", tmp_path / "count.tif")
     assert not list(tmp_path.iterdir())

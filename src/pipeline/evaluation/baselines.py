@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
+from pipeline.atomic import write_json
 from pipeline.config.products import EvaluationSection
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.subset import chosen
 from pipeline.models.apriori import block_mean, prior_from_lr
 from pipeline.provenance.progress import track
-from pipeline.shards.atomic import write_json
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.batches import fill_nearest
 

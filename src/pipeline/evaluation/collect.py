@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.shards.atomic import read_json, write_json, write_text
+from pipeline.atomic import read_json, write_json, write_text
 
 COLUMNS = (
     "rmse_m",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.atomic import write_json
 from pipeline.config.light import PhotometrySection
 from pipeline.config.products import EvaluationSection
 from pipeline.config.runtime import RuntimeSection
@@ -14,7 +15,6 @@ from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.subset import chosen
 from pipeline.models.files import load_vae, model_config
 from pipeline.provenance.progress import track
-from pipeline.shards.atomic import write_json
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.batches import assemble, read_sample
 from pipeline.training.loop import pick_device

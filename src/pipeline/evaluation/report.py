@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.atomic import write_text
 from pipeline.evaluation.report_data import ReportData, read_data
 from pipeline.evaluation.report_html import Part, page
 from pipeline.evaluation.report_pictures import (
@@ -23,7 +24,6 @@ from pipeline.evaluation.report_pictures import (
     training_part,
 )
 from pipeline.evaluation.report_tables import headline, provenance_part, region_part, scores_part
-from pipeline.shards.atomic import write_text
 
 logger = logging.getLogger(__name__)
 

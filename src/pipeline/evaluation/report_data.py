@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.atomic import read_json
 from pipeline.config.light import PhotometrySection
 from pipeline.config.products import ReportSection
 from pipeline.evaluation.figures.patches import PatchExample
-from pipeline.shards.atomic import read_json
 from pipeline.shards.shard_set import ShardSet
 from pipeline.shards.store import open_store
 

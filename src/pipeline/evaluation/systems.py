@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.atomic import write_json
 from pipeline.config.light import PhotometrySection
 from pipeline.config.models import SamplerSection
 from pipeline.config.products import Condition, EvaluationSection
@@ -21,7 +22,6 @@ from pipeline.evaluation.subset import chosen
 from pipeline.models.files import load_system, model_config
 from pipeline.models.system import System
 from pipeline.provenance.progress import track
-from pipeline.shards.atomic import write_json
 from pipeline.shards.scene import AllFibonacciScene, Scene, StoredScene
 from pipeline.shards.shard_set import ShardSet
 from pipeline.shards.store import StoreWriter

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.atomic import read_json, write_json
 from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set
-from pipeline.shards.atomic import read_json, write_json
 from pipeline.shards.store import read_store
 
 if TYPE_CHECKING:

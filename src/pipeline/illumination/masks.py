@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.atomic import read_json, write_json
 from pipeline.illumination.missing import draw_strip
-from pipeline.shards.atomic import read_json, write_json
 
 if TYPE_CHECKING:
     from pipeline.config.light import MasksSection

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.atomic import read_json
 from pipeline.illumination.directions import fibonacci_directions, fixed_directions
 from pipeline.provenance.progress import track
-from pipeline.shards.atomic import read_json
 from pipeline.shards.store import StoreWriter, read_store
 
 if TYPE_CHECKING:

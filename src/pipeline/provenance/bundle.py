@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.shards.atomic import read_json, replacing
+from pipeline.atomic import read_json, replacing
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 SOURCE = ("Snakefile", "pyproject.toml", "README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md", "Makefile")

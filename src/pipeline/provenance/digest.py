@@ -8,7 +8,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-from pipeline.shards.atomic import write_json
+from pipeline.atomic import write_json
 
 SOURCE = Path(__file__).resolve().parents[1]
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.shards.atomic import write_json
+from pipeline.atomic import write_json
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.shards.atomic import write_json
+from pipeline.atomic import write_json
 
 
 def write_run(record: str, out: Path) -> None:

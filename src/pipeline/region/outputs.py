@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.atomic import write_json
 from pipeline.config.models import SamplerSection
 from pipeline.config.products import RegionSection
 from pipeline.illumination.directions import azimuth_elevation
@@ -20,7 +21,6 @@ from pipeline.region.picture import Shown, write_quicklook
 from pipeline.region.place import Place
 from pipeline.region.products import Band, write_geotiff
 from pipeline.region.scores import patch_scores, std_scores, whole_scores
-from pipeline.shards.atomic import write_json
 
 logger = logging.getLogger(__name__)
 

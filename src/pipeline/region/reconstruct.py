@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.atomic import read_json
 from pipeline.config.light import IlluminationSection, PhotometrySection
 from pipeline.config.models import SamplerSection
 from pipeline.config.products import RegionSection
@@ -32,7 +33,6 @@ from pipeline.region.outputs import Reconstruction, write_outputs
 from pipeline.region.place import find_place, split_map
 from pipeline.region.render import render
 from pipeline.region.windows import Window, moving_windows
-from pipeline.shards.atomic import read_json
 from pipeline.terrain.index import load_terrain
 from pipeline.training.batches import Batch
 from pipeline.training.loop import pick_device

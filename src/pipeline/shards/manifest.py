@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.atomic import read_json, write_json
 from pipeline.config.light import ShardsSection
 from pipeline.provenance.progress import track
-from pipeline.shards.atomic import read_json, write_json
 from pipeline.shards.reader import Shard
 from pipeline.shards.store import StoreError, store_attrs
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.shards.atomic import read_json
+from pipeline.atomic import read_json
 from pipeline.shards.manifest import verify_shards
 from pipeline.shards.reader import Shard
 

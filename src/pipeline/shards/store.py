@@ -21,7 +21,7 @@ import numpy as np
 import zarr
 from numcodecs import Zstd
 
-from pipeline.shards.atomic import replacing
+from pipeline.atomic import replacing
 from pipeline.shards.schema import SCHEMAS, check_written
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.shards.atomic import read_json
+from pipeline.atomic import read_json
 from pipeline.shards.store import StoreWriter, read_store
 
 logger = logging.getLogger(__name__)

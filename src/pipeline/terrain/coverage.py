@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.atomic import write_json
 from pipeline.config.patches import CoverageSection
-from pipeline.shards.atomic import write_json
 from pipeline.shards.store import read_store
 
 logger = logging.getLogger(__name__)

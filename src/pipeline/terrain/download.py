@@ -15,13 +15,13 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
+from pipeline.atomic import sync_folder, write_text
 from pipeline.terrain.transfer import (
     DownloadError,
     Partial,
     TransientError,
     facts_path,
     transfer,
-    write_synced,
 )
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def fetch(
         part.replace(destination)
         with suppress(FileNotFoundError):
             facts_path(part).unlink()
-    _sync_folder(destination.parent)
+    sync_folder(destination.parent)
     logger.info("%s: sha256 %s (%s)", destination, found, "pinned" if expected else "now recorded")
     return found
 
@@ -142,17 +142,7 @@ def _recorded(record: Path) -> str | None:
 
 def _record(record: Path, name: str, digest: str) -> None:
     """Write a ``.sha256`` file, in the form that ``sha256sum --check`` reads."""
-    write_synced(record, f"{digest}  {name}\n")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; not every file system lets a folder be synced."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    write_text(record, f"{digest}  {name}\n")
 
 
 def _discard(part: Path) -> None:

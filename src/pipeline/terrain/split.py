@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.atomic import read_json, write_json
 from pipeline.config.patches import PatchesSection, SplitSection
-from pipeline.shards.atomic import read_json, write_json
 from pipeline.terrain.footprints import Squares, touching
 
 logger = logging.getLogger(__name__)

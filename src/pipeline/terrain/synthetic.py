@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
+from pipeline.atomic import replacing
 from pipeline.config.synthetic import SyntheticSection
 from pipeline.terrain.craters import draw_craters, stamp_craters
 from pipeline.terrain.synthetic_relief import SelfAffine
@@ -98,8 +97,6 @@ def _stream(section: SyntheticSection, purpose: int) -> np.random.Generator:
 
 def _write(path: Path, values: NDArray[Any], transform: Any, **options: Any) -> None:
     """Write a tiled, compressed GeoTIFF under a temporary name and move it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part.tif")
     profile = {
         "driver": "GTiff",
         "dtype": values.dtype.name,
@@ -114,12 +111,8 @@ def _write(path: Path, values: NDArray[Any], transform: Any, **options: Any) -> 
         "compress": "deflate",
         "num_threads": 1,
     }
-    try:
-        with rasterio.open(temporary, "w", **profile, **options) as target:
-            target.write(values, 1)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+    with (
+        replacing(path) as temporary,
+        rasterio.open(temporary, "w", **profile, **options) as target,
+    ):
+        target.write(values, 1)

@@ -17,6 +17,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from pipeline.atomic import write_text
+
 logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 1 << 20
@@ -67,16 +69,6 @@ class Partial:
 def facts_path(part: Path) -> Path:
     """Where the `Partial` of a partial file is kept."""
     return part.with_name(part.name + ".json")
-
-
-def write_synced(path: Path, text: str) -> None:
-    """Write a small text file atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def transfer(known: Partial, stream: FileIO, part: Path, timeout_s: float) -> None:
@@ -143,7 +135,7 @@ def transfer(known: Partial, stream: FileIO, part: Path, timeout_s: float) -> No
             raise DownloadError(f"{known.url}: expected HTTP 200 or 206, found {response.status}")
         _check_content(response, known.url, part)
         _check_space(part, fresh.total, have)
-        write_synced(facts_path(part), json.dumps(asdict(fresh), sort_keys=True))
+        write_text(facts_path(part), json.dumps(asdict(fresh), sort_keys=True))
         _copy(response, stream, part, fresh, have)
 
 

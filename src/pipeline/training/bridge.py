@@ -12,13 +12,13 @@ import torch
 from pipeline.config.light import ArcDraw, PhotometrySection, StripDraw
 from pipeline.config.models import SAMPLER_KINDS, BridgeSection, OptimiserSection, TrainingSection
 from pipeline.config.runtime import RuntimeSection
-from pipeline.models.files import load_state, load_system, load_vae, model_config, save_model
+from pipeline.models.files import load_system, load_vae, model_config
 from pipeline.models.system import System, state_scale
 from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.batches import Sample, assemble, flip, read_sample
-from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.loop import average_gradients, pick_device, train, write_history
+from pipeline.training.finish import checkpoint_folder, finish
+from pipeline.training.loop import average_gradients, pick_device, train
 from pipeline.training.order import DataOrder, seeded
 
 _INIT = 0xB41D
@@ -132,20 +132,16 @@ def train_bridge(
     task = BridgeTask(content, system, shards, device)
     if bridge.process == "diffusion" and not previous:
         system.rescale(task.residual_std(range(RESIDUAL_SAMPLES)))
-    folder = Path(out).parent / "checkpoints"
     outcome = train(
         task,
         task.optimiser_section,
         ema=bridge.ema,
         key=key,
-        folder=folder,
+        folder=checkpoint_folder(out),
         device=device,
         checkpoint_minutes=runtime.checkpoint_minutes,
         name=f"bridge {content['stage']}",
     )
-    if not outcome.first:
-        return
-    write_history(Path(out).with_name("metrics.jsonl"), outcome.history)
     config = {
         "kind": "bridge",
         "key": key,
@@ -156,9 +152,7 @@ def train_bridge(
         "residual_scale": system.residual_scale,
         "vae_fingerprint": model_config(vae[0], "vae")["fingerprint"] if vae else None,
     }
-    save_model(out, outcome.state, config)
-    load_state(out, system.network)  # what is on disk can be used, before the checkpoints go
-    Checkpoints(folder, key).clear()
+    finish(outcome, config, system.network, out)
 
 
 def _any_sampler(process: str) -> dict[str, Any]:

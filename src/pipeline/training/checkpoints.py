@@ -18,7 +18,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from pipeline.shards.atomic import replacing, write_json
+from pipeline.atomic import replacing, write_json
 
 logger = logging.getLogger(__name__)
 

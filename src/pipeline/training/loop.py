@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -20,7 +19,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pipeline.config.models import OptimiserSection
-from pipeline.shards.atomic import write_text
 from pipeline.training.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
@@ -344,8 +342,3 @@ def _restore(task: Task, average: Ema, tensors: dict[str, Tensor]) -> None:
         content = optimiser.state_dict()
         content["state"] = slots
         optimiser.load_state_dict(content)
-
-
-def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """Write ``metrics.jsonl``: one JSON object a line."""
-    write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in history))

@@ -15,7 +15,6 @@ from pipeline.config.light import PhotometrySection
 from pipeline.config.models import TrainingSection, VaeSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.models.factory import build_discriminator, build_vae
-from pipeline.models.files import load_state, save_model
 from pipeline.models.losses import (
     Lpips,
     absolute_sum,
@@ -28,8 +27,8 @@ from pipeline.models.system import Codec
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.batches import Sample, assemble, flip, read_sample
-from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.loop import average_gradients, averaged, pick_device, train, write_history
+from pipeline.training.finish import checkpoint_folder, finish
+from pipeline.training.loop import average_gradients, averaged, pick_device, train
 from pipeline.training.order import DataOrder, seeded
 
 _INIT = 0x7AE1
@@ -146,21 +145,15 @@ def train_vae(
     shards = ShardSet(manifest, "train")
     device = pick_device(runtime.device)
     task = VaeTask(vae, training, shards, device)
-    folder = Path(out).parent / "checkpoints"
     outcome = train(
         task,
         vae.optimiser,
         ema=vae.ema,
         key=key,
-        folder=folder,
+        folder=checkpoint_folder(out),
         device=device,
         checkpoint_minutes=runtime.checkpoint_minutes,
         name="vae",
     )
-    if not outcome.first:
-        return
-    write_history(Path(out).with_name("metrics.jsonl"), outcome.history)
     config = {"kind": "vae", "key": key, "section": content["vae"], "grid": shards.manifest["grid"]}
-    save_model(out, outcome.state, config)
-    load_state(out, build_vae(vae))  # what is on disk can be used, before the checkpoints go
-    Checkpoints(folder, key).clear()
+    finish(outcome, config, build_vae(vae), out)
