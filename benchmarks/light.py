@@ -11,8 +11,9 @@ with 96 pixels of halo:
 
 Everything is warm, on one core (the process is pinned before Embree counts the cores to build its scenes),
 and timed by the CPU time of the process, which other users of the machine disturb least. The engines take
-turns within a round; a ratio is taken within each round, and the median over rounds is told. The last line is
-one JSON object.
+turns within a round; a ratio is taken within each round, and the median over rounds is told. Then whole
+windows, their agreement, what bounds the horizon engine, and tiles by `trace_tile` (the modules `light_*`
+beside this file); `--parts` picks some. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    CORES = tuple(sorted(os.sched_getaffinity(0)))
+    os.sched_setaffinity(0, {CORES[-1]})
+else:
+    CORES = ()
 
 import numpy as np
 import trimesh
@@ -34,45 +37,18 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
-from pipeline.illumination.directions import fibonacci_directions, fixed_directions, vectors
+import light_bound
+import light_tiles
+import light_windows
+from light_terrain import HALO, INNER, PIXEL_M, SIZE, Floats, terrain
+from pipeline.illumination.directions import fibonacci_directions, fixed_directions
 from pipeline.illumination.embree import EmbreeVisibility
 from pipeline.illumination.horizon import HorizonVisibility
 
-ROOT = Path(__file__).resolve().parents[1]
-SITES = ("amundsen_rim", "shoemaker", "malapert_massif")
-WINDOW_SITE = "leibnitz_beta_plateau_extended"
-PIXEL_M, SIZE, HALO, CORNER = 40.0, 96, 96, 100
-INNER = (HALO, HALO, SIZE, SIZE)
-Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 Engine = dict[str, Callable[[Floats], Bools]]
+PARTS = ("engines", "windows", "agreement", "bound", "cores", "growth", "published")
 BUILT, EMBREE, HORIZON = "EmbreeVisibility, built", "EmbreeVisibility", "HorizonVisibility"
-
-
-def terrain() -> tuple[str, list[Floats], Floats]:
-    """Where the terrain comes from, patches with their halo, and one whole window."""
-    for folder in (ROOT.parent / "shared" / "data" / "lola_40m", ROOT / "resources" / "lola_40m"):
-        if folder.is_dir():
-            import rasterio
-
-            windows = []
-            for site in (*SITES, WINDOW_SITE):
-                with rasterio.open(folder / f"{site}_40m.tif") as source:
-                    windows.append(source.read(1))
-            cut = slice(CORNER, CORNER + SIZE + 2 * HALO)
-            return f"real: {folder}", [w[cut, cut] for w in windows[:-1]], windows[-1]
-    fractals = [fractal(SIZE + 2 * HALO, seed) for seed in range(len(SITES))]
-    return "synthetic fractal terrain (no lola_40m folder found)", fractals, fractal(775, 99)
-
-
-def fractal(size: int, seed: int) -> Floats:
-    """Random terrain of spectrum k^-2 in amplitude and a mean slope like the real patches' (11.5 degrees)."""
-    rng = np.random.default_rng(seed)
-    k = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
-    k[0, 0] = np.inf
-    z = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(size, size))) / k**2, s=(size, size))
-    slope = np.hypot(*np.gradient(z, PIXEL_M))
-    return (z * np.tan(np.radians(11.5)) / slope.mean()).astype(np.float32)
 
 
 def triangles(dem: Floats) -> tuple[Floats, NDArray[np.int64], Floats]:
@@ -151,24 +127,17 @@ def table(title: str, taken: dict[str, Floats], results: float) -> None:
         print(f"  {name:24s} {results / np.median(t) / 1e6:9.2f} M/s   ({np.median(t) * 1e3:9.2f} ms)")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="rounds in which the engines take turns")
-    rounds = parser.parse_args().rounds
-
-    source, dems, window = terrain()
-    print(f"terrain: {source}\npatches: {len(dems)} of {SIZE} x {SIZE} px with {HALO} px of halo")
+def engines(dems: list[Floats], rounds: int) -> dict[str, float]:
+    """Rates over patches, the four ratios and the agreement."""
     fixed = fixed_directions()
     own, present = fibonacci_directions(30, 3.0, np.random.default_rng(0))
     own = own[present]
-
     every = ("trimesh", "embreex", BUILT, EMBREE, HORIZON)
     taken = patches(dems, fixed, rounds, every)
     table(f"{len(fixed)} fixed directions (72 azimuths)", taken, len(dems) * len(fixed) * SIZE**2)
     private = patches(dems, own, rounds, every[1:])
-    table(f"{len(own)} private Fibonacci directions", private, len(dems) * len(own) * SIZE**2)
+    results = len(dems) * len(own) * SIZE**2
+    table(f"{len(own)} private Fibonacci directions", private, results)
 
     same = embree_same = 0.0
     for dem in dems:
@@ -178,31 +147,46 @@ def main() -> None:
         embree_same += float((horizon == ours(EmbreeVisibility, dem, sun)).mean()) / len(dems)
     print(f"\nHorizonVisibility agrees with plain embreex on {same:.5%}, EmbreeVisibility {embree_same:.5%}")
 
-    azimuth = np.arange(0.0, 360.0, 5.0)
-    low = float(np.tan(np.radians(5.0)))
-    whole = HorizonVisibility(window, PIXEL_M, (0, 0, *window.shape))
-    four = np.concatenate([vectors(azimuth, e) for e in (5.0, 10.0, 20.0, 30.0)])
-    whole.horizon([3.0])
-    print(f"\nwhole window {window.shape[0]} x {window.shape[1]}, 72 azimuths")
-    cases: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("horizons", lambda: whole.horizon(azimuth)),
-        ("horizons above 5 deg", lambda: whole.horizon(azimuth, floor=low)),
-        ("lit, 288 directions", lambda: whole.lit(four)),
-    )
-    for name, case in cases:
-        t = seconds(case)
-        print(f"  {name:20s} {t:6.2f} s   ({len(azimuth) * window.size / t / 1e6:.1f} M pixel-azimuths/s)")
-
     def ratio(fast: str, slow: str) -> float:
         return round(float(np.median(taken[slow] / taken[fast])), 2)
 
-    answer = {
+    return {
         "embree_vs_trimesh": ratio(BUILT, "trimesh"),
         "embree_vs_embreex": ratio(BUILT, "embreex"),
         "horizon_vs_trimesh": ratio(HORIZON, "trimesh"),
         "horizon_vs_embreex": ratio(HORIZON, "embreex"),
         "agreement": round(same, 8),
+        "private_horizon_m_s": round(results / float(np.median(private[HORIZON])) / 1e6, 1),
+        "private_embree_m_s": round(results / float(np.median(private[EMBREE])) / 1e6, 2),
     }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds in which the engines take turns")
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="which measurements")
+    parser.add_argument(
+        "--sides", nargs="+", type=int, default=[384, 775, 870], help="sides of whole windows, px"
+    )
+    parser.add_argument("--azimuths", type=int, default=6, help="azimuths over which engines are compared")
+    options = parser.parse_args()
+
+    source, dems, window = terrain()
+    print(f"terrain: {source}\npatches: {len(dems)} of {SIZE} x {SIZE} px with {HALO} px of halo")
+    run: dict[str, Callable[[], dict[str, float]]] = {
+        "engines": lambda: engines(dems, options.rounds),
+        "windows": lambda: light_windows.whole(window, tuple(options.sides), options.rounds),
+        "agreement": lambda: light_windows.agreement(window, options.azimuths),
+        "bound": lambda: light_bound.bound(dems[0], window),
+        "cores": lambda: light_tiles.two_cores(window, CORES, options.rounds),
+        "growth": lambda: light_tiles.growth(window),
+        "published": lambda: light_tiles.estimate(window),
+    }
+    answer: dict[str, float] = {}
+    for part in options.parts:
+        answer |= run[part]()
     print(json.dumps(answer))
 
 

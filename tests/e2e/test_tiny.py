@@ -48,10 +48,10 @@ def test_metrics_have_the_documented_shape(tiny: Path) -> None:
     assert metrics["primary"] == "bridge_missing"
     assert set(metrics["systems"]) == {"bicubic", "bicubic_window", *SYSTEMS}
     assert set(metrics["floors"]) == {"vae_truth", "vae_bicubic"}
-    assert set(metrics["conditions"]) == {"main", "whole"}
+    assert set(metrics["conditions"]) == {"main", "missing"}
     for label, condition in metrics["conditions"].items():
         assert set(condition["systems"]) == set(SYSTEMS)
-        assert condition["settings"]["missing"] == (label == "main")
+        assert condition["settings"]["missing"] == (label == "missing")
     for name, row in {**metrics["systems"], **metrics["floors"]}.items():
         assert row["n_patches"] == 8
         for key in ("rmse_m", "rmse_px", "slope_deg", "rmse_vs_bicubic", "slope_vs_bicubic"):
@@ -77,8 +77,8 @@ def test_the_table_holds_the_numbers_of_the_metrics(tiny: Path) -> None:
         assert float(rows["main", name]["rmse_m"]) == pytest.approx(
             metrics["systems"][name]["rmse_m"], rel=1e-5
         )
-        whole = metrics["conditions"]["whole"]["systems"][name]["rmse_m"]
-        assert float(rows["whole", name]["rmse_m"]) == pytest.approx(whole, rel=1e-5)
+        missing = metrics["conditions"]["missing"]["systems"][name]["rmse_m"]
+        assert float(rows["missing", name]["rmse_m"]) == pytest.approx(missing, rel=1e-5)
 
 
 def test_region_rasters_open_where_they_belong(tiny: Path) -> None:

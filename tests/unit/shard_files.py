@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +40,19 @@ class Tile:
 
 
 def write_tile(
-    folder: Path, tile: int = 0, count: int = 6, light_halo_px: int = 0, sun: str = "point", dark: int = 0
+    folder: Path,
+    tile: int = 0,
+    count: int = 6,
+    light_halo_px: int = 0,
+    sun: str = "point",
+    dark: int = 0,
+    places: Mapping[str, np.ndarray] | None = None,
 ) -> Tile:
-    """Write a tile's patches and visibility; the first `dark` directions light no pixel of any patch."""
+    """Write a tile's patches and visibility; the first `dark` directions light no pixel of any patch.
+
+    `places` replaces the meaningless ``x0``, ``y0``, ``lon``, ``lat`` and ``pole``.
+    """
+    places = places or {}
     rng = np.random.default_rng([17, tile])
     ids = np.arange(count, dtype=np.int64) + 100 * tile
     land = terrain(SIDE + SIZE * max(count - 1, 0), seed=tile)
@@ -55,9 +66,10 @@ def write_tile(
         writer.write("dem", dem, ("patch", "y", "x"), chunks=(1, SIDE, SIDE), compress=True)
         writer.write("id", ids, ("patch",))
         for name, kind in {"row": "i4", "col": "i4", "site": "i4", "pole": "i1", "on_grid": "?"}.items():
-            writer.write(name, np.ones(count, kind), ("patch",))
+            writer.write(name, np.asarray(places.get(name, np.ones(count)), kind), ("patch",))
         for name in ("x0", "y0", "lon", "lat"):
-            writer.write(name, rng.random(count), ("patch",))
+            meaningless = rng.random(count)
+            writer.write(name, np.asarray(places.get(name, meaningless), float), ("patch",))
         writer.write("halo", np.full((count, 4), HALO, "i4"), ("patch", "side"))
     visibility = folder / f"visibility_{tile}.zarr.zip"
     fixed = fixed_directions().astype("f4")

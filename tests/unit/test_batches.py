@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from shard_files import FACTOR, HALO, PIXEL_M, SIDE, SIZE, terrain, write_split, write_tile
 from torch.nn import functional as F
 
-from pipeline.config.light import PhotometrySection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.missing import strip_mask
 from pipeline.illumination.photometry import radiance
 from pipeline.shards.reader import Shard

@@ -172,6 +172,27 @@ def test_dbim_states_have_the_law_the_network_was_trained_on(eta, grid):
         assert states.std() == pytest.approx(law.std, rel=4.5 / 283)
 
 
+@pytest.mark.parametrize("std", [0.1, 1.0])
+@pytest.mark.parametrize("kind,eta", [("posterior", 0.0), ("dbim", 1.0), ("dbim", 0.0)])
+@pytest.mark.parametrize("nfe", [1, 2, 4, 10])
+def test_a_network_that_draws_its_target_has_the_true_law_at_any_number_of_evaluations(nfe, kind, eta, std):
+    process, noise = I2SB(), torch.Generator().manual_seed(5)
+    mean_network = exact_network(process, 0.2, std, 0.0)
+
+    def drawn(x: Tensor, t: Tensor) -> Tensor:
+        k = round(float(t[0]) * (process.steps - 1))
+        # Std of the truth given the state: that of a product of two Gaussians.
+        own = (1 / std**2 + (process.truth[k] / process.std[k]) ** 2) ** -0.5
+        target = own / process.sf[k] * torch.randn(x.shape, generator=noise)
+        return mean_network(x, t) - target
+
+    x1 = torch.zeros(1, 1, PIXELS, PIXELS)
+    samples = process.sample(drawn, x1, nfe, torch.Generator().manual_seed(6), kind=kind, eta=eta)
+    # The published sampler stops at index 0, which still holds a noise of 0.01.
+    assert samples.mean() == pytest.approx(0.2, abs=0.005)
+    assert samples.std() == pytest.approx(std, rel=0.015)
+
+
 @pytest.mark.parametrize("grid", ["uniform", "quadratic"])
 @pytest.mark.parametrize("nfe", [1, 3, 10, 99, 999])
 def test_indices_fall_strictly_from_the_start_to_the_truth(nfe, grid):

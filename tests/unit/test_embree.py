@@ -14,7 +14,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from pipeline.illumination.directions import fixed_directions, vectors
 from pipeline.illumination.embree import EmbreeVisibility, _mesh
-from pipeline.illumination.surface import disc_directions, window
+from pipeline.illumination.surface import disc_directions, disc_radii, window
 
 PIXEL = 20.0
 
@@ -235,6 +235,34 @@ def test_disc_points_cover_the_disc_evenly():
     assert (angle < 0.2665).all()
     np.testing.assert_allclose((angle**2).mean(axis=1), 0.2665**2 / 2, rtol=1e-3)
     np.testing.assert_allclose(points.mean(axis=1), sun, atol=2e-4)
+
+
+@pytest.mark.parametrize("u", [0.0, 0.3, 0.6, 1.0])
+def test_disc_points_stand_for_equal_parts_of_the_light(u):
+    """The light within the k-th radius, by quadrature over rings, is the share (k + 1/2) / n."""
+    r = (np.arange(400_000) + 0.5) / 400_000
+    within = np.cumsum((1 - u * (1 - np.sqrt(1 - r**2))) * r)
+    share = np.interp(disc_radii(32, u), r, within / within[-1])
+    np.testing.assert_allclose(share, (np.arange(32) + 0.5) / 32, atol=1e-5)
+    # A darker limb draws the points inwards.
+    assert (disc_radii(32, u) <= disc_radii(32)).all()
+    np.testing.assert_array_equal(disc_radii(32), np.sqrt((np.arange(32) + 0.5) / 32))
+    with pytest.raises(ValueError, match=r"limb_darkening: expected a share within \[0, 1\], found 1\.5"):
+        disc_radii(32, 1.5)
+
+
+def test_limb_darkening_changes_shares_by_what_the_limb_loses():
+    visibility = whole(np.zeros((4, 4), np.float32))
+    heights = np.linspace(-0.9, 0.9, 19)  # of the disc's centre, in its radii
+    suns = vectors(50.0, 2.0 * heights)
+    plain = visibility.share(suns, 4.0)[:, 1, 1]
+    np.testing.assert_array_equal(visibility.share(suns, 4.0, 0.0)[:, 1, 1], plain)
+    dark = visibility.share(suns, 4.0, 1.0)[:, 1, 1]
+    y, x = (np.mgrid[:600, :600] + 0.5) / 300 - 1
+    light = np.sqrt(np.clip(1 - x**2 - y**2, 0, None))
+    expected = [(light * (y > -h)).sum() / light.sum() for h in heights]
+    np.testing.assert_allclose(dark, expected, atol=2.5 / 32)
+    assert abs(dark - expected).mean() < 0.75 / 32 < abs(plain - expected).mean()
 
 
 def test_windows_and_their_errors():

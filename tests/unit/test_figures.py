@@ -14,7 +14,7 @@ from raster_files import write_tif
 from report_run import heights
 
 from pipeline.config.inputs import InputsSection
-from pipeline.config.light import PhotometrySection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.evaluation.figures.images import distinct_suns, draw_contact_sheet
 from pipeline.evaluation.figures.patches import PatchExample, scale_ends
 from pipeline.evaluation.figures.relief import block_means, hillshade, stretch

@@ -276,6 +276,27 @@ def test_share_is_the_area_above_a_straight_horizon(disc_deg: float) -> None:
     assert share[0] == 0 and share[-1] == 1
 
 
+@pytest.mark.parametrize("u", [0.25, 0.6, 1.0])
+def test_share_of_a_darkened_disc_is_its_light_above_a_level_horizon(u: float) -> None:
+    """The closed form against quadrature over the disc, at a disc cut anywhere; u = 0 is the uniform disc."""
+    plane = whole(np.zeros((8, 8), np.float32))
+    heights = np.linspace(-1.1, 1.1, 23)
+    suns = vectors(10.0, heights * 0.25)
+    share = plane.share(suns, 0.5, u)[:, 0, 0]
+    # Chords: over x from -1 to 1, the light of the chord's points by their distance from the centre.
+    x = (np.arange(2000) + 0.5) / 1000 - 1
+    across = ((np.arange(2000) + 0.5) / 1000 - 1)[:, None] * np.sqrt(1 - x**2)
+    light = (1 - u * (1 - np.sqrt(np.clip(1 - x**2 - across**2, 0, 1)))).mean(axis=0) * np.sqrt(1 - x**2)
+    expected = [light[x > -h].sum() / light.sum() for h in heights]
+    np.testing.assert_allclose(share, expected, atol=1.2e-3)
+    np.testing.assert_allclose(share + share[::-1], 1, atol=1e-5)
+    np.testing.assert_array_equal(plane.share(suns, 0.5, 0.0), plane.share(suns, 0.5))
+    assert (share < plane.share(suns, 0.5)[:, 0, 0])[(heights > -1) & (heights < -0.01)].all()
+    assert HorizonVisibility(np.zeros((4, 4)), 10.0, slice(0, 4)).share([[0, 0, 1]], 0.5, u).min() == 1
+    with pytest.raises(ValueError, match=r"limb_darkening: expected a share within \[0, 1\], found -1"):
+        plane.share(suns, 0.5, -1)
+
+
 def test_share_on_a_plane_counts_what_has_risen() -> None:
     plane = whole(np.zeros((8, 8), np.float32))
     share = plane.share(vectors(10.0, [-0.3, -0.1, 0.0, 0.1, 0.3]), 0.533)[:, 0, 0]

@@ -13,7 +13,9 @@ from pipeline.models.losses import (
     absolute_sum,
     adaptive_weight,
     discriminator_hinge,
+    gaussian_score,
     generator_hinge,
+    pair_score,
     slope_loss,
 )
 
@@ -119,3 +121,54 @@ def test_lpips_errors_name_the_file(tmp_path):
     save_file(tensors, path)
     with pytest.raises(ValueError, match=r"lin2\.weight of shape \(1, 4, 1, 1\)"):
         Lpips(path)
+
+
+def test_pair_score_is_the_crps_of_a_gaussian_and_least_at_the_true_law():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(400, 1, 16, 16, generator=generator)
+    noise = torch.randn(400, 2, 1, 16, 16, generator=generator)
+
+    def expected(
+        std,
+    ):  # E|a - y| - E|a - b| / 2, of values and, sqrt(2) larger, of differences along two axes
+        value = (2 * (1 + std**2) / torch.pi) ** 0.5 - std / torch.pi**0.5
+        return (1 + 2 * 2**0.5) * value
+
+    scores = {std: pair_score(std * noise, truth).mean().item() for std in (0.5, 0.8, 1.0, 1.25, 2.0)}
+    for std, found in scores.items():
+        assert found == pytest.approx(expected(std), rel=0.01)
+    assert min(scores, key=scores.__getitem__) == 1.0
+
+
+def test_pair_score_tells_fields_of_equal_marginals_apart():
+    generator = torch.Generator().manual_seed(1)
+    truth = torch.randn(400, 1, 16, 16, generator=generator)
+    white = torch.randn(400, 2, 1, 16, 16, generator=generator)
+    flat = torch.randn(400, 2, 1, 1, 1, generator=generator).expand_as(white)
+    assert pair_score(flat, truth).mean() > pair_score(white, truth).mean() + 0.2
+    levels = torch.randn(400, 1, 1, 1, generator=generator).expand_as(truth)
+    assert pair_score(white, levels).mean() > pair_score(flat, levels).mean() + 0.2
+
+
+def test_pair_score_scores_each_sample_by_itself():
+    draws, truth = torch.randn(3, 2, 1, 8, 8), torch.randn(3, 1, 8, 8)
+    alone = torch.cat([pair_score(draws[i : i + 1], truth[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(pair_score(draws, truth), alone)
+    assert (pair_score(truth[:, None].expand(-1, 2, -1, -1, -1), truth) == 0).all()
+
+
+@pytest.mark.parametrize("error,spread", [(0.0, 1.0), (0.7, 0.3), (-2.0, 1.5), (5.0, 0.1)])
+def test_gaussian_score_is_the_integral_that_defines_the_crps(error, spread):
+    x = torch.linspace(-20, 20, 400_001, dtype=torch.float64)
+    below = torch.special.ndtr(x / spread)
+    by_quadrature = torch.trapezoid((below - (x >= error).double()) ** 2, x)
+    found = gaussian_score(
+        torch.tensor(error, dtype=torch.float64), torch.tensor(spread, dtype=torch.float64)
+    )
+    assert found.item() == pytest.approx(by_quadrature.item(), abs=2e-4)
+
+
+def test_gaussian_score_is_least_at_the_true_spread():
+    errors = 2.0 * torch.randn(200_000, generator=torch.Generator().manual_seed(2))
+    scores = {s: gaussian_score(errors, torch.tensor(s)).mean().item() for s in (1.0, 1.7, 2.0, 2.4, 4.0)}
+    assert min(scores, key=scores.__getitem__) == 2.0

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.light import PhotometrySection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.directions import vectors
 from pipeline.illumination.photometry import radiance, surface_gradients
 
@@ -19,7 +19,36 @@ LAWS = [
     PhotometrySection(phase_unit="degrees", albedo=0.2),
     PhotometrySection(law="lambert"),
     PhotometrySection(law="lunar_lambert", albedo=0.16),
+    PhotometrySection(law="hapke"),
 ]
+ZENITH = torch.tensor([0.0, 0.0, 1.0])
+
+
+def name(section: PhotometrySection) -> str:
+    return f"{section.law}-{section.phase_unit}"
+
+
+def law_by_hand(section: PhotometrySection, mu0: float, mu: float, g: float) -> float:
+    """The radiance factor at one pair of angles, in plain Python, from the published formulas."""
+    if section.law == "hapke":
+        p = section.hapke
+        henyey = lambda xi: (1 - xi**2) / (1 + 2 * xi * math.cos(g) + xi**2) ** 1.5  # noqa: E731
+        phase = (1 + p.c) / 2 * henyey(-p.b) + (1 - p.c) / 2 * henyey(p.b)
+        surge = p.b0 / (1 + math.tan(g / 2) / p.h)
+        gamma = math.sqrt(1 - p.w)
+        h0, h1 = ((1 + 2 * x) / (1 + 2 * x * gamma) for x in (mu0, mu))
+        r = p.w / (4 * math.pi) * mu0 / (mu0 + mu) * ((1 + surge) * phase + h0 * h1 - 1)
+        return math.pi * r
+    if section.law == "exponential":
+        phase = g if section.phase_unit == "radians" else math.degrees(g)
+        f = mu0 * math.exp(-0.013 * phase + 0.965 * (mu0 - mu))
+    elif section.law == "lambert":
+        f = mu0
+    else:
+        a = math.degrees(g)
+        limb = 1 - 0.019 * a + 0.000242 * a**2 - 0.00000146 * a**3
+        f = 2 * limb * mu0 / (mu0 + mu) + (1 - limb) * mu0
+    return math.pi * section.albedo * f
 
 
 def plane(slope_x: float, slope_y: float, size: int = 8, pixel_m: float = 20.0) -> torch.Tensor:
@@ -28,29 +57,22 @@ def plane(slope_x: float, slope_y: float, size: int = 8, pixel_m: float = 20.0) 
     return torch.from_numpy(pixel_m * (slope_x * columns - slope_y * rows) + 500.0)
 
 
-def by_hand(dem, pixel_m, sun, section):
-    """The laws written out in NumPy, image by image."""
+def by_hand(dem, pixel_m, sun, section, viewers=None):
+    """The laws pixel by pixel."""
     down, right = np.gradient(dem, pixel_m)
     normal = np.stack([-right, down, np.ones_like(dem)], -1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    images = []
-    for s in sun:
-        cos_i, cos_e = np.maximum(normal @ s, 0), normal[..., 2]
-        g = math.acos(min(1.0, s[2]))
-        if section.law == "exponential":
-            phase = g if section.phase_unit == "radians" else math.degrees(g)
-            f = cos_i * np.exp(-0.013 * phase + 0.965 * (cos_i - cos_e))
-        elif section.law == "lambert":
-            f = cos_i
-        else:
-            a = math.degrees(g)
-            limb = 1 - 0.019 * a + 0.000242 * a**2 - 0.00000146 * a**3
-            f = 2 * limb * cos_i / (cos_i + cos_e) + (1 - limb) * cos_i
-        images.append(math.pi * section.albedo * f)
-    return np.stack(images)
+    images = np.zeros((len(sun), *dem.shape))
+    for k, s in enumerate(sun):
+        v = np.array([0.0, 0.0, 1.0]) if viewers is None else viewers[k]
+        g = math.acos(min(1.0, s @ v))
+        for place in np.ndindex(dem.shape):
+            mu0, mu = max(normal[place] @ s, 0.0), normal[place] @ v
+            images[k][place] = law_by_hand(section, mu0, mu, g) if mu > 0 else 0.0
+    return images
 
 
-@pytest.mark.parametrize("section", LAWS, ids=lambda s: f"{s.law}-{s.phase_unit}")
+@pytest.mark.parametrize("section", LAWS, ids=name)
 def test_agrees_with_numpy(section):
     rng = np.random.default_rng(0)
     dem = rng.normal(0, 12, (17, 13)).cumsum(0)
@@ -62,7 +84,7 @@ def test_agrees_with_numpy(section):
     np.testing.assert_allclose(single.numpy(), found.numpy(), rtol=2e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize("section", LAWS, ids=lambda s: f"{s.law}-{s.phase_unit}")
+@pytest.mark.parametrize("section", LAWS, ids=name)
 @given(st.floats(-0.6, 0.6), st.floats(-0.6, 0.6), st.floats(0, 360), st.floats(0.5, 90))
 @settings(max_examples=25, deadline=None)
 def test_tilted_plane_is_uniform_and_right(section, slope_x, slope_y, azimuth, elevation):
@@ -71,18 +93,8 @@ def test_tilted_plane_is_uniform_and_right(section, slope_x, slope_y, azimuth, e
     steepness = math.sqrt(1 + slope_x**2 + slope_y**2)
     cos_i = max(0.0, (-slope_x * s[0] - slope_y * s[1] + s[2]) / steepness)
     g = math.radians(90 - elevation)
-    if section.law == "lambert":
-        expected = cos_i
-    elif section.law == "exponential":
-        phase = g if section.phase_unit == "radians" else math.degrees(g)
-        expected = cos_i * math.exp(-0.013 * phase) * math.exp(0.965 * (cos_i - 1 / steepness))
-    else:
-        a = math.degrees(g)
-        limb = 1 - a * (0.019 - a * (0.000242 - a * 0.00000146))
-        expected = cos_i * (2 * limb / (cos_i + 1 / steepness) + 1 - limb)
-    torch.testing.assert_close(
-        image, torch.full_like(image, math.pi * section.albedo * expected), atol=1e-7, rtol=1e-6
-    )
+    expected = law_by_hand(section, cos_i, 1 / steepness, g)
+    torch.testing.assert_close(image, torch.full_like(image, expected), atol=1e-7, rtol=1e-6)
 
 
 def test_published_scale_on_level_ground():
@@ -152,5 +164,139 @@ def test_gradients_flow_to_the_terrain():
         torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
     ).requires_grad_()
     sun = torch.from_numpy(vectors([10, 130], [50, 60]))
+    viewers = torch.from_numpy(vectors([200, 300], [60, 20]))
     for section in LAWS:
         assert torch.autograd.gradcheck(lambda z, law=section: radiance(z, 20.0, sun, None, law), (dem,))
+        assert torch.autograd.gradcheck(
+            lambda z, law=section: radiance(z, 20.0, sun, None, law, viewer=viewers), (dem,)
+        )
+
+
+def test_the_published_law_keeps_its_bits():
+    """Its operations, one after the other, as results of earlier versions were computed."""
+    generator = torch.Generator().manual_seed(2)
+    dem = torch.randn(2, 32, 32, generator=generator) * 10
+    sun = torch.from_numpy(vectors(np.arange(14).reshape(2, 7) * 25.0, np.arange(14).reshape(2, 7) * 6.0))
+    down, right = torch.gradient(dem, dim=(-2, -1))
+    slope_x, slope_y = right / 20.0, -down / 20.0
+    upward = torch.rsqrt(1 + slope_x**2 + slope_y**2)
+    east, north, up = (part[..., None, None] for part in sun.float().unbind(-1))
+    mu = upward[:, None]
+    mu0 = torch.addcmul(up * mu, east, (-slope_x * upward)[:, None])
+    mu0 = torch.addcmul(mu0, north, (-slope_y * upward)[:, None]).clamp(min=0)
+    g = torch.acos(sun.float()[..., 2].clamp(-1, 1))[..., None, None]
+    wanted = mu0 * torch.exp(0.965 * mu0)
+    wanted = wanted * torch.exp(-0.965 * mu) * torch.exp(-0.013 * 1.0 * g) * (math.pi * 0.1)
+    assert torch.equal(radiance(dem, 20.0, sun, None, PhotometrySection()), wanted)
+
+
+# --- viewer and albedo ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("section", LAWS, ids=name)
+def test_a_viewer_at_the_zenith_is_the_default(section):
+    generator = torch.Generator().manual_seed(3)
+    dem = torch.randn(2, 20, 20, generator=generator) * 20
+    sun = torch.from_numpy(vectors(np.arange(8).reshape(2, 4) * 40.0, 25.0)).float()
+    plain = radiance(dem, 20.0, sun, None, section)
+    assert torch.equal(radiance(dem, 20.0, sun, None, section, viewer=ZENITH), plain)
+    each = radiance(dem, 20.0, sun, None, section, viewer=ZENITH.expand(2, 4, 3))
+    torch.testing.assert_close(each, plain, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("section", LAWS, ids=name)
+def test_an_oblique_viewer_agrees_with_the_laws_written_out(section):
+    rng = np.random.default_rng(4)
+    dem = rng.normal(0, 20, (11, 9)).cumsum(0)
+    sun = vectors(rng.uniform(0, 360, 7), rng.uniform(1, 90, 7))
+    viewers = vectors(rng.uniform(0, 360, 7), rng.uniform(5, 90, 7))
+    found = radiance(
+        torch.from_numpy(dem), 20.0, torch.from_numpy(sun), None, section, viewer=torch.from_numpy(viewers)
+    )
+    wanted = by_hand(dem, 20.0, sun, section, viewers)
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-11, atol=1e-15)
+    # Something faces away, and something of that is in the light.
+    lambert = by_hand(dem, 20.0, sun, PhotometrySection(law="lambert"))
+    assert (wanted[lambert > 0] == 0).any() and (wanted > 0).any()
+
+
+@pytest.mark.parametrize("section", LAWS, ids=name)
+@given(*[st.floats(0, 360)] * 3, st.floats(-70, 70), st.floats(20, 90), st.floats(20, 90))
+@settings(max_examples=25, deadline=None)
+def test_only_the_angles_between_ground_sun_and_viewer_count(section, azimuth, a, b, tilt, up_a, up_b):
+    """Ground, Sun and viewer turned together about a level axis leave the radiance as it was."""
+    s, v = vectors(a, up_a), vectors(b, up_b)
+    axis = vectors(azimuth, 0)
+    t = math.radians(tilt)
+
+    def turned(x):
+        """Rodrigues' formula."""
+        along = axis * (axis @ x) * (1 - math.cos(t))
+        return x * math.cos(t) + np.cross(axis, x) * math.sin(t) + along
+
+    level = radiance(
+        torch.zeros(4, 4, dtype=torch.float64), 20.0, torch.from_numpy(s)[None], None, section,
+        viewer=torch.from_numpy(v),
+    )  # fmt: skip
+    normal = turned(np.array([0.0, 0.0, 1.0]))
+    ground = plane(-normal[0] / normal[2], -normal[1] / normal[2], size=4)
+    sun, viewer = torch.from_numpy(turned(s))[None], torch.from_numpy(turned(v))
+    tilted = radiance(ground, 20.0, sun, None, section, viewer=viewer)
+    torch.testing.assert_close(tilted, level, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("section", LAWS[2:], ids=name)
+@given(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.floats(0, 360), st.floats(40, 90), st.floats(40, 90))
+@settings(max_examples=25, deadline=None)
+def test_light_may_go_either_way(section, slope_x, slope_y, azimuth, up_a, up_b):
+    """Helmholtz: r / mu0 stays when Sun and viewer change places."""
+    a, b = (torch.from_numpy(vectors(x, y)) for x, y in ((azimuth, up_a), (azimuth / 3, up_b)))
+    ground, lambert = plane(slope_x, slope_y, size=3), PhotometrySection(law="lambert")
+    there, back = (
+        radiance(ground, 20.0, s[None], None, section, viewer=v)
+        / radiance(ground, 20.0, s[None], None, lambert)
+        for s, v in ((a, b), (b, a))
+    )
+    torch.testing.assert_close(there, back, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("section", LAWS, ids=name)
+def test_grazing_light_and_view_are_finite(section):
+    """Sun on the horizon, viewer on the horizon, both, opposite, and ground edge-on to both."""
+    level = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1e-7, 1.0], [0.0, 0.0, 1.0]])
+    for dtype in (torch.float32, torch.float64):
+        dem = torch.randn(6, 6, dtype=dtype, generator=torch.Generator().manual_seed(1)) * 50
+        dem[:3, :3] = 0
+        dem.requires_grad_()
+        for viewer in (None, *level):
+            image = radiance(dem, 20.0, level, None, section, viewer=viewer)
+            assert image.isfinite().all() and (image >= 0).all()
+            (gradient,) = torch.autograd.grad(image.sum(), dem)
+            assert gradient.isfinite().all()
+    assert not radiance(torch.zeros(4, 4), 20.0, level, None, section, viewer=level[0]).any()
+
+
+def test_the_mean_of_a_lambert_sphere_follows_its_phase_curve():
+    """Half a sphere from above, Sun at phase g: mean mu0 is 2 (sin g + (pi - g) cos g) / (3 pi)."""
+    size = 601
+    rows, columns = np.mgrid[:size, :size] - 300.0
+    distance = np.hypot(rows, columns) * 10.0
+    dem = torch.from_numpy(np.sqrt(np.clip(2950.0**2 - distance**2, 0, None)))
+    for g in (0, 30, 60, 90):
+        sun = torch.from_numpy(vectors(30.0, 90.0 - g))[None]
+        image = radiance(dem, 10.0, sun, None, PhotometrySection(law="lambert"), viewer=ZENITH)[0]
+        found = image.numpy()[distance <= 2950.0].mean() / (0.1 * math.pi)
+        t = math.radians(g)
+        wanted = 2 * (math.sin(t) + (math.pi - t) * math.cos(t)) / (3 * math.pi)
+        assert found == pytest.approx(wanted, rel=6e-3)
+
+
+@pytest.mark.parametrize("section", LAWS, ids=name)
+def test_an_albedo_map_scales_all_images_of_its_set(section):
+    generator = torch.Generator().manual_seed(5)
+    dem = torch.randn(2, 10, 12, generator=generator) * 10
+    sun = torch.from_numpy(vectors([[0.0, 90.0, 200.0]] * 2, 40.0)).float()
+    albedo = torch.rand(2, 10, 12, generator=generator) + 0.5
+    lit = torch.rand(2, 3, 10, 12, generator=generator) > 0.3
+    found = radiance(dem, 20.0, sun, lit, section, albedo=albedo)
+    torch.testing.assert_close(found, radiance(dem, 20.0, sun, lit, section) * albedo[:, None])

@@ -69,11 +69,25 @@ OTHERS: dict[str, Any] = {
     "arcs.*.latitude": {"low": 70.0, "high": 80.0},
     "arcs.*.longitude": {"low": 10.0, "high": 20.0},
     "arcs.*.images": {"low": 5.0, "high": 7.0},
+    "arcs.*.declination": {"low": -1.5, "high": 1.5},
+    "arcs.*.place": "true",
+    "ephemeris.start": "2010-02-01",
+    "ephemeris.stop": "2010-03-01T12:00:00Z",
+    "masks.*.kind": "nac",
     "masks.*.half_width_px": {"low": 10.0, "high": 20.0},
-    "masks.*.share": 0.5,
+    "masks.*.width_m": {"low": 1000.0, "high": 2000.0},
+    "masks.*.inclination_deg": {"low": 90.0, "high": 91.0},
+    "masks.*.seam_px": {"low": 2.0, "high": 4.0},
+    "masks.*.seam_share": 0.1,
+    "masks.*.blocks.size_px": {"low": 2.0, "high": 3.0},
+    "masks.*.share": 0.4,
     "photometry.law": "lambert",
     "photometry.phase_unit": "degrees",
     "photometry.albedo": 0.2,
+    "photometry.hapke.w": 0.3,
+    "photometry.hapke.[bc]": 0.4,
+    "imperfections.*.noise.*": 50.0,
+    "imperfections.*.quantise_bits": 12,
     "training.precision": "bf16",
     "*.decay": "cosine",
     "vae.target": "residual",
@@ -95,7 +109,10 @@ OTHERS: dict[str, Any] = {
     "*.sampler.kind": "ode",
     "*.sampler.eta": 0.5,
     "*.sampler.grid": "quadratic",
+    "bridge.score": "squared",
+    "published.score": "crps",
     "evaluation.conditions.*.light": "fibonacci",
+    "evaluation.conditions.*.systems": "primary",
     "evaluation.max_patches": 4,
     "region.size_px": 128,
     "region.center_m": [0.0, 0.0],
@@ -114,15 +131,24 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "bridge.space": {"bridge.posterior_mean": False, "bridge.keep_block_means": False,
                      "vae.target": "residual", "systems": ["bridge"]},
     "*.process": {"*.sampler.kind": "euler"},
+    "published.score": {"published.conditioning": "aligned"},
     "published.posterior_mean": {"published.space": "pixel", "published.conditioning": "aligned"},
     "published.keep_block_means": {"published.space": "pixel"},
-    "bridge.conditioning": {"bridge.posterior_mean": False},
-    "evaluation.conditions.main.light": {"evaluation.conditions.main.missing": False},
+    "bridge.conditioning": {"bridge.posterior_mean": False, "bridge.score": "squared"},
+    "evaluation.conditions.*.imperfections": {"imperfections.test.exposure": 0.05},
+    "evaluation.conditions.missing.light": {"evaluation.conditions.missing.missing": False},
     "patches.size_px": {"region.size_px": 128},
-    "arcs.test.main.*": {},
+    "illumination.far_m": {"illumination.far_cell_px": 8},
+    **{f"{d}.place": {f"{d}.latitude": {"low": 0, "high": 90}} for d in ("arcs.train", "arcs.test.main")},
 }  # fmt: skip
 # Leaves with one value only, or whose other values need files.
-FIXED = {"inputs.dem", "inputs.count", "vae.lpips_weights", "evaluation.conditions.*.draw"}
+FIXED = {
+    "inputs.dem",
+    "inputs.count",
+    "vae.lpips_weights",
+    "evaluation.conditions.*.draw",
+    "evaluation.conditions.main.systems",
+}
 # Same results under any value, so no key moves: how the work is run, and what names nothing that there is.
 NOTHING = ("runtime.*",)
 SECTIONS = {
@@ -196,14 +222,19 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "patches.*": ("patches",),
     "coverage.*": ("selected",),
     "split.*": ("split",),
+    "illumination.far_*": ("visibility",),  # regions have no far terrain
     "illumination.*": ("visibility", "region"),
     "arcs.tolerance": ("arcs", *WITH_ARCS, "region"),
     "arcs.train.images": ALL_BRIDGES,
     "arcs.train.*": WITH_ARCS,
     "arcs.*": ("arcs",),
+    "ephemeris.*": (),  # no arcs with `place: ephemeris`; those have tests of their own
     "masks.train.*": ("published_missing", "bridge_missing"),
     "masks.*": ("masks",),
     "photometry.*": (*ALL_BRIDGES, "region", *SYSTEM_EVALUATIONS),
+    "imperfections.train.*": ALL_BRIDGES,
+    "imperfections.test.*": SYSTEM_EVALUATIONS,
+    "shards.radiance": ("shards_test",),
     "shards.*": ("manifest",),
     "training.cpu_threads": ("vae", *ALL_BRIDGES, *ALL_EVALUATIONS, "region"),
     "training.precision": ("vae", *ALL_BRIDGES),
@@ -217,6 +248,9 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "evaluation.bootstrap": ALL_EVALUATIONS,
     "evaluation.seed": ALL_EVALUATIONS,
     "evaluation.batch": ("evaluation_floors", *SYSTEM_EVALUATIONS),
+    "evaluation.conditions.*.systems": tuple(
+        e for e in SYSTEM_EVALUATIONS if not e.endswith("bridge_missing")
+    ),
     "evaluation.*": SYSTEM_EVALUATIONS,
     "region.*": ("region",),
     "report.*": ("report",),
@@ -315,8 +349,54 @@ def test_every_leaf_of_the_config_is_tested() -> None:
         "inputs.count",
         "vae.lpips_weights",
         "evaluation.conditions.main.draw",
-        "evaluation.conditions.whole.draw",
+        "evaluation.conditions.main.systems",
+        "evaluation.conditions.missing.draw",
     }
+
+
+def with_leaves(**values: Any) -> dict[str, Any]:
+    """The tiny config with some leaves given, ``illumination__far_m`` for `illumination.far_m`."""
+    config = copy.deepcopy(BASE)
+    for name, value in values.items():
+        put(config, name.replace("__", "."), value)
+    return config
+
+
+def moved_between(one: Plan, two: Plan) -> set[str]:
+    assert set(one.stages) == set(two.stages)
+    return {name for name, stage in two.stages.items() if stage.key != one[name].key}
+
+
+def test_far_terrain_is_a_stage_of_its_own(base: Plan, tmp_path: Path) -> None:
+    """It is made of the terrain and the blocks' side alone: how far shadows are traced does not remake it."""
+    far = {"illumination__far_m": 9000.0, "illumination__far_cell_px": 8}
+    on = plan(with_leaves(**far), tmp_path)
+    assert set(on.stages) == {*base.stages, "far"}
+    assert on["far"].inputs == ("terrain",) and "far" in on["visibility"].inputs
+    assert "far" not in base["visibility"].inputs
+    farther = plan(with_leaves(**{**far, "illumination__far_m": 30000.0}), tmp_path)
+    assert moved_between(on, farther) == after("visibility") & set(on.stages)
+    finer = plan(with_leaves(**{**far, "illumination__far_cell_px": 4}), tmp_path)
+    assert moved_between(on, finer) == after("visibility") & set(on.stages) | {"far"}
+    with pytest.raises(ConfigError, match=r"halo_px: expected at least 2 x illumination\.far_cell_px = 32"):
+        load_config(with_leaves(illumination__far_m=9000.0))
+
+
+def test_photometry_enters_test_shards_that_hold_images(base: Plan, tmp_path: Path) -> None:
+    plain, images = (
+        [plan(with_leaves(shards__radiance=on, photometry__albedo=a), tmp_path) for a in (0.1, 0.3)]
+        for on in (False, True)
+    )
+    assert plain[0].stages == base.stages
+    assert "shards_test" not in moved_between(*plain)
+    assert moved_between(*images) == moved_between(*plain) | after("shards_test") & set(base.stages)
+    assert not {"shards", "manifest", "vae"} & (moved_between(*images) | moved_between(base, images[0]))
+
+
+def test_swaths_read_where_the_patches_lie(base: Plan, tmp_path: Path) -> None:
+    found = plan(with_leaves(masks__test__kind="nac"), tmp_path)
+    assert found["masks"].inputs == ("arcs", "patches")
+    assert base["masks"].inputs == ("arcs",)
 
 
 def test_the_label_of_a_run_moves_nothing_in_the_store(base: Plan, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import torch
 from region_terrain import FACTOR, SIZE, FakeSystem, hills, label_patches, make_terrain, write_split
 
 from pipeline.atomic import write_json
-from pipeline.config.light import IlluminationSection, PhotometrySection
+from pipeline.config.light import IlluminationSection
 from pipeline.config.models import SamplerSection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.config.products import RegionSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.region import reconstruct as stage

@@ -7,7 +7,8 @@ import pytest
 import torch
 from region_terrain import FACTOR, hills, make_terrain
 
-from pipeline.config.light import IlluminationSection, PhotometrySection
+from pipeline.config.light import IlluminationSection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.config.products import RegionSection
 from pipeline.illumination.directions import fixed_directions, usable_directions
 from pipeline.illumination.photometry import radiance

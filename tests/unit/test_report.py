@@ -131,7 +131,9 @@ def test_tables_hold_the_numbers_of_the_metrics(whole: Page, run: Run) -> None:
 
 def test_captions_name_config_keys_with_values(whole: Page) -> None:
     assert "patches.size_px: 96" in whole.text
-    assert 'arcs.test.main: {"images": 12, "latitude": [80, 88], "longitude": [0, 360]}' in whole.text
+    draw = '{"declination": 0, "images": 12, "latitude": [80, 88], "longitude": [0, 360], "place": "assumed"}'
+    assert f"arcs.test.main: {draw}" in whole.text
+    assert "at the patch's assumed place (declination 0;" in whole.text
     assert "coverage below 0.100" in whole.text and "shares pixels with a held-out patch" in whole.text
 
 

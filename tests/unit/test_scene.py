@@ -10,11 +10,18 @@ from shard_files import FACTOR, SIZE, write_draws, write_split, write_tile
 
 from pipeline.config.base import Range
 from pipeline.config.light import ArcDraw, StripDraw
-from pipeline.illumination.directions import NoUsableDirectionError, fixed_directions, usable_directions
+from pipeline.illumination.directions import (
+    NoUsableDirectionError,
+    fixed_directions,
+    usable_directions,
+    vectors,
+)
+from pipeline.illumination.ephemeris import SunTrack, sun_vector
 from pipeline.illumination.missing import WHOLE_HALF_WIDTH_PX
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import AllFibonacciScene, ArcScene, FibonacciScene, ImageSet, Scene, StoredScene
 from pipeline.shards.write import write_shard
+from pipeline.terrain.grid import Projection
 
 DARK = 200  # the first directions of the dark shard light nothing
 ARC = ArcDraw(latitude=Range(low=70, high=85), images=Range(low=5, high=40))
@@ -121,6 +128,54 @@ def test_strips_fall_on_the_given_share_of_images(bright: Shard) -> None:
     centres = np.concatenate([s.strips[:, :2] for s in sets])
     assert ((centres >= 0) & (centres <= SIZE - 1)).all()
     assert [s.strips.shape for s in sets] == [(len(s.images), 4) for s in sets]
+
+
+@pytest.fixture(scope="module")
+def polar(tmp_path_factory: pytest.TempPathFactory) -> Shard:
+    """Six patches of a southern map whose central meridian is 40 E, the last one at the pole."""
+    folder = tmp_path_factory.mktemp("polar")
+    lon, lat = np.array([-150.0, -40, 0, 90, 130, 40]), np.array([-85.0, -80, -70, -88, -89.9, -90])
+    x, y = Projection(-1, 40.0, 1737400.0, 1.0).xy(lon, lat)
+    tile = write_tile(folder, places={"lon": lon, "lat": lat, "x0": x, "y0": y, "pole": np.full(6, -1)})
+    split = write_split(folder, {int(i): "train" for i in tile.ids})
+    path = folder / "shard.zarr.zip"
+    write_shard("train", tile.patches, tile.visibility, split, FACTOR, path)
+    return Shard(path)
+
+
+@pytest.mark.parametrize("patch", range(5))
+def test_at_a_true_place_images_follow_the_patchs_own_arc(polar: Shard, patch: int) -> None:
+    place = polar.places[patch]
+    assert place.map_lon == pytest.approx((place.lon - 40) % 360, abs=1e-9)
+    scene = ArcScene(ArcDraw.model_validate({"place": True}), 0.1)
+    drawn = np.concatenate([draw(scene, polar, seed, patch).images for seed in range(40)])
+    assert set(drawn) == set(usable_directions(place.lon - 40, place.lat, 0.1, fixed_directions()))
+
+
+def test_a_true_place_without_a_sun_is_named(polar: Shard) -> None:
+    message = r"shard\.zarr\.zip: patch 5: no usable .* own place, lon 40\.0000, lat -90\.0000"
+    with pytest.raises(NoUsableDirectionError, match=message):
+        draw(ArcScene(ArcDraw.model_validate({"place": True}), 0.1), polar, 0, 5)
+    seasons = ArcScene(ArcDraw.model_validate({"place": True, "declination": [-1.5, 1.5]}), 0.1)
+    assert set(draw(seasons, polar, 0, 5).images) <= set(range(72))
+
+
+def test_an_ephemeris_gives_the_suns_of_the_track(polar: Shard) -> None:
+    """The Sun over 10 E and 1.5 S: at 90 E, 80 degrees from it and near the pole, it stands in the west."""
+    track = SunTrack("MOON_ME", ("2010",), np.array([10.0]), np.array([-1.5]), np.array([1.5e8]))
+    scene = ArcScene(ArcDraw(place="ephemeris"), 0.1, None, track)
+    drawn = draw(scene, polar, 0, 3)
+    azimuth, elevation = sun_vector(90.0, -88.0, 10.0, -1.5, 1.5e8)
+    assert (azimuth, elevation) == (pytest.approx(280.0, abs=0.1), pytest.approx(1.85, abs=0.01))
+    expected = vectors(azimuth + 90 - 40, elevation)
+    near = np.linalg.norm(fixed_directions() - expected, axis=1) < 0.1
+    assert set(drawn.images) == set(np.flatnonzero(near))
+    with pytest.raises(NoUsableDirectionError, match=r"patch 0: .* the ephemeris's 0 Suns above the horizon"):
+        draw(scene, polar, 0, 0)
+    with pytest.raises(
+        ValueError, match=r"place: ephemeris: expected a track \(schema suntrack/1\), found none"
+    ):
+        draw(ArcScene(ArcDraw(place="ephemeris"), 0.1), polar, 0, 3)
 
 
 @pytest.mark.parametrize("missing", [True, False])

@@ -85,6 +85,28 @@ def test_every_combination_trains_and_samples(combination: dict[str, str]) -> No
     assert not torch.equal(clones[:, 0], clones[:, 1])
 
 
+LAWS = [
+    {"process": process, "network": network, "space": space, "conditioning": "aligned", "score": "crps"}
+    for process, network, space in itertools.product(
+        ("i2sb", "interpolant", "diffusion"), ("dit", "unet"), ("latent", "pixel")
+    )
+]
+
+
+@pytest.mark.parametrize("combination", LAWS, ids=lambda c: "-".join(c.values()))
+def test_a_law_is_learned_and_drawn_from(combination: dict[str, str]) -> None:
+    one = system(**combination)
+    stir(one.network)
+    sets = batch()
+    one.losses(sets, generators(2))["loss"].backward()
+    assert all(p.grad is not None for p in one.network.head.parameters())
+    # Without the process's own noise, what is left to tell clones apart is the noise that the network reads.
+    kind = "ode" if combination["process"] == "i2sb" else "dbim"
+    clones = one.sample(sets, 2, generators(2), SamplerSection(nfe=1, kind=kind))
+    assert torch.isfinite(clones).all()
+    assert not torch.equal(clones[:, 0], clones[:, 1])
+
+
 @pytest.mark.parametrize("target", ["dem", "residual"])
 def test_with_an_estimate_states_are_what_it_leaves_over(target: str) -> None:
     one = system(scale=0.5, **{**ESTIMATE, "target": target})
@@ -98,6 +120,27 @@ def test_with_an_estimate_states_are_what_it_leaves_over(target: str) -> None:
     assert one.starts(sets, cond, generators(2))[0].abs().max() == 0
     back = one._heights(state, sets, cond, 1)[:, 0]
     torch.testing.assert_close(back, sets.dem, atol=1e-3, rtol=0)
+
+
+def test_with_a_law_states_are_in_units_of_the_estimates_spread() -> None:
+    one = system(scale=0.5, **{**ESTIMATE, "score": "crps"})
+    stir(one.network)
+    sets = batch()
+    cond = one.condition(sets)
+    assert cond.spread.min() > 0
+    assert cond.spread.std() > 0
+    state = one._states(sets.dem, sets, cond, generators(2))[0]
+    rest = (sets.dem - sets.prior) / PIXEL_M / 0.5 - cond.mean[:, 0]
+    torch.testing.assert_close(state[:, 0] * cond.spread[:, 0], rest)
+    back = one._heights(state, sets, cond, 1)[:, 0]
+    torch.testing.assert_close(back, sets.dem, atol=1e-3, rtol=0)
+    losses = one.losses(sets, generators(2))
+    parameters = list(one.network.trunk.to_spread.parameters())
+    moved = torch.autograd.grad(losses["spread"], parameters, retain_graph=True)
+    assert all(g.abs().sum() > 0 for g in moved)
+    # The process takes the spread as given: a wide one must not be a way to a small score.
+    still = torch.autograd.grad(losses["bridge"], parameters, allow_unused=True)
+    assert all(g is None for g in still)
 
 
 class Silent(nn.Module):
@@ -133,7 +176,12 @@ def test_a_silent_bridge_with_an_estimate_returns_the_estimate() -> None:
 
 @pytest.mark.parametrize(
     "combination",
-    [ESTIMATE, {"space": "latent"}, {"space": "pixel", "process": "interpolant", "conditioning": "aligned"}],
+    [
+        ESTIMATE,
+        {**ESTIMATE, "score": "crps"},
+        {"space": "latent"},
+        {"space": "pixel", "process": "interpolant", "conditioning": "aligned"},
+    ],
 )
 def test_a_patchs_clones_do_not_depend_on_its_batch(combination: dict[str, Any]) -> None:
     one = system(**combination)
@@ -145,8 +193,9 @@ def test_a_patchs_clones_do_not_depend_on_its_batch(combination: dict[str, Any])
         torch.testing.assert_close(alone[0], together[index], atol=2e-2, rtol=1e-4)
 
 
-def test_losses_of_a_sample_do_not_depend_on_its_batch() -> None:
-    one = system(**ESTIMATE)
+@pytest.mark.parametrize("score", ["squared", "crps"])
+def test_losses_of_a_sample_do_not_depend_on_its_batch(score: str) -> None:
+    one = system(**{**ESTIMATE, "score": score})
     stir(one.network)
     sets = batch(3)
     together = one.losses(sets, generators(3))["loss"]

@@ -22,8 +22,10 @@ SIZE, HALO, PIXEL = 20, 6, 20.0
 LIGHT = IlluminationSection(fibonacci=7, halo_px=4, jitter_deg=10)
 
 
-def make_patches(path: Path, ids: list[int], relief: float = 12.0) -> np.ndarray:
-    """A patch store of rough terrain; patch k depends on its id alone."""
+def make_patches(
+    path: Path, ids: list[int], relief: float = 12.0, place: dict[int, tuple[float, float]] | None = None
+) -> np.ndarray:
+    """A patch store of rough terrain; patch k depends on its id alone. `place`: map metres of each patch."""
     side = SIZE + 2 * HALO
     noise = [np.random.default_rng(i).normal(0, relief, (side, side)) for i in ids]
     dem = (
@@ -38,8 +40,10 @@ def make_patches(path: Path, ids: list[int], relief: float = 12.0) -> np.ndarray
         writer.write("id", np.array(ids, np.int64), ("patch",))
         for name in ("row", "col", "site"):
             writer.write(name, np.zeros(n, np.int32), ("patch",))
-        for name in ("x0", "y0", "lon", "lat"):
-            writer.write(name, np.zeros(n), ("patch",))
+        for k, name in enumerate(("x0", "y0")):
+            writer.write(name, np.array([(place or {}).get(i, (0, 0))[k] for i in ids], float), ("patch",))
+        writer.write("lon", np.zeros(n), ("patch",))
+        writer.write("lat", np.full(n, -89.0), ("patch",))
         writer.write("on_grid", np.ones(n, bool), ("patch",))
         writer.write("halo", np.full((n, 4), HALO, np.int32), ("patch", "side"))
         writer.write("pole", np.full(n, -1, np.int8), ("patch",))
@@ -245,6 +249,34 @@ def test_masks_match_the_image_sets(drawn):
     assert out.read_bytes() == first
     draw_masks(arcs, MasksSection(seed=2), SIZE, out)
     assert out.read_bytes() != first
+
+
+def test_swaths_follow_each_patchs_own_place(drawn):
+    folder, *_, arcs = drawn
+    out, patches = folder / "masks.json", folder / "patches.zarr.zip"
+    polar = MasksSection.model_validate(
+        {"test": {"kind": "nac", "inclination_deg": 90, "azimuth_jitter_deg": 0}}
+    )
+    placed = {7: (-3e4, 0.0), 1 << 40: (2e4, 2e4), 3: (0.0, 5e4)}  # map metres: swaths point to the pole
+    make_patches(patches, list(placed), place=placed)
+    draw_masks(arcs, polar, SIZE, out, patches)
+    table = json.loads(out.read_text())["draws"]["main"]
+    for patch_id, (x, y) in placed.items():
+        rows = np.array(table[str(patch_id)]["strips"])
+        assert rows.shape == (9, 14)
+        azimuth = np.degrees(np.arctan2(x, y))
+        np.testing.assert_allclose((rows[:, 2] + 90 - azimuth + 90) % 180, 90, atol=1e-6)
+        assert (2500 / 40 <= rows[:, 3]).all() and (rows[:, 3] <= 5000 / 40).all()
+    first = out.read_bytes()
+    draw_masks(arcs, polar, SIZE, out, patches)
+    assert out.read_bytes() == first
+    with pytest.raises(ValueError, match=r"masks\.test\.kind: 'nac' needs the patch store"):
+        draw_masks(arcs, polar, SIZE, out)
+    make_patches(patches, [7])
+    with pytest.raises(
+        ValueError, match=r"patches\.zarr\.zip: expected patch \d+ of .*arcs\.json, found none"
+    ):
+        draw_masks(arcs, polar, SIZE, out, patches)
 
 
 def test_stages_of_an_empty_tile(tmp_path):

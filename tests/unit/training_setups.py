@@ -58,6 +58,7 @@ def content(bridge: dict[str, Any], stage: str = "fibonacci", **training: Any) -
         "stage": stage,
         "training": {"cpu_threads": 1, **training},
         "photometry": {},
+        "imperfections": {},
         "images": {"low": 3, "high": 6},
         "arcs": {"tolerance": 0.1, "train": {"latitude": [60, 85], "images": [3, 6]}},
         "masks": {"half_width_px": [4, 6]},

@@ -70,3 +70,14 @@ def vae_of(model):
     """The VAE's weights, for systems in its latent space."""
     latent = PLAN.section_of(model.split("_")[0]).space == "latent"
     return [PLAN["vae"].path("model.safetensors")] if latent else []
+
+
+def track_of(stage):
+    """The Sun's track, for stages that read it."""
+    return [PLAN.track] if "ephemeris" in PLAN[stage].inputs else []
+
+
+def places_of(stage):
+    """Patches of the job's tile, for stages that read where they lie."""
+    path = PLAN["patches"].path("tile_{tile}.zarr.zip")
+    return [path] if "patches" in PLAN[stage].inputs else []

@@ -1,8 +1,34 @@
-# Light: ray-traced visibility of the Sun, Sun arcs, missing-data strips.
+# Light: ray-traced visibility of the Sun, Sun arcs, missing data.
+if "far" in PLAN.stages:
+
+    rule terrain_far:
+        input:
+            terrain=ancient(rules.terrain_index.output.terrain),
+            dems=ancient(DEMS),
+        output:
+            far=PLAN["far"].path("far.zarr.zip"),
+        log:
+            log_of("far"),
+        benchmark:
+            benchmark_of("far")
+        conda:
+            "../../envs/environment.yaml"
+        resources:
+            mem_mb=3000,
+            runtime=120,
+        params:
+            **identity("far"),
+            cell_px=untracked(CONFIG.illumination.far_cell_px),
+            level=untracked(LEVEL),
+        script:
+            "../scripts/terrain_far.py"
+
+
 rule illumination_trace:
     input:
         patches=ancient(rules.patches_extract.output.patches),
         selected=ancient(rules.patches_select.output.selected),
+        far=ancient([PLAN["far"].path("far.zarr.zip")] if "far" in PLAN.stages else []),
     output:
         visibility=(
             PLAN["visibility"].path("tile_{tile}.zarr.zip")
@@ -28,11 +54,37 @@ rule illumination_trace:
         "../scripts/illumination_trace.py"
 
 
+if PLAN.track:
+
+    rule ephemeris:
+        input:
+            kernels=ancient(CONFIG.ephemeris.kernels),
+        output:
+            track=PLAN.track,
+        log:
+            log_of("ephemeris"),
+        benchmark:
+            benchmark_of("ephemeris")
+        conda:
+            "../../envs/environment.yaml"
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            **identity("ephemeris"),
+            ephemeris=untracked(CONFIG.ephemeris.canonical()),
+            level=untracked(LEVEL),
+        script:
+            "../scripts/ephemeris.py"
+
+
 rule arcs_select:
     input:
         selected=ancient(rules.patches_select.output.selected),
         split=ancient(rules.patches_split.output.split),
         visibility=ancient(rules.illumination_trace.output.visibility),
+        patches=ancient(places_of("arcs")),
+        track=ancient(track_of("arcs")),
     output:
         arcs=PLAN["arcs"].path("tile_{tile}.json"),
     log:
@@ -55,6 +107,7 @@ rule arcs_select:
 rule masks_draw:
     input:
         arcs=ancient(rules.arcs_select.output.arcs),
+        patches=ancient(places_of("masks")),
     output:
         masks=PLAN["masks"].path("tile_{tile}.json"),
     log:

@@ -46,6 +46,9 @@ rule shards_write_test:
     params:
         **identity("shards_test"),
         factor=untracked(CONFIG.patches.factor),
+        photometry=untracked(
+            CONFIG.photometry.canonical() if CONFIG.shards.radiance else None
+        ),
         level=untracked(LEVEL),
     script:
         "../scripts/shards_write_test.py"

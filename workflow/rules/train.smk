@@ -39,6 +39,7 @@ for _model in PLAN.systems:
             shards=ancient(rules.shards_manifest.input),
             vae=ancient(vae_of(_model)),
             previous=ancient(weights(_model, {"arcs": "fibonacci", "missing": "arcs"})),
+            track=ancient(track_of(_model)),
         output:
             model=PLAN[_model].path("model.safetensors"),
             config=PLAN[_model].path("config.json"),

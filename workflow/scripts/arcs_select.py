@@ -8,4 +8,5 @@ p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):
     arcs = ArcsSection.model_validate_json(p.arcs)
     i = snakemake.input
-    select_arcs(i.selected, i.split, i.visibility, arcs, snakemake.output.arcs)
+    out = snakemake.output.arcs
+    select_arcs(i.selected, i.split, i.visibility, arcs, out, list(i.patches), list(i.track))

@@ -10,4 +10,4 @@ with job(
 ):
     runtime = RuntimeSection.model_validate_json(p.runtime)
     i, o = snakemake.input, snakemake.output
-    train_bridge(p.section, p.key, i.manifest, list(i.vae), list(i.previous), runtime, o.model)
+    train_bridge(p.section, p.key, i.manifest, list(i.vae), list(i.previous), runtime, o.model, list(i.track))

@@ -8,4 +8,5 @@ p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):
     illumination = IlluminationSection.model_validate_json(p.illumination)
     i, o = snakemake.input, snakemake.output
-    trace_tile(i.patches, i.selected, p.size_px, illumination, o.visibility, workers=snakemake.threads)
+    workers = snakemake.threads
+    trace_tile(i.patches, i.selected, p.size_px, illumination, o.visibility, workers, *i.far)

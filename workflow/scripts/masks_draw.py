@@ -7,4 +7,5 @@ from pipeline.provenance.record import job, stage_record
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):
     masks = MasksSection.model_validate_json(p.masks)
-    draw_masks(snakemake.input.arcs, masks, p.size_px, snakemake.output.masks)
+    i = snakemake.input
+    draw_masks(i.arcs, masks, p.size_px, snakemake.output.masks, *i.patches)

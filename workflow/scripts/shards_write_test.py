@@ -5,5 +5,11 @@ from pipeline.shards.write import write_shard
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):
-    i = snakemake.input
-    write_shard("test", i.patches, i.visibility, i.split, p.factor, snakemake.output.test, i.arcs, i.masks)
+    i, images = snakemake.input, None
+    if p.photometry is not None:
+        from pipeline.config.photometry import PhotometrySection
+        from pipeline.shards.radiance import RadianceWriter
+
+        images = RadianceWriter(PhotometrySection.model_validate_json(p.photometry))
+    out = snakemake.output.test
+    write_shard("test", i.patches, i.visibility, i.split, p.factor, out, i.arcs, i.masks, images)

@@ -134,11 +134,14 @@ class BridgeSection(Section):
     base : channels of the U-Net.
     beta_max, steps : I2SB's noise schedule (published 0.3 and 1000).
     noise : the interpolant's epsilon (published 0.2).
+    score : what the network learns of its target: its mean, by the ``squared`` error (published), or its
+        law, by the fair ``crps`` of two draws that differ in a noise input.
     posterior_mean : estimate the posterior mean first and let the bridge carry the rest.
     mean_weight, slope_weight : weights of the posterior-mean loss and its slope term.
     state_scale : heights, in the section's unit, that count as 1 in the bridge; null takes 1 for target
         ``dem``, and for ``residual`` or `posterior_mean` the RMS of the training patches' DEM about their
-        block means.
+        block means. With score ``crps`` and `posterior_mean`, states are in units of the estimate's own
+        spread, and this is the unit of the estimate's losses alone.
     keep_block_means : project samples so that their block means equal the a priori DEM.
     weight_decay : of AdamW.
     ema : decay of the weights' average that is kept; 0 keeps the weights (published).
@@ -161,6 +164,7 @@ class BridgeSection(Section):
     beta_max: Annotated[float, Field(gt=0, le=10)] = 0.3
     steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
     noise: Positive = 0.2
+    score: Literal["squared", "crps"] = "squared"
     posterior_mean: bool = False
     mean_weight: Annotated[float, Field(ge=0)] = 1.0
     slope_weight: Annotated[float, Field(ge=0)] = 0.0
@@ -181,6 +185,8 @@ class BridgeSection(Section):
             raise ValueError("posterior_mean: expected space 'pixel', found 'latent'")
         if self.posterior_mean and self.conditioning != "aligned":
             raise ValueError("posterior_mean: expected conditioning 'aligned', found 'published'")
+        if self.score == "crps" and self.conditioning != "aligned":
+            raise ValueError("score: expected 'squared' with conditioning 'published', found 'crps'")
         if self.keep_block_means and self.space != "pixel":
             raise ValueError("keep_block_means: expected space 'pixel', found 'latent'")
         kinds = SAMPLER_KINDS[self.process]

@@ -17,11 +17,15 @@ class Condition(Section):
     light : ``arcs`` (a named draw of `arcs.test`) or ``fibonacci`` (the patch's Fibonacci images).
     draw : the name in `arcs.test`.
     missing : whether the stored missing-data strips are applied.
+    systems : which trained stages are scored: ``all``, or the ``primary`` alone.
+    imperfections : whether the images have the imperfections of `imperfections.test`.
     """
 
     light: Literal["arcs", "fibonacci"] = "arcs"
     draw: str = "main"
     missing: bool = False
+    systems: Literal["all", "primary"] = "all"
+    imperfections: bool = False
 
     @model_validator(mode="after")
     def _has_strips(self) -> Condition:
@@ -53,6 +57,8 @@ class EvaluationSection(Section):
     def _has_main(self) -> EvaluationSection:
         if "main" not in self.conditions:
             raise ValueError(f"conditions: expected one named 'main', found {sorted(self.conditions)}")
+        if self.conditions["main"].systems != "all":
+            raise ValueError("conditions.main.systems: expected 'all', found 'primary'")
         return self
 
 

@@ -8,16 +8,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config.base import Section
+from pipeline.config.ephemeris import EphemerisSection
 from pipeline.config.inputs import InputsSection
 from pipeline.config.light import (
     ArcsSection,
     IlluminationSection,
     MasksSection,
-    PhotometrySection,
     ShardsSection,
 )
 from pipeline.config.models import BridgeSection, TrainingSection, VaeSection
 from pipeline.config.patches import CoverageSection, PatchesSection, SplitSection
+from pipeline.config.photometry import ImperfectionsSections, PhotometrySection
 from pipeline.config.products import EvaluationSection, RegionSection, ReportSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.synthetic import SyntheticSection
@@ -51,8 +52,10 @@ class Config(Section):
     split: SplitSection = SplitSection()
     illumination: IlluminationSection = IlluminationSection()
     arcs: ArcsSection = ArcsSection()
+    ephemeris: EphemerisSection = EphemerisSection()
     masks: MasksSection = MasksSection()
     photometry: PhotometrySection = PhotometrySection()
+    imperfections: ImperfectionsSections = ImperfectionsSections()
     shards: ShardsSection = ShardsSection()
     training: TrainingSection = TrainingSection()
     vae: VaeSection = VaeSection()
@@ -102,11 +105,21 @@ class Config(Section):
                 f"inputs.count: expected a count map, since coverage.min_share = {self.coverage.min_share:g}"
                 " > 0, found null (set coverage.min_share: 0 to keep every patch)"
             )
+        by_kernels = self.arcs.of_place("ephemeris")
+        if by_kernels and not self.ephemeris.kernels:
+            out.append(
+                f"ephemeris.kernels: expected SPICE kernels for {by_kernels[0]}.place: ephemeris, found none"
+            )
         for label, condition in self.evaluation.conditions.items():
             if condition.light == "arcs" and condition.draw not in self.arcs.test:
                 out.append(
                     f"evaluation.conditions.{label}.draw: expected one of {sorted(self.arcs.test)}, "
                     f"found {condition.draw!r}"
+                )
+            if condition.imperfections and self.imperfections.test.off:
+                out.append(
+                    f"evaluation.conditions.{label}.imperfections: expected false, since everything in "
+                    "imperfections.test is off, found true"
                 )
         if self.region.stride_px > patches.size_px or self.region.stride_px % patches.factor:
             out.append(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from pipeline.atomic import write_json
-from pipeline.config.light import PhotometrySection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.config.products import EvaluationSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.evaluation.metrics import PatchScores

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.atomic import read_json
-from pipeline.config.light import PhotometrySection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.config.products import ReportSection
 from pipeline.evaluation.figures.patches import PatchExample
 from pipeline.shards.shard_set import ShardSet

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.config.light import PhotometrySection
+from pipeline.config.light import ArcDraw
+from pipeline.config.photometry import PhotometrySection
 from pipeline.config.products import Condition
 from pipeline.evaluation.figures.images import distinct_suns, draw_contact_sheet, draw_masks
 from pipeline.evaluation.figures.patches import draw_reconstruction, draw_rows, scale_ends
@@ -191,6 +192,11 @@ def suns_part(data: ReportData) -> Part:
     if data.shards is None:
         return Part("suns", heading, note("The test shards are not at hand."))
     name = _draw_name(data)
+    draw = ArcDraw.model_validate(data.config["arcs"]["test"][name])
+    place = "assumed" if draw.place == "assumed" else "true"
+    one = draw.place != "ephemeris" and draw.declination.low == draw.declination.high
+    declination = draw.declination.low if one else 0.0
+    of = "the arc" if one else "the Sun's own path, which its declination moves by up to 1.6 degrees"
     views = []
     for index in chosen(len(data.shards), _SKIES):
         shard, patch = data.shards.at(index)
@@ -201,8 +207,9 @@ def suns_part(data: ReportData) -> Part:
         picked = draws["images"][patch]
         picked = picked[picked >= 0]
         lon, lat = float(draws["lon"][patch]), float(draws["lat"][patch])
-        title = f"patch {int(shard.ids[patch])}: {len(picked)} images\nassumed lon {lon:.1f}°, lat {lat:.1f}°"
-        views.append(SkyView(title, shard.fixed_suns, shard.fixed_suns[picked], sun_arc(lon, lat)))
+        title = f"patch {int(shard.ids[patch])}: {len(picked)} images\n{place} lon {lon:.1f}°, lat {lat:.1f}°"
+        arc = sun_arc(lon, lat, declination)
+        views.append(SkyView(title, shard.fixed_suns, shard.fixed_suns[picked], arc))
     return Part(
         "suns",
         heading,
@@ -211,9 +218,10 @@ def suns_part(data: ReportData) -> Part:
             f"{len(views)} polar plots of the sky with offered and chosen Sun directions",
             f"The sky above {len(views)} test patches: zenith in the middle, horizon outside, azimuth "
             f"clockwise from map up; ring labels are elevations. Grey: the {len(views[0].offered)} fixed "
-            "directions. Blue: the Sun's path over one lunar day at the patch's assumed place "
-            "(declination 0). Orange: directions drawn for the patch, by area as often as they were "
-            "drawn; all lie within the chord distance arcs.tolerance of the arc.",
+            f"directions. Blue: the Sun's path over one lunar day at the patch's {place} place (declination "
+            f"{declination:g}; longitudes from the map's central meridian). Orange: directions drawn for the "
+            "patch, by area as often as they were drawn; all lie within the chord distance arcs.tolerance of "
+            f"{of}.",
             Keys(data.config)(f"arcs.test.{name}", "arcs.tolerance", "arcs.seed"),
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 
 from pipeline.atomic import write_json
-from pipeline.config.light import PhotometrySection
 from pipeline.config.models import SamplerSection
+from pipeline.config.photometry import ImperfectionsSection, PhotometrySection
 from pipeline.config.products import Condition, EvaluationSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.evaluation.metrics import PatchScores
@@ -29,7 +30,7 @@ from pipeline.training.batches import Batch, assemble, read_sample
 from pipeline.training.loop import pick_device
 from pipeline.training.order import seeded
 
-_CLONES, _RANKS = 0xC10E5, 0x4A9C
+_CLONES, _RANKS, _IMPERFECTIONS = 0xC10E5, 0x4A9C, 0x13F3C7
 EXAMPLES = 24
 
 
@@ -67,19 +68,24 @@ def draw_clones(
     condition: Condition,
     section: EvaluationSection,
     photometry: PhotometrySection,
+    imperfections: ImperfectionsSection,
     sampler: SamplerSection,
     device: torch.device,
+    name: str,
     label: str,
 ) -> Iterator[Drawn]:
     """Clones of the chosen test patches, one patch at a time.
 
-    A patch's clones depend on the seed and its id alone, not on the batch it is computed in.
+    A patch's clones depend on the seed and its id alone, not on the batch it is computed in; its images'
+    `imperfections`, where the condition asks for them, on the condition's `label` too, and not on the system.
     """
+    how = imperfections if condition.imperfections else None
+    entropy = [section.seed, _IMPERFECTIONS, zlib.crc32(label.encode())]
     scene = scene_of(condition)
     picked = chosen(len(shards), section.max_patches)
     groups = [picked[i : i + section.batch] for i in range(0, len(picked), section.batch)]
     unused = np.random.default_rng(0)
-    for group in track(groups, len(groups), f"{label}: batches of patches"):
+    for group in track(groups, len(groups), f"{name} {label}: batches of patches"):
         samples, generators, ids = [], [], []
         for index in group:
             shard, patch = shards.at(index)
@@ -87,7 +93,8 @@ def draw_clones(
             samples.append(read_sample(shard, patch, images, system.halo_cells))
             ids.append(int(shard.ids[patch]))
             generators.append(seeded(section.seed, _CLONES, ids[-1]))
-        batch = assemble(samples, system.halo_cells, system.factor, photometry, device)
+        rngs = None if how is None else [np.random.default_rng([*entropy, i]) for i in ids]
+        batch = assemble(samples, system.halo_cells, system.factor, photometry, device, how, rngs)
         members = system.sample(batch, section.members, generators, sampler).double().cpu().numpy()
         for row, index in enumerate(group):
             yield Drawn(index, ids[row], members[row], batch, row)
@@ -113,6 +120,7 @@ def evaluate_system(
     content: dict[str, Any] = json.loads(section)
     evaluation = EvaluationSection.model_validate(content["evaluation"])
     photometry = PhotometrySection.model_validate(content["photometry"])
+    imperfections = ImperfectionsSection.model_validate(content["imperfections"])
     sampler = SamplerSection.model_validate(content["sampler"])
     device = pick_device(runtime.device)
     config = model_config(model, "bridge")
@@ -126,7 +134,7 @@ def evaluate_system(
         picked = chosen(len(shards), evaluation.max_patches)
         keep = {picked[k] for k in chosen(len(picked), EXAMPLES)}
         for drawn in draw_clones(
-            system, shards, condition, evaluation, photometry, sampler, device, f"{name} {label}"
+            system, shards, condition, evaluation, photometry, imperfections, sampler, device, name, label
         ):
             rng = np.random.default_rng([evaluation.seed, _RANKS, drawn.patch_id])
             scores.add_ensemble(drawn.members, drawn.truth, rng)

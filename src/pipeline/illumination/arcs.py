@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.atomic import read_json, write_json
 from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set
+from pipeline.illumination.ephemeris import own_suns, read_track
+from pipeline.illumination.place import Place, patch_places
 from pipeline.shards.store import read_store
 
 if TYPE_CHECKING:
@@ -40,15 +43,28 @@ def directions_that_light(fixed: Any, row: int) -> NDArray[np.bool_]:
     return (fixed[name][row] != 0).any(axis=(1, 2))
 
 
+def _places(patch_store: Path | str) -> dict[int, Place]:
+    """The patches' own places by id."""
+    table = read_store(patch_store, schema="patches")
+    return dict(zip(table["id"].values.tolist(), patch_places(table), strict=True))
+
+
 def select_arcs(
-    selected_json: Path, split_json: Path, visibility_store: Path, arcs: ArcsSection, out: Path
+    selected_json: Path,
+    split_json: Path,
+    visibility_store: Path,
+    arcs: ArcsSection,
+    out: Path,
+    patch_store: Sequence[Path | str] = (),
+    track: Sequence[Path | str] = (),
 ) -> None:
-    """Draw assumed places and image sets for every kept validation and test patch of a tile.
+    """Draw image sets, and places where they are assumed, for every kept validation and test patch of a tile.
 
     Writes ``{"schema": "arcs/1", "draws": {"<name>": {"<id>": {"lon", "lat", "images"}}}}`` with one entry a
-    named draw of `arcs.test`: degrees, and indices into the fixed directions, of which none leaves the whole
-    patch dark. A draw depends on the seed, its name and the patch's id alone, so adding a name or a patch
-    leaves the others as they were.
+    named draw of `arcs.test`: degrees (the longitude from the map's central meridian), and indices into the
+    fixed directions, of which none leaves the whole patch dark. A draw depends on the seed, its name and the
+    patch (its id; its place where that is not drawn) alone, so adding a name or a patch leaves the others as
+    they were.
 
     Parameters
     ----------
@@ -57,14 +73,18 @@ def select_arcs(
     visibility_store : store of schema ``visibility`` of the same tile.
     arcs : tolerance, named ranges (``arcs.test``) and seed.
     out : JSON file to make.
+    patch_store : the tile's store of schema ``patches``, in a list; where a draw's place is not assumed.
+    track : file of schema ``suntrack/1``, in a list; where a draw's place is ``ephemeris``.
 
     Raises
     ------
     ValueError
-        If the visibility store lacks a patch.
+        If the visibility store lacks a patch, or a draw needs a patch's place or a track that is not given.
     NoUsableDirectionError
         If no place has a usable direction for a patch.
     """
+    own_places = _places(patch_store[0]) if patch_store else {}
+    sun_track = read_track(track[0]) if track else None
     selected = read_json(selected_json, schema="selected/1")
     labels = read_json(split_json, schema="split/1")["patches"]
     wanted = [
@@ -83,8 +103,10 @@ def select_arcs(
         lit_any = directions_that_light(fixed, rows[patch_id])
         for name, ranges in arcs.test.items():
             rng = np.random.default_rng([arcs.seed, ARCS_PURPOSE, zlib.crc32(name.encode()), patch_id])
+            own = own_places.get(patch_id)
+            suns = own_suns(ranges, own, sun_track)
             try:
-                lon, lat, images = draw_arc_set(ranges, arcs.tolerance, rng, lit_any)
+                lon, lat, images = draw_arc_set(ranges, arcs.tolerance, rng, lit_any, own, suns)
             except NoUsableDirectionError as error:
                 raise NoUsableDirectionError(
                     f"{visibility_store}: arcs.test.{name}: patch {patch_id}: {error}"

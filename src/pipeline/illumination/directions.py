@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.illumination.place import Place
+
 if TYPE_CHECKING:
     from pipeline.config.light import ArcDraw
 
@@ -120,7 +122,7 @@ def fibonacci_directions(
     return sun, sun[:, 2] >= 0.0
 
 
-def sun_arc(lon_deg: float, lat_deg: float, declination_deg: float = 0.0) -> Floats:
+def sun_arc(lon_deg: float, lat_deg: float, declination_deg: float = 0.0, pole: int | None = None) -> Floats:
     """The Sun's daily path above the horizon of a place, in steps of one degree of hour angle.
 
     The published arc turns the circle ``(cos a, sin a, 0)`` about x by ``90 - lat`` and about z by the
@@ -129,8 +131,9 @@ def sun_arc(lon_deg: float, lat_deg: float, declination_deg: float = 0.0) -> Flo
 
     Parameters
     ----------
-    lon_deg, lat_deg : place, degrees.
-    declination_deg : the Sun's declination (published 0; at most 1.54 on the Moon), degrees.
+    lon_deg, lat_deg : place, degrees; the longitude is east of the map's central meridian.
+    declination_deg : the Sun's declination (published 0; at most 1.59 on the Moon), degrees.
+    pole : +1 or -1 for the north or south polar map, where the sign of the latitude is not to decide.
 
     Returns
     -------
@@ -142,10 +145,26 @@ def sun_arc(lon_deg: float, lat_deg: float, declination_deg: float = 0.0) -> Flo
     x = np.cos(declination) * np.cos(angle)
     y = np.cos(declination) * np.sin(angle) * np.cos(colatitude) + np.sin(declination) * np.sin(colatitude)
     z = -np.cos(declination) * np.sin(angle) * np.sin(colatitude) + np.sin(declination) * np.cos(colatitude)
-    turn = np.radians(lon_deg if lat_deg >= 0 else -lon_deg)
+    northern = lat_deg >= 0 if pole is None else pole > 0
+    turn = np.radians(lon_deg if northern else -lon_deg)
     arc = np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn), z], axis=-1)
     # Rounding must not lift a Sun on the horizon above it (lat 90, declination 0).
     return arc[z > 1e-12]
+
+
+def near_suns(suns: Floats, tolerance: float, directions: ArrayLike) -> NDArray[np.int64]:
+    """Indices of the directions whose chord distance to one of the Suns is below a tolerance.
+
+    Parameters
+    ----------
+    suns : unit vectors ``(m, 3)``, m >= 0. directions : unit vectors ``(n, 3)`` in the same frame.
+    tolerance : chord length on the unit sphere (published 0.1).
+    """
+    if not len(suns):
+        return np.zeros(0, dtype=np.int64)
+    # |a - b|^2 = 2 - 2 a.b for unit vectors.
+    distance2 = 2.0 - 2.0 * (np.asarray(directions, dtype=np.float64) @ suns.T).max(axis=1)
+    return np.flatnonzero(distance2 < tolerance**2)
 
 
 def usable_directions(
@@ -154,29 +173,25 @@ def usable_directions(
     tolerance: float,
     directions: ArrayLike,
     declination_deg: float = 0.0,
+    pole: int | None = None,
 ) -> NDArray[np.int64]:
     """Indices of the directions whose chord distance to a place's Sun arc is below a tolerance.
 
     Parameters
     ----------
-    lon_deg, lat_deg : place, degrees.
+    lon_deg, lat_deg, declination_deg, pole : see `sun_arc`.
     tolerance : chord length on the unit sphere (published 0.1).
     directions : unit vectors ``(n, 3)`` in the map frame.
-    declination_deg : the Sun's declination, degrees.
 
     Raises
     ------
     NoUsableDirectionError
         If there is none, as everywhere at latitude 90 when the declination is 0.
     """
-    arc = sun_arc(lon_deg, lat_deg, declination_deg)
-    candidates = np.asarray(directions, dtype=np.float64)
-    if len(arc):
-        # |a - b|^2 = 2 - 2 a.b for unit vectors.
-        distance2 = 2.0 - 2.0 * (candidates @ arc.T).max(axis=1)
-        indices = np.flatnonzero(distance2 < tolerance**2)
-        if len(indices):
-            return indices
+    arc = sun_arc(lon_deg, lat_deg, declination_deg, pole)
+    indices = near_suns(arc, tolerance, directions)
+    if len(indices):
+        return indices
     found = f"an arc of {len(arc)} points" if len(arc) else "a Sun that never rises"
     raise NoUsableDirectionError(
         f"no direction lies within arcs.tolerance = {tolerance:g} of the Sun's arc at lon {lon_deg:g}, "
@@ -189,44 +204,77 @@ def draw_arc_set(
     tolerance: float,
     rng: np.random.Generator,
     lit_any: NDArray[np.bool_] | None = None,
+    place: Place | None = None,
+    suns: Floats | None = None,
 ) -> tuple[float, float, NDArray[np.int64]]:
-    """Draw an assumed place and a set of images along its Sun arc.
+    """Draw a place (or take the patch's own), a declination, and a set of images along the Sun arc there.
 
-    The place is uniform in the ranges of `draw` and drawn again while no direction is usable there; the
-    number of images is a uniform whole number; the images are drawn with replacement.
+    An assumed place is uniform in the ranges of `draw`, and so is the declination; both are drawn again while
+    no direction is usable. A declination whose range is one number takes no random number. The number of
+    images is a uniform whole number; the images are drawn with replacement.
 
     Parameters
     ----------
-    draw : ranges of latitude, longitude (degrees) and number of images.
+    draw : kind of place; ranges of latitude, longitude, declination (degrees) and number of images.
     tolerance : see `usable_directions`.
     rng : source of the draw.
     lit_any : ``(360,)``, False for the fixed directions that leave the whole patch dark; these are left out.
+    place : the patch's own place; not used where ``draw.place`` is ``assumed``.
+    suns : unit vectors ``(m, 3)``, map frame: the Suns seen there, where ``draw.place`` is ``ephemeris``.
 
     Returns
     -------
-    Longitude, latitude (degrees) and indices ``(n,)`` into `fixed_directions`.
+    Longitude east of the map's central meridian and latitude (degrees), and indices ``(n,)`` into
+    `fixed_directions`.
 
     Raises
     ------
     NoUsableDirectionError
-        If a thousand places in a row have no usable direction.
+        If a thousand draws in a row have no usable direction, or a place that is not drawn has none.
+    ValueError
+        If `place` is needed and not given.
     """
+    if draw.place == "assumed":
+        place = None
+    elif place is None:
+        raise ValueError(f"place: {draw.place}: expected the patch's own place, found none")
     directions = fixed_directions()
-    for _ in range(_MAX_PLACES):
-        lon = float(rng.uniform(draw.longitude.low, draw.longitude.high))
-        lat = float(rng.uniform(draw.latitude.low, draw.latitude.high))
-        try:
-            usable = usable_directions(lon, lat, tolerance, directions)
-        except NoUsableDirectionError:
-            continue
+    fixed = draw.declination.low == draw.declination.high
+    for _ in range(1 if place is not None and (fixed or suns is not None) else _MAX_PLACES):
+        if place is None:
+            lon = float(rng.uniform(draw.longitude.low, draw.longitude.high))
+            lat = float(rng.uniform(draw.latitude.low, draw.latitude.high))
+        else:
+            lon, lat = place.map_lon, place.lat
+        seen = suns
+        if seen is None:
+            low, high = draw.declination.low, draw.declination.high
+            declination = low if fixed else float(rng.uniform(low, high))
+            seen = sun_arc(lon, lat, declination, place.pole if place else None)
+        usable = near_suns(seen, tolerance, directions)
         if lit_any is not None:
             usable = usable[lit_any[usable]]
         if len(usable):
             count = int(rng.integers(int(draw.images.low), int(draw.images.high) + 1))
             return lon, lat, rng.choice(usable, size=count, replace=True)
     raise NoUsableDirectionError(
-        f"no usable fixed direction in {_MAX_PLACES} places drawn with arcs latitude "
-        f"[{draw.latitude.low:g}, {draw.latitude.high:g}], longitude [{draw.longitude.low:g}, "
-        f"{draw.longitude.high:g}] and arcs.tolerance = {tolerance:g}; expected at least one"
+        _where(draw, place, suns)
+        + f" and arcs.tolerance = {tolerance:g}; expected at least one"
         + ("" if lit_any is None else f" ({int(lit_any.sum())} of {len(lit_any)} directions light the patch)")
     )
+
+
+def _where(draw: ArcDraw, place: Place | None, suns: Floats | None) -> str:
+    """Where no direction was usable, for an error message."""
+    if place is None:
+        return (
+            f"no usable fixed direction in {_MAX_PLACES} places drawn with arcs latitude "
+            f"[{draw.latitude.low:g}, {draw.latitude.high:g}], longitude [{draw.longitude.low:g}, "
+            f"{draw.longitude.high:g}]"
+        )
+    own = (
+        f"no usable fixed direction at the patch's own place, lon {place.lon:.4f}, lat {place.lat:.4f}, with "
+    )
+    if suns is not None:
+        return own + f"the ephemeris's {len(suns)} Suns above the horizon"
+    return own + f"declination [{draw.declination.low:g}, {draw.declination.high:g}]"

@@ -16,6 +16,7 @@ from embreex.rtcore import EmbreeDevice
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.illumination.far import FarTerrain, far_mesh, far_triangles, steepest
 from pipeline.illumination.surface import Window, bend, disc_directions, window
 
 # Rays start above the surface by this share of the largest coordinate: some units in the last place of
@@ -35,15 +36,22 @@ class EmbreeVisibility:
     pixel_m : pixel size, m.
     inner : where the patch lies in `dem`: ``(top, left, height, width)``, or one slice for both axes.
     curvature : lower the terrain by d^2 / 2R with the distance d from the patch's centre.
+    far : coarser terrain around `dem`, or None; see `pipeline.illumination.far`.
 
     Raises
     ------
     ValueError
-        If the patch does not lie inside `dem`, or holds no elevation.
+        If the patch does not lie inside `dem`, or holds no elevation; with far terrain, if the halo is
+        narrower than two of its cells.
     """
 
     def __init__(
-        self, dem: ArrayLike, pixel_m: float, inner: slice | Window, curvature: bool = False
+        self,
+        dem: ArrayLike,
+        pixel_m: float,
+        inner: slice | Window,
+        curvature: bool = False,
+        far: FarTerrain | None = None,
     ) -> None:
         metres = np.asarray(dem, dtype=np.float64)
         top, left, height, width = window(inner, metres.shape)
@@ -55,7 +63,8 @@ class EmbreeVisibility:
                 f"patch at {(top, left)}: expected elevations, found none among {patch.size} pixels"
             )
         # Centred on the patch before it is rounded to single precision.
-        z: NDArray[np.float32] = ((metres - np.nanmean(patch)) / pixel_m).astype(np.float32)
+        mean = np.nanmean(patch)
+        z: NDArray[np.float32] = ((metres - mean) / pixel_m).astype(np.float32)
         self._z = z
         self._window = (top, left, height, width)
         self._patch = z[top : top + height, left : left + width]
@@ -73,6 +82,12 @@ class EmbreeVisibility:
         self._steepest = _steepest(z)
         self._scene: EmbreeScene | None = None
         self._floor = np.inf
+
+        self._pixel_m, self._mean, self._lowest = pixel_m, float(mean), float(np.nanmin(patch))
+        self._far = None if far is None else far_mesh(far, metres.shape, self._window, pixel_m, curvature)
+        self._far_steepest = 0.0 if self._far is None else steepest(self._far, self._lowest, pixel_m)
+        self._far_scene: EmbreeScene | None = None
+        self._far_floor = np.inf
 
     def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
         """Which pixels see the Sun.
@@ -94,43 +109,51 @@ class EmbreeVisibility:
         for index in np.flatnonzero(slope > 0):
             if slope[index] > self._steepest:
                 out[index] = self._solid
-                continue
-            ask = np.flatnonzero(self._solid & ~self._facing_away(sun[index]).ravel())
-            out[index, ask] = self._clear(ask, sun[index])
-            for nudged in _beside(sun[index]):
-                again = np.flatnonzero(out[index] & self._border)
-                out[index, again] = self._clear(again, nudged)
+            else:
+                ask = np.flatnonzero(self._solid & ~self._facing_away(sun[index]).ravel())
+                out[index, ask] = self._clear(ask, sun[index])
+                for nudged in _beside(sun[index]):
+                    again = np.flatnonzero(out[index] & self._border)
+                    out[index, again] = self._clear(again, nudged)
+            if self._far_scene is not None and slope[index] <= self._far_steepest:
+                ask = np.flatnonzero(out[index])
+                out[index, ask] = self._clear(ask, sun[index], self._far_scene)
         return out.reshape(len(sun), *self._patch.shape)
 
-    def share(self, sun: ArrayLike, disc_deg: float) -> NDArray[np.float32]:
-        """Visible share of the Sun's disc, by rays to 32 points that each stand for an equal part of it.
+    def share(self, sun: ArrayLike, disc_deg: float, limb_darkening: float = 0.0) -> NDArray[np.float32]:
+        """Visible share of the Sun's light, by rays to 32 points of its disc, each for an equal part of it.
 
         Parameters
         ----------
         sun : ``(D, 3)`` vectors towards the centre of the Sun in the map frame.
         disc_deg : diameter of the disc, degrees.
+        limb_darkening : u of the linear law, see `pipeline.illumination.surface.disc_radii`.
 
         Returns
         -------
         ``(D, P, P)`` in [0, 1], in steps of 1/32. The part of the disc below the horizontal is dark.
         """
-        points = disc_directions(sun, disc_deg, _DISC_POINTS).astype(np.float32)
+        points = disc_directions(sun, disc_deg, _DISC_POINTS, limb_darkening).astype(np.float32)
         self._prepare(_slope(points.reshape(-1, 3)))
         out = np.empty((len(points), *self._patch.shape), dtype=np.float32)
         for index, disc in enumerate(points):
             out[index] = self.lit(disc).mean(axis=0, dtype=np.float32)
         return out
 
-    def _clear(self, pixels: NDArray[np.intp], sun: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Whether the rays of some pixels (flat indices) meet nothing."""
-        assert self._scene is not None
-        hit = self._scene.run(self._origins[pixels], sun[None, :], query="OCCLUDED")
+    def _clear(
+        self, pixels: NDArray[np.intp], sun: NDArray[np.float32], scene: EmbreeScene | None = None
+    ) -> NDArray[np.bool_]:
+        """Whether the rays of some pixels (flat indices) meet nothing, of the near terrain or of `scene`."""
+        scene = scene or self._scene
+        assert scene is not None
+        hit = scene.run(self._origins[pixels], sun[None, :], query="OCCLUDED")
         clear: NDArray[np.bool_] = hit == -1
         return clear
 
     def _prepare(self, slope: NDArray[np.float32]) -> None:
         """Build the scene for the lowest risen Sun among `slope`, unless one that serves it is there."""
         floor = float(slope[slope > 0].min(initial=np.inf))
+        self._prepare_far(floor)
         if floor >= self._floor or floor > self._steepest:
             return
         vertices, faces = _mesh(self._z, self._window, floor)
@@ -138,6 +161,17 @@ class EmbreeVisibility:
         self._scene = EmbreeScene(_DEVICE)
         TriangleMesh(self._scene, vertices, faces)
         self._floor = floor
+
+    def _prepare_far(self, floor: float) -> None:
+        """As `_prepare`, for the far terrain; no scene where none of it can matter."""
+        if self._far is None or floor >= self._far_floor or floor > self._far_steepest:
+            return
+        vertices, faces = far_triangles(self._far, self._lowest, self._pixel_m, floor)
+        self._far_floor = floor
+        if len(faces):
+            vertices[:, 2] = (vertices[:, 2] - self._mean) / self._pixel_m
+            self._far_scene = EmbreeScene(_DEVICE)
+            TriangleMesh(self._far_scene, vertices.astype(np.float32), np.ascontiguousarray(faces))
 
     def _facing_away(self, sun: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Pixels whose ray dives below the triangle that it leaves along: occluded without tracing.

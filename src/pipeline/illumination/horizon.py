@@ -21,6 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.illumination import horizon_kernels as kernels
 from pipeline.illumination.directions import azimuth_elevation
+from pipeline.illumination.far import FarTerrain, far_mesh
+from pipeline.illumination.far_kernels import far_edges, far_horizon_kernel
 from pipeline.illumination.horizon_kernels import ABSENT, TILE, WINDOW, Terrain
 from pipeline.illumination.surface import Window, bend, window
 
@@ -39,11 +41,12 @@ class HorizonVisibility:
     inner : ``(top, left, height, width)`` of the pixels to light, or one slice for both axes; the rest only
         casts shadows.
     curvature : lower the terrain by d^2 / 2R with the distance d from the centre of `inner`.
+    far : coarser terrain around `dem`, or None; see `pipeline.illumination.far`.
 
     Raises
     ------
-    ValueError : `dem` is not two-dimensional, `inner` does not lie within it or holds no elevation, or
-        `pixel_m` is not positive.
+    ValueError : `dem` is not two-dimensional, `inner` does not lie within it or holds no elevation,
+        `pixel_m` is not positive, or, with far terrain, the halo is narrower than two of its cells.
 
     Notes
     -----
@@ -56,14 +59,24 @@ class HorizonVisibility:
     """
 
     def __init__(
-        self, dem: ArrayLike, pixel_m: float, inner: slice | Window, curvature: bool = False
+        self,
+        dem: ArrayLike,
+        pixel_m: float,
+        inner: slice | Window,
+        curvature: bool = False,
+        far: FarTerrain | None = None,
     ) -> None:
         if not 0 < pixel_m < np.inf:
             raise ValueError(f"pixel_m: expected a positive number, found {pixel_m}")
         metres = np.asarray(dem, dtype=np.float64)
         patch = window(inner, metres.shape)
         self._shape = patch[2:]
-        self._terrain = _terrain(bend(metres, pixel_m, patch) if curvature else metres, float(pixel_m), patch)
+        bent = bend(metres, pixel_m, patch) if curvature else metres
+        self._terrain = _terrain(bent, float(pixel_m), patch)
+        self._inner, self._pixel_m = patch, float(pixel_m)
+        self._far = None if far is None else far_mesh(far, metres.shape, patch, pixel_m, curvature)
+        top, left, height, width = patch
+        self._heights = np.ascontiguousarray(bent[top : top + height, left : left + width])
 
     def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
         """Where a point Sun is seen.
@@ -82,10 +95,16 @@ class HorizonVisibility:
         tangent = np.tan(np.radians(elevation)).astype(np.float32)
         headings, begin, order = _by_azimuth(azimuth, elevation)
         kernels.lit_kernel(self._terrain, headings, begin, tangent[order], order, lit)
-        return lit.view(np.bool_)
+        result = lit.view(np.bool_)
+        if self._far is not None:
+            beyond = self._beyond(headings, tangent[order[begin[:-1]]].astype(np.float64))
+            for heading in range(len(headings)):
+                for k in order[begin[heading] : begin[heading + 1]]:
+                    result[k] &= beyond[heading] < tangent[k]
+        return result
 
-    def share(self, sun: ArrayLike, disc_deg: float) -> NDArray[np.float32]:
-        """Visible share of the Sun's disc, uniformly bright.
+    def share(self, sun: ArrayLike, disc_deg: float, limb_darkening: float = 0.0) -> NDArray[np.float32]:
+        """Visible share of the light of the Sun's disc.
 
         The horizon within the disc is taken as a straight level line at the horizon's elevation in the
         azimuth of the disc's centre, so the share is that of a circular segment. This is an approximation: an
@@ -96,6 +115,7 @@ class HorizonVisibility:
         ----------
         sun : ``(D, 3)`` vectors towards the disc's centre in the map frame, any length.
         disc_deg : diameter of the disc, degrees (the Sun from the Moon: 0.533).
+        limb_darkening : u of the linear law I(mu) / I(1) = 1 - u (1 - mu); 0 for a uniform disc.
 
         Returns
         -------
@@ -103,8 +123,10 @@ class HorizonVisibility:
 
         Raises
         ------
-        ValueError : `disc_deg` is not in (0, 90).
+        ValueError : `disc_deg` is not in (0, 90), or `limb_darkening` not in [0, 1].
         """
+        if not 0 <= limb_darkening <= 1:
+            raise ValueError(f"limb_darkening: expected a share within [0, 1], found {limb_darkening}")
         if not 0 < disc_deg < 90:
             raise ValueError(f"disc_deg: expected a diameter within (0, 90) degrees, found {disc_deg}")
         azimuth, elevation = _angles(sun)
@@ -112,7 +134,18 @@ class HorizonVisibility:
         share = np.zeros((len(azimuth), *self._shape), np.float32)
         headings, begin, order = _by_azimuth(azimuth, elevation, lowest=-radius)
         centre = np.radians(elevation[order])
-        kernels.share_kernel(self._terrain, headings, begin, centre, order, np.radians(radius), share)
+        floors = np.tan(np.maximum(centre[begin[:-1]] - np.radians(radius), 0.0))
+        kernels.share_kernel(
+            self._terrain,
+            headings,
+            begin,
+            centre,
+            order,
+            np.radians(radius),
+            float(limb_darkening),
+            self._beyond(headings, floors),
+            share,
+        )
         return share
 
     def horizon(self, azimuth_deg: ArrayLike, floor: float = 0.0) -> NDArray[np.float32]:
@@ -136,7 +169,33 @@ class HorizonVisibility:
         headings = _headings(np.atleast_1d(np.asarray(azimuth_deg, dtype=np.float64)))
         horizon = np.empty((len(headings), *self._shape), np.float32)
         kernels.horizon_kernel(self._terrain, headings, float(floor), horizon)
+        if self._far is not None:
+            beyond = self._beyond(headings, np.full(len(headings), float(floor)))
+            np.maximum(horizon, beyond, out=horizon)
         return horizon
+
+    def _beyond(self, headings: NDArray[np.float64], floors: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Tangents of the far horizon ``(A, H, W)``, exact above each heading's floor; (0, H, W) for none."""
+        if self._far is None or not len(headings):
+            return np.empty((0, *self._shape), np.float32)
+        far, heights = self._far, self._heights
+        lowest = float(np.nanmin(heights))
+        edges = far_edges(
+            far.z,
+            far.rows,
+            far.cols,
+            far.lower,
+            far.upper,
+            far.away,
+            lowest,
+            far.clearance,
+            self._pixel_m,
+            float(floors.min()),
+        )
+        beyond = np.empty((len(headings), *self._shape), np.float32)
+        top, left = self._inner[:2]
+        far_horizon_kernel(edges, heights, top, left, self._pixel_m, headings, floors, beyond)
+        return beyond
 
 
 def _angles(sun: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

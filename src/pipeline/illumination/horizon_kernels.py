@@ -342,8 +342,27 @@ def lit_kernel(terrain, headings, begin, tangents, order, lit):
 
 
 @njit(cache=True, nogil=True)
-def share_kernel(terrain, headings, begin, elevations, order, radius, share):
-    """As `lit_kernel`, for the share (H, W) f4 of a disc of `radius` (radians) above a straight horizon."""
+def hidden_light(depth, limb):
+    """Share of a disc's light below a level line that lies `depth` radii (within -1, 1) below its centre.
+
+    The light beyond x = h of a disc of radius 1 with brightness 1 - u (1 - sqrt(1 - r^2)), u = ``limb``, is
+    (1 - u) (acos h - h sqrt(1 - h^2)) + u pi / 2 (2 / 3 - h + h^3 / 3) of (1 - u) pi + u 2 pi / 3.
+    """
+    # circular segment
+    segment = math.acos(depth) - depth * math.sqrt(1.0 - depth * depth)
+    if limb == 0.0:
+        return segment / math.pi
+    cap = math.pi / 2 * (2 / 3 - depth + depth**3 / 3)
+    return ((1.0 - limb) * segment + limb * cap) / (math.pi * (1.0 - limb / 3))
+
+
+@njit(cache=True, nogil=True)
+def share_kernel(terrain, headings, begin, elevations, order, radius, limb, beyond, share):
+    """As `lit_kernel`, for the share (H, W) f4 of a disc of `radius` (radians) above a straight horizon.
+
+    ``limb``: see `hidden_light`. ``beyond`` (A, H, W): a second horizon for each heading, where there is one;
+    the higher counts.
+    """
     table = _table(terrain)
     horizon = np.empty(len(terrain.start), np.float32)
     across = terrain.lowest.shape[1] * TILE
@@ -363,16 +382,15 @@ def share_kernel(terrain, headings, begin, elevations, order, radius, share):
             for y in range(out.shape[0]):
                 for x in range(out.shape[1]):
                     value = horizon[y * across + x]
+                    if len(beyond):
+                        value = max(value, beyond[i, y, x])
                     if value >= above:
                         out[y, x] = 0.0
                     elif value <= below:
                         out[y, x] = 1.0
                     else:
                         depth = min(max((elevation - math.atan(value)) / radius, -1.0), 1.0)
-                        # circular segment: 1 - (acos d - d sqrt(1 - d^2)) / pi
-                        out[y, x] = (
-                            1.0 - (math.acos(depth) - depth * math.sqrt(1.0 - depth * depth)) / math.pi
-                        )
+                        out[y, x] = 1.0 - hidden_light(depth, limb)
 
 
 @njit(cache=True, nogil=True)

@@ -1,4 +1,4 @@
-"""Stage ``masks``: the fixed missing-data strips of validation and test image sets."""
+"""Stage ``masks``: the fixed missing data of validation and test image sets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from pipeline.atomic import read_json, write_json
 from pipeline.illumination.missing import draw_strip
+from pipeline.illumination.place import Place, patch_places
+from pipeline.shards.store import read_store
 
 if TYPE_CHECKING:
     from pipeline.config.light import MasksSection
@@ -19,12 +21,15 @@ SCHEMA = "masks/1"
 MASKS_PURPOSE = 0x4D41
 
 
-def draw_masks(arcs_json: Path, masks: MasksSection, size_px: int, out: Path) -> None:
-    """Draw one strip for every image of every set.
+def draw_masks(
+    arcs_json: Path, masks: MasksSection, size_px: int, out: Path, patch_store: Path | None = None
+) -> None:
+    """Draw one mask for every image of every set.
 
     Writes ``{"schema": "masks/1", "draws": {"<name>": {"<id>": {"strips": [[x0, y0, q, w], ...]}}}}`` with
-    the names and patches of the image sets; pixels and degrees, see `pipeline.illumination.missing`. The
-    strips of a set depend on the seed, its name, the patch's id and the number of images alone.
+    the names and patches of the image sets; pixels and degrees, see `pipeline.illumination.missing`, which
+    says how rows of kind ``nac`` go on. The masks of a set depend on the seed, its name, the patch's id, the
+    number of images and, for ``nac``, the patch's place.
 
     Parameters
     ----------
@@ -32,12 +37,32 @@ def draw_masks(arcs_json: Path, masks: MasksSection, size_px: int, out: Path) ->
     masks : ranges (``masks.test``) and seed.
     size_px : side of the patch, pixels.
     out : JSON file to make.
+    patch_store : store of schema ``patches`` of the same tile, which says where a patch lies; kind ``nac``
+        needs it.
+
+    Raises
+    ------
+    ValueError
+        If ``masks.test.kind`` is ``nac`` and there is no patch store, or it lacks a patch.
     """
     sets = read_json(arcs_json, schema="arcs/1")["draws"]
+    places, pixel_m = _located(patch_store) if masks.test.kind == "nac" else ({}, None)
     draws: dict[str, dict[str, Any]] = {name: {} for name in sets}
     for name, patches in sets.items():
         for patch_id, drawn in patches.items():
+            if masks.test.kind == "nac" and int(patch_id) not in places:
+                raise ValueError(f"{patch_store}: expected patch {patch_id} of {arcs_json}, found none")
             rng = np.random.default_rng([masks.seed, MASKS_PURPOSE, zlib.crc32(name.encode()), int(patch_id)])
-            strips = [draw_strip(rng, masks.test, size_px) for _ in drawn["images"]]
+            place = places.get(int(patch_id))
+            strips = [draw_strip(rng, masks.test, size_px, place, pixel_m) for _ in drawn["images"]]
             draws[name][patch_id] = {"strips": strips}
     write_json(out, {"schema": SCHEMA, "draws": draws})
+
+
+def _located(patch_store: Path | None) -> tuple[dict[int, Place], float | None]:
+    """Where every patch of a tile lies, by its id, and the pixel size, m."""
+    if patch_store is None:
+        raise ValueError("masks.test.kind: 'nac' needs the patch store, which says where a patch lies")
+    patches = read_store(patch_store, schema="patches")
+    ids = (int(i) for i in patches["id"].values)
+    return dict(zip(ids, patch_places(patches), strict=True)), float(patches.attrs["pixel_m"])

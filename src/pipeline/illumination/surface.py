@@ -52,10 +52,44 @@ def bend(dem: NDArray[np.float64], pixel_m: float, inner: Window) -> NDArray[np.
     return dem - (rows[:, None] ** 2 + columns[None, :] ** 2) / (2 * MOON_RADIUS_M)
 
 
-def disc_directions(sun: ArrayLike, disc_deg: float, points: int) -> NDArray[np.float64]:
-    """Directions to points of the Sun's disc that each stand for an equal part of its area.
+def disc_radii(points: int, limb_darkening: float = 0.0) -> NDArray[np.float64]:
+    """Radii (disc radius 1) of points that each stand for an equal part of a disc's light.
 
-    A sunflower pattern: the k-th point lies at radius sqrt((k + 1/2) / n) and turns by the golden angle
+    The k-th point lies where the light within its radius is the share (k + 1/2) / n of the whole. For the
+    linear law I(mu) = 1 - u (1 - mu) with mu = sqrt(1 - r^2) the light within r is
+    pi ((1 - u) (1 - mu^2) + 2 u / 3 (1 - mu^3)); a uniform disc gives r = sqrt((k + 1/2) / n).
+
+    Parameters
+    ----------
+    points : number n of points.
+    limb_darkening : u, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If `limb_darkening` is not in [0, 1].
+    """
+    if not 0 <= limb_darkening <= 1:
+        raise ValueError(f"limb_darkening: expected a share within [0, 1], found {limb_darkening}")
+    share = (np.arange(points) + 0.5) / points
+    if limb_darkening == 0:
+        return np.sqrt(share)
+    # The light beyond r, q(mu) = (1 - u) mu^2 + 2 u / 3 mu^3, grows with mu: halve the interval around it.
+    beyond = (1 - share) * (1 - limb_darkening / 3)
+    low, high = np.zeros(points), np.ones(points)
+    for _ in range(60):
+        middle = (low + high) / 2
+        over = (1 - limb_darkening) * middle**2 + 2 * limb_darkening / 3 * middle**3 > beyond
+        low, high = np.where(over, low, middle), np.where(over, middle, high)
+    return np.sqrt(1 - low**2)
+
+
+def disc_directions(
+    sun: ArrayLike, disc_deg: float, points: int, limb_darkening: float = 0.0
+) -> NDArray[np.float64]:
+    """Directions to points of the Sun's disc that each stand for an equal part of its light.
+
+    A sunflower pattern: the k-th point lies at the radius of `disc_radii` and turns by the golden angle
     (Vogel 1979).
 
     Parameters
@@ -63,6 +97,7 @@ def disc_directions(sun: ArrayLike, disc_deg: float, points: int) -> NDArray[np.
     sun : ``(D, 3)`` vectors towards the disc's centre.
     disc_deg : diameter of the disc, degrees.
     points : number n of points.
+    limb_darkening : u of the linear law; 0 for a uniform disc.
 
     Returns
     -------
@@ -78,7 +113,7 @@ def disc_directions(sun: ArrayLike, disc_deg: float, points: int) -> NDArray[np.
     side[overhead] = (1.0, 0.0, 0.0)
     top = np.cross(side, centre)
     k = np.arange(points)
-    radius = np.radians(disc_deg / 2) * np.sqrt((k + 0.5) / points)
+    radius = np.radians(disc_deg / 2) * disc_radii(points, limb_darkening)
     turn = k * np.pi * (3 - np.sqrt(5.0))
     offset = np.cos(turn)[:, None] * side[:, None, :] + np.sin(turn)[:, None] * top[:, None, :]
     return np.cos(radius)[:, None] * centre[:, None, :] + np.sin(radius)[:, None] * offset

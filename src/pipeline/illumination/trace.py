@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.atomic import read_json
 from pipeline.illumination.directions import fibonacci_directions, fixed_directions
+from pipeline.illumination.far import FarDem, FarTerrain
 from pipeline.provenance.progress import track
 from pipeline.shards.store import StoreWriter, read_store
 
@@ -38,15 +39,26 @@ class Visibility(Protocol):
     def lit(self, sun: NDArray[Any]) -> NDArray[np.bool_]:
         """``(D, 3)`` vectors towards the Sun -> ``(D, P, P)``: the pixel sees the Sun."""
 
-    def share(self, sun: NDArray[Any], disc_deg: float) -> NDArray[np.float32]:
-        """``(D, 3)`` -> ``(D, P, P)``: visible share of the Sun's disc."""
+    def share(self, sun: NDArray[Any], disc_deg: float, limb_darkening: float = 0.0) -> NDArray[np.float32]:
+        """``(D, 3)`` -> ``(D, P, P)``: visible share of the light of the Sun's disc."""
 
 
-Engine = Callable[[NDArray[Any], float, "Window", bool], Visibility]
+class Engine(Protocol):
+    """Makes the visibility of one patch."""
+
+    def __call__(
+        self,
+        dem: NDArray[Any],
+        pixel_m: float,
+        inner: Window,
+        curvature: bool = False,
+        far: FarTerrain | None = None,
+    ) -> Visibility:
+        """Of the pixels `inner` of `dem`; `far` is coarser terrain around it, which regions have none of."""
 
 
 def make_engine(name: str) -> Engine:
-    """The class that computes visibility: ``engine(dem, pixel_m, inner, curvature)``.
+    """The class that computes visibility: ``engine(dem, pixel_m, inner, curvature, far)``.
 
     Parameters
     ----------
@@ -78,7 +90,12 @@ class PatchLight:
 
 
 def trace_patch(
-    dem: NDArray[np.float32], pixel_m: float, inner: Window, patch_id: int, section: IlluminationSection
+    dem: NDArray[np.float32],
+    pixel_m: float,
+    inner: Window,
+    patch_id: int,
+    section: IlluminationSection,
+    far: FarTerrain | None = None,
 ) -> PatchLight:
     """Visibility of one patch under the fixed and its own Fibonacci directions.
 
@@ -89,6 +106,7 @@ def trace_patch(
     inner : ``(top, left, height, width)`` of the patch in `dem`.
     patch_id : seeds the jitter, together with the section's seed.
     section : engine, Sun and direction settings.
+    far : coarser terrain around `dem` that casts shadows, or None.
 
     Returns
     -------
@@ -104,11 +122,12 @@ def trace_patch(
     shown = np.concatenate([np.ones(len(fixed), dtype=bool), present])
     # One call, so that an engine prepares the terrain once.
     sun = np.concatenate([fixed, fibonacci])
-    visibility = make_engine(section.engine)(dem, pixel_m, inner, section.curvature)
+    visibility = make_engine(section.engine)(dem, pixel_m, inner, section.curvature, far)
     if section.sun == "point":
         some = np.packbits(visibility.lit(sun[shown]), axis=-1)
     else:
-        some = np.rint(visibility.share(sun[shown], section.disc_deg) * 255).astype(np.uint8)
+        share = visibility.share(sun[shown], section.disc_deg, section.limb_darkening)
+        some = np.rint(share * 255).astype(np.uint8)
     values = np.zeros((len(sun), *some.shape[1:]), dtype=np.uint8)
     values[shown] = some
     return PatchLight(values, fibonacci, present)
@@ -121,11 +140,13 @@ def trace_tile(
     illumination: IlluminationSection,
     out: Path,
     workers: int = 1,
+    far_store: Path | None = None,
 ) -> None:
     """Write the visibility store of a tile's kept patches.
 
     Patches keep their order in the patch store; the result does not depend on the number of workers. At most
-    two patches a worker are in memory. Workers are threads: tracing releases the interpreter's lock.
+    two patches a worker are in memory, and the block means of the far terrain. Workers are threads: tracing
+    releases the interpreter's lock.
 
     Parameters
     ----------
@@ -135,12 +156,15 @@ def trace_tile(
     illumination : engine, halo, Sun and direction settings.
     out : store of schema ``visibility`` to make; without kept patches, an empty one.
     workers : threads.
+    far_store : store of schema ``far`` of the whole terrain; needed where `illumination.far_m` is above 0,
+        and not read otherwise.
 
     Raises
     ------
     ValueError
         If the store's patches are of another size, hold less halo than `illumination.halo_px`, or lack a
-        kept patch.
+        kept patch; if the far terrain is asked for but absent, is of other blocks or pixels than expected,
+        or reaches no farther than the halo.
     """
     patch_store, out = Path(patch_store), Path(out)
     patches = read_store(patch_store, schema="patches")
@@ -158,20 +182,30 @@ def trace_tile(
     inner = (halo, halo, size_px, size_px)
     crop = slice(stored_halo - halo, stored_halo + size_px + halo)
 
-    def load(row: int) -> tuple[NDArray[np.float32], int]:
+    far = _far_dem(far_store, size_px, pixel_m, illumination) if illumination.far_m > 0 else None
+    table = {} if far is None else {name: patches[name].values for name in ("site", "row", "col")}
+
+    def load(row: int) -> tuple[NDArray[np.float32], int, FarTerrain | None]:
         dem = patches["dem"][row, crop, crop]
-        return dem, int(ids[row])
+        if far is None:
+            return dem, int(ids[row]), None
+        site, top, left = (int(table[name][row]) for name in ("site", "row", "col"))
+        return dem, int(ids[row]), far.around(site, top, left, size_px, halo, illumination.far_m)
 
-    def work(dem: NDArray[np.float32], patch_id: int) -> PatchLight:
-        return trace_patch(dem, pixel_m, inner, patch_id, illumination)
+    def work(dem: NDArray[np.float32], patch_id: int, around: FarTerrain | None) -> PatchLight:
+        return trace_patch(dem, pixel_m, inner, patch_id, illumination, around)
 
-    attrs = {
+    attrs: dict[str, Any] = {
         "size_px": size_px,
         "halo_px": halo,
         "sun": illumination.sun,
         "disc_deg": illumination.disc_deg if illumination.sun == "disc" else 0.0,
         "engine": illumination.engine,
     }
+    if illumination.sun == "disc" and illumination.limb_darkening > 0:
+        attrs["limb_darkening"] = illumination.limb_darkening
+    if far is not None:
+        attrs |= {"far_m": illumination.far_m, "far_cell_px": far.cell_px}
     logger.info("tracing %d of %d patches with %s", len(kept), len(ids), illumination.engine)
     with StoreWriter(out, schema="visibility", attrs=attrs) as writer:
         writer.write("id", ids[kept].astype(np.int64), dims=("patch",))
@@ -190,6 +224,29 @@ def trace_tile(
             suns[place], present[place] = light.sun, light.present
         writer.write("fibonacci/sun", suns, dims=("patch", "direction", "vector"))
         writer.write("fibonacci/present", present, dims=("patch", "direction"))
+
+
+def _far_dem(
+    far_store: Path | None, size_px: int, pixel_m: float, illumination: IlluminationSection
+) -> FarDem:
+    """The terrain's block means, checked against the config."""
+    if far_store is None:
+        raise ValueError(
+            f"illumination.far_m = {illumination.far_m:g}: expected a store of far terrain, found none"
+        )
+    far = FarDem(far_store)
+    if far.cell_px != illumination.far_cell_px or abs(far.pixel_m - pixel_m) > 1e-6 * pixel_m:
+        raise ValueError(
+            f"{far_store}: expected blocks of illumination.far_cell_px = {illumination.far_cell_px} pixels "
+            f"of {pixel_m:g} m, found {far.cell_px} pixels of {far.pixel_m:g} m"
+        )
+    near = (size_px / 2 + illumination.halo_px) * pixel_m
+    if illumination.far_m <= near:
+        raise ValueError(
+            f"illumination.far_m: expected more than half a patch and illumination.halo_px = "
+            f"{illumination.halo_px} px, which is {near:g} m (or 0 for none), found {illumination.far_m:g}"
+        )
+    return far
 
 
 def _kept_rows(ids: NDArray[np.int64], selected_json: Path, patch_store: Path) -> list[int]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.bridges.base import Generators, normal
 from pipeline.models.apriori import block_mean, crop_halo, match_block_means
 from pipeline.models.blocks import TimeEmbedding, group_norm, zero
 from pipeline.models.inputs import SetInputs, height_scale, mean_over_set
@@ -31,6 +32,10 @@ from pipeline.models.unet import UNet, levels_for
 
 #: Weights of the a priori normal in the closed-form slopes: light for many Suns, firm for few.
 DAMPINGS = (1e-3, 3e-2)
+#: Standard deviation of what the estimate leaves over before anything is learned of it, pixels.
+SPREAD_PX = 0.05
+#: Channels of the layer that reads it.
+SPREAD_CHANNELS = 16
 #: Images encoded at a time by the learned encoder; bounds the memory.
 SET_CHUNK = 512
 
@@ -43,11 +48,14 @@ class AlignedCondition:
     ----------
     features : (B, F, H, W) in register with the state.
     mean : (B, 1, P, P) estimate of DEM minus a priori, in the section's unit of height; None in latent space.
+    spread : (B, 1, P, P) standard deviation of what the estimate leaves over, same unit, where the trunk
+        gives one.
     origin : (B, 1, P, P) what the head subtracts from the state; None where it subtracts nothing.
     """
 
     features: Tensor
     mean: Tensor | None = None
+    spread: Tensor | None = None
     origin: Tensor | None = None
 
     def repeat(self, clones: int) -> AlignedCondition:
@@ -57,7 +65,10 @@ class AlignedCondition:
             return None if x is None else x.repeat_interleave(clones, dim=0)
 
         return AlignedCondition(
-            self.features.repeat_interleave(clones, dim=0), times(self.mean), times(self.origin)
+            self.features.repeat_interleave(clones, dim=0),
+            times(self.mean),
+            times(self.spread),
+            times(self.origin),
         )
 
 
@@ -105,13 +116,22 @@ class Trunk(nn.Module):
     base : channels at half resolution; levels have base / 2, base, 2 base, 4 base.
     stride : pixels a cell of the state: 1 in pixel space, more in latent space.
     keep_block_means : make the estimate agree with the a priori DEM's block means exactly.
+    spread : give the estimate's standard deviation too.
 
     Raises
     ------
     ValueError : the state's resolution is not one of the U-Net's levels.
     """
 
-    def __init__(self, size_px: int, factor: int, base: int, stride: int, keep_block_means: bool) -> None:
+    def __init__(
+        self,
+        size_px: int,
+        factor: int,
+        base: int,
+        stride: int,
+        keep_block_means: bool,
+        spread: bool = False,
+    ) -> None:
         super().__init__()
         self.factor, self.keep_block_means = factor, keep_block_means
         levels = levels_for(size_px, 4)
@@ -131,9 +151,23 @@ class Trunk(nn.Module):
         self.body = UNet(channels_in, widths, down, up, side_channels=side, out_level=out_level)
         self.norm = group_norm(self.features)
         self.to_mean = zero(nn.Conv2d(self.features, 1, 3, padding=1)) if stride == 1 else None
+        self.to_spread = (
+            nn.Sequential(
+                nn.Conv2d(self.features + channels_in, SPREAD_CHANNELS, 3, padding=1),
+                nn.SiLU(),
+                zero(nn.Conv2d(SPREAD_CHANNELS, 1, 1)),
+            )
+            if spread
+            else None
+        )
 
-    def forward(self, inputs: SetInputs) -> tuple[Tensor, Tensor | None]:
-        """Map a sample set to features (B, F, H, W) and the residual's estimate (B, 1, P, P) in pixels."""
+    def forward(self, inputs: SetInputs) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Map a sample set to features, the residual's estimate and its standard deviation.
+
+        Returns
+        -------
+        (B, F, H, W); (B, 1, P, P) in pixels, or None in latent space; (B, 1, P, P) in pixels, or None.
+        """
         pixel = inputs.pixel_m[:, None, None]
         prior, size = inputs.prior / pixel, inputs.prior.shape[-1]
         lr = crop_halo(inputs.lr, size // self.factor) / pixel
@@ -155,11 +189,20 @@ class Trunk(nn.Module):
         h = self.body(x.contiguous(memory_format=torch.channels_last), side=side)
         h = F.silu(self.norm(h))
         if self.to_mean is None:
-            return h, None
+            return h, None, None
         mean = deficit + self.to_mean(h).float()
         if self.keep_block_means:
             mean = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
-        return h, mean
+        if self.to_spread is None:
+            return h, mean, None
+        # How many images light a pixel says most of what is left open: inputs stand beside the features.
+        spread = self.to_spread(torch.cat([h, x], dim=1)).float()
+        return h, mean, SPREAD_PX * torch.exp(spread.clamp(-6.0, 6.0))
+
+
+def noise_scales(size: int) -> tuple[int, ...]:
+    """Cells, in pixels a side, of the noise maps that steer a draw: what errors look like at all lengths."""
+    return tuple(scale for scale in (1, 2, 4, 8) if size % scale == 0)
 
 
 class AlignedNet(nn.Module):
@@ -175,6 +218,7 @@ class AlignedNet(nn.Module):
     head : called with (channels, vector); its input has the state's channels and the trunk's features.
     embedding : width of the time embedding.
     height_unit, target, posterior_mean : keys of the section.
+    noises : cell sizes of the noise maps that the head reads beside the features; none where it gives a mean.
     """
 
     def __init__(
@@ -185,24 +229,40 @@ class AlignedNet(nn.Module):
         height_unit: Literal["km", "pixel"],
         target: Literal["dem", "residual"],
         posterior_mean: bool,
+        noises: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
+        self.noises = noises
         self.trunk, self.head, self.time = trunk, head, TimeEmbedding(embedding)
         self.height_unit, self.target, self.posterior_mean = height_unit, target, posterior_mean
 
     def condition(self, inputs: SetInputs) -> AlignedCondition:
         """Run the trunk, once for all times."""
-        features, mean = self.trunk(inputs)
+        features, mean, spread = self.trunk(inputs)
         if mean is None:
             return AlignedCondition(features)
         scale = height_scale(self.height_unit, inputs.pixel_m)[:, None, None, None]
-        mean = mean * inputs.pixel_m[:, None, None, None] * scale
+        pixel = inputs.pixel_m[:, None, None, None] * scale
+        mean = mean * pixel
         if self.posterior_mean:
-            return AlignedCondition(features, mean)
+            return AlignedCondition(features, mean, None if spread is None else spread * pixel)
         origin = mean + inputs.prior[:, None] * scale if self.target == "dem" else mean
-        return AlignedCondition(features, mean, origin)
+        return AlignedCondition(features, mean, origin=origin)
 
-    def forward(self, x_t: Tensor, t: Tensor, cond: AlignedCondition) -> Tensor:
-        """Map states (B, C, H, W) at times (B,) in [0, 1] to the process's target, the same shape."""
+    def draw_noise(self, like: Tensor, generator: Generators) -> Tensor:
+        """Noise maps for one draw of states (B, C, H, W): (B, len(noises), H, W)."""
+        height, width = like.shape[-2:]
+        maps = [like.new_empty((len(like), 0, height, width))]
+        for cell in self.noises:
+            coarse = normal(like.new_empty((len(like), 1, height // cell, width // cell)), generator)
+            maps.append(coarse.repeat_interleave(cell, dim=2).repeat_interleave(cell, dim=3))
+        return torch.cat(maps, dim=1)
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: AlignedCondition, noise: Tensor | None = None) -> Tensor:
+        """Map states (B, C, H, W) at times (B,) in [0, 1] to the process's target, the same shape.
+
+        With noise maps (B, len(noises), H, W) the result is a draw of the target, not its mean.
+        """
         state = x_t if cond.origin is None else x_t - cond.origin
-        return self.head(torch.cat([state, cond.features], dim=1), self.time(t))
+        inputs = [state, cond.features] if noise is None else [state, cond.features, noise]
+        return self.head(torch.cat(inputs, dim=1), self.time(t))

@@ -18,7 +18,7 @@ from __future__ import annotations
 from torch import nn
 
 from pipeline.config.models import BridgeSection, VaeSection
-from pipeline.models.aligned import AlignedNet, Trunk
+from pipeline.models.aligned import AlignedNet, Trunk, noise_scales
 from pipeline.models.discriminator import PatchDiscriminator
 from pipeline.models.published import PublishedNet, VectorUNet
 from pipeline.models.transformers import DiT
@@ -93,11 +93,15 @@ def build_network(
         return PublishedNet(
             core, section.width, section.depth, section.heads, lr_cells, size_px, section.height_unit
         )
-    trunk = Trunk(size_px, factor, section.base, size_px // size, section.keep_block_means)
+    spread = section.posterior_mean and section.score == "crps"
+    trunk = Trunk(size_px, factor, section.base, size_px // size, section.keep_block_means, spread)
     embedding = section.width if section.network == "dit" else HEAD_EMBEDDING
-    channels_in = channels + trunk.features
+    noises = noise_scales(size) if section.score == "crps" else ()
+    channels_in = channels + trunk.features + len(noises)
     head = _core(section, channels_in, channels, size, embedding)
-    return AlignedNet(trunk, head, embedding, section.height_unit, section.target, section.posterior_mean)
+    return AlignedNet(
+        trunk, head, embedding, section.height_unit, section.target, section.posterior_mean, noises
+    )
 
 
 def _core(

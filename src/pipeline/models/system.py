@@ -9,13 +9,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from pipeline.bridges.base import Generators, normal
+from pipeline.bridges.base import Generators, TrainingPair, normal
 from pipeline.bridges.factory import make_process, sampler_kwargs
 from pipeline.config.models import BridgeSection, SamplerSection, VaeSection
-from pipeline.models.aligned import AlignedCondition
+from pipeline.models.aligned import AlignedCondition, AlignedNet
 from pipeline.models.apriori import crop_halo, match_block_means
 from pipeline.models.factory import build_network
 from pipeline.models.inputs import SetInputs, height_scale
+from pipeline.models.losses import gaussian_score, pair_score
 from pipeline.models.vae import AutoencoderKL
 
 
@@ -119,7 +120,7 @@ class System(nn.Module):
         def scaled(heights: Tensor | None) -> Tensor | None:
             return None if heights is None else heights / self.state_scale
 
-        return replace(cond, mean=scaled(cond.mean), origin=scaled(cond.origin))
+        return replace(cond, mean=scaled(cond.mean), spread=scaled(cond.spread), origin=scaled(cond.origin))
 
     def _states(
         self, dem: Tensor, batch: SetInputs, cond: Any, generator: Generators, count: int = 1
@@ -130,7 +131,11 @@ class System(nn.Module):
                 return self.codec.encode(dem, batch, generator, count)
         heights = dem - batch.prior if self.relative else dem
         state = (heights * self._scale(batch))[:, None]
-        return [state - cond.mean.detach() if self.section.posterior_mean else state] * count
+        if self.section.posterior_mean:
+            state = state - cond.mean.detach()
+            if cond.spread is not None:
+                state = state / cond.spread.detach()
+        return [state] * count
 
     def starts(self, batch: SetInputs, cond: Any, generator: Generators, count: int = 1) -> list[Tensor]:
         """Where the process starts: the bicubic a priori DEM; with `posterior_mean`, the estimate."""
@@ -165,8 +170,7 @@ class System(nn.Module):
         x0 = self._states(batch.dem, batch, cond, generators)[0]
         x1 = self.starts(batch, cond, generators)[0]
         pair = self.process.training_pair(x0, x1, generators)
-        output = self.network(pair.x_t, pair.t, cond)
-        error = ((output.float() - pair.target) ** 2).flatten(1).mean(dim=1)
+        error = self._score(pair, cond, generators)
         out = {"bridge": (error * pair.weight).mean()}
         out["loss"] = out["bridge"]
         estimate = getattr(cond, "mean", None)
@@ -176,7 +180,27 @@ class System(nn.Module):
             slopes = _squared_slopes(estimate.float() - truth)
             out["loss"] = out["loss"] + self.section.mean_weight * out["mean"]
             out["loss"] = out["loss"] + self.section.slope_weight * slopes
+            if cond.spread is not None:
+                left = (truth - estimate).detach().float()
+                out["spread"] = gaussian_score(left, cond.spread).mean()
+                out["loss"] = out["loss"] + self.section.mean_weight * out["spread"]
         return out
+
+    def _score(self, pair: TrainingPair, cond: Any, generators: Generators) -> Tensor:
+        """Each sample's squared error or CRPS, (B,), of what the network says of the process's target."""
+        if self.section.score == "squared":
+            output = self.network(pair.x_t, pair.t, cond).float()
+            return ((output - pair.target) ** 2).flatten(1).mean(dim=1)
+        # Two draws of one sample stand beside each other in one pass.
+        noise = torch.stack([self._noise(pair.x_t, generators) for _ in range(2)], dim=1).flatten(0, 1)
+        x_t, t = pair.x_t.repeat_interleave(2, dim=0), pair.t.repeat_interleave(2, dim=0)
+        output = self.network(x_t, t, cond.repeat(2), noise).float().unflatten(0, (-1, 2))
+        return pair_score(output, pair.target)
+
+    def _noise(self, like: Tensor, generators: Generators) -> Tensor:
+        """Noise maps that make the network's output a draw."""
+        assert isinstance(self.network, AlignedNet)
+        return self.network.draw_noise(like, generators)
 
     @torch.no_grad()
     def sample(
@@ -204,7 +228,9 @@ class System(nn.Module):
         each = [g for g in generators for _ in range(members)]
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
-            return self.network(x, t, repeated).float()
+            if self.section.score == "squared":
+                return self.network(x, t, repeated).float()
+            return self.network(x, t, repeated, self._noise(x, each)).float()
 
         x0 = self.process.sample(
             predict, x1, generator=each, **sampler_kwargs(sampler or self.section.sampler)
@@ -219,6 +245,8 @@ class System(nn.Module):
             dem = torch.stack([self.codec.decode(z, batch) for z in per_member], dim=1)
         else:
             if self.section.posterior_mean:
+                if cond.spread is not None:
+                    states = states * cond.spread
                 states = states + cond.mean
             dem = states[:, 0].reshape(-1, members, size, size) / self._scale(batch)[:, None]
             if self.relative:

@@ -63,6 +63,7 @@ class Plan:
         memory = DigestMemory(root / DIGESTS)
         self.files = resolve_inputs(config, root, memory)
         self._lpips = self._weights_digest(root, memory)
+        self._kernels = self._kernel_digests(root, memory)
         memory.save()
         self.stages: dict[str, Stage] = {}
         self._build()
@@ -94,6 +95,20 @@ class Plan:
                 f"config: vae.lpips_weights: expected a safetensors file, found no file {path!r}"
             )
         return f"sha256:{memory.sha256(root / path)}"
+
+    def _kernel_digests(self, root: Path, memory: DigestMemory) -> list[str]:
+        """What of the SPICE kernels enters the track's key: their bytes in their order, not their places."""
+        if not self.config.arcs.of_place("ephemeris"):
+            return []
+        for path in self.config.ephemeris.kernels:
+            if not (root / path).is_file():
+                raise ConfigError(f"config: ephemeris.kernels: expected a file, found none at {path!r}")
+        return [f"sha256:{memory.sha256(root / path)}" for path in self.config.ephemeris.kernels]
+
+    @property
+    def track(self) -> str | None:
+        """The Sun's track, where some arcs have ``place: ephemeris``."""
+        return self["ephemeris"].path("track.json") if "ephemeris" in self.stages else None
 
     def _add(
         self,
@@ -141,17 +156,32 @@ class Plan:
         split = {**dump(c.split), **pick(p, "size_px")}
         self._add("split", split, ("pipeline.terrain.split",), ("selected",))
         light = {**dump(c.illumination), **pick(p, "size_px")}
-        self._add("visibility", light, ("pipeline.illumination.trace",), ("patches", "selected"))
+        far = ("far",) if c.illumination.far_m > 0 else ()
+        if far:
+            cell = pick(c.illumination, "far_cell_px")
+            self._add("far", cell, ("pipeline.illumination.far_blocks",), ("terrain",))
+        before = ("patches", "selected", *far)
+        self._add("visibility", light, ("pipeline.illumination.trace",), before)
+        if self._kernels:
+            track = {**dump(c.ephemeris), "kernels": self._kernels, "spiceypy": _spice_version()}
+            self._add("ephemeris", track, ("pipeline.illumination.ephemeris",), ())
         arcs = {"tolerance": c.arcs.tolerance, "test": dump(c.arcs)["test"], "seed": c.arcs.seed}
-        self._add("arcs", arcs, ("pipeline.illumination.arcs",), ("selected", "split", "visibility"))
+        tested = {draw.place for draw in c.arcs.test.values()}
+        own = ("patches",) if tested - {"assumed"} else ()
+        suns = ("ephemeris",) if "ephemeris" in tested else ()
+        before = ("selected", "split", "visibility", *own, *suns)
+        self._add("arcs", arcs, ("pipeline.illumination.arcs",), before)
         masks = {"test": dump(c.masks.test), "seed": c.masks.seed, **pick(p, "size_px")}
-        self._add("masks", masks, ("pipeline.illumination.masks",), ("arcs",))
+        own = ("patches",) if c.masks.test.kind == "nac" else ()
+        self._add("masks", masks, ("pipeline.illumination.masks",), ("arcs", *own))
         write = {**pick(p, "factor")}
         code = ("pipeline.shards.write",)
         self._add("shards", write, code, ("patches", "split", "visibility"))
+        if c.shards.radiance:
+            write["radiance"], code = dump(c.photometry), (*code, "pipeline.shards.radiance")
         self._add("shards_test", write, code, ("patches", "split", "visibility", "arcs", "masks"))
         code = ("pipeline.shards.manifest",)
-        self._add("manifest", dump(c.shards), code, ("shards",))
+        self._add("manifest", pick(c.shards, "statistics_patches"), code, ("shards",))
         self._add("manifest_test", {}, code, ("shards_test",))
         self._build_models(dump)
         self._build_results(dump)
@@ -172,6 +202,7 @@ class Plan:
                     "stage": stage,
                     "training": dump(c.training),
                     "photometry": dump(c.photometry),
+                    "imperfections": dump(c.imperfections.train),
                 }
                 if stage == "fibonacci":
                     content["images"] = dump(c.arcs.train.images)
@@ -179,7 +210,9 @@ class Plan:
                     content["arcs"] = {"tolerance": c.arcs.tolerance, "train": dump(c.arcs.train)}
                 if stage == "missing":
                     content["masks"] = dump(c.masks.train)
-                self._add(f"{system}_{stage}", content, ("pipeline.training.bridge",), before)
+                reads_track = stage != "fibonacci" and c.arcs.train.place == "ephemeris"
+                inputs = (*before, "ephemeris") if reads_track else before
+                self._add(f"{system}_{stage}", content, ("pipeline.training.bridge",), inputs)
                 before = (*(b for b in before if not b.startswith(system)), f"{system}_{stage}")
 
     def _build_results(self, dump: Callable[[Any], Any]) -> None:
@@ -192,13 +225,18 @@ class Plan:
         self._add("evaluation_baselines", plain, ("pipeline.evaluation.baselines",), lone, store=False)
         floors = {"evaluation": {**chosen, **batch}, **threads}
         self._add("evaluation_floors", floors, ("pipeline.evaluation.floors",), (*lone, "vae"), store=False)
-        scene = {"evaluation": dump(c.evaluation), "photometry": dump(c.photometry), **threads}
+        scene = {
+            "photometry": dump(c.photometry),
+            "imperfections": dump(c.imperfections.test),
+            **threads,
+        }
         code: tuple[str, ...] = ("pipeline.evaluation.systems",)
         for system in c.systems:
-            section = {**scene, "sampler": dump(self.section_of(system).sampler)}
             latent = ("vae",) if self.section_of(system).space == "latent" else ()
             for stage in BRIDGE_STAGES:
                 name = f"{system}_{stage}"
+                section = {**scene, "sampler": dump(self.section_of(system).sampler)}
+                section["evaluation"] = self._evaluation_of(name)
                 self._add(f"evaluation_{name}", section, code, (*lone, name, *latent), store=False)
         parts = ("evaluation_baselines", "evaluation_floors", *(f"evaluation_{s}" for s in self.systems))
         collect = {"primary": c.primary, "systems": c.systems}
@@ -207,7 +245,8 @@ class Plan:
         region = {
             "region": dump(c.region),
             "photometry": dump(c.photometry),
-            "illumination": dump(c.illumination),
+            # Regions trace the shadows of their own terrain alone.
+            "illumination": c.illumination.model_dump(mode="json", exclude={"far_m", "far_cell_px"}),
             "tolerance": c.arcs.tolerance,
             "factor": c.patches.factor,
             "size_px": c.patches.size_px,
@@ -224,6 +263,17 @@ class Plan:
         report = {"report": dump(c.report), "photometry": dump(c.photometry), "config": whole}
         self._add("report", report, ("pipeline.evaluation.report",), shown, store=False)
         self._add("bundle", {"config": whole}, ("pipeline.provenance.bundle",), ("report",), store=False)
+
+    def _evaluation_of(self, model: str) -> dict[str, Any]:
+        """The section ``evaluation`` with the conditions under which a trained stage is scored."""
+        section: dict[str, Any] = _dump(self.config.evaluation)
+        conditions = section["conditions"].items()
+        section["conditions"] = {
+            label: {key: value for key, value in condition.items() if key != "systems"}
+            for label, condition in conditions
+            if condition["systems"] == "all" or model == self.config.primary
+        }
+        return section
 
     @property
     def record_json(self) -> str:
@@ -270,3 +320,20 @@ def _dump(section: Any) -> Any:
 def _versions() -> dict[str, str]:
     """Versions of the packages that compute the results."""
     return {name: importlib.metadata.version(name).split("+")[0] for name in _NUMERIC}
+
+
+def _spice_version() -> str:
+    """Version of the package that computes the Sun's track.
+
+    Raises
+    ------
+    ConfigError
+        If it is not installed.
+    """
+    try:
+        return importlib.metadata.version("spiceypy")
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigError(
+            "config: arcs: place: ephemeris: expected SPICE, found no package spiceypy; install it with "
+            '`pip install "lunar-bridge[ephemeris]"` (or `pip install spiceypy`)'
+        ) from None

@@ -16,7 +16,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from pipeline.atomic import replacing
-from pipeline.config.light import PhotometrySection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.directions import azimuth_elevation, vectors
 from pipeline.illumination.photometry import radiance
 

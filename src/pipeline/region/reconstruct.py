@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.atomic import read_json
-from pipeline.config.light import IlluminationSection, PhotometrySection
+from pipeline.config.light import IlluminationSection
 from pipeline.config.models import SamplerSection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.config.products import RegionSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.models.files import load_system, model_config

@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.config.light import IlluminationSection, PhotometrySection
+from pipeline.config.light import IlluminationSection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.config.products import RegionSection
 from pipeline.illumination.directions import NoUsableDirectionError, fixed_directions, usable_directions
 from pipeline.illumination.missing import strip_mask
 from pipeline.illumination.photometry import radiance
-from pipeline.illumination.trace import make_engine
+from pipeline.illumination.sweep import whole_window_engine
 from pipeline.provenance.progress import track
 from pipeline.region.ground import Ground
 from pipeline.region.images import WindowImages
-from pipeline.training.batches import edge_surface
+from pipeline.shards.surface import edge_surface
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ def trace_region(ground: Ground, suns: NDArray[np.float32], light: IlluminationS
     """Visibility over the whole region with the configured engine.
 
     All of the region casts shadows, and `light.halo_px` pixels around it. Directions go from the lowest Sun
-    up, so that an engine prepares the terrain once; a bounded number of them is in memory unpacked.
+    up, so that an engine prepares the terrain once; a bounded number of them is in memory unpacked. There is
+    no far terrain (`light.far_m` is not read): a region is large, and its margin may be.
 
     Parameters
     ----------
@@ -66,7 +68,8 @@ def trace_region(ground: Ground, suns: NDArray[np.float32], light: IlluminationS
     size, cut = ground.grid.height, ground.margin_px - light.halo_px
     dem = ground.around[cut : ground.around.shape[0] - cut, cut : ground.around.shape[1] - cut]
     inner = (light.halo_px, light.halo_px, size, size)
-    engine = make_engine(light.engine)(dem, ground.grid.pixel_m, inner, light.curvature)
+    make = whole_window_engine(light.engine, dem.shape, inner, light.sun)
+    engine = make(dem, ground.grid.pixel_m, inner, light.curvature)
     packed = light.sun == "point"
     values = np.zeros((len(suns), size, -(-size // 8) if packed else size), dtype=np.uint8)
     order = np.argsort(suns[:, 2], kind="stable")
@@ -76,7 +79,8 @@ def trace_region(ground: Ground, suns: NDArray[np.float32], light: IlluminationS
         if packed:
             values[part] = np.packbits(engine.lit(suns[part]), axis=-1)
         else:
-            values[part] = np.rint(engine.share(suns[part], light.disc_deg) * 255).astype(np.uint8)
+            share = engine.share(suns[part], light.disc_deg, light.limb_darkening)
+            values[part] = np.rint(share * 255).astype(np.uint8)
     return Shadows(values, packed)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.illumination.place import Place, patch_places
 from pipeline.shards.store import StoreError, read_store
 
 
@@ -98,6 +99,11 @@ class Shard:
         return self._groups["fixed"]["sun"].values
 
     @cached_property
+    def places(self) -> list[Place]:
+        """Where the patches lie."""
+        return patch_places(self.root)
+
+    @cached_property
     def _fibonacci(self) -> tuple[np.ndarray, np.ndarray]:
         group = self._groups["fibonacci"]
         return group["sun"].values, group["present"].values
@@ -108,7 +114,7 @@ class Shard:
         return suns[patch], present[patch]
 
     def draws(self, name: str) -> dict[str, np.ndarray]:
-        """The fixed draws of a test shard: lon, lat, images (patch, image), strips (patch, image, 4)."""
+        """The fixed draws of a test shard: lon, lat, images (patch, image), strips (patch, image, number)."""
         if name not in self._draws:
             group = read_store(self.path, f"draws_{name}")
             self._draws[name] = {key: group[key].values for key in ("lon", "lat", "images", "strips")}

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.light import ArcDraw, StripDraw
-from pipeline.illumination.directions import draw_arc_set
+from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set
+from pipeline.illumination.ephemeris import SunTrack, own_suns
 from pipeline.illumination.missing import draw_strip
 from pipeline.shards.reader import Shard
 
@@ -25,7 +26,7 @@ class ImageSet:
     group : ``fixed`` or ``fibonacci``.
     images : indices into the group's directions, (n,).
     suns : unit vectors to the Sun, (n, 3), map frame.
-    strips : missing-data strips (n, 4), or None for whole images.
+    strips : missing data, (n, 4) or (n, 14), see `pipeline.illumination.missing`; None for whole images.
     """
 
     group: Literal["fixed", "fibonacci"]
@@ -67,27 +68,35 @@ class FibonacciScene:
 
 @dataclass(frozen=True)
 class ArcScene:
-    """Second and third training stage: a Sun arc of an assumed place, drawn anew for each sample.
+    """Second and third training stage: a Sun arc of an assumed or the true place, drawn anew for each sample.
 
     Attributes
     ----------
-    draw : ranges of the place and of the number of images.
+    draw : kind of place; ranges of the place, the declination and the number of images.
     tolerance : chord distance of usable directions from the arc.
     strips : missing data (third stage), or None.
+    track : where the Sun stood; where the draw's place is ``ephemeris``.
     """
 
     draw: ArcDraw
     tolerance: float
     strips: StripDraw | None = None
+    track: SunTrack | None = None
 
     def image_set(self, shard: Shard, patch: int, rng: np.random.Generator) -> ImageSet:
         """Draw a place, its usable directions, the images, and their strips."""
         lit = shard.lit_any("fixed", patch)
-        _, _, chosen = draw_arc_set(self.draw, self.tolerance, rng, lit)
+        place = None if self.draw.place == "assumed" else shard.places[patch]
+        suns = own_suns(self.draw, place, self.track)
+        try:
+            _, _, chosen = draw_arc_set(self.draw, self.tolerance, rng, lit, place, suns)
+        except NoUsableDirectionError as error:
+            raise NoUsableDirectionError(f"{shard.path}: patch {shard.ids[patch]}: {error}") from None
         strips = None
         if self.strips is not None:
             size = int(shard.attrs["size_px"])
-            strips = np.array([draw_strip(rng, self.strips, size) for _ in chosen], float)
+            where = (shard.places[patch], float(shard.attrs["pixel_m"])) if self.strips.kind == "nac" else ()
+            strips = np.array([draw_strip(rng, self.strips, size, *where) for _ in chosen], float)
         return ImageSet("fixed", chosen, shard.fixed_suns[chosen].astype(float), strips)
 
 

@@ -52,6 +52,9 @@ _DRAWS = {
     "draws_*/strips": ("f8", ("patch", "image", "strip")),
 }
 
+# Plain images for users; no stage reads them.
+_IMAGES = {"fixed/radiance": ("f2", ("patch", "direction", "y", "x"))}
+
 SCHEMAS: dict[str, Schema] = {
     "patches": Schema(
         "patches/1",
@@ -65,8 +68,15 @@ SCHEMAS: dict[str, Schema] = {
     "shard": Schema(
         "shard/1",
         {"dem": ("f4", ("patch", "y", "x")), **_PATCH_TABLE, **_SUNS},
-        {**_LIGHT, **_DRAWS},
+        {**_LIGHT, **_DRAWS, **_IMAGES},
         ("pixel_m", "size_px", "halo_px", "factor", "split", "light_halo_px", "sun"),
+    ),
+    # One group a pixel lattice; `lattice`, `row` and `col` say where each site's first pixel lies on it.
+    "far": Schema(
+        "far/1",
+        {"lattice": ("i4", ("site",)), "row": ("i8", ("site",)), "col": ("i8", ("site",))},
+        {"lattice_*/dem": ("f4", ("y", "x"))},
+        ("pixel_m", "cell_px"),
     ),
     "examples": Schema(
         "examples/1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def write_shard(
     out: Path | str,
     arcs_json: Path | str | None = None,
     masks_json: Path | str | None = None,
+    images: Callable[[StoreWriter, dict[str, Any], Any, Any, list[int]], None] | None = None,
 ) -> None:
     """Write the shard of one split of one tile.
 
@@ -36,6 +38,8 @@ def write_shard(
     factor : super-resolution factor, recorded for readers.
     out : store to make; chunks hold one patch each, uncompressed, so that readers can map them.
     arcs_json, masks_json : the tile's fixed draws, for the test split.
+    images : writes images for users (`pipeline.shards.radiance.RadianceWriter`), or None. It is handed in, as
+        what it imports would otherwise be part of what every shard's key is made of.
 
     Raises
     ------
@@ -76,7 +80,20 @@ def write_shard(
                     writer.write(f"{group}/{name}", visible[name].values, visible[name].dims)
         if arcs_json is not None and masks_json is not None:
             _write_draws(writer, [int(ids[s]) for s in source], arcs_json, masks_json)
+        if images is not None:
+            heights = _Rows(patches["dem"], source)
+            images(writer, attrs, heights, read_store(visibility_store, "fixed"), lit_rows)
     logger.info("%s: %d patches of split %s", Path(out).name, len(source), split)
+
+
+class _Rows:
+    """Some rows of an array, each read when it is asked for."""
+
+    def __init__(self, array: Any, rows: Any) -> None:
+        self._array, self._rows = array, rows
+
+    def __getitem__(self, index: int) -> Any:
+        return self._array[int(self._rows[index])]
 
 
 def _copy(writer: StoreWriter, name: str, array: Any, rows: Any) -> None:
@@ -97,11 +114,20 @@ def _write_draws(writer: StoreWriter, ids: list[int], arcs_json: Path | str, mas
             raise ValueError(f"{arcs_json}: {name}: expected a draw for test patch {lost[0]}, found none")
         most = max((len(table[str(i)]["images"]) for i in ids), default=0)
         images = np.full((len(ids), most), -1, np.int32)
-        strips = np.zeros((len(ids), most, 4))
+        # Strips alone (4 numbers), or with seams and blocks, where zeros mean none.
+        lengths = {len(strip) for i in ids for strip in masks[name][str(i)]["strips"]}
+        strips = np.zeros((len(ids), most, max(lengths, default=4)))
         for row, i in enumerate(ids):
             drawn = table[str(i)]["images"]
             images[row, : len(drawn)] = drawn
-            strips[row, : len(drawn)] = masks[name][str(i)]["strips"]
+            rows = masks[name][str(i)]["strips"]
+            if len(rows) != len(drawn):
+                raise ValueError(
+                    f"{masks_json}: {name}: patch {i}: expected {len(drawn)} masks, one an image, "
+                    f"found {len(rows)}"
+                )
+            for image, strip in enumerate(rows):
+                strips[row, image, : len(strip)] = strip
         group = f"draws_{name}"
         writer.write(f"{group}/lon", np.array([table[str(i)]["lon"] for i in ids], float), ("patch",))
         writer.write(f"{group}/lat", np.array([table[str(i)]["lat"] for i in ids], float), ("patch",))

@@ -10,12 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config.light import PhotometrySection
-from pipeline.illumination.missing import strip_mask
+from pipeline.config.photometry import ImperfectionsSection, PhotometrySection
+from pipeline.illumination.imperfections import apply_imperfections
+from pipeline.illumination.missing import STRIP, strip_mask
 from pipeline.illumination.photometry import radiance
 from pipeline.models.apriori import prior_from_lr
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import ImageSet
+from pipeline.shards.surface import edge_surface
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Batch:
     prior : bicubic of `lr`, cropped to the patch, (B, P, P).
     images : radiance, (B, N, P, P); 0 where data are missing.
     valid : whether an image has data, (B, N, P, P).
-    sun : unit vectors to the Sun, (B, N, 3), map frame.
+    sun : unit vectors to the Sun as it is known, (B, N, 3), map frame.
     present : False for images that only pad a smaller set, (B, N).
     pixel_m : pixel size, metres, (B,).
     reference : mean of the patch's own a priori pixels, metres, (B,).
@@ -58,7 +60,7 @@ class Sample:
     surface : terrain of the patch and one pixel around it, metres, (P+2, P+2).
     lr : block means with the halo, metres, (L, L).
     visible : visible share of the Sun, (n, P, P) u1.
-    suns : (n, 3); strips : (n, 4) or None.
+    suns : (n, 3); strips : (n, 4) or (n, 14), see `pipeline.illumination.missing`, or None.
     """
 
     surface: NDArray[np.float32]
@@ -78,28 +80,6 @@ def fill_nearest(cells: NDArray[np.float32]) -> NDArray[np.float32]:
 
     nearest = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
     return cells[tuple(nearest)]
-
-
-def edge_surface(dem: NDArray[np.float32], halo: int, size: int, use_halo: bool) -> NDArray[np.float32]:
-    """The patch and one pixel around it.
-
-    Where the surroundings are absent, or not to be used, the surface goes on linearly, so that central
-    differences become one-sided ones.
-    """
-    patch = dem[halo : halo + size, halo : halo + size]
-    out = np.full((size + 2, size + 2), np.nan, np.float32)
-    out[1:-1, 1:-1] = patch
-    if use_halo and halo:
-        out = dem[halo - 1 : halo + size + 1, halo - 1 : halo + size + 1].copy()
-    for edge, first, second in (
-        (np.s_[0, :], np.s_[1, :], np.s_[2, :]),
-        (np.s_[-1, :], np.s_[-2, :], np.s_[-3, :]),
-        (np.s_[:, 0], np.s_[:, 1], np.s_[:, 2]),
-        (np.s_[:, -1], np.s_[:, -2], np.s_[:, -3]),
-    ):
-        out[edge] = np.where(np.isnan(out[edge]), 2 * out[first] - out[second], out[edge])
-    # Corners carry no gradient; any number will do.
-    return np.nan_to_num(out, nan=0.0)
 
 
 def read_sample(shard: Shard, patch: int, images: ImageSet, halo_cells: int) -> Sample:
@@ -126,21 +106,27 @@ def assemble(
     factor: int,
     photometry: PhotometrySection,
     device: torch.device | str = "cpu",
+    imperfections: ImperfectionsSection | None = None,
+    rngs: Sequence[np.random.Generator] | None = None,
 ) -> Batch:
-    """Make a batch: pad the image sets to one size and compute the radiance on `device`."""
+    """Make a batch: pad the image sets to one size and compute the radiance on `device`.
+
+    Images and Sun vectors get `imperfections`, each sample's drawn from its own generator in `rngs`.
+    """
     size = samples[0].surface.shape[-1] - 2
     most = max(len(s.suns) for s in samples)
     visible = np.zeros((len(samples), most, size, size), np.uint8)
     suns = np.zeros((len(samples), most, 3), np.float32)
     suns[..., 2] = 1.0
     present = np.zeros((len(samples), most), bool)
-    strips = np.zeros((len(samples), most, 4), np.float32)
+    numbers = max((s.strips.shape[1] for s in samples if s.strips is not None), default=STRIP)
+    strips = np.zeros((len(samples), most, numbers), np.float32)
     strips[..., 3] = 1e6
     for b, sample in enumerate(samples):
         n = len(sample.suns)
         visible[b, :n], suns[b, :n], present[b, :n] = sample.visible, sample.suns, True
         if sample.strips is not None:
-            strips[b, :n] = sample.strips
+            strips[b, :n, : sample.strips.shape[1]] = sample.strips
     to = lambda array: torch.from_numpy(array).to(device)  # noqa: E731
     lr = to(np.stack([s.lr for s in samples]))
     surface = to(np.stack([s.surface for s in samples]))
@@ -154,14 +140,16 @@ def assemble(
     if any(s.strips is not None for s in samples):
         valid = valid & strip_mask(to(strips), size)
     light = radiance(surface, pixel_m, to(suns), None, photometry)[..., 1:-1, 1:-1]
-    images = light * (to(visible).float() / 255) * valid
+    images, known = light * (to(visible).float() / 255), to(suns)
+    if imperfections is not None:
+        images, known = apply_imperfections(images, valid, known, here, imperfections, rngs)
     return Batch(
         dem=surface[:, 1:-1, 1:-1].contiguous(),
         lr=lr,
         prior=prior_from_lr(lr, halo_cells, factor),
-        images=images,
+        images=images * valid,
         valid=valid,
-        sun=to(suns),
+        sun=known,
         present=here,
         pixel_m=pixel_m,
         reference=reference,

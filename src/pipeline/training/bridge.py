@@ -9,14 +9,16 @@ from typing import Any
 
 import torch
 
-from pipeline.config.light import ArcDraw, PhotometrySection, StripDraw
+from pipeline.config.light import ArcDraw, StripDraw
 from pipeline.config.models import SAMPLER_KINDS, BridgeSection, OptimiserSection, TrainingSection
+from pipeline.config.photometry import ImperfectionsSection, PhotometrySection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.illumination.ephemeris import read_track
 from pipeline.models.files import load_system, load_vae, model_config
 from pipeline.models.system import System, state_scale
 from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
 from pipeline.shards.shard_set import ShardSet
-from pipeline.training.batches import Sample, assemble, flip, read_sample
+from pipeline.training.batches import Batch, Sample, assemble, flip, read_sample
 from pipeline.training.finish import checkpoint_folder, finish
 from pipeline.training.loop import average_gradients, pick_device, train
 from pipeline.training.order import DataOrder, seeded
@@ -26,25 +28,32 @@ RESIDUAL_SAMPLES = 64
 _STAGES = {"fibonacci": 1, "arcs": 2, "missing": 3}
 
 
-def training_scene(content: dict[str, Any]) -> Scene:
-    """Where a stage's images come from, by the stage's section."""
+def training_scene(content: dict[str, Any], track: Sequence[Path | str] = ()) -> Scene:
+    """Where a stage's images come from, by the stage's section and the Sun's track (one file or none)."""
     if content["stage"] == "fibonacci":
         return FibonacciScene((int(content["images"]["low"]), int(content["images"]["high"])))
     arcs = content["arcs"]
     strips = StripDraw.model_validate(content["masks"]) if content["stage"] == "missing" else None
-    return ArcScene(ArcDraw.model_validate(arcs["train"]), arcs["tolerance"], strips)
+    suns = read_track(track[0]) if track else None
+    return ArcScene(ArcDraw.model_validate(arcs["train"]), arcs["tolerance"], strips, suns)
 
 
 class BridgeTask:
     """One stage of one system."""
 
     def __init__(
-        self, content: dict[str, Any], system: System, shards: ShardSet, device: torch.device
+        self,
+        content: dict[str, Any],
+        system: System,
+        shards: ShardSet,
+        device: torch.device,
+        track: Sequence[Path | str] = (),
     ) -> None:
         self.section = system.section
         self.optimiser_section = OptimiserSection.model_validate(content["bridge"]["optimiser"])
         self.photometry = PhotometrySection.model_validate(content["photometry"])
-        self.scene = training_scene(content)
+        self.imperfections = ImperfectionsSection.model_validate(content["imperfections"])
+        self.scene = training_scene(content, track)
         self.system, self.shards, self.device = system, shards, device
         self.order = DataOrder(len(shards), self.section.seed * 4 + _STAGES[content["stage"]])
         self.modules: dict[str, torch.nn.Module] = {"model": system.network}
@@ -68,14 +77,18 @@ class BridgeTask:
 
     def residual_std(self, numbers: Sequence[int]) -> float:
         """RMS of truth minus start over the given samples, in states."""
-        halo, factor = self.system.halo_cells, self.system.factor
-        batch = assemble(self.prepare(numbers), halo, factor, self.photometry, self.device)
+        batch = self._assemble(self.prepare(numbers), numbers)
         return self.system.residual_std(batch, [self.order.noise(n) for n in numbers])
+
+    def _assemble(self, prepared: list[Sample], numbers: Sequence[int]) -> Batch:
+        """Radiance and imperfections."""
+        halo, factor, off = self.system.halo_cells, self.system.factor, self.imperfections.off
+        rngs = None if off else [self.order.imperfections_rng(n) for n in numbers]
+        return assemble(prepared, halo, factor, self.photometry, self.device, self.imperfections, rngs)
 
     def step(self, prepared: list[Sample], numbers: Sequence[int], seen: int) -> dict[str, float]:
         """Radiance, losses, backward, clipped optimiser step."""
-        batch = assemble(prepared, self.system.halo_cells, self.system.factor, self.photometry, self.device)
-        batch = flip(batch, self.order.flips(numbers))
+        batch = flip(self._assemble(prepared, numbers), self.order.flips(numbers))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             losses = self.system.losses(batch, [self.order.noise(n) for n in numbers])
         optimiser = self.optimisers["model"]
@@ -97,6 +110,7 @@ def train_bridge(
     previous: Sequence[str],
     runtime: RuntimeSection,
     out: Path | str,
+    track: Sequence[Path | str] = (),
 ) -> None:
     """Train one stage and write ``model.safetensors``, ``config.json`` and ``metrics.jsonl``.
 
@@ -105,6 +119,7 @@ def train_bridge(
     section : the stage's JSON section. key : its key. manifest : of the training shards.
     vae : weights of the VAE, for latent systems. previous : weights to start from, but for the first stage.
     runtime : device and checkpoint interval. out : weights to write; the others go beside it.
+    track : the Sun's track, for arcs with ``place: ephemeris``.
 
     Raises
     ------
@@ -129,7 +144,7 @@ def train_bridge(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeded(bridge.seed, _INIT).initial_seed())
             system = System(bridge, grid["size_px"], grid["factor"], scale, codec).to(device)
-    task = BridgeTask(content, system, shards, device)
+    task = BridgeTask(content, system, shards, device, track)
     if bridge.process == "diffusion" and not previous:
         system.rescale(task.residual_std(range(RESIDUAL_SAMPLES)))
     outcome = train(

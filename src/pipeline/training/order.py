@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-_SHUFFLE, _SCENE, _NOISE, _FLIP = 0x5EED01, 0x5EED02, 0x5EED03, 0x5EED04
+_SHUFFLE, _SCENE, _NOISE, _FLIP, _IMPERFECTIONS = 0x5EED01, 0x5EED02, 0x5EED03, 0x5EED04, 0x5EED05
 
 
 class DataOrder:
@@ -34,6 +34,10 @@ class DataOrder:
     def scene_rng(self, number: int) -> np.random.Generator:
         """Random numbers for the images of sample `number`."""
         return np.random.default_rng([self.seed, _SCENE, number])
+
+    def imperfections_rng(self, number: int) -> np.random.Generator:
+        """Random numbers for the imperfections of the images of sample `number`."""
+        return np.random.default_rng([self.seed, _IMPERFECTIONS, number])
 
     def flips(self, numbers: Sequence[int]) -> NDArray[np.bool_]:
         """Whether each sample is mirrored along columns and along rows, (n, 2); each with probability 1/2."""

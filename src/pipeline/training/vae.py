@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config.light import PhotometrySection
 from pipeline.config.models import TrainingSection, VaeSection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.models.factory import build_discriminator, build_vae
 from pipeline.models.losses import (

@@ -24,7 +24,7 @@ class SkyView:
     Attributes
     ----------
     title : above the plot. offered : (n, 3) directions to choose from. chosen : (m, 3), repeats allowed.
-    arc : (k, 3) the Sun's path at the assumed place, or None where the images follow no arc.
+    arc : (k, 3) the Sun's path at the patch's place, or None where the images follow no arc.
     """
 
     title: str
@@ -53,7 +53,7 @@ def draw_sky(views: Sequence[SkyView]) -> Figure:
     ]
     marks = [
         axes[0].scatter([], [], s=5, color="#8a8a8a", label="offered direction"),
-        *axes[0].plot([], [], color=CYCLE[0], linewidth=1.4, label="Sun arc of the assumed place"),
+        *axes[0].plot([], [], color=CYCLE[0], linewidth=1.4, label="Sun arc of the place"),
     ]
     figure.legend(handles=[*marks, *handles], loc="outside lower center", ncols=len(marks) + len(handles))
     return figure

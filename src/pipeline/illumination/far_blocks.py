@@ -1,0 +1,117 @@
+"""Stage ``far``: block means of the whole terrain, which cast shadows from beyond the patches' halos."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.provenance.progress import track
+from pipeline.shards.store import StoreWriter
+from pipeline.terrain.index import load_terrain
+from pipeline.terrain.lattice import Site, Terrain
+
+logger = logging.getLogger(__name__)
+
+# Largest window read at once: 8 Mpx = 32 MB of float32.
+WINDOW_PX = 1 << 23
+
+
+def write_far(index_path: Path | str, cell_px: int, out: Path | str) -> None:
+    """Write the block means of every pixel lattice of the terrain.
+
+    Sites of one lattice share one array, so that a mountain in one window casts its shadow into another.
+    The blocks count from the top-left corner of the lattice's bounding box. A block's height is the mean of
+    its pixels that have data, NaN where there are none. The terrain is read in bands; what stays in memory
+    are the block means of one lattice.
+
+    Parameters
+    ----------
+    index_path : index of the terrain, schema ``terrain/1``.
+    cell_px : side of a block, pixels.
+    out : store to make, schema ``far/1``.
+
+    Raises
+    ------
+    RasterError
+        If a file cannot be read or has changed since it was indexed.
+    """
+    terrain = load_terrain(index_path)
+    numbers = sorted({site.lattice for site in terrain.sites})
+    row, col = np.zeros(len(terrain.sites), np.int64), np.zeros(len(terrain.sites), np.int64)
+    attrs = {"pixel_m": terrain.pixel_m, "cell_px": cell_px}
+    with StoreWriter(out, "far", attrs) as store:
+        for number in numbers:
+            sites = [site for site in terrain.sites if site.lattice == number]
+            offsets = _offsets(sites)
+            for site, (r, c) in zip(sites, offsets, strict=True):
+                row[site.index], col[site.index] = r, c
+            means = _block_means(terrain, sites, offsets, cell_px)
+            # The first of the sites may begin right of or below the lattice's top-left corner.
+            corner = sites[0].grid.window(-offsets[0][0], -offsets[0][1], 1, 1).origin
+            middle = cell_px * terrain.pixel_m / 2
+            store.write(
+                f"lattice_{number}/dem",
+                means,
+                ("y", "x"),
+                attrs={
+                    "units": "m",
+                    "long_name": "mean height of a block above R = 1737400 m",
+                    "first_centre_m": [corner[0] + middle, corner[1] - middle],
+                    "crs_wkt": sites[0].grid.crs_wkt,
+                },
+                compress=True,
+            )
+            known = np.isfinite(means)
+            logger.info(
+                "lattice %d: %d x %d blocks, %.0f %% with data", number, *means.shape, 100 * known.mean()
+            )
+        store.write("lattice", np.array([s.lattice for s in terrain.sites], np.int32), ("site",))
+        store.write("row", row, ("site",))
+        store.write("col", col, ("site",))
+    terrain.close()
+
+
+def _offsets(sites: Sequence[Site]) -> list[tuple[int, int]]:
+    """Row and column of each site's top-left pixel in the bounding box of them all."""
+    found = []
+    for site in sites:
+        offset = sites[0].grid.lattice_offset(site.grid)
+        assert offset is not None  # sites of one lattice
+        found.append(offset)
+    top, left = min(r for r, _ in found), min(c for _, c in found)
+    return [(r - top, c - left) for r, c in found]
+
+
+def _block_means(
+    terrain: Terrain, sites: Sequence[Site], offsets: Sequence[tuple[int, int]], cell: int
+) -> NDArray[np.float32]:
+    """Mean of the pixels with data of every block, ``(rows, cols)``; NaN where there are none."""
+    bottom = max(r + site.grid.height for site, (r, _) in zip(sites, offsets, strict=True))
+    right = max(c + site.grid.width for site, (_, c) in zip(sites, offsets, strict=True))
+    shape = -(-bottom // cell), -(-right // cell)
+    total, count = np.zeros(shape), np.zeros(shape, np.int64)
+    bands = [band for site, offset in zip(sites, offsets, strict=True) for band in _bands(site, offset, cell)]
+    for site, (r0, r1), (c0, c1), (row, col) in track(bands, len(bands), "block means"):
+        heights = terrain.read(site, r0 * cell - row, r1 * cell - row, c0 * cell - col, c1 * cell - col)
+        blocks = heights.reshape(r1 - r0, cell, c1 - c0, cell)
+        # Two sites may have pixels in one block.
+        total[r0:r1, c0:c1] += np.nansum(blocks, axis=(1, 3), dtype=np.float64)
+        count[r0:r1, c0:c1] += np.isfinite(blocks).sum(axis=(1, 3))
+    with np.errstate(invalid="ignore"):
+        return (total / np.where(count, count, np.nan)).astype(np.float32)
+
+
+Band = tuple[int, tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+def _bands(site: Site, offset: tuple[int, int], cell: int) -> list[Band]:
+    """Rows of blocks of a site to read together: (site, block rows, block columns, the site's offset)."""
+    row, col = offset
+    first, last = row // cell, -(-(row + site.grid.height) // cell)
+    left, right = col // cell, -(-(col + site.grid.width) // cell)
+    step = max(1, WINDOW_PX // (cell * cell * (right - left)))
+    return [(site.index, (r, min(r + step, last)), (left, right), offset) for r in range(first, last, step)]

@@ -1,0 +1,198 @@
+"""How real images differ from rendered ones: albedo, registration, exposure, noise, levels, Sun vectors.
+
+Random numbers are drawn on the host from one NumPy generator a sample, and the device only adds, multiplies,
+divides, rounds and takes roots, element by element: the result depends neither on the device nor on the
+sample's neighbours in the batch. Each imperfection has a stream of its own, so that switching one on or off
+leaves the draws of the others as they were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pipeline.config.photometry import AlbedoBlocks, AlbedoField, ImperfectionsSection, NoiseSection
+
+Floats = NDArray[np.float32]
+Generators = Sequence[np.random.Generator]
+
+#: Relative albedo and gain are clipped here: both are positive.
+LEAST_FACTOR = 0.05
+#: The median lit radiance is that of every third row and column: a ninth of the work.
+MEDIAN_STEP = 3
+# Order of the streams of a sample; new ones are added at the end.
+_ALBEDO, _BLOCKS, _SHIFT, _EXPOSURE, _NOISE, _SUN, _STREAMS = range(7)
+
+
+def gaussian_field(size: int, section: AlbedoField, rng: np.random.Generator) -> Floats:
+    """A stationary Gaussian field, (size, size): white noise filtered with a Gaussian, scaled to the rms.
+
+    The noise reaches beyond the patch, so that its edges are like its middle; the scale is that of the
+    ensemble, so that patches differ in their means as pieces of a large map do.
+    """
+    from scipy import ndimage  # heavy, and needed for this alone
+
+    reach = math.ceil(4 * section.sigma_px)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / section.sigma_px) ** 2)
+    kernel *= math.sqrt(section.rms) / np.sqrt((kernel**2).sum())
+    field = rng.standard_normal((size + 2 * reach, size + 2 * reach), dtype=np.float32)
+    field = ndimage.correlate1d(field, kernel, axis=0)[reach : reach + size]
+    return ndimage.correlate1d(field, kernel, axis=1)[:, reach : reach + size]
+
+
+def block_field(size: int, section: AlbedoBlocks, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Square cells with independent normal values, (size, size); the grid's corner lies anywhere."""
+    row, column = rng.integers(0, section.cell_px, 2)
+    cells = -(-size // section.cell_px) + 1
+    values = section.rms * rng.standard_normal((cells, cells))
+    values = values.repeat(section.cell_px, axis=0).repeat(section.cell_px, axis=1)
+    return values[row : row + size, column : column + size]
+
+
+def albedo_map(
+    size: int, section: ImperfectionsSection, smooth: np.random.Generator, blocky: np.random.Generator
+) -> Floats:
+    """Relative albedo of one patch, (size, size): 1 + smooth + blocky variation, at least `LEAST_FACTOR`."""
+    out = np.ones((size, size))
+    if section.albedo.rms:
+        out += gaussian_field(size, section.albedo, smooth)
+    if section.albedo_blocks.rms:
+        out += block_field(size, section.albedo_blocks, blocky)
+    return out.clip(LEAST_FACTOR).astype(np.float32)
+
+
+def shifted(images: Tensor, shift: Tensor) -> Tensor:
+    """Move the content of each image by a vector, bilinearly; the images' edges are held.
+
+    Parameters
+    ----------
+    images : (N, Y, X). shift : (N, 2), pixels down the rows and to the right along the columns.
+
+    Returns
+    -------
+    (N, Y, X); pixel (y, x) is the image at (y - shift[0], x - shift[1]).
+    """
+    for dim in (-2, -1):
+        length = images.shape[dim]
+        whole = torch.floor(shift[:, dim + 2])
+        part = (shift[:, dim + 2] - whole)[:, None, None]
+        place = torch.arange(-1, length, device=images.device) - whole.long()[:, None]
+        place = place.clamp(0, length - 1).unsqueeze(-1 if dim == -2 else -2)
+        shape = [*images.shape]
+        shape[dim] = length + 1
+        moved = images.gather(dim, place.expand(shape))
+        images = moved.narrow(dim, 1, length) * (1 - part)
+        images += moved.narrow(dim, 0, length) * part
+    return images
+
+
+def median_lit(images: Tensor, seen: Tensor) -> Tensor:
+    """Median of the positive radiance of a set (N, Y, X) where it is seen; 0 where nothing is lit."""
+    images, seen = (x[:, ::MEDIAN_STEP, ::MEDIAN_STEP] for x in (images, seen))
+    return torch.where(seen & (images > 0), images, torch.nan).nanmedian().nan_to_num(0.0)
+
+
+def noisy(images: Tensor, seen: Tensor, section: NoiseSection, draw: Tensor) -> Tensor:
+    """Add noise of variance (m / snr)^2 + I m / photons to a set, with m its median lit radiance.
+
+    `draw`, (N, Y, X) normal numbers, is used up.
+    """
+    median = median_lit(images, seen)
+    variance = (median / section.snr).square() if section.snr else torch.zeros_like(median)
+    if section.photons:
+        variance = (images.clamp(min=0) * (median / section.photons)).add_(variance)
+    return draw.mul_(variance.sqrt_()).add_(images)
+
+
+def quantised(images: Tensor, seen: Tensor, bits: int) -> Tensor:
+    """Round a set to 2^bits - 1 steps from 0 to its largest seen radiance; negative codes are kept."""
+    top = torch.where(seen, images, 0.0).amax()
+    step = torch.where(top > 0, top, 1.0) / (2**bits - 1)
+    return (images / step).round_().mul_(step)
+
+
+def apply_imperfections(
+    images: Tensor,
+    valid: Tensor,
+    suns: Tensor,
+    present: Tensor,
+    section: ImperfectionsSection,
+    rngs: Generators | None,
+) -> tuple[Tensor, Tensor]:
+    """Images as a camera records them, and the Sun vectors as they are known.
+
+    In this order: albedo (the same in all images of a set); shift; exposure; read and shot noise, together
+    one normal number a pixel; quantisation. Radiance may be slightly negative in shadow, as bias-subtracted
+    images are: clipping would make shadows bright on average. Shadows move with the shift; `valid` does not.
+
+    Parameters
+    ----------
+    images : (B, N, P, P) radiance times visibility, before missing data.
+    valid : (B, N, P, P) where images have data; the noise's and the quantisation's scales are taken there.
+        The caller masks the images that it gets.
+    suns : (B, N, 3) unit vectors. present : (B, N); the images of a set come first, padding last.
+    section : amplitudes.
+    rngs : one generator a sample; may be None when everything is off.
+
+    Returns
+    -------
+    images : (B, N, P, P). suns : (B, N, 3), unit vectors. The very tensors that were given, where nothing
+    changes them.
+
+    Raises
+    ------
+    ValueError
+        If the number of generators is not that of the samples.
+    """
+    if section.off:
+        return images, suns
+    if rngs is None or len(rngs) != len(images):
+        found = None if rngs is None else len(rngs)
+        raise ValueError(f"imperfections: expected {len(images)} generators, one a sample, found {found}")
+    light = not section.model_copy(update={"sun_deg": 0.0}).off
+    out_images, out_suns = images, suns
+    if light:
+        out_images = torch.zeros_like(images)
+    if section.sun_deg:
+        out_suns = suns.clone()
+    # One sample at a time: a set fits into a processor's cache, a batch does not.
+    for b, (rng, count) in enumerate(zip(rngs, present.sum(dim=1).tolist())):
+        streams = rng.spawn(_STREAMS)
+        if light and count:
+            out_images[b, :count] = _recorded(images[b, :count], valid[b, :count], section, streams)
+        if section.sun_deg:
+            error = _normal(streams[_SUN], (count, 3), suns) * math.radians(section.sun_deg)
+            x, y, z = (moved := suns[b, :count] + error).unbind(-1)
+            out_suns[b, :count] = moved / torch.sqrt(x * x + y * y + z * z)[:, None]
+    return out_images, out_suns
+
+
+def _recorded(images: Tensor, valid: Tensor, section: ImperfectionsSection, streams: Generators) -> Tensor:
+    """One set's images (N, P, P) as a camera records them."""
+    count, size = len(images), images.shape[-1]
+    if section.albedo.rms or section.albedo_blocks.rms:
+        albedo = albedo_map(size, section, streams[_ALBEDO], streams[_BLOCKS])
+        images = images * torch.from_numpy(albedo).to(images.device)
+    if section.shift_px:
+        images = shifted(images, _normal(streams[_SHIFT], (count, 2), images) * section.shift_px)
+    if section.exposure:
+        gain = 1 + section.exposure * _normal(streams[_EXPOSURE], (count, 1, 1), images)
+        images = images * gain.clamp(min=LEAST_FACTOR)
+    if section.noise.snr or section.noise.photons:
+        draw = _normal(streams[_NOISE], (count, size, size), images)
+        images = noisy(images, valid, section.noise, draw)
+    if section.quantise_bits:
+        images = quantised(images, valid, section.quantise_bits)
+    return images
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Normal numbers, drawn on the host, on the device of `like`."""
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)).to(like.device)
