@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument(
         "--sides", nargs="+", type=int, default=[384, 775, 870], help="sides of whole windows, px"
     )
-    parser.add_argument("--azimuths", type=int, default=6, help="azimuths over which engines are compared")
+    parser.add_argument("--azimuths", type=int, default=4, help="azimuths over which engines are compared")
     options = parser.parse_args()
 
     source, dems, window = terrain()
@@ -180,7 +180,7 @@ def main() -> None:
         "windows": lambda: light_windows.whole(window, tuple(options.sides), options.rounds),
         "agreement": lambda: light_windows.agreement(window, options.azimuths),
         "bound": lambda: light_bound.bound(dems[0], window),
-        "cores": lambda: light_tiles.two_cores(window, CORES, options.rounds),
+        "cores": lambda: light_tiles.two_cores(window, CORES),
         "growth": lambda: light_tiles.growth(window),
         "published": lambda: light_tiles.estimate(window),
     }

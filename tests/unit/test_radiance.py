@@ -12,7 +12,7 @@ import zarr
 from shard_files import FACTOR, HALO, SIZE, Tile, write_draws, write_split, write_tile
 
 from pipeline.config.photometry import PhotometrySection
-from pipeline.shards.radiance import RadianceWriter
+from pipeline.shards.radiance import image_writer
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.store import read_store
@@ -26,7 +26,7 @@ def write(folder: Path, tile: Tile, name: str, photometry: PhotometrySection | N
     ids = [int(i) for i in tile.ids]
     split = write_split(folder, dict.fromkeys(ids[1:], "test") | {ids[0]: "train"})
     arcs, masks = write_draws(folder, ids)
-    images = None if photometry is None else RadianceWriter(photometry)
+    images = image_writer(None if photometry is None else photometry.canonical())
     out = folder / f"{name}.zarr.zip"
     write_shard("test", tile.patches, tile.visibility, split, FACTOR, out, arcs, masks, images)
     return out

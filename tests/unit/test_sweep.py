@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from pipeline.config.light import IlluminationSection
 from pipeline.illumination.directions import fixed_directions, vectors
 from pipeline.illumination.embree import EmbreeVisibility
 from pipeline.illumination.far import FarTerrain
 from pipeline.illumination.horizon import HorizonVisibility
 from pipeline.illumination.sweep import NEAR_PX, SweepVisibility, whole_window_engine
+from pipeline.region.render import trace_region
 
 PIXEL = 10.0
 
@@ -197,3 +200,16 @@ def test_the_sweep_is_chosen_for_large_windows_of_the_horizon_engine() -> None:
 def test_far_terrain_is_refused() -> None:
     with pytest.raises(ValueError, match="far: expected None"):
         SweepVisibility(np.zeros((9, 9)), PIXEL, slice(0, 9), far=object.__new__(FarTerrain))
+
+
+def test_a_region_of_the_horizon_engine_is_swept() -> None:
+    dem = hills((352, 352), 9)
+    ground = SimpleNamespace(grid=SimpleNamespace(height=336, pixel_m=PIXEL), margin_px=8, around=dem)
+    suns = vectors(np.arange(0.0, 360.0, 60.0), 7.0).astype(np.float32)
+    light = IlluminationSection(engine="horizon", halo_px=8)
+    shadows = trace_region(ground, suns, light)  # type: ignore[arg-type]
+    swept = SweepVisibility(dem, PIXEL, (8, 8, 336, 336)).lit(suns)
+    np.testing.assert_array_equal(shadows.values, np.packbits(swept, axis=-1))
+    assert 0.2 < swept.mean() < 0.95
+    traced = trace_region(ground, suns, IlluminationSection(halo_px=8))  # type: ignore[arg-type]
+    assert (np.unpackbits(traced.values ^ shadows.values)).mean() < 1e-3

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.config.photometry import PhotometrySection
-from pipeline.illumination.photometry import radiance
 from pipeline.shards.store import StoreWriter
 from pipeline.shards.surface import edge_surface
 
@@ -39,6 +37,10 @@ class RadianceWriter:
         dems : (patch, y, x) heights with halo, m, of the shard's patches.
         light : group ``fixed`` of the tile's visibility store. rows : each patch's row in it.
         """
+        import torch  # heavy, and needed for images alone
+
+        from pipeline.illumination.photometry import radiance
+
         size, halo = int(attrs["size_px"]), int(attrs["halo_px"])
         sun = light["sun"].values
         shape = (len(rows), len(sun), size, size)
@@ -67,3 +69,10 @@ class RadianceWriter:
             else:
                 visible = np.unpackbits(light["lit"][int(row)], axis=-1, count=size).astype(np.float32)
             target[patch] = (full.numpy() * visible).astype(np.float16)
+
+
+def image_writer(photometry: str | None) -> RadianceWriter | None:
+    """What writes the images of a shard: with the section ``photometry`` as JSON, or nothing for None."""
+    if photometry is None:
+        return None
+    return RadianceWriter(PhotometrySection.model_validate_json(photometry))
