@@ -155,7 +155,7 @@ def test_a_bare_run_still_has_every_section(tmp_path: Path) -> None:
     assert [a["id"] for name, a in page.tags if name in ("header", "section")] == SECTIONS
     for sentence in (
         "No region was reconstructed in this run.",
-        "no strip removes data",
+        "none has missing data",
         "No other system was trained",
         "The terrain index or the split is not at hand.",
         "No training curves are at hand.",

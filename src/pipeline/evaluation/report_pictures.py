@@ -163,14 +163,15 @@ def _missing_sheet(data: ReportData, shard: Shard, patch: int, name: str) -> str
     try:
         images = StoredScene(name, True).image_set(shard, patch, _UNUSED)
     except StoreError:
-        return note("The test shards hold no strips of missing data.")
+        return note("The test shards hold no missing data.")
     batch = _batch(shard, patch, images, data.photometry)
     if bool(batch.valid.all()):
         return note("The stored draw leaves every image of this patch whole: masks.test loses no data here.")
     picked = np.arange(min(_STRIPS, len(images.suns)))
-    used = "The main condition uses these strips." if _main(data).missing else (
-        "The main condition does not use these strips."
+    used = "The main condition has this missing data." if _main(data).missing else (
+        "The main condition has no missing data."
     )  # fmt: skip
+    shape = "strip" if data.config["masks"]["test"]["kind"] == "strip" else "swath of a narrow-angle camera"
     return picture(
         draw_contact_sheet(
             batch.images[0].numpy()[picked],
@@ -179,8 +180,8 @@ def _missing_sheet(data: ReportData, shard: Shard, patch: int, name: str) -> str
             None,
             float(shard.attrs["pixel_m"]),
         ),
-        f"{len(picked)} images of test patch {int(shard.ids[patch])} that keep only a strip each",
-        f"The first {len(picked)} images of the same patch with missing data: each keeps one strip, the "
+        f"{len(picked)} images of test patch {int(shard.ids[patch])} that keep only a part each",
+        f"The first {len(picked)} images of the same patch with missing data: each keeps one {shape}, the "
         f"rest is pale. {used} Radiance factor I/F, scaled as above.",
         keys("masks.test", "masks.seed", "evaluation.conditions.main.missing"),
     )
@@ -237,11 +238,11 @@ def masks_part(data: ReportData) -> Part:
     try:
         images = StoredScene(name, True).image_set(shard, patch, _UNUSED)
     except StoreError:
-        return Part("masks", heading, note("The test shards hold no strips of missing data."))
+        return Part("masks", heading, note("The test shards hold no missing data."))
     batch = _batch(shard, patch, images, data.photometry)
     valid, radiance = batch.valid[0].numpy(), batch.images[0].numpy()
     if valid.all():
-        return Part("masks", heading, note("Every image of the shown patch is whole: no strip removes data."))
+        return Part("masks", heading, note("Every image of the shown patch is whole: none has missing data."))
     count = valid.sum(axis=0)
     return Part(
         "masks",
