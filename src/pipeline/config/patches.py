@@ -64,7 +64,8 @@ class SplitSection(Section):
 
     Attributes
     ----------
-    method : ``block`` (spatial blocks), ``site`` (connected pieces of terrain) or ``random`` (published).
+    method : ``block`` (spatial blocks), ``site`` (connected pieces of terrain), ``random`` (published), or
+        ``test``: every kept patch tests given weights (section `pretrained`), and nothing can be trained.
     validation, test : shares of the kept patches.
     block_px : side of a spatial block, pixels.
     gap_px : training patches this close to a validation or test patch are dropped.
@@ -72,7 +73,7 @@ class SplitSection(Section):
         matching file are put there and the shares are ignored.
     """
 
-    method: Literal["block", "site", "random"] = "block"
+    method: Literal["block", "site", "random", "test"] = "block"
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test: Annotated[float, Field(gt=0, lt=1)] = 0.1
     block_px: PositiveInt = 960

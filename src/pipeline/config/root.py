@@ -19,6 +19,7 @@ from pipeline.config.light import (
 from pipeline.config.models import BridgeSection, TrainingSection, VaeSection
 from pipeline.config.patches import CoverageSection, PatchesSection, SplitSection
 from pipeline.config.photometry import ImperfectionsSections, PhotometrySection
+from pipeline.config.pretrained import PRETRAINED, PretrainedSection
 from pipeline.config.products import EvaluationSection, RegionSection, ReportSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.synthetic import SyntheticSection
@@ -36,15 +37,15 @@ class Config(Section):
     Attributes
     ----------
     run : label of ``results/<run>/``.
-    systems : which systems are trained; each is configured by the section of its name.
-    primary : ``<system>_<stage>`` that this config ships: it reconstructs the region.
+    systems : which systems are trained; each is configured by the section of its name; empty with given weights.
+    primary : ``<system>_<stage>`` that this config ships, or ``pretrained``: it reconstructs the region.
     """
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "paper"
-    systems: list[Literal["published", "bridge"]] = Field(default=["published"], min_length=1)
-    primary: Annotated[str, Field(pattern=r"^(published|bridge)_(fibonacci|arcs|missing)$")] = (
-        "published_missing"
-    )
+    systems: list[Literal["published", "bridge"]] = Field(default=["published"])
+    primary: Annotated[
+        str, Field(pattern=r"^((published|bridge)_(fibonacci|arcs|missing)|pretrained)$")
+    ] = "published_missing"
     inputs: InputsSection = InputsSection()
     synthetic: SyntheticSection = SyntheticSection()
     patches: PatchesSection = PatchesSection()
@@ -61,10 +62,23 @@ class Config(Section):
     vae: VaeSection = VaeSection()
     published: BridgeSection = BridgeSection()
     bridge: BridgeSection = BridgeSection()
+    pretrained: PretrainedSection = PretrainedSection()
     evaluation: EvaluationSection = EvaluationSection()
     region: RegionSection = RegionSection()
     report: ReportSection = ReportSection()
     runtime: RuntimeSection = RuntimeSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_terrain(cls, raw: Any) -> Any:
+        """A config for any site leaves its DEM to the user."""
+        inputs = raw.get("inputs") if isinstance(raw, Mapping) else None
+        if isinstance(inputs, Mapping) and "dem" in inputs and inputs["dem"] is None:
+            raise ValueError(
+                "inputs.dem: expected a path, glob or URL of DEM windows, found null; set it in the config "
+                """file or on the command line: --config inputs='{"dem": "my/*.tif"}'"""
+            )
+        return raw
 
     @model_validator(mode="after")
     def _between_sections(self) -> Config:
@@ -73,20 +87,38 @@ class Config(Section):
             raise ValueError("; ".join(problems))
         return self
 
+    def _weights_problems(self) -> list[str]:
+        """What is trained or given, and what is done with it, must fit."""
+        out: list[str] = []
+        given = self.pretrained.weights is not None
+        if given and self.systems:
+            out.append(f"systems: expected [] with pretrained.weights (nothing is trained), found {self.systems}")
+        if not given and not self.systems:
+            out.append("systems: expected published or bridge, or pretrained.weights, found neither")
+        if given and self.primary != PRETRAINED:
+            out.append(f"primary: expected {PRETRAINED!r} with pretrained.weights, found {self.primary!r}")
+        if not given and self.systems and self.primary.split("_")[0] not in self.systems:
+            out.append(f"primary: expected one of the systems {self.systems}, found {self.primary!r}")
+        if self.split.method == "test" and self.systems:
+            out.append(
+                "split.method: expected 'block', 'site' or 'random', since the systems "
+                f"{self.systems} are trained, found 'test' (every patch tests given weights)"
+            )
+        return out
+
     def _problems(self) -> list[str]:
         out: list[str] = []
         patches = self.patches
         if len(set(self.systems)) != len(self.systems):
             out.append(f"systems: expected each once, found {self.systems}")
-        if self.primary.split("_")[0] not in self.systems:
-            out.append(f"primary: expected one of the systems {self.systems}, found {self.primary!r}")
+        out += self._weights_problems()
         if self.illumination.halo_px > patches.halo_px:
             out.append(
                 f"illumination.halo_px: expected at most patches.halo_px = {patches.halo_px}, "
                 f"found {self.illumination.halo_px}"
             )
         down = 2 ** (len(self.vae.multipliers) - 1)
-        if patches.size_px % down:
+        if self.systems and patches.size_px % down:
             out.append(f"patches.size_px: expected a multiple of the VAE's reduction {down}")
         for name in self.systems:
             section: BridgeSection = getattr(self, name)

@@ -3,7 +3,8 @@
 Only patches of the disjoint grid are held out (validation, test); the extra ones of a stride smaller than a
 patch can only train. A training patch that shares a pixel with a held-out one, or lies within
 ``split.gap_px`` of one, is dropped, so no pixel is in two splits. The result depends on the kept patches and
-the section alone, not on the tiles they came in.
+the section alone, not on the tiles they came in. With method ``test`` every kept patch tests, those off the
+grid too; these share pixels.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def split_patches(
     Raises
     ------
     SplitError
-        If the tiles do not belong together, a site pattern matches nothing, or a split comes out empty.
+        If the tiles do not belong together, a site pattern matches nothing, or a split comes out empty (but
+        for the two that method ``test`` leaves empty).
     """
     kept, sites, pixel_m = _gather(selected_jsons, patches.size_px)
     if not kept:
@@ -64,7 +66,8 @@ def split_patches(
     label, reason = assign(kept, sites, squares, patches.size_px, split)
     _clear_overlaps(label, reason, squares, split.gap_px * pixel_m, 1e-6 * pixel_m)
     counts = {name: int(np.sum(label == i)) for i, name in enumerate(_LABELS)}
-    empty = [name for name in SPLITS if not counts[name]]
+    wanted = ("test",) if split.method == "test" else SPLITS
+    empty = [name for name in wanted if not counts[name]]
     if empty:
         raise SplitError(
             f"split: expected patches in all splits, found none in {' and '.join(empty)} "
@@ -129,6 +132,9 @@ def assign(
     rng = np.random.default_rng([split.seed, _PURPOSE])
     label = np.full(len(kept), TRAIN)
     reason: list[str | None] = [None] * len(kept)
+    if split.method == "test":
+        label[:] = TEST
+        return label, reason
     if split.method == "random":
         grid = np.flatnonzero(on_grid)
         label[grid] = random_labels(len(grid), split, rng)

@@ -1,0 +1,42 @@
+"""Section ``pretrained``: weights that are given, to be evaluated and used without any training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import model_validator
+
+from pipeline.config.base import Section
+from pipeline.config.models import SamplerSection
+
+#: Name of given weights among the systems of the metrics, and of `primary` with them.
+PRETRAINED = "pretrained"
+
+
+class PretrainedSection(Section):
+    """Given weights, used in the place of a training: with them, `systems` is empty and `primary` is `pretrained`.
+
+    Attributes
+    ----------
+    weights : folder with ``model.safetensors`` and ``config.json``, or the safetensors file; null trains. Their
+        bytes count, not their place. The model's `size_px` and `factor` must be those of `patches`; the pixel
+        size may be another one when the model is scale-free (`height_unit: pixel`).
+    vae : the same of its VAE, for a latent model.
+    sampler : how clones are drawn; a saved model does not say.
+    """
+
+    weights: str | None = None
+    vae: str | None = None
+    sampler: SamplerSection = SamplerSection(nfe=4, kind="dbim", eta=1.0, grid="quadratic")
+
+    @model_validator(mode="after")
+    def _vae_of_something(self) -> PretrainedSection:
+        if self.vae is not None and self.weights is None:
+            raise ValueError(f"vae: expected null without weights, found {self.vae!r}")
+        return self
+
+
+def weights_file(path: Path | str) -> Path:
+    """The safetensors file that a path names: itself, or ``model.safetensors`` in a folder."""
+    path = Path(path)
+    return path if path.suffix == ".safetensors" else path / "model.safetensors"

@@ -1,0 +1,172 @@
+"""Given weights (config section ``pretrained``): whether they fit the config, and what of them enters the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.atomic import read_json
+from pipeline.config.models import SAMPLER_KINDS
+from pipeline.config.pretrained import weights_file
+from pipeline.config.root import Config, ConfigError
+from pipeline.provenance.digest import DigestMemory
+
+SCHEMA = "model/1"
+
+
+@dataclass(frozen=True)
+class GivenWeights:
+    """Weights that are used without training.
+
+    Attributes
+    ----------
+    model : the safetensors file. vae : that of its VAE, or None.
+    identity : what of them enters the keys: bytes, not places.
+    facts : what the report says of them.
+    """
+
+    model: str
+    vae: str | None
+    identity: dict[str, str]
+    facts: dict[str, Any]
+
+    @property
+    def vae_files(self) -> list[str]:
+        """`vae` as a list that may be empty."""
+        return [] if self.vae is None else [self.vae]
+
+    @property
+    def files(self) -> list[str]:
+        """All files: weights and the configs beside them."""
+        models = [self.model, *self.vae_files]
+        return [path for model in models for path in (model, _beside(model))]
+
+
+def _beside(model: str) -> str:
+    return Path(model).with_name("config.json").as_posix()
+
+
+def resolve_given(config: Config, root: Path, memory: DigestMemory) -> GivenWeights | None:
+    """Find the given weights and check that they can be used as the config asks; None when there are none.
+
+    Raises
+    ------
+    ConfigError
+        If a file is absent or is no model, or its config does not fit: `patches.size_px`, `patches.factor`,
+        the halo, the pixel size of a model that is not scale-free, the sampler, the VAE. The message names the
+        key, the file, what was expected and what was found.
+    """
+    section = config.pretrained
+    if section.weights is None:
+        return None
+    model, content = _read("weights", section.weights, "bridge", root)
+    parts = {"model": model}
+    described = [content["section"]]
+    if content["section"]["space"] == "latent":
+        if section.vae is None:
+            raise ConfigError(
+                f"config: pretrained.vae: expected the VAE of the latent model {model}, found null"
+            )
+        vae, codec = _read("vae", section.vae, "vae", root)
+        if codec.get("fingerprint") != content.get("vae_fingerprint"):
+            raise ConfigError(
+                f"config: pretrained.vae: expected the VAE {content.get('vae_fingerprint')} that {model} was "
+                f"trained with, found {codec.get('fingerprint')} in {vae}"
+            )
+        parts["vae"] = vae
+        described.append(codec["section"])
+    elif section.vae is not None:
+        raise ConfigError(
+            f"config: pretrained.vae: expected null, since {model} works in pixel space, found {section.vae!r}"
+        )
+    _check_grid(config, _beside(model), content, [s["height_unit"] for s in described])
+    _check_sampler(config, _beside(model), content["section"])
+    identity = {
+        f"{name}.{kind}": f"sha256:{memory.sha256(root / path)}"
+        for name, file in parts.items()
+        for kind, path in (("weights", file), ("config", _beside(file)))
+    }
+    grid = content["grid"]
+    facts = {
+        "weights": model,
+        "vae": parts.get("vae"),
+        "sha256": identity["model.weights"].partition(":")[2],
+        "fingerprint": content.get("fingerprint"),
+        "stage": content.get("stage"),
+        "training key": content.get("key"),
+        "pixel size in training (m)": grid.get("pixel_m"),
+        "scale-free": all(s["height_unit"] == "pixel" for s in described),
+    }
+    return GivenWeights(model, parts.get("vae"), identity, facts)
+
+
+def _read(key: str, given: str, kind: str, root: Path) -> tuple[str, dict[str, Any]]:
+    """Path of a model's weights, and the config beside them."""
+    model = weights_file(given)
+    for path, what in ((model, "model weights"), (model.with_name("config.json"), "the model's config")):
+        if not (root / path).is_file():
+            raise ConfigError(
+                f"config: pretrained.{key}: expected {what} (safetensors with a config.json beside), "
+                f"found no file {path.as_posix()!r}"
+            )
+    beside = _beside(model.as_posix())
+    try:
+        content = read_json(root / beside, SCHEMA)
+    except ValueError as error:
+        raise ConfigError(f"config: pretrained.{key}: {error}") from None
+    if content.get("kind") != kind:
+        raise ConfigError(
+            f"config: pretrained.{key}: expected a model of kind {kind!r}, found {content.get('kind')!r} "
+            f"in {beside}"
+        )
+    wanted = {"vae": ("height_unit",), "bridge": ("space", "process", "steps", "height_unit", "lr_halo_px")}
+    section, grid = content.get("section"), content.get("grid")
+    whole = isinstance(section, Mapping) and all(name in section for name in wanted[kind])
+    if kind == "bridge":
+        whole = whole and isinstance(grid, Mapping) and {"size_px", "factor", "pixel_m"} <= set(grid)
+    if not whole:
+        raise ConfigError(
+            f"config: pretrained.{key}: expected a model saved by this project, found a section or grid "
+            f"without all of their entries in {beside}"
+        )
+    return model.as_posix(), content
+
+
+def _check_grid(config: Config, file: str, content: Mapping[str, Any], units: list[str]) -> None:
+    """The config's patches must be those that the network was built for."""
+    grid, patches = content["grid"], config.patches
+    for name, found in (("size_px", patches.size_px), ("factor", patches.factor)):
+        if found != grid[name]:
+            raise ConfigError(
+                f"config: patches.{name}: expected {grid[name]}, as the model of {file} has, found {found}"
+            )
+    halo = content["section"]["lr_halo_px"]
+    if patches.halo_px < halo:
+        raise ConfigError(
+            f"config: patches.halo_px: expected at least the {halo} px (lr_halo_px) that the model of {file} "
+            f"sees, found {patches.halo_px}"
+        )
+    pixel = config.inputs.pixel_m
+    if "km" in units and pixel != grid["pixel_m"]:
+        raise ConfigError(
+            f"config: inputs.pixel_m: expected {grid['pixel_m']:g}, since the model of {file} is not scale-free "
+            f"(height_unit: km), found {'null' if pixel is None else f'{pixel:g}'}"
+        )
+
+
+def _check_sampler(config: Config, file: str, section: Mapping[str, Any]) -> None:
+    """The sampler must be one of the model's process."""
+    sampler, process = config.pretrained.sampler, section["process"]
+    kinds = SAMPLER_KINDS.get(process, ())
+    if sampler.kind not in kinds:
+        raise ConfigError(
+            f"config: pretrained.sampler.kind: expected one of {', '.join(kinds)} with process {process!r} of "
+            f"{file}, found {sampler.kind!r}"
+        )
+    if process == "i2sb" and sampler.nfe >= section["steps"]:
+        raise ConfigError(
+            f"config: pretrained.sampler.nfe: expected less than steps = {section['steps']} of {file}, "
+            f"found {sampler.nfe}"
+        )
