@@ -72,7 +72,7 @@ class HorizonVisibility:
         patch = window(inner, metres.shape)
         self._shape = patch[2:]
         bent = bend(metres, pixel_m, patch) if curvature else metres
-        self._terrain = _terrain(bent, float(pixel_m), patch)
+        self._terrain = make_terrain(bent, float(pixel_m), patch)
         self._inner, self._pixel_m = patch, float(pixel_m)
         self._far = None if far is None else far_mesh(far, metres.shape, patch, pixel_m, curvature)
         top, left, height, width = patch
@@ -89,11 +89,11 @@ class HorizonVisibility:
         -------
         ``(D, H, W)``, True where the ray from the pixel to the Sun meets no terrain.
         """
-        azimuth, elevation = _angles(sun)
+        azimuth, elevation = angles_of(sun)
         lit = np.zeros((len(azimuth), *self._shape), np.uint8)
         # At the zenith the tangent is 1.6e16 in floats: above every horizon.
         tangent = np.tan(np.radians(elevation)).astype(np.float32)
-        headings, begin, order = _by_azimuth(azimuth, elevation)
+        headings, begin, order = by_azimuth(azimuth, elevation)
         kernels.lit_kernel(self._terrain, headings, begin, tangent[order], order, lit)
         result = lit.view(np.bool_)
         if self._far is not None:
@@ -129,10 +129,10 @@ class HorizonVisibility:
             raise ValueError(f"limb_darkening: expected a share within [0, 1], found {limb_darkening}")
         if not 0 < disc_deg < 90:
             raise ValueError(f"disc_deg: expected a diameter within (0, 90) degrees, found {disc_deg}")
-        azimuth, elevation = _angles(sun)
+        azimuth, elevation = angles_of(sun)
         radius = disc_deg / 2
         share = np.zeros((len(azimuth), *self._shape), np.float32)
-        headings, begin, order = _by_azimuth(azimuth, elevation, lowest=-radius)
+        headings, begin, order = by_azimuth(azimuth, elevation, lowest=-radius)
         centre = np.radians(elevation[order])
         floors = np.tan(np.maximum(centre[begin[:-1]] - np.radians(radius), 0.0))
         kernels.share_kernel(
@@ -198,7 +198,7 @@ class HorizonVisibility:
         return beyond
 
 
-def _angles(sun: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def angles_of(sun: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     vectors = np.atleast_2d(np.asarray(sun, dtype=np.float64))
     if vectors.ndim != 2 or vectors.shape[1] != 3:
         raise ValueError(f"sun: expected vectors of shape (D, 3), found shape {vectors.shape}")
@@ -219,7 +219,7 @@ def _headings(azimuth_deg: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([east / length, south / length], axis=-1)
 
 
-def _by_azimuth(
+def by_azimuth(
     azimuth: NDArray[np.float64], elevation: NDArray[np.float64], lowest: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Group the directions above `lowest` by azimuth, ascending in elevation: headings, begin, order."""
@@ -230,7 +230,7 @@ def _by_azimuth(
     return _headings(azimuths), np.append(begin, len(order)).astype(np.int64), order.astype(np.int64)
 
 
-def _terrain(metres: NDArray[np.float64], pixel_m: float, inner: Window) -> Terrain:
+def make_terrain(metres: NDArray[np.float64], pixel_m: float, inner: Window) -> Terrain:
     top, left, height, width = inner
     rows, cols = metres.shape
     seen = np.s_[top : top + height, left : left + width]

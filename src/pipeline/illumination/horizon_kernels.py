@@ -152,7 +152,7 @@ def _lowest(typing, a, b, c, d):
 
 
 @njit(cache=True, nogil=True)
-def _crossings(east, south, terrain, first, second, weight, nearness, groups):
+def crossings_of(east, south, terrain, first, second, weight, nearness, groups):
     """Fill the crossings of one azimuth, nearest first, and cut them into groups; returns the group count.
 
     A ray leaves its pixel by (south, east) rows and columns a pixel of way. It crosses grid columns, grid
@@ -298,7 +298,7 @@ def _sweep(terrain, table, count, levels, exact, horizon):
 
 
 @njit(cache=True, nogil=True)
-def _table(terrain):
+def crossing_table(terrain):
     """Room for the crossings of any azimuth: at most one for each row, column and diagonal of the DEM."""
     room = 2 * (terrain.row1 - terrain.row0 + terrain.col1 - terrain.col0) + 8
     return (
@@ -325,12 +325,12 @@ def lit_kernel(terrain, headings, begin, tangents, order, lit):
 
     ``tangents`` of the Sun's elevation are positive and ascend within a heading.
     """
-    table = _table(terrain)
+    table = crossing_table(terrain)
     horizon = np.empty(len(terrain.start), np.float32)
     across = terrain.lowest.shape[1] * TILE
     for i in range(len(headings)):
         first, second, weight, nearness, groups = table
-        count = _crossings(headings[i, 0], headings[i, 1], terrain, first, second, weight, nearness, groups)
+        count = crossings_of(headings[i, 0], headings[i, 1], terrain, first, second, weight, nearness, groups)
         _reset(terrain, np.float32(0), horizon)
         _sweep(terrain, table, count, tangents[begin[i] : begin[i + 1]], False, horizon)
         for k in range(begin[i], begin[i + 1]):
@@ -363,13 +363,13 @@ def share_kernel(terrain, headings, begin, elevations, order, radius, limb, beyo
     ``limb``: see `hidden_light`. ``beyond`` (A, H, W): a second horizon for each heading, where there is one;
     the higher counts.
     """
-    table = _table(terrain)
+    table = crossing_table(terrain)
     horizon = np.empty(len(terrain.start), np.float32)
     across = terrain.lowest.shape[1] * TILE
     levels = np.empty(2, np.float32)
     for i in range(len(headings)):
         first, second, weight, nearness, groups = table
-        count = _crossings(headings[i, 0], headings[i, 1], terrain, first, second, weight, nearness, groups)
+        count = crossings_of(headings[i, 0], headings[i, 1], terrain, first, second, weight, nearness, groups)
         levels[0] = math.tan(max(elevations[begin[i]] - radius, 0.0))
         highest = elevations[begin[i + 1] - 1] + radius
         levels[1] = math.tan(highest) if highest < math.pi / 2 else np.inf
@@ -396,13 +396,13 @@ def share_kernel(terrain, headings, begin, elevations, order, radius, limb, beyo
 @njit(cache=True, nogil=True)
 def horizon_kernel(terrain, headings, floor, out):
     """``out`` (A, H, W) f4: the horizon's tangent for each heading, at least ``floor``; NaN where no data."""
-    table = _table(terrain)
+    table = crossing_table(terrain)
     horizon = np.empty(len(terrain.start), np.float32)
     across = terrain.lowest.shape[1] * TILE
     levels = np.array([floor, np.inf], np.float32)
     for i in range(len(headings)):
         first, second, weight, nearness, groups = table
-        count = _crossings(headings[i, 0], headings[i, 1], terrain, first, second, weight, nearness, groups)
+        count = crossings_of(headings[i, 0], headings[i, 1], terrain, first, second, weight, nearness, groups)
         _reset(terrain, levels[0], horizon)
         _sweep(terrain, table, count, levels, True, horizon)
         for y in range(out.shape[1]):

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.illumination import horizon_kernels, sweep_kernels
 from pipeline.illumination.far import FarTerrain
-from pipeline.illumination.horizon import HorizonVisibility, _angles, _by_azimuth, _terrain
+from pipeline.illumination.horizon import HorizonVisibility, angles_of, by_azimuth, make_terrain
 from pipeline.illumination.horizon_kernels import Terrain
 from pipeline.illumination.surface import Window, bend
 from pipeline.illumination.trace import Engine, make_engine
@@ -82,14 +82,14 @@ class SweepVisibility(HorizonVisibility):
         metres = np.asarray(dem, dtype=np.float64)
         bent = bend(metres, pixel_m, self._inner) if curvature else metres
         top, left, height, width = self._inner
-        self._turned = _terrain(bent.T, self._pixel_m, (left, top, width, height))
+        self._turned = make_terrain(bent.T, self._pixel_m, (left, top, width, height))
 
     def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
         """Where a point Sun is seen; see `HorizonVisibility.lit`."""
-        azimuth, elevation = _angles(sun)
+        azimuth, elevation = angles_of(sun)
         lit = np.zeros((len(azimuth), *self._shape), np.uint8)
         tangent = np.tan(np.radians(elevation)).astype(np.float32)
-        headings, begin, order = _by_azimuth(azimuth, elevation)
+        headings, begin, order = by_azimuth(azimuth, elevation)
         most = int(np.diff(begin).max(initial=0))
         aside = np.empty((most, *self._shape[::-1]), np.uint8)
         for i, (east, south) in enumerate(headings):
@@ -115,8 +115,8 @@ def _light(
 ) -> None:
     """Fill ``lit[places]`` for one azimuth within 45 degrees of the columns, tangents ascending."""
     step_m, delay = terrain.pixel_m / abs(south), NEAR_PX + 1
-    first, second, weight, nearness, groups = horizon_kernels._table(terrain)
-    count = horizon_kernels._crossings(east, south, terrain, first, second, weight, nearness, groups)
+    first, second, weight, nearness, groups = horizon_kernels.crossing_table(terrain)
+    count = horizon_kernels.crossings_of(east, south, terrain, first, second, weight, nearness, groups)
     near = int((nearness[: groups[count, 0]] * (delay * step_m) > 1 + 1e-6).sum())
     # The pixel itself, at no height above itself, fills the last group.
     spare = -near % sweep_kernels.GROUP
