@@ -38,6 +38,7 @@ from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
 import light_bound
+import light_storage
 import light_tiles
 import light_windows
 from light_terrain import HALO, INNER, PIXEL_M, SIZE, Floats, terrain
@@ -47,7 +48,7 @@ from pipeline.illumination.horizon import HorizonVisibility
 
 Bools = NDArray[np.bool_]
 Engine = dict[str, Callable[[Floats], Bools]]
-PARTS = ("engines", "windows", "agreement", "bound", "cores", "growth", "published")
+PARTS = ("engines", "windows", "agreement", "bound", "cores", "growth", "storage", "published")
 BUILT, EMBREE, HORIZON = "EmbreeVisibility, built", "EmbreeVisibility", "HorizonVisibility"
 
 
@@ -182,6 +183,7 @@ def main() -> None:
         "bound": lambda: light_bound.bound(dems[0], window),
         "cores": lambda: light_tiles.two_cores(window, CORES),
         "growth": lambda: light_tiles.growth(window),
+        "storage": lambda: light_storage.storage(window, options.rounds),
         "published": lambda: light_tiles.estimate(window),
     }
     answer: dict[str, float] = {}
