@@ -1,4 +1,4 @@
-# make demo | test | check | bench | test-slow | test-cluster | docs-figures      (needs Python 3.11, git, make)
+# make demo | why | test | check | bench | test-slow | test-cluster | docs-figures      (needs Python 3.11, git, make)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 VENV := .venv
@@ -12,7 +12,7 @@ FIND = $(foreach folder,$(LINKS),$(if $(wildcard $(folder)),--find-links $(folde
 TORCH ?=
 BACKEND = $(if $(TORCH),--torch-backend $(TORCH))
 
-.PHONY: help env demo test test-slow test-cluster check format lint bench bench-light figures clean-env
+.PHONY: help env demo why test test-slow test-cluster check format lint bench bench-light figures clean-env
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -29,6 +29,9 @@ $(VENV)/.ready: envs/requirements.txt pyproject.toml
 demo: env ## the whole pipeline on synthetic terrain; prints where the report is
 	$(BIN)/snakemake --configfile $(CONFIG) --cores $(CORES) all
 	@echo; echo "report:  results/$$($(BIN)/python -c "import yaml; print(yaml.safe_load(open('$(CONFIG)'))['run'])")/report.html"
+
+why: env ## what would run again under CONFIG, and why, in words
+	@$(BIN)/snakemake --configfile $(CONFIG) --cores 1 --quiet all -- why
 
 test: env ## the tests (under 20 minutes on 2 cores)
 	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit

@@ -61,6 +61,22 @@ def test_a_change_reruns_what_depends_on_it(
     assert planned(snakemake, tiny, tmp_path, overlay) == CHANGES[overlay]
 
 
+def test_why_tells_what_a_change_would_do(snakemake: Callable, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "overlay.yaml").write_text("bridge: {stages: {missing: {samples: 24}}}")
+    overlay = ("--configfile", "config/tiny.yaml", str(tmp_path / "overlay.yaml"))
+    done = snakemake(tiny, "-c1", "why", *overlay)
+    assert done.returncode == 0, done.text[-3000:]
+    for line in (
+        "config bridge.stages.missing.samples: 16 -> 24",
+        "bridge_missing: runs, as its settings changed (bridge.optimiser.samples: 16 -> 24)",
+        "evaluation_bridge_missing: runs, as it follows bridge_missing",
+    ):
+        assert line in done.text.splitlines()
+    assert "vae:" not in done.text
+    done = snakemake(tiny, "-c1", "why", "--configfile", "config/tiny.yaml")
+    assert "Nothing has changed since the last run: every stage keeps its results." in done.text
+
+
 def test_times_of_files_mean_nothing(snakemake: Callable, tiny: Path, tmp_path: Path) -> None:
     """Neither touched sources nor a copied folder start any work."""
     for number, path in enumerate(sorted((tiny / "results" / "store").rglob("*"))):

@@ -56,7 +56,7 @@ def test_unknown_keys_are_named(path: str) -> None:
     ("path", "value", "expected"),
     [
         ("run", "a/b", "should match pattern"),
-        ("systems", [], "at least 1 item"),
+        ("systems", [], "systems: expected published or bridge, or pretrained.weights, found neither"),
         ("systems", ["siran"], "'published' or 'bridge'"),
         ("primary", "bridge_fibo", "should match pattern"),
         ("inputs.dem", [], "expected at least one path, glob or URL, found none"),
@@ -74,7 +74,7 @@ def test_unknown_keys_are_named(path: str) -> None:
         ("patches.stride_px", 50, "stride_px: expected a divisor of size_px = 96, found 50"),
         ("patches.tiles", 0, "greater than or equal to 1"),
         ("coverage.min_share", 1.2, "less than or equal to 1"),
-        ("split.method", "spatial", "'block', 'site' or 'random'"),
+        ("split.method", "spatial", "'block', 'site', 'random' or 'test'"),
         ("split.validation", 0, "greater than 0"),
         ("split.test", 0.95, "validation + test: expected less than 1, found 1.05"),
         ("split.test_sites", ["a"], "validation_sites and test_sites: expected both or neither"),
@@ -276,12 +276,14 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
     merged = json.loads(json.dumps(PUBLISHED))
     overlay = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
     update_config(merged, overlay)
+    if name == "evaluate":  # the DEM is the user's
+        merged["inputs"]["dem"] = "mine.tif"
     config = load_config(merged)
     assert config.run == name
     assert config != load_config(PUBLISHED)
 
 
-@pytest.mark.parametrize("name", ["demo", "lola40", "tiny"])
+@pytest.mark.parametrize("name", ["demo", "evaluate", "lola40", "tiny"])
 def test_the_overlays_that_users_run_are_there(name: str) -> None:
     assert name in OVERLAYS
 

@@ -165,6 +165,20 @@ def test_a_bare_run_still_has_every_section(tmp_path: Path) -> None:
         assert sentence in page.text, sentence
 
 
+def test_given_weights_stand_where_a_training_would(tmp_path: Path) -> None:
+    run = make_run(tmp_path, size=32, factor=8, systems=("bridge_missing",))
+    facts = {"weights": "w/<b>.safetensors", "fingerprint": "f" * 16, "vae": None, "scale-free": True}
+    section = json.dumps({**json.loads(run.section), "pretrained": facts})
+    inputs = {name: value for name, value in run.inputs.items() if name != "training"}
+    write_report(section, inputs, tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text())
+    wanted = ["weights" if name == "training" else name for name in SECTIONS]
+    assert [a["id"] for name, a in page.tags if name in ("header", "section")] == wanted
+    for text in ("Nothing was trained in this run", "w/<b>.safetensors", "f" * 16, "yes"):
+        assert text in page.text, text
+    assert "No training curves" not in page.text
+
+
 def test_a_run_without_examples_or_shards_is_a_page_of_tables(tmp_path: Path) -> None:
     run = make_run(tmp_path, size=32, factor=8, region=False)
     inputs = {name: run.inputs[name] for name in ("stages", "metrics")}

@@ -195,6 +195,18 @@ def test_site_patterns(tmp_path: Path) -> None:
         run(tmp_path, patches, sites, both)
 
 
+@pytest.mark.parametrize("stride", [SIZE, SIZE // 2])
+def test_every_kept_patch_can_be_test(tmp_path: Path, stride: int) -> None:
+    """One small site is enough, and patches off the grid test too."""
+    patches = squares_of(2, 2, stride=stride)
+    patches[-1] |= {"kept": False, "reason": "coverage"}
+    paths = write(tmp_path, patches, [site("a")], tiles=2)
+    split_patches(paths, PATCHES, SplitSection(method="test", gap_px=50), tmp_path / "split.json")
+    found = json.loads((tmp_path / "split.json").read_text())
+    assert found["patches"] == {str(p["id"]): "test" for p in patches[:-1]}
+    assert found["counts"] == {"train": 0, "validation": 0, "test": len(patches) - 1, "dropped": 0}
+
+
 def test_other_lattices_over_the_same_ground(tmp_path: Path) -> None:
     """The same ground on two lattices, half a pixel apart: held-out ground stays held out on both."""
     sites = [site("a"), site("b")]

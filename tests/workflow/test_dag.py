@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from saved_models import save_system
+
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {
     "terrain", "patches", "illumination", "shards", "vae", "bridge", "evaluation", "region", "report",
@@ -97,6 +99,38 @@ def test_a_mistake_in_the_config_is_one_message_without_a_stack(
     assert len([line for line in done.text.splitlines() if line.strip()]) < 12
 
 
+EVALUATE = ("--configfile", "config/evaluate.yaml", "small.yaml")
+SMALL = """\
+pretrained: {weights: w}
+patches: {size_px: 32, factor: 8, halo_px: 16, stride_px: 32}
+illumination: {halo_px: 16}
+region: {size_px: 64, stride_px: 16}
+"""
+
+
+def test_given_weights_plan_no_training(folder: Path, snakemake: Callable) -> None:
+    """All of a run, on windows named on the command line; stages that do not exist are not planned."""
+    (folder / "small.yaml").write_text(SMALL)
+    (folder / "mine.tif").write_text("heights")
+    save_system(folder / "w")
+    done = snakemake(folder, "-n", "all", *EVALUATE, "--config", 'inputs={"dem": "*.tif"}')
+    assert done.returncode == 0, done.text
+    assert set(done.jobs) == {
+        "terrain_index", "patches_extract", "patches_select", "patches_split", "illumination_trace",
+        "arcs_select", "masks_draw", "shards_write_test", "shards_manifest_test", "evaluation_baselines",
+        "evaluation_pretrained", "evaluation_collect", "region_reconstruct", "run_record", "report_write",
+        "bundle_write", "all", "total",
+    }  # fmt: skip
+    assert not (folder / "results" / "store").exists()
+
+
+def test_the_overlay_for_given_weights_asks_for_windows(folder: Path, snakemake: Callable) -> None:
+    done = snakemake(folder, "-n", "evaluation", "--configfile", "config/evaluate.yaml")
+    assert done.returncode != 0
+    assert """--config inputs='{"dem": "my/*.tif"}'""" in done.text
+    assert "Traceback" not in done.text
+
+
 def test_an_unknown_stage_is_named(folder: Path, snakemake: Callable) -> None:
     done = snakemake(folder, "-n", "ilumination", "--configfile", "config/tiny.yaml")
     assert done.returncode != 0
@@ -123,7 +157,10 @@ def test_every_script_belongs_to_a_rule() -> None:
     assert used == {path.stem for path in (ROOT / "workflow" / "scripts").glob("*.py")}
 
 
-@pytest.mark.parametrize("name", [name for name, body in rules().items() if "script:" in body])
+# `why` makes no file: it prints.
+@pytest.mark.parametrize(
+    "name", [name for name, body in rules().items() if "script:" in body and name != "why"]
+)
 def test_every_job_has_a_log_a_benchmark_and_resources(name: str) -> None:
     body = rules()[name]
     for directive in ("output:", "log:", "benchmark:", "params:"):

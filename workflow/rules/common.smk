@@ -66,12 +66,6 @@ def weights(model, before):
     return [PLAN[f"{system}_{name}"].path("model.safetensors")] if name else []
 
 
-def vae_of(model):
-    """The VAE's weights, for systems in its latent space."""
-    latent = PLAN.section_of(model.split("_")[0]).space == "latent"
-    return [PLAN["vae"].path("model.safetensors")] if latent else []
-
-
 def track_of(stage):
     """The Sun's track, for stages that read it."""
     return [PLAN.track] if "ephemeris" in PLAN[stage].inputs else []

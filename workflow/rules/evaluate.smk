@@ -1,4 +1,5 @@
-# Evaluation on the test split: baselines, the VAE's floors, every trained stage, then one metrics.json.
+# Evaluation on the test split: baselines, the VAE's floors, every trained stage or the given weights, then one
+# metrics.json.
 PARTS = f"{RESULTS}/evaluation/parts"
 
 
@@ -26,33 +27,35 @@ rule evaluation_baselines:
         "../scripts/evaluation_baselines.py"
 
 
-rule evaluation_floors:
-    input:
-        manifest=ancient(rules.shards_manifest_test.output.manifest),
-        shards=ancient(rules.shards_manifest_test.input),
-        vae=ancient(rules.vae_train.output.model),
-    output:
-        part=f"{PARTS}/floors.json",
-    log:
-        log_of("evaluation_floors"),
-    benchmark:
-        benchmark_of("evaluation_floors")
-    conda:
-        "../../envs/environment.yaml"
-    threads: THREADS
-    resources:
-        mem_mb=8000,
-        runtime=120,
-    params:
-        **identity("evaluation_floors"),
-        runtime=untracked(CONFIG.runtime.canonical()),
-        threads=untracked(THREADS),
-        level=untracked(LEVEL),
-    script:
-        "../scripts/evaluation_floors.py"
+if PLAN.floor_vae:
+
+    rule evaluation_floors:
+        input:
+            manifest=ancient(rules.shards_manifest_test.output.manifest),
+            shards=ancient(rules.shards_manifest_test.input),
+            vae=ancient(PLAN.floor_vae),
+        output:
+            part=f"{PARTS}/floors.json",
+        log:
+            log_of("evaluation_floors"),
+        benchmark:
+            benchmark_of("evaluation_floors")
+        conda:
+            "../../envs/environment.yaml"
+        threads: THREADS
+        resources:
+            mem_mb=8000,
+            runtime=120,
+        params:
+            **identity("evaluation_floors"),
+            runtime=untracked(CONFIG.runtime.canonical()),
+            threads=untracked(THREADS),
+            level=untracked(LEVEL),
+        script:
+            "../scripts/evaluation_floors.py"
 
 
-for _model in PLAN.systems:
+for _model in PLAN.scored:
 
     rule:
         name:
@@ -60,8 +63,8 @@ for _model in PLAN.systems:
         input:
             manifest=ancient(rules.shards_manifest_test.output.manifest),
             shards=ancient(rules.shards_manifest_test.input),
-            model=ancient(PLAN[_model].path("model.safetensors")),
-            vae=ancient(vae_of(_model)),
+            model=ancient(PLAN.model_of(_model)),
+            vae=ancient(PLAN.vae_of(_model)),
         output:
             part=f"{PARTS}/{_model}.json",
             examples=f"{PARTS}/{_model}.examples.zarr.zip",
@@ -88,8 +91,8 @@ for _model in PLAN.systems:
 rule evaluation_collect:
     input:
         baselines=rules.evaluation_baselines.output.part,
-        floors=rules.evaluation_floors.output.part,
-        systems=[f"{PARTS}/{model}.json" for model in PLAN.systems],
+        floors=[rules.evaluation_floors.output.part] if PLAN.floor_vae else [],
+        systems=[f"{PARTS}/{model}.json" for model in PLAN.scored],
     output:
         metrics=f"{RESULTS}/evaluation/metrics.json",
         table=f"{RESULTS}/evaluation/metrics.csv",

@@ -5,8 +5,8 @@ rule region_reconstruct:
         dems=ancient(DEMS),
         counts=ancient(COUNTS),
         split=ancient(rules.patches_split.output.split),
-        model=ancient(PLAN[CONFIG.primary].path("model.safetensors")),
-        vae=ancient(vae_of(CONFIG.primary)),
+        model=ancient(PLAN.model_of(CONFIG.primary)),
+        vae=ancient(PLAN.vae_of(CONFIG.primary)),
     output:
         mean=f"{RESULTS}/region/mean.tif",
         std=f"{RESULTS}/region/std.tif",

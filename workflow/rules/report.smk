@@ -1,4 +1,9 @@
 # What people look at, and what reviewers get.
+TRAINED = ["vae", *PLAN.systems] if CONFIG.systems else []
+MANIFESTS = [PLAN["manifest"].path("manifest.json")] if CONFIG.systems else []
+MANIFESTS += [PLAN["manifest_test"].path("manifest.json")]
+
+
 rule run_record:
     output:
         stages=f"{RESULTS}/stages.json",
@@ -21,13 +26,9 @@ rule report_write:
     input:
         stages=rules.run_record.output.stages,
         metrics=rules.evaluation_collect.output.metrics,
-        examples=[f"{PARTS}/{model}.examples.zarr.zip" for model in PLAN.systems],
-        training=[PLAN["vae"].path("metrics.jsonl")]
-        + [PLAN[m].path("metrics.jsonl") for m in PLAN.systems],
-        manifests=[
-            rules.shards_manifest.output.manifest,
-            rules.shards_manifest_test.output.manifest,
-        ],
+        examples=[f"{PARTS}/{model}.examples.zarr.zip" for model in PLAN.scored],
+        training=[PLAN[m].path("metrics.jsonl") for m in TRAINED],
+        manifests=MANIFESTS,
         shards=ancient(rules.shards_manifest_test.input),
         split=ancient(rules.patches_split.output.split),
         selected=ancient(tiles("selected", "tile_{tile}.json")),
@@ -59,15 +60,14 @@ rule bundle_write:
         report=rules.report_write.output.report,
         metrics=rules.evaluation_collect.output,
         region=rules.region_reconstruct.output,
-        manifests=[
-            rules.shards_manifest.output.manifest,
-            rules.shards_manifest_test.output.manifest,
-        ],
+        manifests=MANIFESTS,
         models=[
             PLAN[m].path(f)
-            for m in ["vae", *PLAN.systems]
+            for m in TRAINED
             for f in ("model.safetensors", "config.json", "run.json")
         ],
+        pretrained=ancient(PLAN.given_files("model")),
+        pretrained_vae=ancient(PLAN.given_files("vae")),
     output:
         bundle=f"{RESULTS}/bundle.zip",
     log:
@@ -94,3 +94,11 @@ rule report:
 rule bundle:
     input:
         rules.bundle_write.output,
+
+
+rule why:
+    localrule: True
+    params:
+        record=untracked(PLAN.record_json),
+    script:
+        "../scripts/why.py"

@@ -1,28 +1,30 @@
-# Training shards: one store a tile and split. Test shards hold the fixed draws; training shards hold none,
-# so that a change of the test conditions never retrains a model.
-rule shards_write:
-    input:
-        patches=ancient(rules.patches_extract.output.patches),
-        visibility=ancient(rules.illumination_trace.output.visibility),
-        split=ancient(rules.patches_split.output.split),
-    output:
-        train=PLAN["shards"].path("train_{tile}.zarr.zip"),
-        validation=PLAN["shards"].path("validation_{tile}.zarr.zip"),
-    log:
-        log_of("shards", "tile_{tile}"),
-    benchmark:
-        benchmark_of("shards", "tile_{tile}")
-    conda:
-        "../../envs/environment.yaml"
-    resources:
-        mem_mb=3000,
-        runtime=60,
-    params:
-        **identity("shards"),
-        factor=untracked(CONFIG.patches.factor),
-        level=untracked(LEVEL),
-    script:
-        "../scripts/shards_write.py"
+# Training shards (none with given weights): one store a tile and split. Test shards hold the fixed draws;
+# training shards hold none, so that a change of the test conditions never retrains a model.
+if CONFIG.systems:
+
+    rule shards_write:
+        input:
+            patches=ancient(rules.patches_extract.output.patches),
+            visibility=ancient(rules.illumination_trace.output.visibility),
+            split=ancient(rules.patches_split.output.split),
+        output:
+            train=PLAN["shards"].path("train_{tile}.zarr.zip"),
+            validation=PLAN["shards"].path("validation_{tile}.zarr.zip"),
+        log:
+            log_of("shards", "tile_{tile}"),
+        benchmark:
+            benchmark_of("shards", "tile_{tile}")
+        conda:
+            "../../envs/environment.yaml"
+        resources:
+            mem_mb=3000,
+            runtime=60,
+        params:
+            **identity("shards"),
+            factor=untracked(CONFIG.patches.factor),
+            level=untracked(LEVEL),
+        script:
+            "../scripts/shards_write.py"
 
 
 rule shards_write_test:
@@ -54,28 +56,30 @@ rule shards_write_test:
         "../scripts/shards_write_test.py"
 
 
-rule shards_manifest:
-    input:
-        train=ancient(tiles("shards", "train_{tile}.zarr.zip")),
-        validation=ancient(tiles("shards", "validation_{tile}.zarr.zip")),
-    output:
-        manifest=PLAN["manifest"].path("manifest.json"),
-        record=PLAN["manifest"].path("run.json"),
-    log:
-        log_of("manifest"),
-    benchmark:
-        benchmark_of("manifest")
-    conda:
-        "../../envs/environment.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=120,
-    params:
-        **identity("manifest"),
-        shards=untracked(CONFIG.shards.canonical()),
-        level=untracked(LEVEL),
-    script:
-        "../scripts/shards_manifest.py"
+if CONFIG.systems:
+
+    rule shards_manifest:
+        input:
+            train=ancient(tiles("shards", "train_{tile}.zarr.zip")),
+            validation=ancient(tiles("shards", "validation_{tile}.zarr.zip")),
+        output:
+            manifest=PLAN["manifest"].path("manifest.json"),
+            record=PLAN["manifest"].path("run.json"),
+        log:
+            log_of("manifest"),
+        benchmark:
+            benchmark_of("manifest")
+        conda:
+            "../../envs/environment.yaml"
+        resources:
+            mem_mb=4000,
+            runtime=120,
+        params:
+            **identity("manifest"),
+            shards=untracked(CONFIG.shards.canonical()),
+            level=untracked(LEVEL),
+        script:
+            "../scripts/shards_manifest.py"
 
 
 rule shards_manifest_test:
@@ -103,5 +107,5 @@ rule shards_manifest_test:
 
 rule shards:
     input:
-        rules.shards_manifest.output,
+        rules.shards_manifest.output if CONFIG.systems else [],
         rules.shards_manifest_test.output,

@@ -1,32 +1,34 @@
-# Trainings: the VAE, then each system's three stages, each warm-started from the last.
-rule vae_train:
-    input:
-        manifest=ancient(rules.shards_manifest.output.manifest),
-        shards=ancient(rules.shards_manifest.input),
-    output:
-        model=PLAN["vae"].path("model.safetensors"),
-        config=PLAN["vae"].path("config.json"),
-        metrics=PLAN["vae"].path("metrics.jsonl"),
-        record=PLAN["vae"].path("run.json"),
-    log:
-        log_of("vae"),
-    benchmark:
-        benchmark_of("vae")
-    conda:
-        "../../envs/environment.yaml"
-    threads: THREADS
-    resources:
-        mem_mb=16000,
-        runtime=2880,
-        gpu=1 if CONFIG.runtime.device != "cpu" else 0,
-    params:
-        **identity("vae"),
-        lpips=untracked(CONFIG.vae.lpips_weights),
-        runtime=untracked(CONFIG.runtime.canonical()),
-        threads=untracked(THREADS),
-        level=untracked(LEVEL),
-    script:
-        "../scripts/vae_train.py"
+# Trainings: the VAE, then each system's three stages, each warm-started from the last. None with given weights.
+if CONFIG.systems:
+
+    rule vae_train:
+        input:
+            manifest=ancient(rules.shards_manifest.output.manifest),
+            shards=ancient(rules.shards_manifest.input),
+        output:
+            model=PLAN["vae"].path("model.safetensors"),
+            config=PLAN["vae"].path("config.json"),
+            metrics=PLAN["vae"].path("metrics.jsonl"),
+            record=PLAN["vae"].path("run.json"),
+        log:
+            log_of("vae"),
+        benchmark:
+            benchmark_of("vae")
+        conda:
+            "../../envs/environment.yaml"
+        threads: THREADS
+        resources:
+            mem_mb=16000,
+            runtime=2880,
+            gpu=1 if CONFIG.runtime.device != "cpu" else 0,
+        params:
+            **identity("vae"),
+            lpips=untracked(CONFIG.vae.lpips_weights),
+            runtime=untracked(CONFIG.runtime.canonical()),
+            threads=untracked(THREADS),
+            level=untracked(LEVEL),
+        script:
+            "../scripts/vae_train.py"
 
 
 for _model in PLAN.systems:
@@ -37,7 +39,7 @@ for _model in PLAN.systems:
         input:
             manifest=ancient(rules.shards_manifest.output.manifest),
             shards=ancient(rules.shards_manifest.input),
-            vae=ancient(vae_of(_model)),
+            vae=ancient(PLAN.vae_of(_model)),
             previous=ancient(weights(_model, {"arcs": "fibonacci", "missing": "arcs"})),
             track=ancient(track_of(_model)),
         output:
@@ -65,11 +67,12 @@ for _model in PLAN.systems:
             "../scripts/bridge_train.py"
 
 
-rule vae:
-    input:
-        rules.vae_train.output,
+if CONFIG.systems:
 
+    rule vae:
+        input:
+            rules.vae_train.output,
 
-rule bridge:
-    input:
-        [PLAN[model].path("model.safetensors") for model in PLAN.systems],
+    rule bridge:
+        input:
+            [PLAN[model].path("model.safetensors") for model in PLAN.systems],

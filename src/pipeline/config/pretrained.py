@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from pipeline.config.base import Section
+from pipeline.config.base import Section, Share
 from pipeline.config.models import SamplerSection
 
 #: Name of given weights among the systems of the metrics, and of `primary` with them.
 PRETRAINED = "pretrained"
 
 
-class PretrainedSection(Section):
-    """Given weights, used in the place of a training: with them, `systems` is empty and `primary` is `pretrained`.
+class PretrainedSampler(SamplerSection):
+    """How clones of given weights are drawn: the same keys as any sampler, defaults of the shipped weights.
 
     Attributes
     ----------
-    weights : folder with ``model.safetensors`` and ``config.json``, or the safetensors file; null trains. Their
-        bytes count, not their place. The model's `size_px` and `factor` must be those of `patches`; the pixel
-        size may be another one when the model is scale-free (`height_unit: pixel`).
+    nfe : network evaluations a clone.
+    kind : one of the model's process, see ``published.sampler.kind``; every process has ``dbim``.
+    eta : share of the full noise in each step of ``dbim`` (0 keeps the noise drawn first); others ignore it.
+    grid : ``uniform`` steps or ``quadratic``, finer towards the truth.
+    """
+
+    nfe: Annotated[int, Field(ge=1, le=1000)] = 4
+    kind: Literal["posterior", "ode", "euler", "heun", "dbim"] = "dbim"
+    eta: Share = 1.0
+    grid: Literal["uniform", "quadratic"] = "quadratic"
+
+
+class PretrainedSection(Section):
+    """Given weights in the place of a training: with them, `systems` is empty and `primary` is `pretrained`.
+
+    Attributes
+    ----------
+    weights : folder with ``model.safetensors`` and ``config.json``, or the safetensors file; null trains.
+        Their bytes count, not their place. The model's `size_px` and `factor` must be those of `patches`; the
+        pixel size may be another one when the model is scale-free (`height_unit: pixel`).
     vae : the same of its VAE, for a latent model.
     sampler : how clones are drawn; a saved model does not say.
     """
 
     weights: str | None = None
     vae: str | None = None
-    sampler: SamplerSection = SamplerSection(nfe=4, kind="dbim", eta=1.0, grid="quadratic")
+    sampler: PretrainedSampler = PretrainedSampler()
 
     @model_validator(mode="after")
     def _vae_of_something(self) -> PretrainedSection:

@@ -30,6 +30,7 @@ overlays apply in order, and `--config run=mine` sets single values.
 | `config.yaml` | published setting, both poles, 20 m/pix; downloads its inputs |
 | `demo.yaml` | synthetic terrain, minutes on 2 cores |
 | `lola40.yaml` | real LOLA windows at 40 m/pix in `resources/lola_40m/*.tif` |
+| `evaluate.yaml` | given or shipped weights on any DEM windows, without training |
 | `tiny.yaml` | the whole DAG in two to three minutes, for tests |
 
 A range is written `[low, high]`, or as one number for a fixed value. "Published" means Repasky et al. 2026;

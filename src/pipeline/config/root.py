@@ -37,15 +37,15 @@ class Config(Section):
     Attributes
     ----------
     run : label of ``results/<run>/``.
-    systems : which systems are trained; each is configured by the section of its name; empty with given weights.
+    systems : which systems are trained, each configured by the section of its name; none with given weights.
     primary : ``<system>_<stage>`` that this config ships, or ``pretrained``: it reconstructs the region.
     """
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "paper"
     systems: list[Literal["published", "bridge"]] = Field(default=["published"])
-    primary: Annotated[
-        str, Field(pattern=r"^((published|bridge)_(fibonacci|arcs|missing)|pretrained)$")
-    ] = "published_missing"
+    primary: Annotated[str, Field(pattern=r"^((published|bridge)_(fibonacci|arcs|missing)|pretrained)$")] = (
+        "published_missing"
+    )
     inputs: InputsSection = InputsSection()
     synthetic: SyntheticSection = SyntheticSection()
     patches: PatchesSection = PatchesSection()
@@ -92,7 +92,9 @@ class Config(Section):
         out: list[str] = []
         given = self.pretrained.weights is not None
         if given and self.systems:
-            out.append(f"systems: expected [] with pretrained.weights (nothing is trained), found {self.systems}")
+            out.append(
+                f"systems: expected [] with pretrained.weights (nothing is trained), found {self.systems}"
+            )
         if not given and not self.systems:
             out.append("systems: expected published or bridge, or pretrained.weights, found neither")
         if given and self.primary != PRETRAINED:

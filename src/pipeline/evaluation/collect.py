@@ -33,7 +33,7 @@ COLUMNS = (
 def collect_metrics(
     section: str,
     baselines: str,
-    floors: str,
+    floors: Sequence[str],
     systems: Sequence[str],
     metrics: Path | str,
     table: Path | str,
@@ -43,7 +43,7 @@ def collect_metrics(
     Parameters
     ----------
     section : the stage's JSON section, with the primary system's name.
-    baselines, floors, systems : JSON parts.
+    baselines, floors, systems : JSON parts; without a VAE there are no floors.
     metrics, table : files to write.
 
     Raises
@@ -53,7 +53,9 @@ def collect_metrics(
     """
     primary = json.loads(section)["primary"]
     base = read_json(baselines, "evaluation_part/1")["systems"]
-    floor = read_json(floors, "evaluation_part/1")
+    floor: dict[str, Any] = {"floors": {}, "models": {}}
+    for path in floors:
+        floor = read_json(path, "evaluation_part/1")
     parts = [read_json(path, "evaluation_part/1") for path in systems]
     rows: dict[str, Any] = {**base}
     conditions: dict[str, Any] = {}

@@ -56,6 +56,6 @@ def evaluate_floors(
         {
             "schema": "evaluation_part/1",
             "floors": rows,
-            "models": {"vae": {"fingerprint": config["fingerprint"], "key": config["key"]}},
+            "models": {"vae": {"fingerprint": config["fingerprint"], "key": config.get("key")}},
         },
     )

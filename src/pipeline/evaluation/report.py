@@ -23,7 +23,13 @@ from pipeline.evaluation.report_pictures import (
     terrain_part,
     training_part,
 )
-from pipeline.evaluation.report_tables import headline, provenance_part, region_part, scores_part
+from pipeline.evaluation.report_tables import (
+    headline,
+    provenance_part,
+    region_part,
+    scores_part,
+    weights_part,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +39,7 @@ def write_report(section: str, inputs: Mapping[str, Any], out: Path | str) -> No
 
     Parameters
     ----------
-    section : the stage's JSON section, with ``report`` and ``photometry``.
+    section : the stage's JSON section: ``report``, ``photometry`` and, with given weights, ``pretrained``.
     inputs : the rule's named inputs. Needed: ``stages`` (stages.json) and ``metrics`` (metrics.json). Shown
         where given: ``examples`` (stores), ``training`` (metrics.jsonl of every training), ``manifests``,
         ``split``, ``selected``, ``terrain`` (index) and ``region`` (with metrics.json and quicklook.png).
@@ -63,7 +69,7 @@ def render(data: ReportData) -> str:
         images_part(data),
         suns_part(data),
         masks_part(data),
-        training_part(data),
+        training_part(data) if data.given is None else weights_part(data.given),
         patches_part(data),
         scores_part(data),
         region_part(data),

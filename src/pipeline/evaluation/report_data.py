@@ -51,6 +51,7 @@ class ReportData:
     report, photometry : config sections. record : ``stages.json``. metrics : ``metrics.json``.
     examples : system -> patch id -> example. curves : stage -> lines of its ``metrics.jsonl``.
     shards : test shards. patches : all patches. terrain : path of the index. region : reconstruction.
+    given : facts about given weights, where nothing was trained.
     """
 
     report: ReportSection
@@ -63,6 +64,7 @@ class ReportData:
     patches: PatchTable | None
     terrain: str | None
     region: Region | None
+    given: Mapping[str, Any] | None = None
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -105,7 +107,7 @@ def read_data(section: str, inputs: Mapping[str, Any]) -> ReportData:
 
     Parameters
     ----------
-    section : the stage's JSON section, with ``report`` and ``photometry``.
+    section : the stage's JSON section: ``report``, ``photometry`` and, with given weights, ``pretrained``.
     inputs : files by name; ``stages`` and ``metrics`` are needed, the rest is shown where it is there.
 
     Raises
@@ -131,6 +133,7 @@ def read_data(section: str, inputs: Mapping[str, Any]) -> ReportData:
         patches=_patches(_listed(inputs.get("selected")), _listed(inputs.get("split"))),
         terrain=next(iter(_listed(inputs.get("terrain"))), None),
         region=_region(_listed(inputs.get("region"))),
+        given=content.get("pretrained"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Parts of the report that are numbers: headline, scores, region, provenance."""
+"""Parts of the report that are numbers: headline, given weights, scores, region, provenance."""
 
 from __future__ import annotations
 
@@ -84,6 +84,19 @@ def _of_pixel(row: Mapping[str, Any]) -> str:
 def _interval(row: Mapping[str, Any], key: str, unit: str) -> str:
     found = row.get(f"{key}_ci95")
     return f"[{number(found[0])}, {number(found[1])}]{unit}" if found else ""
+
+
+def weights_part(given: Mapping[str, Any]) -> Part:
+    """Given weights, in the place of training curves."""
+    rows = [(name, "–" if value is None else _said(value)) for name, value in given.items()]
+    body = paragraph("Nothing was trained in this run: the weights were given (config section pretrained).")
+    return Part("weights", "Given weights", body + text_table("The weights.", ("fact", "value"), rows))
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number(value) if isinstance(value, (int, float)) else str(value)
 
 
 def scores_part(data: ReportData) -> Part:
@@ -237,7 +250,7 @@ def provenance_part(data: ReportData) -> Part:
     if models:
         body += text_table(
             "Models: fingerprints of their weights.", ("model", "fingerprint", "stage key"),
-            [(name, m["fingerprint"], m["key"]) for name, m in sorted(models.items())],
+            [(name, m["fingerprint"], m["key"] or "–") for name, m in sorted(models.items())],
         )  # fmt: skip
     if record["files"]:
         body += text_table(

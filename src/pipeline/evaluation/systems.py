@@ -1,4 +1,4 @@
-"""Stages ``evaluation_<system>_<stage>``: clones of every test patch, scored."""
+"""Stages ``evaluation_<system>_<stage>``, ``evaluation_pretrained``: clones of every test patch, scored."""
 
 from __future__ import annotations
 
@@ -109,11 +109,12 @@ def evaluate_system(
     out: Path | str,
     examples: Path | str,
 ) -> None:
-    """Score a trained stage under every condition and keep a few patches to look at.
+    """Score a trained stage, or given weights, under every condition and keep a few patches to look at.
 
     Parameters
     ----------
-    section : the stage's JSON section. manifest : of the test shards. model, vae : weights.
+    section : the stage's JSON section; ``system`` names given weights, whose path says nothing.
+    manifest : of the test shards. model, vae : weights.
     out : JSON part; ``systems`` holds the main condition, ``conditions`` all of them.
     examples : store of patches for the report.
     """
@@ -126,7 +127,7 @@ def evaluate_system(
     config = model_config(model, "bridge")
     shards = ShardSet(manifest, "test")
     system = load_system(model, vae[0] if vae else None, device)
-    name = f"{Path(model).parent.parent.name}"
+    name = str(content.get("system", Path(model).parent.parent.name))
     rows: dict[str, Any] = {}
     for label, condition in evaluation.conditions.items():
         scores = PatchScores(float(shards.manifest["grid"]["pixel_m"]))
@@ -150,7 +151,7 @@ def evaluate_system(
             "systems": {name: rows["main"]},
             "conditions": {label: {name: row} for label, row in rows.items()},
             "settings": {label: c.model_dump(mode="json") for label, c in evaluation.conditions.items()},
-            "models": {name: {"fingerprint": config["fingerprint"], "key": config["key"]}},
+            "models": {name: {"fingerprint": config["fingerprint"], "key": config.get("key")}},
         },
     )
 

@@ -59,6 +59,9 @@ def _members(inputs: Mapping[str, Any], root: Path) -> Iterator[tuple[str, bytes
         yield f"manifests/{Path(path).parent.parent.name}.json", Path(path).read_bytes()
     for path in _listed(inputs["models"]):
         yield f"models/{Path(path).parent.parent.name}/{Path(path).name}", Path(path).read_bytes()
+    for name in ("pretrained", "pretrained_vae"):
+        for path in _listed(inputs.get(name, [])):
+            yield f"models/{name}/{Path(path).name}", Path(path).read_bytes()
     for name, stage in stages["stages"].items():
         for file in sorted(Path("results/logs", name, stage["key"]).glob("*.run.json")):
             yield f"records/{name}/{file.name}", file.read_bytes()
@@ -79,7 +82,7 @@ stages.json        every stage with its key, the config it depends on, its code 
 config.json        the resolved configuration
 evaluation/        metrics.json (all numbers) and metrics.csv (the same as a table)
 region/            GeoTIFFs of the reconstructed region: mean, std, prior, truth
-models/            weights (safetensors), their config and run record
+models/            weights (safetensors), their config and, where this run trained them, run record
 records/           what each job ran: stage, key and config section (trainings have theirs in models/)
 manifests/         sha256 of every training and test shard
 report.html        everything as pictures

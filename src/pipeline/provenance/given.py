@@ -1,4 +1,4 @@
-"""Given weights (config section ``pretrained``): whether they fit the config, and what of them enters the keys."""
+"""Given weights (config section ``pretrained``): whether they fit, and what of them enters the keys."""
 
 from __future__ import annotations
 
@@ -38,10 +38,12 @@ class GivenWeights:
         return [] if self.vae is None else [self.vae]
 
     @property
-    def files(self) -> list[str]:
-        """All files: weights and the configs beside them."""
-        models = [self.model, *self.vae_files]
-        return [path for model in models for path in (model, _beside(model))]
+    def files(self) -> dict[str, list[str]]:
+        """Weights and the config beside them, of the ``model`` and of its ``vae`` (empty in pixel space)."""
+        return {
+            "model": [self.model, _beside(self.model)],
+            "vae": [path for model in self.vae_files for path in (model, _beside(model))],
+        }
 
 
 def _beside(model: str) -> str:
@@ -55,8 +57,8 @@ def resolve_given(config: Config, root: Path, memory: DigestMemory) -> GivenWeig
     ------
     ConfigError
         If a file is absent or is no model, or its config does not fit: `patches.size_px`, `patches.factor`,
-        the halo, the pixel size of a model that is not scale-free, the sampler, the VAE. The message names the
-        key, the file, what was expected and what was found.
+        the halo, the pixel size of a model that is not scale-free, the sampler, the VAE. The message names
+        the key, the file, what was expected and what was found.
     """
     section = config.pretrained
     if section.weights is None:
@@ -79,7 +81,8 @@ def resolve_given(config: Config, root: Path, memory: DigestMemory) -> GivenWeig
         described.append(codec["section"])
     elif section.vae is not None:
         raise ConfigError(
-            f"config: pretrained.vae: expected null, since {model} works in pixel space, found {section.vae!r}"
+            f"config: pretrained.vae: expected null, since {model} works in pixel space, "
+            f"found {section.vae!r}"
         )
     _check_grid(config, _beside(model), content, [s["height_unit"] for s in described])
     _check_sampler(config, _beside(model), content["section"])
@@ -151,8 +154,8 @@ def _check_grid(config: Config, file: str, content: Mapping[str, Any], units: li
     pixel = config.inputs.pixel_m
     if "km" in units and pixel != grid["pixel_m"]:
         raise ConfigError(
-            f"config: inputs.pixel_m: expected {grid['pixel_m']:g}, since the model of {file} is not scale-free "
-            f"(height_unit: km), found {'null' if pixel is None else f'{pixel:g}'}"
+            f"config: inputs.pixel_m: expected {grid['pixel_m']:g}, since the model of {file} is not "
+            f"scale-free (height_unit: km), found {'null' if pixel is None else f'{pixel:g}'}"
         )
 
 
@@ -162,8 +165,8 @@ def _check_sampler(config: Config, file: str, section: Mapping[str, Any]) -> Non
     kinds = SAMPLER_KINDS.get(process, ())
     if sampler.kind not in kinds:
         raise ConfigError(
-            f"config: pretrained.sampler.kind: expected one of {', '.join(kinds)} with process {process!r} of "
-            f"{file}, found {sampler.kind!r}"
+            f"config: pretrained.sampler.kind: expected one of {', '.join(kinds)} with process {process!r} "
+            f"of {file}, found {sampler.kind!r}"
         )
     if process == "i2sb" and sampler.nfe >= section["steps"]:
         raise ConfigError(

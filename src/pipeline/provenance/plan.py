@@ -2,7 +2,8 @@
 
 A stage's key is the first 12 hex digits of the sha256 of: the canonical JSON of the config it depends on,
 the digest of the library code it runs, and the keys of its inputs. Resources, worker counts, labels and
-log levels never enter. Files enter by sha256; a file that is downloaded enters by its URL and pinned digest.
+log levels never enter. Files, given weights among them, enter by sha256; a file that is downloaded enters by
+its URL and pinned digest.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.base import canonical_json
+from pipeline.config.models import SamplerSection
+from pipeline.config.pretrained import PRETRAINED
 from pipeline.config.root import BRIDGE_STAGES, Config, ConfigError
 from pipeline.provenance.digest import DigestMemory, code_digest
+from pipeline.provenance.given import resolve_given
 from pipeline.provenance.inputs import resolve_inputs
 
 STORE = Path("results/store")
@@ -64,6 +68,7 @@ class Plan:
         self.files = resolve_inputs(config, root, memory)
         self._lpips = self._weights_digest(root, memory)
         self._kernels = self._kernel_digests(root, memory)
+        self.given = resolve_given(config, root, memory)
         memory.save()
         self.stages: dict[str, Stage] = {}
         self._build()
@@ -81,6 +86,32 @@ class Plan:
         """Names in the metrics of all trained systems, e.g. ``bridge_missing``."""
         return [f"{system}_{stage}" for system in self.config.systems for stage in BRIDGE_STAGES]
 
+    @property
+    def scored(self) -> list[str]:
+        """Names in the metrics of all that is evaluated: the trained stages, or the given weights."""
+        return self.systems if self.given is None else [PRETRAINED]
+
+    def model_of(self, name: str) -> str:
+        """Weights of a name in the metrics."""
+        return self[name].path("model.safetensors") if self.given is None else self.given.model
+
+    def vae_of(self, name: str) -> list[str]:
+        """The VAE's weights of a name in the metrics, as a list that is empty in pixel space."""
+        if self.given is not None:
+            return self.given.vae_files
+        return [self["vae"].path("model.safetensors")] if "vae" in self._model_stages(name) else []
+
+    def given_files(self, role: str) -> list[str]:
+        """Files of the given weights' ``model`` or ``vae``; empty where none are given."""
+        return [] if self.given is None else self.given.files[role]
+
+    @property
+    def floor_vae(self) -> list[str]:
+        """Weights of the VAE whose floors are measured, as a list that is empty where there is none."""
+        if self.given is not None:
+            return self.given.vae_files
+        return [self["vae"].path("model.safetensors")]
+
     def section_of(self, system: str) -> Any:
         """Config section of ``published`` or ``bridge``."""
         return getattr(self.config, system)
@@ -88,7 +119,7 @@ class Plan:
     def _weights_digest(self, root: Path, memory: DigestMemory) -> str | None:
         """What of the perceptual loss's weights enters the VAE's key: their bytes, not their place."""
         path = self.config.vae.lpips_weights
-        if path is None:
+        if path is None or not self.config.systems:
             return None
         if not (root / path).is_file():
             raise ConfigError(
@@ -176,14 +207,16 @@ class Plan:
         self._add("masks", masks, ("pipeline.illumination.masks",), ("arcs", *own))
         write = {**pick(p, "factor")}
         code = ("pipeline.shards.write",)
-        self._add("shards", write, code, ("patches", "split", "visibility"))
+        if c.systems:
+            self._add("shards", write, code, ("patches", "split", "visibility"))
         if c.shards.radiance:
             write["radiance"], code = dump(c.photometry), (*code, "pipeline.shards.radiance")
         self._add("shards_test", write, code, ("patches", "split", "visibility", "arcs", "masks"))
         code = ("pipeline.shards.manifest",)
-        self._add("manifest", pick(c.shards, "statistics_patches"), code, ("shards",))
         self._add("manifest_test", {}, code, ("shards_test",))
-        self._build_models(dump)
+        if c.systems:
+            self._add("manifest", pick(c.shards, "statistics_patches"), code, ("shards",))
+            self._build_models(dump)
         self._build_results(dump)
 
     def _build_models(self, dump: Callable[[Any], Any]) -> None:
@@ -223,25 +256,31 @@ class Plan:
         lone = ("manifest_test",)
         plain = {"evaluation": chosen, **threads}
         self._add("evaluation_baselines", plain, ("pipeline.evaluation.baselines",), lone, store=False)
-        floors = {"evaluation": {**chosen, **batch}, **threads}
-        self._add("evaluation_floors", floors, ("pipeline.evaluation.floors",), (*lone, "vae"), store=False)
+        given = {} if self.given is None else {"weights": self.given.identity}
+        if self.floor_vae:
+            floors = {"evaluation": {**chosen, **batch}, **threads}
+            if self.given is not None:
+                vae = {name: value for name, value in self.given.identity.items() if name.startswith("vae.")}
+                floors["weights"] = vae
+            before: tuple[str, ...] = lone if self.given is not None else (*lone, "vae")
+            self._add("evaluation_floors", floors, ("pipeline.evaluation.floors",), before, store=False)
         scene = {
             "photometry": dump(c.photometry),
             "imperfections": dump(c.imperfections.test),
             **threads,
         }
         code: tuple[str, ...] = ("pipeline.evaluation.systems",)
-        for system in c.systems:
-            latent = ("vae",) if self.section_of(system).space == "latent" else ()
-            for stage in BRIDGE_STAGES:
-                name = f"{system}_{stage}"
-                section = {**scene, "sampler": dump(self.section_of(system).sampler)}
-                section["evaluation"] = self._evaluation_of(name)
-                self._add(f"evaluation_{name}", section, code, (*lone, name, *latent), store=False)
-        parts = ("evaluation_baselines", "evaluation_floors", *(f"evaluation_{s}" for s in self.systems))
+        for name in self.scored:
+            section = {**scene, "sampler": dump(self._sampler_of(name)), **given}
+            section["evaluation"] = self._evaluation_of(name)
+            if self.given is not None:
+                section["system"] = name
+            before = (*lone, *self._model_stages(name))
+            self._add(f"evaluation_{name}", section, code, before, store=False)
+        floor = ("evaluation_floors",) if self.floor_vae else ()
+        parts = ("evaluation_baselines", *floor, *(f"evaluation_{s}" for s in self.scored))
         collect = {"primary": c.primary, "systems": c.systems}
         self._add("evaluation", collect, ("pipeline.evaluation.collect",), parts, store=False)
-        primary = c.primary.split("_")[0]
         region = {
             "region": dump(c.region),
             "photometry": dump(c.photometry),
@@ -251,18 +290,35 @@ class Plan:
             "factor": c.patches.factor,
             "size_px": c.patches.size_px,
             "stride_px": c.patches.stride_px,
-            "sampler": dump(self.section_of(primary).sampler),
+            "sampler": dump(self._sampler_of(c.primary)),
+            **given,
             **threads,
         }
-        latent = ("vae",) if self.section_of(primary).space == "latent" else ()
-        before = ("terrain", "split", c.primary, *latent)
+        before = ("terrain", "split", *self._model_stages(c.primary))
         self._add("region", region, ("pipeline.region.reconstruct",), before, store=False)
-        shown = ("evaluation", "region", "manifest", "manifest_test", "vae", *self.systems)
+        trained: tuple[str, ...] = ("manifest", "vae", *self.systems) if c.systems else ()
+        shown = ("evaluation", "region", "manifest_test", *trained)
         # Both show the whole configuration.
         whole = _key(self.config.model_dump(mode="json", exclude={"runtime"}))
         report = {"report": dump(c.report), "photometry": dump(c.photometry), "config": whole}
+        if self.given is not None:
+            report["pretrained"] = self.given.facts
         self._add("report", report, ("pipeline.evaluation.report",), shown, store=False)
         self._add("bundle", {"config": whole}, ("pipeline.provenance.bundle",), ("report",), store=False)
+
+    def _sampler_of(self, name: str) -> SamplerSection:
+        """How clones of a name in the metrics are drawn."""
+        if name == PRETRAINED:
+            return self.config.pretrained.sampler
+        sampler: SamplerSection = self.section_of(name.split("_")[0]).sampler
+        return sampler
+
+    def _model_stages(self, name: str) -> tuple[str, ...]:
+        """The stages that make the weights of a name in the metrics; none makes given ones."""
+        if name == PRETRAINED:
+            return ()
+        latent = self.section_of(name.split("_")[0]).space == "latent"
+        return (name, "vae") if latent else (name,)
 
     def _evaluation_of(self, model: str) -> dict[str, Any]:
         """The section ``evaluation`` with the conditions under which a trained stage is scored."""

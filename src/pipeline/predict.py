@@ -1,0 +1,183 @@
+"""Given weights from Python: load a model, give it a coarse DEM and images, get clones of the terrain.
+
+One patch at a time; the stage ``region`` makes maps of any size (config section ``pretrained``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.config.models import SamplerSection
+from pipeline.config.pretrained import PretrainedSection, weights_file
+from pipeline.models.apriori import prior_from_lr
+from pipeline.models.files import load_system
+from pipeline.models.system import System
+from pipeline.training.batches import Batch, fill_nearest
+from pipeline.training.order import seeded
+
+_CLONES = 0x9AED1C7
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model makes of one patch of P x P pixels; heights in metres above the coarse DEM's zero.
+
+    Attributes
+    ----------
+    mean : (P, P) mean of the clones, the reconstruction.
+    std : (P, P) standard deviation of the clones (ddof 1), its uncertainty.
+    clones : (M, P, P) equally likely terrains.
+    prior : (P, P) bicubic of the coarse DEM, for comparison.
+    """
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    clones: NDArray[np.float64]
+    prior: NDArray[np.float64]
+
+
+def load(path: Path | str, device: torch.device | str = "cpu", vae: Path | str | None = None) -> System:
+    """Load a model saved by the pipeline, ready to be used.
+
+    Parameters
+    ----------
+    path : folder with ``model.safetensors`` and ``config.json``, or the safetensors file.
+    device : where it computes, e.g. ``cpu`` or ``cuda``.
+    vae : the same of its VAE, for a latent model.
+
+    Returns
+    -------
+    The system in evaluation mode. `size_px`, `factor` and `halo_cells` say what `super_resolve` expects.
+
+    Raises
+    ------
+    ValueError
+        If a file is absent, is no model, or does not fit the others; the message names it.
+    """
+    return load_system(weights_file(path), None if vae is None else weights_file(vae), device)
+
+
+def coarse(dem: ArrayLike, factor: int) -> NDArray[np.float64]:
+    """Block means of a DEM: (rows, cols) to (rows / factor, cols / factor); a block with NaN is NaN.
+
+    Raises
+    ------
+    ValueError
+        If the DEM does not divide into blocks.
+    """
+    heights = np.asarray(dem, dtype=np.float64)
+    if heights.ndim != 2 or any(n % factor for n in heights.shape):
+        raise ValueError(
+            f"dem: expected (rows, cols), both multiples of factor = {factor}, found {heights.shape}"
+        )
+    rows, cols = (n // factor for n in heights.shape)
+    return heights.reshape(rows, factor, cols, factor).mean(axis=(1, 3))
+
+
+def super_resolve(
+    system: System,
+    lr: ArrayLike,
+    images: ArrayLike,
+    suns: ArrayLike,
+    pixel_m: float,
+    *,
+    valid: ArrayLike | None = None,
+    members: int = 16,
+    seed: int = 0,
+    sampler: SamplerSection | None = None,
+) -> Prediction:
+    """Sharpen one patch of P = `system.size_px` pixels.
+
+    Parameters
+    ----------
+    system : made by `load`.
+    lr : (L, L) coarse DEM, metres above any zero, L = P / factor + 2 `system.halo_cells`: the patch and the
+        cells around it that the network sees. Cells around the patch may be NaN where there are no data: the
+        nearest one is held there, as in training. See `coarse`.
+    images : (N, P, P) radiance factors I/F on the patch's pixels, or any one multiple of them for aligned
+        networks, which divide by the set's mean lit radiance. NaN means no data. N may be 0.
+    suns : (N, 3) unit vectors to the Sun in map axes: right (along columns), up (against rows), zenith.
+    pixel_m : size of a pixel of the patch, metres.
+    valid : (N, P, P) bool, False where an image has no data; None for all that is finite.
+    members : clones M, at least 2.
+    seed : of the clones; equal seeds give equal clones.
+    sampler : how they are drawn; None takes the default of ``pretrained.sampler``.
+
+    Raises
+    ------
+    ValueError
+        If an array has another shape or unit than said above; the message names it.
+    """
+    cells, pictures, sun, seen = _checked(system, lr, images, suns, valid)
+    if not (np.isfinite(pixel_m) and pixel_m > 0):
+        raise ValueError(f"pixel_m: expected metres > 0, found {pixel_m}")
+    if members < 2:
+        raise ValueError(f"members: expected at least 2 clones, found {members}")
+    present = np.ones(len(sun), dtype=bool)
+    if not len(sun):  # networks want one image, if only as padding
+        present, sun = np.zeros(1, dtype=bool), np.array([[0.0, 0.0, 1.0]])
+        pictures, seen = (np.zeros((1, *pictures.shape[1:]), dtype=a.dtype) for a in (pictures, seen))
+    halo, device = system.halo_cells, next(system.parameters()).device
+    inner = cells[halo : len(cells) - halo, halo : len(cells) - halo]
+    reference = float(inner.mean())
+    prior = prior_from_lr(torch.from_numpy(cells - reference), halo, system.factor)
+
+    def to(array: NDArray[Any] | torch.Tensor, kind: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.as_tensor(array).to(device=device, dtype=kind)[None]
+
+    batch = Batch(
+        dem=None,
+        lr=to(cells - reference),
+        prior=to(prior),
+        images=to(pictures),
+        valid=to(seen, torch.bool),
+        sun=to(sun),
+        present=to(present, torch.bool),
+        pixel_m=to(np.array(pixel_m)),
+        reference=to(np.array(reference)),
+    )
+    how = sampler or PretrainedSection().sampler
+    drawn = system.sample(batch, members, [seeded(seed, _CLONES)], how)
+    clones = drawn[0].double().cpu().numpy() + reference
+    return Prediction(clones.mean(axis=0), clones.std(axis=0, ddof=1), clones, prior.numpy() + reference)
+
+
+def _checked(
+    system: System, lr: ArrayLike, images: ArrayLike, suns: ArrayLike, valid: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Arrays of the right shapes: cells without NaN, images that are 0 where there are no data."""
+    size, halo = system.size_px, system.halo_cells
+    side = size // system.factor + 2 * halo
+    cells = np.asarray(lr, dtype=np.float64)
+    if cells.shape != (side, side):
+        raise ValueError(
+            f"lr: expected ({side}, {side}) cells, the patch's {size // system.factor} and {halo} on each "
+            f"side, found {cells.shape}"
+        )
+    if not np.isfinite(cells[halo : side - halo, halo : side - halo]).all():
+        raise ValueError("lr: expected finite heights on the patch, found NaN or infinite ones")
+    held: NDArray[Any] = fill_nearest(np.where(np.isfinite(cells), cells, np.nan))  # type: ignore[arg-type]
+    sun = np.asarray(suns, dtype=np.float64).reshape(-1, 3) if np.size(suns) == 0 else np.asarray(suns, float)
+    if sun.ndim != 2 or sun.shape[1] != 3:
+        raise ValueError(f"suns: expected (N, 3) vectors, found {sun.shape}")
+    length = np.linalg.norm(sun, axis=1)
+    if not np.allclose(length, 1, atol=1e-3):
+        raise ValueError(f"suns: expected unit vectors, found lengths {length.min():g} to {length.max():g}")
+    shape = (len(sun), size, size)
+    pictures = np.asarray(images, dtype=np.float64)
+    pictures = pictures.reshape(shape) if pictures.size == 0 == len(sun) else pictures
+    if pictures.shape != shape:
+        raise ValueError(f"images: expected {shape}, one for each Sun, found {pictures.shape}")
+    seen = np.isfinite(pictures)
+    if valid is not None:
+        given = np.asarray(valid, dtype=bool)
+        if given.shape != shape:
+            raise ValueError(f"valid: expected {shape}, the shape of the images, found {given.shape}")
+        seen &= given
+    return held, np.where(seen, pictures, 0.0), sun, seen

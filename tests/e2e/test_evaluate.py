@@ -1,0 +1,114 @@
+"""Given weights on a user's DEM, by config/evaluate.yaml: the same metrics, a region, and no training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from scipy import ndimage
+
+from saved_models import save_system
+
+pytestmark = pytest.mark.xdist_group("evaluate")
+ROOT = Path(__file__).resolve().parents[2]
+SOUTH = "+proj=stere +lat_0=-90 +lon_0=0 +k=1 +R=1737400 +units=m +no_defs"
+SMALL = """\
+patches: {size_px: 32, factor: 8, halo_px: 16, stride_px: 32}
+illumination: {halo_px: 16}
+arcs: {test: {main: {images: 4}}}
+evaluation: {members: 2, bootstrap: 20, max_patches: 6}
+region: {size_px: 64, stride_px: 16, members: 2, images: 4}
+training: {cpu_threads: 1}
+runtime: {device: cpu, workers: 1}
+"""
+# No training, no training shards, no floors, no report.
+JOBS = {
+    "terrain_index", "patches_extract", "patches_select", "patches_split", "illumination_trace",
+    "arcs_select", "masks_draw", "shards_write_test", "shards_manifest_test", "evaluation_baselines",
+    "evaluation_pretrained", "evaluation_collect", "evaluation", "region_reconstruct", "region", "total",
+}  # fmt: skip
+TARGETS = ("evaluation", "region", "--configfile", "config/evaluate.yaml", "small.yaml", "--config")
+DEM = """inputs={"dem": "sites/*.tif"}"""
+
+
+def weights(folder: str) -> str:
+    return f'pretrained={{"weights": "{folder}"}}'
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, snakemake: Callable) -> Path:
+    """Working directory of a finished evaluation of an untrained model on one window."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    (folder / "config").symlink_to(ROOT / "config")
+    (folder / "small.yaml").write_text(SMALL)
+    (folder / "sites").mkdir()
+    noise = np.random.default_rng(0).normal(size=(128, 128))
+    dem = (ndimage.gaussian_filter(noise, 3) * 200 - 1500).astype("f4")
+    profile = {"driver": "GTiff", "width": 128, "height": 128, "count": 1, "dtype": "float32", "crs": SOUTH}
+    place = Affine(20, 0, 4000, 0, -20, 9000)
+    with rasterio.open(folder / "sites" / "mine.tif", "w", transform=place, **profile) as raster:
+        raster.write(dem, 1)
+    save_system(folder / "w")
+    done = snakemake(folder, "-c2", *TARGETS, DEM, weights("w"))
+    assert done.returncode == 0, done.text[-5000:]
+    assert set(done.jobs) == JOBS
+    return folder
+
+
+def test_metrics_have_the_documented_shape(folder: Path) -> None:
+    metrics = read(folder / "results" / "evaluate" / "evaluation" / "metrics.json")
+    assert (metrics["schema"], metrics["primary"], metrics["floors"]) == ("metrics/1", "pretrained", {})
+    assert set(metrics["systems"]) == {"bicubic", "bicubic_window", "pretrained"}
+    assert set(metrics["conditions"]) == {"main", "missing"}
+    config = read(folder / "w" / "config.json")
+    assert metrics["models"] == {"pretrained": {"fingerprint": config["fingerprint"], "key": config["key"]}}
+    row = metrics["systems"]["pretrained"]
+    assert (row["members"], row["nfe"], row["n_patches"]) == (2, 4, 6)
+    assert row["rmse_m"] == pytest.approx(20 * row["rmse_px"]) and row["rmse_m"] > 0
+    assert metrics["systems"]["bicubic"]["rmse_vs_bicubic"] == 1
+    table = (folder / "results" / "evaluate" / "evaluation" / "metrics.csv").read_text()
+    assert [line.split(",")[:2] for line in table.splitlines()[1:]] == [
+        ["main", "bicubic"], ["main", "bicubic_window"], ["main", "pretrained"], ["missing", "pretrained"],
+    ]  # fmt: skip
+
+
+def test_every_patch_is_test(folder: Path) -> None:
+    [path] = (folder / "results" / "store" / "split").rglob("split.json")
+    split = read(path)
+    assert split["counts"] == {"train": 0, "validation": 0, "test": 16, "dropped": 0}
+    assert set(split["patches"].values()) == {"test"}
+
+
+def test_the_region_lies_where_the_site_is(folder: Path) -> None:
+    region = folder / "results" / "evaluate" / "region"
+    bands = {}
+    for name in ("mean", "std", "truth", "prior"):
+        with rasterio.open(region / f"{name}.tif") as raster:
+            assert (raster.width, raster.height, raster.res) == (64, 64, (20, 20))
+            assert 4000 <= raster.bounds.left < raster.bounds.right <= 4000 + 128 * 20
+            bands[name] = raster.read(1)
+    with rasterio.open(folder / "sites" / "mine.tif") as site, rasterio.open(region / "truth.tif") as truth:
+        window = site.window(*truth.bounds)
+        np.testing.assert_allclose(site.read(1, window=window), bands["truth"], atol=1e-3)
+    metrics = read(region / "metrics.json")
+    assert metrics["model_fingerprint"] == read(folder / "w" / "config.json")["fingerprint"]
+    error = np.sqrt(np.mean((bands["mean"] - bands["truth"]) ** 2))
+    assert metrics["region"]["mean"]["rmse_m"] == pytest.approx(error, rel=1e-3)
+    assert np.abs(bands["mean"] - bands["prior"]).max() > 0.1
+
+
+def test_other_weights_rerun_what_uses_them(folder: Path, snakemake: Callable) -> None:
+    save_system(folder / "other", seed=1)
+    done = snakemake(folder, "-n", *TARGETS, DEM, weights("other"))
+    jobs = {rule for rule in done.jobs if rule not in ("total", "evaluation", "region")}
+    assert jobs == {"evaluation_pretrained", "evaluation_collect", "region_reconstruct"}

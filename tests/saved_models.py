@@ -1,0 +1,69 @@
+"""Small models that nobody trained, saved as the pipeline saves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.config.models import BridgeSection, VaeSection
+from pipeline.models.factory import build_vae
+from pipeline.models.files import load_vae, model_config, save_model
+from pipeline.models.system import System
+
+ALIGNED = {
+    "space": "pixel",
+    "target": "residual",
+    "conditioning": "aligned",
+    "network": "unet",
+    "height_unit": "pixel",
+    "base": 8,
+    "score": "crps",
+    "posterior_mean": True,
+    "keep_block_means": True,
+    "state_scale": 0.25,
+}
+
+
+def save_system(
+    folder: Path,
+    seed: int = 0,
+    size_px: int = 32,
+    factor: int = 8,
+    lr_halo_px: int = 16,
+    pixel_m: float = 40.0,
+    vae: Path | None = None,
+    **section: Any,
+) -> Path:
+    """Save the architecture of the shipped model, made small, with random weights; give back its folder."""
+    bridge = BridgeSection(**{**ALIGNED, "lr_halo_px": lr_halo_px, **section})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        system = System(bridge, size_px, factor, 0.25, load_vae(vae) if vae else None)
+        for parameter in system.network.parameters():  # those that start at zero have influence too
+            parameter.data += 0.02 * torch.randn(parameter.shape)
+    grid = {"size_px": size_px, "factor": factor, "pixel_m": pixel_m, "halo_px": lr_halo_px}
+    config = {
+        "kind": "bridge",
+        "key": "0123456789ab",
+        "stage": "missing",
+        "section": bridge.model_dump(mode="json"),
+        "grid": grid,
+        "state_scale": 0.25,
+        "residual_scale": 1.0,
+        "vae_fingerprint": model_config(vae, "vae")["fingerprint"] if vae else None,
+    }
+    save_model(folder / "model.safetensors", system.network.state_dict(), config)
+    return folder
+
+
+def save_vae(folder: Path, seed: int = 0, **section: Any) -> Path:
+    """Save a small VAE with random weights; give back its safetensors file."""
+    vae = VaeSection(**{"base": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 2, **section})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        state = build_vae(vae).state_dict()
+    config = {"kind": "vae", "key": "ba9876543210", "section": vae.model_dump(mode="json"), "grid": {}}
+    save_model(folder / "model.safetensors", state, config)
+    return folder / "model.safetensors"
