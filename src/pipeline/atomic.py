@@ -27,7 +27,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if error.errno is not None:  # otherwise its text is all there is, and a name would replace it
+            error.filename = error.filename or str(path)
         raise
     finally:
         with suppress(FileNotFoundError):

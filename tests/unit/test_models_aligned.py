@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from model_sets import FACTOR, SIZE, lambert_set, stir
@@ -155,8 +157,8 @@ def test_clones_repeat_the_condition():
     many = cond.repeat(3)
     x, t = torch.randn(6, 1, SIZE, SIZE), torch.rand(6)
     out = net(x, t, many)
-    second = net(x[3:], t[3:], net.condition(sets).__class__(cond.features[1:].expand(3, -1, -1, -1),
-                 cond.mean[1:], cond.origin[1:]))  # fmt: skip
+    alone = replace(cond, features=cond.features[1:], mean=cond.mean[1:], origin=cond.origin[1:])
+    second = net(x[3:], t[3:], alone.repeat(3))
     torch.testing.assert_close(out[3:], second, rtol=1e-4, atol=1e-5)
 
 

