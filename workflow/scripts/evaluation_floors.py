@@ -8,4 +8,4 @@ p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p), cpu_threads=p.threads):
     runtime = RuntimeSection.model_validate_json(p.runtime)
     i = snakemake.input
-    evaluate_floors(p.section, i.manifest, i.vae, runtime, snakemake.output.part)
+    evaluate_floors(p.section, i.manifest, i.vae[0], runtime, snakemake.output.part)
