@@ -277,14 +277,17 @@ def training_part(data: ReportData) -> Part:
         stages = [s for s in data.ordered(data.curves) if s.rpartition("_")[0] == system and data.curves[s]]
         if not stages:
             continue
+        drawn = data.config[system].get("score") == "crps"
+        measure = "bridge: fair CRPS of two draws" if drawn else "bridge: mean square"
         body += f"<h3>{system.capitalize()}</h3>\n" + picture(
             draw_curves([(stage, data.curves[stage]) for stage in stages]),
             f"Loss curves of the {len(stages)} training stages of {system}",
-            f"Losses of {system} (dimensionless, mean square in units of the state) against the samples "
+            f"Losses of {system} ({measure}, in units of the state; dimensionless) against the samples "
             "seen in each stage; each stage starts from the one before. Thin: as logged; thick: mean of "
             "10 lines.",
             keys(
                 f"{system}.process",
+                f"{system}.score",
                 f"{system}.space",
                 *(f"{system}.stages.{s.rpartition('_')[2]}.samples" for s in stages),
             ),
