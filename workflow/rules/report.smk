@@ -97,8 +97,13 @@ rule bundle:
 
 
 rule why:
+    log:
+        f"results/logs/why/{CONFIG.run}/log.txt",
     localrule: True
+    conda:
+        "../../envs/environment.yaml"
     params:
         record=untracked(PLAN.record_json),
+        level=untracked(LEVEL),
     script:
         "../scripts/why.py"

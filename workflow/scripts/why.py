@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from pipeline.provenance.record import job, stage_record
 from pipeline.provenance.why import tell
 
-print(tell(snakemake.params.record, Path.cwd()))
+p = snakemake.params
+with job(snakemake.log[0], p.level, **stage_record(p)):
+    print(tell(p.record, Path.cwd()))
