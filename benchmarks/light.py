@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -85,12 +84,7 @@ def plain_engines(dem: Floats) -> tuple[Callable[[Floats], Bools], Callable[[Flo
 
 def seconds(work: Callable[[], object], repeats: int = 1) -> float:
     """CPU seconds of one run: the median of a few."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return float(np.median(times))
+    return float(np.median(light_windows.cpu_times(work, repeats)))
 
 
 def ours(engine: type[EmbreeVisibility] | type[HorizonVisibility], dem: Floats, sun: Floats) -> Bools:

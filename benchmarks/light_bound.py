@@ -21,6 +21,12 @@ _ADD_CYCLES = 3  # latency of a dependent addition on AMD Zen 3; 4 on Intel sinc
 
 
 @njit
+def _outside(terrain, r, c):  # type: ignore[no-untyped-def]
+    """Whether a group whose first corner is at (r, c) lies outside the DEM, with all of the way beyond it."""
+    return r >= terrain.row1 or r + WINDOW < terrain.row0 or c >= terrain.col1 or c + WINDOW < terrain.col0
+
+
+@njit
 def _count(terrain, table, count, levels, horizon):  # type: ignore[no-untyped-def]
     """`horizon_kernels._sweep` for comparisons, pixel by pixel: groups tested, groups and crossings taken."""
     first, second, weight, nearness, groups = table
@@ -32,12 +38,7 @@ def _count(terrain, table, count, levels, horizon):  # type: ignore[no-untyped-d
             passed = 0
             for g in range(count):
                 r, c = row + groups[g, 1], col + groups[g, 2]
-                if (
-                    r >= terrain.row1
-                    or r + WINDOW < terrain.row0
-                    or c >= terrain.col1
-                    or c + WINDOW < terrain.col0
-                ):
+                if _outside(terrain, r, c):
                     break
                 tested += 1
                 k0 = groups[g, 0]
@@ -143,12 +144,7 @@ def _loads(terrain, table, count):  # type: ignore[no-untyped-def]
             row, col = terrain.top + i * TILE, terrain.left + j * TILE
             for g in range(count):
                 r, c = row + groups[g, 1], col + groups[g, 2]
-                if (
-                    r >= terrain.row1
-                    or r + WINDOW < terrain.row0
-                    or c >= terrain.col1
-                    or c + WINDOW < terrain.col0
-                ):
+                if _outside(terrain, r, c):
                     break
                 total += groups[g + 1, 0] - groups[g, 0]
     return total

@@ -19,14 +19,19 @@ AZIMUTHS = np.arange(0.0, 360.0, 5.0)
 ELEVATIONS = (5.0, 10.0, 20.0, 30.0)
 
 
-def seconds(work: Callable[[], object], repeats: int = 1) -> float:
-    """CPU seconds of one run: the least of a few, which other users of the memory disturb least."""
+def cpu_times(work: Callable[[], object], repeats: int) -> list[float]:
+    """CPU seconds of each of a few runs."""
     times = []
     for _ in range(repeats):
         start = time.process_time()
         work()
         times.append(time.process_time() - start)
-    return min(times)
+    return times
+
+
+def seconds(work: Callable[[], object], repeats: int = 1) -> float:
+    """CPU seconds of one run: the least of a few, which other users of the memory disturb least."""
+    return min(cpu_times(work, repeats))
 
 
 def whole(window: Floats, sizes: tuple[int, ...], repeats: int) -> dict[str, float]:

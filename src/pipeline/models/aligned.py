@@ -252,7 +252,7 @@ class AlignedNet(nn.Module):
     def draw_noise(self, like: Tensor, generator: Generators) -> Tensor:
         """Noise maps for one draw of states (B, C, H, W): (B, len(noises), H, W)."""
         height, width = like.shape[-2:]
-        maps = [like.new_empty((len(like), 0, height, width))]
+        maps = []
         for cell in self.noises:
             coarse = normal(like.new_empty((len(like), 1, height // cell, width // cell)), generator)
             maps.append(coarse.repeat_interleave(cell, dim=2).repeat_interleave(cell, dim=3))
