@@ -16,7 +16,7 @@ from pipeline.models.aligned import AlignedCondition, AlignedNet
 from pipeline.models.apriori import crop_halo, match_block_means
 from pipeline.models.factory import build_network
 from pipeline.models.inputs import SetInputs, height_scale
-from pipeline.models.losses import gaussian_score, pair_score
+from pipeline.models.losses import draws_score, gaussian_score
 from pipeline.models.vae import AutoencoderKL
 
 
@@ -191,11 +191,12 @@ class System(nn.Module):
         if self.section.score == "squared":
             output = self.network(pair.x_t, pair.t, cond).float()
             return ((output - pair.target) ** 2).flatten(1).mean(dim=1)
-        # Two draws of one sample stand beside each other in one pass.
-        noise = torch.stack([self._noise(pair.x_t, generators) for _ in range(2)], dim=1).flatten(0, 1)
-        x_t, t = pair.x_t.repeat_interleave(2, dim=0), pair.t.repeat_interleave(2, dim=0)
-        output = self.network(x_t, t, cond.repeat(2), noise).float().unflatten(0, (-1, 2))
-        return pair_score(output, pair.target)
+        # The draws of one sample stand beside each other in one pass.
+        count = self.section.draws
+        noise = torch.stack([self._noise(pair.x_t, generators) for _ in range(count)], dim=1).flatten(0, 1)
+        x_t, t = pair.x_t.repeat_interleave(count, dim=0), pair.t.repeat_interleave(count, dim=0)
+        output = self.network(x_t, t, cond.repeat(count), noise).float().unflatten(0, (-1, count))
+        return draws_score(output, pair.target)
 
     def _noise(self, like: Tensor, generators: Generators) -> Tensor:
         """Noise maps that make the network's output a draw."""
