@@ -16,8 +16,8 @@ def make_process(section: BridgeSection, *, residual_scale: float = 1.0) -> Proc
 
     Parameters
     ----------
-    section : the bridge's config; ``process`` chooses, ``beta_max``, ``steps`` and ``start_share`` serve I2SB,
-        ``noise`` the interpolant.
+    section : the bridge's config; ``process`` chooses, ``beta_max``, ``steps`` and ``start_share`` serve
+        I2SB, ``noise`` the interpolant.
     residual_scale : std of ``x0 - x1`` over the training set, used by the diffusion alone.
 
     Raises

@@ -145,6 +145,7 @@ class BridgeSection(Section):
         ``dem``, and for ``residual`` or `posterior_mean` the RMS of the training patches' DEM about their
         block means. With score ``crps`` and `posterior_mean`, states are in units of the estimate's own
         spread, and this is the unit of the estimate's losses alone.
+    calibrate : spread clones as the validation patches ask for, see docs/concepts.md; needs `posterior_mean`.
     keep_block_means : project samples so that their block means equal the a priori DEM.
     augmentation : ``flips`` (published), or ``square``: its eight symmetries.
     weight_decay : of AdamW.
@@ -175,6 +176,7 @@ class BridgeSection(Section):
     mean_weight: Annotated[float, Field(ge=0)] = 1.0
     slope_weight: Annotated[float, Field(ge=0)] = 0.0
     state_scale: Positive | None = None
+    calibrate: bool = False
     keep_block_means: bool = False
     stages: BridgeStages = BridgeStages()
     sampler: SamplerSection = SamplerSection()
@@ -192,6 +194,8 @@ class BridgeSection(Section):
             raise ValueError("posterior_mean: expected space 'pixel', found 'latent'")
         if self.posterior_mean and self.conditioning != "aligned":
             raise ValueError("posterior_mean: expected conditioning 'aligned', found 'published'")
+        if self.calibrate and not self.posterior_mean:
+            raise ValueError("calibrate: expected false without posterior_mean, found true")
         if self.score == "crps" and self.conditioning != "aligned":
             raise ValueError("score: expected 'squared' with conditioning 'published', found 'crps'")
         if self.keep_block_means and self.space != "pixel":

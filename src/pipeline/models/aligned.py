@@ -201,7 +201,7 @@ class Trunk(nn.Module):
         return h, mean, SPREAD_PX * torch.exp(spread.clamp(-6.0, 6.0))
 
     def _gains(self, inputs: SetInputs, radiance: Tensor, threshold: Tensor, normal: Tensor) -> Tensor:
-        """Factor (B, N) on each image: what its Sun's elevation asks for, and part of its exposure taken back.
+        """Factor (B, N) on each image: what its Sun's elevation asks for, and part of its exposure back.
 
         How much of it depends on how well the a priori normals tell the exposure (the lit share, the
         elevation) and on how much exposures differ within the set.

@@ -122,7 +122,8 @@ def photometric_sums(
     means = [(total / count).unflatten(2, (rows, columns)) for total in totals[:6]]
     images = inputs.present.sum(dim=1).clamp_min(1)[:, None, None]
     share = (totals[6] / images).unflatten(2, (rows, columns))
-    return PhotometricSums(*means, share)
+    moments, matrix, shadow, mean, lit, square = means
+    return PhotometricSums(moments, matrix, shadow, mean, lit, square, share)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.bridges.base import Generators, TrainingPair, normal
 from pipeline.bridges.factory import make_process, sampler_kwargs
+from pipeline.config.calibration import Calibration
 from pipeline.config.models import BridgeSection, SamplerSection, VaeSection
 from pipeline.models.aligned import AlignedCondition, AlignedNet
 from pipeline.models.apriori import crop_halo, match_block_means
@@ -70,6 +71,10 @@ class System(nn.Module):
     state_scale : heights, in the section's unit, that count as 1 in the process.
     codec : the VAE, for the latent space; it is frozen and stays out of the state dict.
     residual_scale : std of truth minus start, in states; the diffusion works on residuals of std 1.
+
+    Attributes
+    ----------
+    calibration : how much wider clones are spread than the network draws them; None where it is not known.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class System(nn.Module):
         latent = codec.vae.latent_shape(size_px) if codec is not None else None
         self.network = build_network(section, size_px, factor, latent)
         self.rescale(residual_scale)
+        self.calibration: Calibration | None = None
         self._codec = [codec]  # in a list, so that the VAE is no submodule
 
     @property
@@ -223,6 +229,41 @@ class System(nn.Module):
         -------
         (B, M, P, P) metres above the batch's reference.
         """
+        return self._draw(batch, members, generators, sampler)[0]
+
+    @torch.no_grad()
+    def sample_around(
+        self,
+        batch: SetInputs,
+        members: int,
+        generators: Sequence[torch.Generator],
+        sampler: SamplerSection | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Clones as the network draws them, uncalibrated, and the estimate (B, P, P) that they lie around.
+
+        Raises
+        ------
+        ValueError
+            If the system has no estimate.
+        """
+        if not self.section.posterior_mean:
+            raise ValueError("posterior_mean: expected true, for clones around an estimate, found false")
+        uncalibrated, self.calibration = self.calibration, None
+        try:
+            clones, cond = self._draw(batch, members, generators, sampler)
+        finally:
+            self.calibration = uncalibrated
+        rest = torch.zeros_like(batch.prior)[:, None]
+        return clones, self._heights(rest, batch, cond, 1)[:, 0]
+
+    def _draw(
+        self,
+        batch: SetInputs,
+        members: int,
+        generators: Sequence[torch.Generator],
+        sampler: SamplerSection | None,
+    ) -> tuple[Tensor, Any]:
+        """Clones (B, M, P, P), and the condition that they were drawn under."""
         cond = self.condition(batch)
         x1 = torch.stack(self.starts(batch, cond, generators, members), dim=1).flatten(0, 1)
         repeated = cond.repeat(members)
@@ -236,7 +277,10 @@ class System(nn.Module):
         x0 = self.process.sample(
             predict, x1, generator=each, **sampler_kwargs(sampler or self.section.sampler)
         )
-        return self._heights(x0, batch, repeated, members)
+        if self.calibration is not None:
+            z = normal(x0.new_empty(len(x0), 1, 1, 1), each)  # one a clone
+            x0 = x0 * torch.exp(self.calibration.log_scale + self.calibration.log_spread * z)
+        return self._heights(x0, batch, repeated, members), cond
 
     def _heights(self, states: Tensor, batch: SetInputs, cond: Any, members: int) -> Tensor:
         """Final states (B*M, ...) to metres (B, M, P, P)."""
