@@ -1,8 +1,10 @@
-"""Calibration: the fitted law makes clones as far apart as they are wrong, and its file is that of its model."""
+"""Calibration: the fitted law makes clones as far apart as they are wrong; its file is that of its model."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from model_sets import lambert_set
 from torch.testing import assert_close
 
 from pipeline.config.calibration import Calibration, read_calibration
+from pipeline.config.models import SamplerSection
 from pipeline.evaluation.calibrate import LOG_SPREADS, Departures, departures, fit, spread_skill
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.models.apriori import block_mean, crop_halo
@@ -75,35 +78,28 @@ def test_clones_that_are_all_the_same_cannot_be_calibrated() -> None:
 def test_a_calibrated_system_draws_its_clones_further_from_its_estimate(tmp_path: Path) -> None:
     system = load_system(save_system(tmp_path) / "model.safetensors")
     batch = lambert_set(3, 4, size=32, factor=8, halo_cells=2)
-    clones, estimate = system.sample_around(batch, 5, [seeded(1, k) for k in range(3)])
-    assert_close(system.sample(batch, 5, [seeded(1, k) for k in range(3)]), clones)
+    once = SamplerSection(nfe=1)
+
+    def drawn(patches: Sequence[int] = range(3)) -> list[torch.Generator]:
+        return [seeded(1, k) for k in patches]
+
+    clones, estimate = system.sample_around(batch, 5, drawn(), once)
+    assert_close(system.sample(batch, 5, drawn(), once), clones)
     system.calibration = Calibration(0.5, 0.8)
-    again, same = system.sample_around(batch, 5, [seeded(1, k) for k in range(3)])
+    again, same = system.sample_around(batch, 5, drawn(), once)
     assert torch.equal(again, clones) and torch.equal(same, estimate)
-    wider = system.sample(batch, 5, [seeded(1, k) for k in range(3)])
-    ratio = (wider - estimate[:, None]).flatten(2).norm(dim=2) / (clones - estimate[:, None]).flatten(2).norm(
-        dim=2
-    )
-    assert_close(
-        (wider - estimate[:, None]),
-        ratio[..., None, None] * (clones - estimate[:, None]),
-        atol=2e-3,
-        rtol=1e-2,
-    )
+    wider = system.sample(batch, 5, drawn(), once)
+    before, after = clones - estimate[:, None], wider - estimate[:, None]
+    ratio = after.flatten(2).norm(dim=2) / before.flatten(2).norm(dim=2)
+    assert_close(after, ratio[..., None, None] * before, atol=2e-3, rtol=1e-2)
     assert len(ratio.flatten().unique()) == 15  # a factor of its own for each clone
     z = (ratio.log() - 0.5) / 0.8
     assert abs(z.mean()) < 1 and 0.4 < z.std() < 2
     lr = crop_halo(batch.lr, 4)[:, None].expand(-1, 5, -1, -1)
     assert_close(block_mean(wider, 8), lr, atol=1e-3, rtol=0)
     # A patch's clones are its own, whatever stands beside it.
-    alone = lambert_set(3, 4, size=32, factor=8, halo_cells=2)
-    row = alone.with_(
-        **{
-            n: getattr(alone, n)[1:2]
-            for n in ("dem", "lr", "prior", "images", "valid", "sun", "present", "pixel_m")
-        }
-    )
-    assert_close(system.sample(row, 5, [seeded(1, 1)])[0], wider[1], atol=1e-3, rtol=1e-3)
+    row = type(batch)(**{field.name: getattr(batch, field.name)[1:2] for field in fields(batch)})
+    assert_close(system.sample(row, 5, drawn([1]), once)[0], wider[1], atol=1e-3, rtol=1e-3)
 
 
 def test_a_system_without_an_estimate_has_no_clones_around_it(tmp_path: Path) -> None:
@@ -123,9 +119,7 @@ def test_a_calibration_is_that_of_its_model(tmp_path: Path) -> None:
     path = write(tmp_path / "c.json", model=mark, log_scale=0.2, log_spread=0.7)
     assert load_system(model, calibration=path).calibration == Calibration(0.2, 0.7)
     assert load_system(model).calibration is None
-    with pytest.raises(
-        ValueError, match=r"c\.json: expected the calibration of the model f00, found that of"
-    ):
+    with pytest.raises(ValueError, match=r"c\.json: expected the calibration of the model f00, found"):
         read_calibration(path, "f00")
 
 

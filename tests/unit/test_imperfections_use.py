@@ -19,6 +19,7 @@ from pipeline.config.photometry import ImperfectionsSection, PhotometrySection
 from pipeline.config.products import Condition, EvaluationSection
 from pipeline.config.root import ConfigError, load_config
 from pipeline.evaluation import systems
+from pipeline.illumination.imperfections import apply_imperfections
 from pipeline.models.system import System
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.shard_set import ShardSet
