@@ -1,7 +1,7 @@
 """Adam and AdamW by torch's functional form.
 
-`torch.optim.Adam` imports torch's compiler as soon as it is made: seconds of CPU time in each job, more than a
-short training works. The arithmetic is the same to the last bit; tests hold it to that.
+`torch.optim.Adam` imports torch's compiler as soon as it is made: seconds of CPU time in each job, more than
+a short training works. The arithmetic is the same to the last bit; tests hold it to that.
 """
 
 from __future__ import annotations
