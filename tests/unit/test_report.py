@@ -146,7 +146,7 @@ def test_stages_stand_in_the_order_of_the_work(written: Path) -> None:
 def test_a_long_value_ends_between_two_keys() -> None:
     shown = Keys({"a": {f"key{i:02d}": 1 for i in range(20)}})("a")
     assert shown.endswith(", …</code></span>")
-    assert len(re.findall("key", shown)) == len(re.findall("key.{2}&quot;: 1", shown))
+    assert len(re.findall(r"key\d", shown)) == len(re.findall(r"key\d\d&quot;: 1, ", shown)) > 5
 
 
 def test_two_writes_are_equal(run: Run, written: Path, tmp_path: Path) -> None:
