@@ -1,4 +1,4 @@
-# make demo | why | test | check | bench | test-slow | test-cluster | docs-figures      (needs Python 3.11, git, make)
+# make demo | why | test | check | bench | test-slow | test-cluster | figures      (needs Python 3.11, git, make)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 VENV := .venv
@@ -61,6 +61,10 @@ bench: bench-light ## all benchmarks
 
 bench-light: env ## illumination engines side by side, one core
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/light.py
+
+figures: env ## the figures of the docs, from the real windows in ../shared/data/lola_40m
+	$(BIN)/python docs/figures/light.py
+	$(BIN)/python benchmarks/synthetic_vs_real.py
 
 clean-env: ## remove .venv
 	rm -rf $(VENV)

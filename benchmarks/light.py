@@ -134,13 +134,18 @@ def engines(dems: list[Floats], rounds: int) -> dict[str, float]:
     results = len(dems) * len(own) * SIZE**2
     table(f"{len(own)} private Fibonacci directions", private, results)
 
-    same = embree_same = 0.0
+    same = embree_same = alike = 0.0
     for dem in dems:
         sun = np.concatenate([fixed, own])
-        horizon = ours(HorizonVisibility, dem, sun)
-        same += float((horizon == plain_engines(dem)[1](sun)).mean()) / len(dems)
-        embree_same += float((horizon == ours(EmbreeVisibility, dem, sun)).mean()) / len(dems)
+        horizon, embree = ours(HorizonVisibility, dem, sun), ours(EmbreeVisibility, dem, sun)
+        plain = plain_engines(dem)[1](sun)
+        same += float((horizon == plain).mean()) / len(dems)
+        embree_same += float((horizon == embree).mean()) / len(dems)
+        alike += float((embree == plain).mean()) / len(dems)
     print(f"\nHorizonVisibility agrees with plain embreex on {same:.5%}, EmbreeVisibility {embree_same:.5%}")
+    # Not all: the plain loop's rays start 3e-5 pixels above the ground. From the same origins the answers are
+    # identical, which tests hold EmbreeVisibility to.
+    print(f"EmbreeVisibility agrees with plain embreex on {alike:.5%}")
 
     def ratio(fast: str, slow: str) -> float:
         return round(float(np.median(taken[slow] / taken[fast])), 2)
@@ -151,6 +156,7 @@ def engines(dems: list[Floats], rounds: int) -> dict[str, float]:
         "horizon_vs_trimesh": ratio(HORIZON, "trimesh"),
         "horizon_vs_embreex": ratio(HORIZON, "embreex"),
         "agreement": round(same, 8),
+        "embree_agreement": round(alike, 8),
         "private_horizon_m_s": round(results / float(np.median(private[HORIZON])) / 1e6, 1),
         "private_embree_m_s": round(results / float(np.median(private[EMBREE])) / 1e6, 2),
     }

@@ -104,16 +104,31 @@ def test_region_rasters_open_where_they_belong(tiny: Path) -> None:
     assert (folder / "quicklook.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def groups_of(path: Path) -> list[str]:
+    """Every group of a store that holds arrays; the root is ""."""
+    with zipfile.ZipFile(path) as archive:
+        arrays = [name for name in archive.namelist() if name.endswith("/.zarray")]
+    return sorted({name.rsplit("/", 2)[0] if name.count("/") > 1 else "" for name in arrays})
+
+
 def test_every_store_opens_in_xarray_without_a_warning(tiny: Path) -> None:
+    """Each group, as docs/formats.md says, and every value of it can be read."""
     stores = sorted((tiny / "results").rglob("*.zarr.zip"))
-    kinds = set()
+    kinds: dict[str, set[str]] = {}
     for path in stores:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with xr.open_zarr(zarr.storage.ZipStore(path, mode="r")) as opened:
-                kinds.add(opened.attrs["schema"])
-                opened["id"].load()
-    assert kinds == {"patches/1", "visibility/1", "shard/1", "examples/1"}
+        for group in groups_of(path):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                store = zarr.storage.ZipStore(path, mode="r")
+                with xr.open_zarr(store, group=group or None) as opened:
+                    opened.load()
+                    if not group:
+                        kind = opened.attrs["schema"]
+                        assert "id" in opened
+                    kinds.setdefault(kind, set()).add(group)
+    assert set(kinds) == {"patches/1", "visibility/1", "shard/1", "examples/1"}
+    assert kinds["visibility/1"] == {"", "fibonacci", "fixed"}
+    assert {"", "fibonacci", "fixed"} < kinds["shard/1"]  # and the test draws
 
 
 def test_splits_share_no_patch(tiny: Path) -> None:

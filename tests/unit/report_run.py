@@ -30,6 +30,20 @@ TEST = (3, 8, 9, 14)
 # (halo included DEM, Suns (n, 3)) -> visibility (n, P, P) bool; everything lit where there is none.
 Tracer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
+# Stages in the order in which a report tells them, with their inputs.
+STAGES: dict[str, tuple[str, ...]] = {
+    "terrain": (),
+    "shards": ("terrain",),
+    "vae": ("shards",),
+    "published_fibonacci": ("vae", "shards"),
+    "published_arcs": ("published_fibonacci",),
+    "evaluation_baselines": ("shards",),
+    "evaluation_published_arcs": ("published_arcs",),
+    "evaluation": ("evaluation_baselines", "evaluation_published_arcs"),
+    "region": ("published_arcs", "terrain"),
+    "report": ("evaluation", "region"),
+}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -105,9 +119,8 @@ def make_run(
             "files": [["dem", "made_up.tif", "0" * 64]],
             "versions": {"numpy": "2.0.0", "torch": "2.6.0"},
             "stages": {
-                "terrain": {"key": "a" * 12, "code": "b" * 64, "inputs": [], "section": "{}", "folder": "x"},
-                "report": {"key": "c" * 12, "code": "d" * 64, "inputs": ["terrain"], "section": "{}",
-                           "folder": "y"},
+                name: {"key": "a" * 12, "code": "b" * 64, "inputs": list(of), "section": "{}", "folder": "x"}
+                for name, of in STAGES.items()
             },
         },
     )  # fmt: skip

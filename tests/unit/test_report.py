@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from report_run import Run, make_run
+from report_run import STAGES, Run, make_run
 
 from pipeline.evaluation.report import write_report
 from pipeline.evaluation.report_html import Column, Keys, number, score_table, text_table
@@ -135,6 +135,18 @@ def test_captions_name_config_keys_with_values(whole: Page) -> None:
     assert f"arcs.test.main: {draw}" in whole.text
     assert "at the patch's assumed place (declination 0;" in whole.text
     assert "coverage below 0.100" in whole.text and "shares pixels with a held-out patch" in whole.text
+
+
+def test_stages_stand_in_the_order_of_the_work(written: Path) -> None:
+    """Not as JSON sorts them."""
+    rows = re.findall(r'<th scope="row">(\w+)</th><td class="text">a{12}</td>', written.read_text())
+    assert rows == list(STAGES) != sorted(STAGES)
+
+
+def test_a_long_value_ends_between_two_keys() -> None:
+    shown = Keys({"a": {f"key{i:02d}": 1 for i in range(20)}})("a")
+    assert shown.endswith(", …</code></span>")
+    assert len(re.findall(r"key\d", shown)) == len(re.findall(r"key\d\d&quot;: 1, ", shown)) > 5
 
 
 def test_two_writes_are_equal(run: Run, written: Path, tmp_path: Path) -> None:

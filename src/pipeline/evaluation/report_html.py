@@ -120,7 +120,9 @@ class Keys:
                 return None
             value = value[name]
         text = json.dumps(_plain(value), ensure_ascii=False, sort_keys=True)
-        return f"{path}: {text if len(text) <= 150 else text[:148] + ' …'}"
+        if len(text) > 150:
+            text = text[:148].rpartition(", ")[0] + ", …"
+        return f"{path}: {text}"
 
 
 def _plain(value: Any) -> Any:

@@ -223,14 +223,21 @@ def _region_scores(caption: str, rows: Mapping[str, Any], keys: Keys) -> str:
     return score_table(caption, columns, rows, keys("region.members", "region.seed"))
 
 
-def _in_order(stages: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Stages after their inputs, otherwise by name."""
-    out: dict[str, Any] = {}
+def _in_order(data: ReportData) -> list[tuple[str, dict[str, Any]]]:
+    """Stages after their inputs: data, trainings as they follow each other, evaluations, the rest."""
+    stages = data.record["stages"]
+    last = ("evaluation", "region", "report", "bundle")
+    trained = data.ordered(n for n in stages if n == "vae" or n.rpartition("_")[0] in data.config["systems"])
+    scored = [f"evaluation_{n}" for n in ("baselines", "floors", *trained)]
+    wanted = [*trained, *scored, *last]
+    ranks = {name: wanted.index(name) if name in wanted else -1 for name in stages}
+    out: dict[str, dict[str, Any]] = {}
     while len(out) < len(stages):
-        ready = [n for n in sorted(stages) if n not in out and all(i in out for i in stages[n]["inputs"])]
+        ready = [n for n in stages if n not in out and all(i in out for i in stages[n]["inputs"])]
         if not ready:
             raise ValueError("stages.json: expected stages whose inputs are stages, found a circle or a gap")
-        out |= {name: stages[name] for name in ready}
+        name = min(ready, key=lambda n: (ranks[n], n))
+        out[name] = stages[name]
     return list(out.items())
 
 
@@ -241,7 +248,7 @@ def provenance_part(data: ReportData) -> Part:
         "A stage's key is a digest of the config it depends on, the code it runs and the keys of its "
         "inputs: equal keys mean equal results."
     )
-    stages = _in_order(record["stages"])
+    stages = _in_order(data)
     body += text_table(
         "Stages of this run (stages.json), each after its inputs.", ("stage", "key", "code digest", "inputs"),
         [(name, s["key"], s["code"][:12], ", ".join(s["inputs"]) or "–") for name, s in stages],
@@ -250,7 +257,7 @@ def provenance_part(data: ReportData) -> Part:
     if models:
         body += text_table(
             "Models: fingerprints of their weights.", ("model", "fingerprint", "stage key"),
-            [(name, m["fingerprint"], m["key"] or "–") for name, m in sorted(models.items())],
+            [(n, models[n]["fingerprint"], models[n]["key"] or "–") for n in data.ordered(models)],
         )  # fmt: skip
     if record["files"]:
         body += text_table(

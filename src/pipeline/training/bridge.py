@@ -18,6 +18,7 @@ from pipeline.models.files import load_system, load_vae, model_config
 from pipeline.models.system import System, state_scale
 from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
 from pipeline.shards.shard_set import ShardSet
+from pipeline.training.adam import Adam
 from pipeline.training.batches import Batch, Sample, assemble, flip, read_sample, transpose
 from pipeline.training.finish import checkpoint_folder, finish
 from pipeline.training.loop import average_gradients, pick_device, train
@@ -57,10 +58,10 @@ class BridgeTask:
         self.system, self.shards, self.device = system, shards, device
         self.order = DataOrder(len(shards), self.section.seed * 4 + _STAGES[content["stage"]])
         self.modules: dict[str, torch.nn.Module] = {"model": system.network}
-        self.optimisers: dict[str, torch.optim.Optimizer] = {
-            "model": torch.optim.AdamW(
+        self.optimisers: dict[str, Adam] = {
+            "model": Adam(
                 system.network.parameters(),
-                lr=self.optimiser_section.learning_rate,
+                self.optimiser_section.learning_rate,
                 weight_decay=self.section.weight_decay,
             )
         }
@@ -94,7 +95,7 @@ class BridgeTask:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             losses = self.system.losses(batch, [self.order.noise(n) for n in numbers])
         optimiser = self.optimisers["model"]
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         losses["loss"].backward()
         parameters = list(self.system.network.parameters())
         average_gradients(parameters)

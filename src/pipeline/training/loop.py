@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pipeline.config.models import OptimiserSection
+from pipeline.training.adam import Adam
 from pipeline.training.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Task(Protocol):
     """
 
     modules: dict[str, nn.Module]
-    optimisers: dict[str, torch.optim.Optimizer]
+    optimisers: dict[str, Adam]
 
     def prepare(self, numbers: Sequence[int]) -> Any:
         """Read the given samples on the host; runs one step ahead, in a thread."""
@@ -223,8 +224,7 @@ def train(
         for numbers, prepared in _one_ahead(task, shares):
             rate = learning_rate(section, run.seen)
             for optimiser in task.optimisers.values():
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
+                optimiser.learning_rate = rate
             losses, asked = _agree(task.step(prepared, numbers, run.seen), stop.asked, device)
             if not all(math.isfinite(v) for v in losses.values()):
                 raise ValueError(
@@ -320,7 +320,7 @@ def _tensors(task: Task, average: Ema) -> dict[str, Tensor]:
     for name, module in task.modules.items():
         out |= {f"module/{name}/{k}": v for k, v in module.state_dict().items()}
     for name, optimiser in task.optimisers.items():
-        for index, slots in optimiser.state_dict()["state"].items():
+        for index, slots in optimiser.state().items():
             out |= {f"optimiser/{name}/{index}/{slot}": v for slot, v in slots.items()}
     return out
 
@@ -339,6 +339,4 @@ def _restore(task: Task, average: Ema, tensors: dict[str, Tensor]) -> None:
             if key.startswith(prefix):
                 index, slot = key[len(prefix) :].split("/", 1)
                 slots.setdefault(int(index), {})[slot] = value
-        content = optimiser.state_dict()
-        content["state"] = slots
-        optimiser.load_state_dict(content)
+        optimiser.load_state(slots)

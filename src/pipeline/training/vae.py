@@ -26,6 +26,7 @@ from pipeline.models.losses import (
 from pipeline.models.system import Codec
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.shard_set import ShardSet
+from pipeline.training.adam import Adam
 from pipeline.training.batches import Sample, assemble, flip, read_sample
 from pipeline.training.finish import checkpoint_folder, finish
 from pipeline.training.loop import average_gradients, averaged, pick_device, train
@@ -47,15 +48,15 @@ class VaeTask:
         # The bicubic a priori DEM, which the target `residual` needs, reaches two cells.
         self.halo_cells = min(2, self.grid["halo_px"] // self.grid["factor"])
 
-        def adam(module: torch.nn.Module) -> torch.optim.Optimizer:
+        def adam(module: torch.nn.Module) -> Adam:
             rate = section.optimiser.learning_rate
-            return torch.optim.Adam(module.parameters(), lr=rate, betas=section.betas)
+            return Adam(module.parameters(), rate, section.betas)
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeded(section.seed, _INIT).initial_seed())
             self.vae = build_vae(section).to(device)
             self.modules: dict[str, torch.nn.Module] = {"model": self.vae}
-            self.optimisers: dict[str, torch.optim.Optimizer] = {"model": adam(self.vae)}
+            self.optimisers: dict[str, Adam] = {"model": adam(self.vae)}
             late = section.gan_start_samples >= section.optimiser.samples
             self.adversarial = section.gan_weight > 0 and not late
             if self.adversarial:
@@ -112,7 +113,7 @@ class VaeTask:
 
     def _descend(self, name: str, loss: Tensor) -> None:
         optimiser = self.optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         loss.backward()
         average_gradients(list(self.modules[name].parameters()))
         optimiser.step()
