@@ -134,6 +134,8 @@ class BridgeSection(Section):
     base : channels of the U-Net.
     beta_max, steps : I2SB's noise schedule (published 0.3 and 1000).
     noise : the interpolant's epsilon (published 0.2).
+    weighting : what the diffusion's squared error of the noise is weighted by: ``noise`` (1) or ``score``
+        (1/sigma^2, Yasuda's loss of the score, which a few samples near the truth rule: it hardly trains).
     score : what the network learns of its target: its mean, by the ``squared`` error (published), or its
         law, by the fair ``crps`` of two draws that differ in a noise input.
     posterior_mean : estimate the posterior mean first and let the bridge carry the rest.
@@ -164,6 +166,7 @@ class BridgeSection(Section):
     beta_max: Annotated[float, Field(gt=0, le=10)] = 0.3
     steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
     noise: Positive = 0.2
+    weighting: Literal["noise", "score"] = "noise"
     score: Literal["squared", "crps"] = "squared"
     posterior_mean: bool = False
     mean_weight: Annotated[float, Field(ge=0)] = 1.0
