@@ -108,6 +108,20 @@ def test_training_target_is_what_the_exact_network_returns_on_average():
         assert abs(product.mean()) < 4.5 * product.std() / rest.numel() ** 0.5
 
 
+def test_training_states_have_the_marginal_law_at_every_time():
+    process = Diffusion(scale=0.5)
+    generator = torch.Generator().manual_seed(7)
+    x0 = 0.1 + 0.2 * torch.randn(100_000, 1, 1, 1, generator=generator)
+    pair = process.training_pair(x0, torch.full_like(x0, 0.3), generator)
+    mu, sigma = signal_and_noise(pair.t.double())
+    # Residuals are Normal(-0.4, 0.4^2) in units of the scale.
+    standard = (pair.x_t.flatten().double() + 0.4 * mu) / (0.16 * mu**2 + sigma**2).sqrt()
+    for low in range(10):
+        group = standard[(pair.t >= low / 10) & (pair.t < (low + 1) / 10)]
+        assert group.mean() == pytest.approx(0, abs=4.5 / len(group) ** 0.5)
+        assert group.std() == pytest.approx(1, abs=4.5 / (2 * len(group)) ** 0.5)
+
+
 def test_the_published_weight_wastes_a_batch_and_the_default_does_not():
     """Effective number of samples, (sum w)^2 / sum w^2, in a thousand batches of 256."""
 

@@ -178,6 +178,26 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
     assert all(torch.isfinite(v).all() for v in found[1].values())
 
 
+@pytest.mark.parametrize(("step", "minutes", "kept"), [(12, EACH_STEP, 12), (28, NEVER, None)])
+def test_weights_that_are_not_finite_are_neither_saved_nor_shipped(
+    small_manifest: Path, tmp_path: Path, step: int, minutes: float, kept: int | None
+) -> None:
+    """The gradient of one step is spoilt, its loss is not: caught before the checkpoint, or at the end."""
+    task = bridge_task(small_manifest)
+
+    def poison() -> None:
+        next(task.system.network.parameters()).register_hook(lambda gradient: gradient * float("nan"))
+
+    at_step(task, step, poison)
+    with pytest.raises(
+        ValueError, match=rf"expected finite weights, found .* at sample {step + 4}; .*kept in"
+    ):
+        run(task, tmp_path, minutes)
+    found = Checkpoints(tmp_path, "key").load()
+    assert (found and found[0]) == kept
+    assert found is None or all(torch.isfinite(v).all() for v in found[1].values())
+
+
 def test_a_finished_training_can_be_asked_again(
     straight: dict[str, Outcome], small_manifest: Path, tmp_path: Path
 ) -> None:

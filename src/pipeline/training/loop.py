@@ -189,8 +189,8 @@ def train(
     Raises
     ------
     ValueError
-        If a loss is not finite (the last good checkpoint is kept), or the batch does not divide into the
-        processes.
+        If a loss, or a weight to be saved, is not finite (the last good checkpoint is kept), or the batch
+        does not divide into the processes.
     CheckpointError
         If there are checkpoints but none can be used.
     TrainingStopped
@@ -219,9 +219,16 @@ def train(
         shares = (range(seen + rank * share, seen + (rank + 1) * share) for seen in starts)
 
         def save() -> None:
+            tensors = _tensors(task, average)
+            # A gradient can spoil the weights while the losses were still finite.
+            spoilt = [k for k, v in tensors.items() if not bool(torch.isfinite(v).all())]
+            if spoilt:
+                raise ValueError(
+                    f"{name}: expected finite weights, found others in {spoilt[0]} at sample {run.seen}; "
+                    f"the last good checkpoint is kept in {folder}"
+                )
             if rank == 0:
-                state = {**run.state(), "ema_updates": average.updates}
-                checkpoints.save(run.seen, _tensors(task, average), state)
+                checkpoints.save(run.seen, tensors, {**run.state(), "ema_updates": average.updates})
 
         last_save = time.monotonic()
         for numbers, prepared in _one_ahead(task, shares):
