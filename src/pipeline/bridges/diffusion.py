@@ -40,9 +40,9 @@ class Diffusion(Process):
     The published loss ``|| -eta/sigma_t - s ||^2`` blows up at t = 0. The network returns the noise
     ``-sigma_t s`` instead of the score s, so target and output are of order one, and the very same loss
     reads ``|| eta - output ||^2 / sigma_t^2``. Times below ``T_MIN`` are not drawn, yet the weight still
-    reaches 1.7e5 at a mean of 183, and half of it lies on t < 0.0021, one sample in a thousand: by
-    (E w)^2 / E w^2 a batch of 256 counts as 0.8 samples, and training hardly gets anywhere. With the weight
-    1 every time is learned at the same pace; the best network is the same, since it is best at each time.
+    reaches 1.7e5 at a mean of 183, and half of it lies on t < 0.0021, one sample in a thousand: a batch of
+    256 counts as 3 samples, (sum w)^2 / sum w^2, and training hardly gets anywhere. With the weight 1 every
+    time is learned at the same pace; the best network is the same, since it is best at each time.
 
     Parameters
     ----------
