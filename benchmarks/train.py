@@ -6,7 +6,7 @@
   the median over rounds is told.
 - loader: samples a second that the loader gives (visibility and DEM read, radiance and batch computed),
   beside a raw memory-mapped copy of as many bytes (module `train_loader`).
-- sampler: clones a second, from the condition to metres.
+- sampler: clones a second, from the condition to metres. Loader and sampler by the CPU time of one core.
 
 `--parts` picks some. The last line is one JSON object. Needs the extra `bench` (pip install -e '.[bench]').
 """

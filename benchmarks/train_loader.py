@@ -1,4 +1,7 @@
-"""The loader beside a raw memory-mapped read of as many bytes, and the sampler's clones a second."""
+"""The loader beside a raw memory-mapped read of as many bytes, and the sampler's clones a second.
+
+Rates are those of one core, by CPU time, which other work on the machine disturbs least.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +53,17 @@ def random_batch(batch: int, images: int, halo_cells: int = 0) -> Batch:
 
 
 def best(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Least wall seconds of each way; they take turns, and the first round warms up."""
+    """Least CPU seconds of each way on one thread; they take turns, and the first round warms up."""
     least = dict.fromkeys(ways, np.inf)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for k in range(rounds + 1):
         for way, work in ways.items():
-            began = time.perf_counter()
+            began = time.process_time()
             work()
             if k:
-                least[way] = min(least[way], time.perf_counter() - began)
+                least[way] = min(least[way], time.process_time() - began)
+    torch.set_num_threads(threads)
     return least
 
 
