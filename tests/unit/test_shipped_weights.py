@@ -113,7 +113,6 @@ def test_real_five_metre_terrain_is_sharpened(
     row, col = corner
     given = site(dem[row : row + SIZE + 2 * HALO, col : col + SIZE + 2 * HALO], 5.0)
     found = errors(given, resolved(system, given, members=8))
-    print(found)
     for name in ("bicubic", "window"):
         assert found["model"][0] < 0.3 * found[name][0], name
         assert found["model"][1] < 0.3 * found[name][1], name
@@ -125,7 +124,6 @@ def test_real_five_metre_terrain_with_orbit_tracks_is_sharpened(system: System, 
     for row, col in ((100, 100), (300, 600)):
         given = site(wall[row : row + SIZE + 2 * HALO, col : col + SIZE + 2 * HALO], 5.0)
         found = errors(given, resolved(system, given, members=8))
-        print(found)
         for name in ("bicubic", "window"):
             assert found["model"][0] < found[name][0], name
             assert found["model"][1] < found[name][1], name
