@@ -12,7 +12,7 @@ FIND = $(foreach folder,$(LINKS),$(if $(wildcard $(folder)),--find-links $(folde
 TORCH ?=
 BACKEND = $(if $(TORCH),--torch-backend $(TORCH))
 
-.PHONY: help env demo why test test-slow test-cluster check format lint bench bench-light figures clean-env
+.PHONY: help env demo why test test-slow test-cluster check format lint bench bench-light bench-train figures clean-env
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -57,7 +57,7 @@ check: env ## format, lint, types, import layers, workflow lint, unit tests of t
 	$(BIN)/snakemake --lint --configfile config/tiny.yaml
 	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit/test_{config,plan,digest,store,metrics,order,reference}.py
 
-bench: bench-light ## all benchmarks
+bench: bench-light bench-train ## all benchmarks
 
 bench-light: env ## illumination engines side by side, one core
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/light.py
@@ -65,6 +65,13 @@ bench-light: env ## illumination engines side by side, one core
 figures: env ## the figures of the docs, from the real windows in ../shared/data/lola_40m
 	$(BIN)/python docs/figures/light.py
 	$(BIN)/python benchmarks/synthetic_vs_real.py
+
+$(VENV)/.bench: $(VENV)/.ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND) -c envs/requirements.txt -r pyproject.toml --extra bench
+	touch $@
+
+bench-train: $(VENV)/.bench ## a full-size step beside diffusers, the loader, the sampler
+	$(BIN)/python benchmarks/train.py
 
 clean-env: ## remove .venv
 	rm -rf $(VENV)

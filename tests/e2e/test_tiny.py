@@ -18,6 +18,7 @@ import rasterio
 import xarray as xr
 import zarr
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 pytestmark = pytest.mark.xdist_group("tiny")
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,13 +33,15 @@ def read(path: Path) -> Any:
 
 
 def artefacts(folder: Path) -> dict[str, str]:
-    """Digest of every final artefact: what is in the store and of the run, but for times."""
+    """Digest of every final artefact: what is in the store and of the run, but for times and event files."""
     results = folder / "results"
     files = [p for part in ("store", "tiny") for p in (results / part).rglob("*") if p.is_file()]
     return {
         path.relative_to(results).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
-        if not path.name.endswith(".timing.json") and not path.is_relative_to(results / "tiny" / "store")
+        if not path.name.endswith(".timing.json")
+        and path.parent.name != "events"
+        and not path.is_relative_to(results / "tiny" / "store")
     }
 
 
@@ -148,13 +151,16 @@ def test_splits_share_no_patch(tiny: Path) -> None:
 def test_models_have_weights_a_config_a_curve_and_a_record(tiny: Path) -> None:
     for name in ("vae", *SYSTEMS):
         folder = tiny / "results" / "tiny" / "store" / name
-        files = {path.name for path in folder.iterdir()}
+        files = {path.name for path in folder.iterdir() if path.is_file()}
         assert files == {"model.safetensors", "config.json", "metrics.jsonl", "run.json", "run.timing.json"}
         assert load_file(folder / "model.safetensors")
         record, config = read(folder / "run.json"), read(folder / "config.json")
         assert record["key"] == config["key"] == folder.resolve().name
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert all(math.isfinite(line["loss"]) for line in lines)
+        events = EventAccumulator(str(folder / "events"))
+        events.Reload()
+        assert [e.step for e in events.Scalars("loss")] == [line["samples"] for line in lines]
 
 
 def test_the_record_of_a_run_leads_to_its_stages(tiny: Path) -> None:

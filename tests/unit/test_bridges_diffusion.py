@@ -80,7 +80,7 @@ def test_scale_only_changes_units():
 
 def test_training_pair_writes_the_published_loss():
     """weight * |target - output|^2 equals |-eta/sigma - s|^2 for the score s = -output/sigma."""
-    process = Diffusion(scale=0.5)
+    process = Diffusion(scale=0.5, weighting="score")
     generator = torch.Generator().manual_seed(3)
     x0 = 0.1 + 0.2 * torch.randn(50_000, 1, 1, 1, generator=generator)
     x1 = torch.full_like(x0, 0.3)
@@ -97,7 +97,7 @@ def test_training_pair_writes_the_published_loss():
 
 
 def test_training_target_is_what_the_exact_network_returns_on_average():
-    process = Diffusion(scale=0.5, weighting="noise")
+    process = Diffusion(scale=0.5)
     generator = torch.Generator().manual_seed(4)
     x0 = 0.1 + 0.2 * torch.randn(50_000, 1, 1, 1, generator=generator)
     pair = process.training_pair(x0, torch.full_like(x0, 0.3), generator)
@@ -106,6 +106,52 @@ def test_training_target_is_what_the_exact_network_returns_on_average():
     for feature in (torch.ones_like(rest), pair.x_t.flatten(), pair.t):
         product = rest * feature
         assert abs(product.mean()) < 4.5 * product.std() / rest.numel() ** 0.5
+
+
+def test_training_states_have_the_marginal_law_at_every_time():
+    process = Diffusion(scale=0.5)
+    generator = torch.Generator().manual_seed(7)
+    x0 = 0.1 + 0.2 * torch.randn(100_000, 1, 1, 1, generator=generator)
+    pair = process.training_pair(x0, torch.full_like(x0, 0.3), generator)
+    mu, sigma = signal_and_noise(pair.t.double())
+    # Residuals are Normal(-0.4, 0.4^2) in units of the scale.
+    standard = (pair.x_t.flatten().double() + 0.4 * mu) / (0.16 * mu**2 + sigma**2).sqrt()
+    for low in range(10):
+        group = standard[(pair.t >= low / 10) & (pair.t < (low + 1) / 10)]
+        assert group.mean() == pytest.approx(0, abs=4.5 / len(group) ** 0.5)
+        assert group.std() == pytest.approx(1, abs=4.5 / (2 * len(group)) ** 0.5)
+
+
+def test_the_published_weight_wastes_a_batch_and_the_default_does_not():
+    """Effective number of samples, (sum w)^2 / sum w^2, of a batch of 256: 3, median of a thousand."""
+
+    def effective(weighting: str) -> float:
+        x0 = torch.zeros(256_000, 1, 1, 1)
+        weight = Diffusion(weighting=weighting).training_pair(x0, x0, torch.Generator().manual_seed(5)).weight
+        weight = weight.double().reshape(1000, 256)
+        return float((weight.sum(dim=1) ** 2 / (weight**2).sum(dim=1)).median())
+
+    assert effective("noise") == 256
+    assert effective("score") < 10
+
+
+@pytest.mark.parametrize("weighting", ["noise", "score"])
+def test_both_weights_have_one_best_network(weighting):
+    """The weighted error grows whichever way the exact network is changed, early and late."""
+    process = Diffusion(weighting=weighting)
+    generator = torch.Generator().manual_seed(6)
+    x0 = 0.4 * torch.randn(200_000, 1, 1, 1, generator=generator)
+    pair = process.training_pair(x0, torch.zeros_like(x0), generator)
+    exact = exact_noise(0.0, 0.4)(pair.x_t, pair.t)
+
+    def error(output: Tensor) -> Tensor:
+        return pair.weight.double() * (output - pair.target).double().flatten() ** 2
+
+    for low, high in ((0.1, 0.4), (0.4, 1.0)):
+        here = (pair.t >= low) & (pair.t < high)
+        best = error(exact)[here].mean()
+        for factor in (0.9, 1.1):
+            assert error(factor * exact)[here].mean() > best
 
 
 def test_times_never_learned_are_refused():

@@ -109,6 +109,7 @@ OTHERS: dict[str, Any] = {
     "*.heads": 4,
     "*.beta_max": 0.2,
     "*.noise": 0.1,
+    "*.weighting": "score",
     "*.state_scale": 2.0,
     "*.start_share": 0.2,
     "published.augmentation": "square",

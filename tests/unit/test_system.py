@@ -258,6 +258,31 @@ def test_a_latent_start_is_encoded_once_and_drawn_anew(members: int, monkeypatch
     assert all(not torch.equal(a, b) for a, b in itertools.combinations(starts, 2))
 
 
+def test_a_sample_set_is_embedded_once_whatever_the_evaluations_and_members() -> None:
+    one = system(space="latent")
+    seen: dict[str, list[int]] = {}
+    parts = ("lr_transformer", "set_encoder", "set_transformer", "time", "core")
+    for name in parts:
+        getattr(one.network, name).register_forward_hook(
+            lambda _, inputs, __, name=name: seen.setdefault(name, []).append(len(inputs[0]))
+        )
+    clones = one.sample(batch(2), 3, generators(2), SamplerSection(nfe=4))
+    assert clones.shape[:2] == (2, 3)
+    once, each = [2], [6, 6, 6, 6]  # sample sets; clones at every evaluation
+    assert seen == dict(zip(parts, (once, once, once, each, each)))
+
+
+@pytest.mark.parametrize("combination", [PIXEL_ALIGNED, ESTIMATE], ids=["bridge", "estimate"])
+def test_aligned_fields_are_computed_once_whatever_the_evaluations_and_members(
+    combination: dict[str, Any],
+) -> None:
+    one = system(**combination)
+    seen: list[int] = []
+    one.network.trunk.register_forward_hook(lambda *_: seen.append(1))
+    one.sample(batch(2), 3, generators(2), SamplerSection(nfe=4))
+    assert seen == [1]
+
+
 @pytest.mark.parametrize("target", ["dem", "residual"])
 @pytest.mark.parametrize("unit", ["km", "pixel"])
 def test_the_codec_inverts_its_maps(target: str, unit: str) -> None:

@@ -1,8 +1,9 @@
-"""Small trainings on small shards. Run as a script, it is one process of a training."""
+"""Small trainings on small shards. Run as a script, it is one process of a training, or serves many."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -92,5 +93,23 @@ def main(manifest: str, out: str, samples: str, checkpoint_minutes: str) -> None
         train_bridge(json.dumps(section), "key", manifest, [], [], runtime, out)
 
 
+def serve() -> None:
+    """For each line of stdin, a JSON list of `main`'s arguments, train in a process of its own.
+
+    Prints the process's number when it starts and its exit code when it ends. Libraries are imported once.
+    """
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                main(*json.loads(line))
+                code = 0
+            finally:
+                os._exit(code)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve() if sys.argv[1:] == ["serve"] else main(*sys.argv[1:])

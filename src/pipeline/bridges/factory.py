@@ -17,7 +17,7 @@ def make_process(section: BridgeSection, *, residual_scale: float = 1.0) -> Proc
     Parameters
     ----------
     section : the bridge's config; ``process`` chooses, ``beta_max``, ``steps`` and ``start_share`` serve
-        I2SB, ``noise`` the interpolant.
+        I2SB, ``noise`` the interpolant, ``weighting`` the diffusion.
     residual_scale : std of ``x0 - x1`` over the training set, used by the diffusion alone.
 
     Raises
@@ -31,7 +31,7 @@ def make_process(section: BridgeSection, *, residual_scale: float = 1.0) -> Proc
     elif section.process == "interpolant":
         process = StochasticInterpolant(section.noise)
     else:
-        process = Diffusion(residual_scale)
+        process = Diffusion(residual_scale, section.weighting)
     process.check_sampler(**sampler_kwargs(section.sampler))
     return process
 

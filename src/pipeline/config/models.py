@@ -136,6 +136,8 @@ class BridgeSection(Section):
     start_share : share of I2SB's training pairs at the start of the bridge, where a draw has all to find
         (published 0: uniform times).
     noise : the interpolant's epsilon (published 0.2).
+    weighting : what the diffusion's squared error of the noise is weighted by: ``noise`` (1) or ``score``
+        (1/sigma^2, Yasuda's loss of the score, which a few samples near the truth rule: it hardly trains).
     score : what the network learns of its target: its mean, by the ``squared`` error (published), or its
         law, by the fair ``crps`` of draws that differ in a noise input.
     draws : draws of one sample that the score compares.
@@ -170,6 +172,7 @@ class BridgeSection(Section):
     steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
     start_share: Share = 0.0
     noise: Positive = 0.2
+    weighting: Literal["noise", "score"] = "noise"
     score: Literal["squared", "crps"] = "squared"
     draws: Annotated[int, Field(ge=2, le=32)] = 2
     posterior_mean: bool = False

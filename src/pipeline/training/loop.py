@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from pipeline.config.models import OptimiserSection
 from pipeline.training.adam import Adam
 from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.progress import Display, Progress
 
 logger = logging.getLogger(__name__)
-
-LOG_LINES = 200  # lines of metrics.jsonl a training writes
 
 
 class TrainingStopped(SystemExit):
@@ -185,13 +184,14 @@ def train(
     ----------
     task : modules, optimisers and one step. section : length, batch, learning rate.
     ema : decay of the average that is shipped; 0 ships the weights.
-    key : the stage's key. folder : where checkpoints live. name : for log lines.
+    key : the stage's key. folder : where checkpoints live; event files go to ``events`` beside it.
+    name : for log lines.
 
     Raises
     ------
     ValueError
-        If a loss is not finite (the last good checkpoint is kept), or the batch does not divide into the
-        processes.
+        If a loss, or a weight to be saved, is not finite (the last good checkpoint is kept), or the batch
+        does not divide into the processes.
     CheckpointError
         If there are checkpoints but none can be used.
     TrainingStopped
@@ -199,16 +199,20 @@ def train(
     """
     average = Ema(task.modules["model"], ema)
     checkpoints = Checkpoints(folder, key)
-    run = _Progress(section.batch, section.samples)
+    run = Progress(section.batch, section.samples)
     found = checkpoints.load()
     if found is not None:
-        run.seen, tensors, state = found
+        seen, tensors, state = found
         _restore(task, average, tensors)
-        run.resume(state)
+        run.resume(seen, state)
         average.updates = state["ema_updates"]
         logger.info("%s: resumed at %d of %d samples", name, run.seen, section.samples)
 
-    with process_group(device) as (rank, world), _StopRequest() as stop:
+    with (
+        process_group(device) as (rank, world),
+        _StopRequest() as stop,
+        Display(name, run, folder.with_name("events"), shown=rank == 0) as display,
+    ):
         if section.batch % world:
             raise ValueError(f"batch: expected a multiple of the {world} processes, found {section.batch}")
         share = section.batch // world
@@ -216,9 +220,16 @@ def train(
         shares = (range(seen + rank * share, seen + (rank + 1) * share) for seen in starts)
 
         def save() -> None:
+            tensors = _tensors(task, average)
+            # A gradient can spoil the weights while the losses were still finite.
+            spoilt = [k for k, v in tensors.items() if not bool(torch.isfinite(v).all())]
+            if spoilt:
+                raise ValueError(
+                    f"{name}: expected finite weights, found others in {spoilt[0]} at sample {run.seen}; "
+                    f"the last good checkpoint is kept in {folder}"
+                )
             if rank == 0:
-                state = {**run.state(), "ema_updates": average.updates}
-                checkpoints.save(run.seen, _tensors(task, average), state)
+                checkpoints.save(run.seen, tensors, {**run.state(), "ema_updates": average.updates})
 
         last_save = time.monotonic()
         for numbers, prepared in _one_ahead(task, shares):
@@ -232,9 +243,7 @@ def train(
                     f"the last good checkpoint is kept in {folder}"
                 )
             average.update()
-            line = run.advance(losses, rate)
-            if line is not None and rank == 0:
-                logger.info("%s: %s", name, run.describe(line))
+            display.show(losses, run.advance(losses, rate))
             if asked:
                 save()
                 logger.warning("%s: asked to stop; saved at %d samples", name, run.seen)
@@ -266,52 +275,6 @@ def _agree(losses: Mapping[str, float], asked: bool, device: torch.device) -> tu
     """
     *means, stops = averaged(torch.tensor([*losses.values(), float(asked)], device=device)).tolist()
     return dict(zip(losses, means)), stops > 0
-
-
-class _Progress:
-    """Samples seen and the lines of the curve; a pure function of the losses, so that a resume repeats it."""
-
-    def __init__(self, batch: int, samples: int) -> None:
-        self.batch, self.samples, self.seen = batch, samples, 0
-        steps = math.ceil(samples / batch)
-        self.every = max(1, steps // LOG_LINES)
-        self.history: list[dict[str, float]] = []
-        self.sums: dict[str, float] = {}
-        self.count = 0
-        self._start, self._first = time.monotonic(), 0
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Take over what a checkpoint holds."""
-        self.history, self.sums, self.count = state["history"], state["sums"], state["count"]
-        self._start, self._first = time.monotonic(), self.seen
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold."""
-        return {"history": self.history, "sums": self.sums, "count": self.count}
-
-    def advance(self, losses: dict[str, float], rate: float) -> dict[str, float] | None:
-        """Count a step; return a line of the curve when one is due."""
-        self.seen += self.batch
-        self.count += 1
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        if self.count < self.every and self.seen < self.samples:
-            return None
-        line = {"samples": self.seen, "learning_rate": rate}
-        line |= {name: total / self.count for name, total in self.sums.items()}
-        self.history.append(line)
-        self.sums, self.count = {}, 0
-        return line
-
-    def describe(self, line: dict[str, float]) -> str:
-        """A line for people: share done, losses, time left."""
-        spent = time.monotonic() - self._start
-        rate = (self.seen - self._first) / max(spent, 1e-9)
-        left = (self.samples - self.seen) / max(rate, 1e-9)
-        losses = "  ".join(f"{k} {v:.4g}" for k, v in line.items() if k not in ("samples", "learning_rate"))
-        return (
-            f"{self.seen}/{self.samples} samples  {losses}  {rate:.1f}/s  {max(0.0, left) / 60:.1f} min left"
-        )
 
 
 def _tensors(task: Task, average: Ema) -> dict[str, Tensor]:
