@@ -9,7 +9,6 @@ from pydantic import BeforeValidator, Field
 
 from pipeline.config.base import PositiveInt, Section
 
-
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 
 
@@ -23,8 +22,8 @@ class BundleSection(Section):
 
     Attributes
     ----------
-    patches : test patches whose shards are shipped, so that their evaluation can be run again; the first ones,
-        in whole batches (`evaluation.batch`); null ships all that are evaluated.
+    patches : test patches whose shards are shipped, so that their evaluation can be run again; the first
+        ones, in whole batches (`evaluation.batch`); null ships all that are evaluated.
     published : date in the archive's metadata, not the day of the run: equal results give equal bytes.
     """
 

@@ -1,7 +1,7 @@
 """What computes: machines of one kind give the same last digits, others need not.
 
-Instruction sets and libraries order sums differently. A fixed computation of the kind that networks do, reduced to
-a digest, tells whether two machines round alike, without naming either.
+Instruction sets and libraries order sums differently. A fixed computation of the kind that networks do,
+reduced to a digest, tells whether two machines round alike, without naming either.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ def _arithmetic(kind: str, threads: int) -> str:
     """`arithmetic`; `threads` is there for the cache alone."""
     digest = hashlib.sha256()
     rng = np.random.default_rng(20)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(rng.standard_normal(shape), np.float32)).to(kind)
+
     for batch, inner, outer, side in _SHAPES:
-        draw = lambda *shape: torch.from_numpy(rng.standard_normal(shape).astype("f4")).to(kind)  # noqa: E731
         x = functional.conv2d(draw(batch, inner, side, side), draw(outer, inner, 3, 3), padding=1)
         x = functional.silu(functional.group_norm(x, 4))
         tokens = x.flatten(2).transpose(1, 2)[:, :144]

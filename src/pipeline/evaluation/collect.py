@@ -113,7 +113,9 @@ def _every_patch(parts: Sequence[dict[str, Any]]) -> dict[tuple[str, str], Any]:
         for label, group in part.get("patches", {}).items()
         for name, table in group.items()
     }
-    order = {label: place for place, label in enumerate(dict.fromkeys(("main", "floor", *(k[0] for k in found))))}
+    order = {
+        label: place for place, label in enumerate(dict.fromkeys(("main", "floor", *(k[0] for k in found))))
+    }
     return dict(sorted(found.items(), key=lambda item: order[item[0][0]]))
 
 

@@ -93,6 +93,12 @@ def code_digest(modules: tuple[str, ...], source: Path | None = None) -> str:
     return digest.hexdigest()
 
 
+def module_digest(module: str, source: Path | None = None) -> str | None:
+    """Sha256 of one module's code without comments and docstrings; None when there is no such module."""
+    path = _module_file(module, source or SOURCE)
+    return None if path is None else _parsed(path)[0]
+
+
 def file_sha256(path: Path | str) -> str:
     """Sha256 of a file's bytes."""
     with Path(path).open("rb") as stream:

@@ -59,8 +59,8 @@ class Plan:
     ----------
     config : validated configuration.
     root : folder that the paths are relative to (the working directory of the workflow).
-    recorded : `record` of an earlier plan; its digests of files and its versions of packages are taken in place
-        of those found here, so that a run is planned again where its input files are not.
+    recorded : `record` of an earlier plan; its digests of files and versions of packages stand for those
+        found here, so that a run is planned again where its input files are not.
     source : the package whose code enters the keys, when it is not this one; it is not run.
     """
 

@@ -83,6 +83,7 @@ def _copy(writer: StoreWriter, group: str, places: Sequence[tuple[Shard, int]]) 
             if whole is None:
                 target[to] = values
             else:
-                whole[(to, *(slice(0, n) for n in np.shape(values)))] = values
+                corner: tuple[Any, ...] = (to, *(slice(0, n) for n in np.shape(values)))
+                whole[corner] = values
         if whole is not None and whole.size:
             target[...] = whole
