@@ -92,9 +92,9 @@ def with_cpu_build(block: str) -> str:
 
 def resolve(wanted: str, *options: str) -> str:
     """What uv makes of requirements (text), with hashes."""
-    command = ("uv", "pip", "compile", "--quiet", "--python-version", PYTHON, "--generate-hashes", "--no-header",
-               "--no-annotate", *options, "-")  # fmt: skip
-    done = subprocess.run(command, cwd=HERE.parent, input=wanted, capture_output=True, text=True, check=False)
+    command = ["uv", "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"]
+    command += [f"--python-version={PYTHON}", *options, "-"]
+    done = subprocess.run(command, input=wanted, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
     return done.stdout
