@@ -1,7 +1,8 @@
 """Validate an RO-Crate without network: ``crate_validation.py FOLDER CONTEXT CACHE PROFILE SEVERITY``.
 
 Runs in an environment that holds roc-validator (its pins do not fit those of the project). CONTEXT, a JSON-LD
-file that maps the terms which a bundle uses, goes into the validator's HTTP cache in place of the published ones.
+file that maps the terms which a bundle uses, goes into the validator's HTTP cache in place of the published
+contexts.
 """
 
 from __future__ import annotations
