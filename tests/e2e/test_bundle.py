@@ -97,7 +97,8 @@ def test_the_bundle_holds_what_a_reviewer_needs(bundle: Path) -> None:
     assert names >= {
         "README.md", "datasheet.md", "stages.json", "config.json", "inputs.json", "report.html", CRATE,
         "evaluation/metrics.json", "evaluation/metrics.csv", "evaluation/patches.csv", "region/mean.tif",
-        "models/bridge_missing/model.safetensors", "models/vae/README.md", "models/vae/metrics.jsonl",
+        "models/bridge_missing/model.safetensors", "models/bridge_missing/calibration.json",
+        "models/vae/README.md", "models/vae/metrics.jsonl",
         "subset/manifest.json", "subset/test.zarr.zip", "figures/figure_01.png",
         "source/Snakefile", "source/envs/requirements.txt", "source/src/pipeline/provenance/verify.py",
         *(f"records/{name}.json" for name in stages),
@@ -261,6 +262,7 @@ def test_a_flipped_weight_is_found_by_evaluating_again(bundle: Path, tmp_path: P
         told = "evaluation/metrics.json"
         edit(folder / told, lambda m: m["models"]["bridge_missing"].update(fingerprint=mark))
         edit(folder / "region" / "metrics.json", lambda m: m.update(model_fingerprint=mark))
+        edit(path.with_name("calibration.json"), lambda c: c.update(model=mark))
 
     bad = failures(forged(bundle, tmp_path, flip), tmp_path, evaluate=True)
     assert set(bad) == {"evaluation"}

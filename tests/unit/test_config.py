@@ -57,7 +57,7 @@ def test_unknown_keys_are_named(path: str) -> None:
     [
         ("run", "a/b", "should match pattern"),
         ("systems", [], "systems: expected published or bridge, or pretrained.weights, found neither"),
-        ("systems", ["siran"], "'published' or 'bridge'"),
+        ("systems", ["siran"], "systems: expected some of published, bridge, found 'siran'"),
         ("primary", "bridge_fibo", "should match pattern"),
         ("inputs.dem", [], "expected at least one path, glob or URL, found none"),
         ("inputs.pixel_m", 0, "greater than 0"),
@@ -343,3 +343,33 @@ def test_sections_cannot_be_changed() -> None:
 
     with pytest.raises(ValidationError, match="frozen"):
         load_config({}).patches.size_px = 3  # type: ignore[misc]
+
+
+def test_a_variant_is_the_bridge_with_its_own_keys() -> None:
+    config = load_config(
+        {
+            "systems": ["bridge", "wide"],
+            "primary": "wide_missing",
+            "bridge": {"width": 96, "stages": {"arcs": {"samples": 7}}},
+            "variants": {"wide": {"width": 192, "stages": {"missing": {"samples": 9}}}},
+        }
+    )
+    wide = config.system("wide")
+    assert (wide.width, wide.depth) == (192, config.bridge.depth)
+    assert (wide.stages.arcs.samples, wide.stages.missing.samples) == (7, 9)
+    assert config.system("bridge") is config.bridge
+    assert config.bridge.width == 96
+
+
+@pytest.mark.parametrize(
+    ("variants", "expected"),
+    [
+        ({"wide": {"width": 100}}, "variants.wide.width: expected a multiple of heads = 12, found 100"),
+        ({"wide": {"wdith": 96}}, "variants.wide.wdith: unknown key"),
+        ({"wide": {"sampler": {"nfe": 0}}}, "variants.wide.sampler.nfe"),
+        ({"bridge": {}}, "variants.bridge: expected another name than that of a section"),
+        ({"a_b": {}}, "variants"),
+    ],
+)
+def test_an_impossible_variant_is_named(variants: dict[str, Any], expected: str) -> None:
+    assert expected in message({"variants": variants})

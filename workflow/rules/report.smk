@@ -71,7 +71,8 @@ rule bundle_write:
             for m in TRAINED
             for f in ("model.safetensors", "config.json", "run.json", "metrics.jsonl")
         ],
-        pretrained=ancient(PLAN.given_files("model")),
+        calibrations=[PLAN.calibration_of(m) for m in PLAN.calibrated],
+        pretrained=ancient(PLAN.given_files("model") + PLAN.given_files("calibration")),
         pretrained_vae=ancient(PLAN.given_files("vae")),
     output:
         bundle=f"{RESULTS}/bundle.zip",

@@ -82,6 +82,9 @@ def results(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> Members:
         out[f"manifests/{path.parent.parent.name}.json"] = path
     for path in map(Path, _listed(inputs["models"])):
         out[f"models/{path.parent.parent.name}/{path.name}"] = path
+    for path in map(Path, _listed(inputs.get("calibrations"))):
+        name = path.parent.parent.name.removeprefix("calibration_")
+        out[f"models/{name}/{path.name}"] = path
     for name in ("pretrained", "pretrained_vae"):
         out |= {f"models/{name}/{Path(p).name}": Path(p) for p in _listed(inputs.get(name))}
     for name, stage in stages["stages"].items():

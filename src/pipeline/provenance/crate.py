@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.calibration import FILE as CALIBRATION
+
 CRATE = "ro-crate-metadata.json"
 Entity = dict[str, Any]
 
@@ -215,7 +217,10 @@ def _actions(stages: Mapping[str, Any], names: list[str]) -> Iterator[Entity]:
 
 
 def _made(name: str) -> tuple[str, ...]:
-    return _MADE.get(name, (f"models/{name}/",))
+    if name.startswith("calibration_"):
+        return (f"models/{name.removeprefix('calibration_')}/{CALIBRATION}",)
+    own = ("model.safetensors", "config.json", "metrics.jsonl", "run.json", "README.md")
+    return _MADE.get(name, tuple(f"models/{name}/{file}" for file in own))
 
 
 def _context(stages: Mapping[str, Any]) -> Iterator[Entity]:

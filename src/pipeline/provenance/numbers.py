@@ -14,6 +14,7 @@ import numpy as np
 import rasterio
 from safetensors.torch import load_file
 
+from pipeline.config.calibration import FILE as CALIBRATION
 from pipeline.config.products import EvaluationSection
 from pipeline.evaluation.collect import collect_metrics
 from pipeline.evaluation.per_patch import Columns, pooled, read_csv
@@ -66,6 +67,9 @@ def check_weights(bundle: Bundle) -> Iterator[Row]:
             claims["evaluation/metrics.json"] = metrics["models"][told]["fingerprint"]
         if name == primary:
             claims["region/metrics.json"] = region
+        widths = f"models/{name}/{CALIBRATION}"
+        if widths in bundle.names:
+            claims[widths] = bundle.read(widths)["model"]
         bad += [f"models/{name}: {file} says {mark}, the tensors give {found}"
                 for file, mark in claims.items() if mark != found]  # fmt: skip
     missing = sorted({*bundle.plan.scored} - {*bundle.models()})
@@ -129,8 +133,11 @@ def parts(bundle: Bundle) -> dict[str, Any]:
     for name in plan.scored:
         content = json.loads(plan[f"evaluation_{name}"].section)
         asked = EvaluationSection.model_validate(content["evaluation"])
-        nfe = {"nfe": content["sampler"]["nfe"]}
-        found = {label: {name: rows(label, name) | nfe} for label in asked.conditions}
+        usual = content["sampler"]["nfe"]
+        found = {
+            label: {name: rows(label, name) | {"nfe": usual if condition.nfe is None else condition.nfe}}
+            for label, condition in asked.conditions.items()
+        }
         out[name] = {
             **schema,
             "systems": dict(found["main"]),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import read_json
+from pipeline.config.calibration import FILE as CALIBRATION
 from pipeline.config.runtime import RuntimeSection
 from pipeline.evaluation.arithmetic import arithmetic
 from pipeline.evaluation.baselines import evaluate_baselines
@@ -130,8 +131,10 @@ def _evaluate(bundle: Bundle, stage: str, manifest: Path, runtime: RuntimeSectio
     else:
         model = bundle.path(f"models/{name}/model.safetensors")
         codec = [str(vae)] if bundle.plan.vae_of(name) else []
+        widths = [str(model.with_name(CALIBRATION))] if bundle.plan.calibration_of(name) else []
         text = json.dumps({**section, "system": name})
-        evaluate_system(text, manifest, model, codec, runtime, out, out.with_name("examples.zarr.zip"))
+        examples = out.with_name("examples.zarr.zip")
+        evaluate_system(text, manifest, model, codec, widths, runtime, out, examples)
 
 
 def _compare(
