@@ -1,34 +1,48 @@
-# make demo | why | test | check | bench | test-slow | test-cluster | figures      (needs Python 3.11, git, make)
+# make demo | verify | why | test | check | bench | test-slow | test-cluster | figures  (needs Python 3.11, git, make)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= 2
 CONFIG ?= config/demo.yaml
+# `make verify`: a bundle, and where to evaluate again (cpu, cuda or auto).
+BUNDLE ?=
+DEVICE ?= cpu
+UPGRADE ?=
 # Local wheels, when pip knows a folder of them (uv does not read pip's configuration).
 LINKS = $(shell python3 -m pip config get global.find-links 2>/dev/null || python3 -m pip config get :env:.find-links 2>/dev/null)
 FIND = $(foreach folder,$(LINKS),$(if $(wildcard $(folder)),--find-links $(folder)))
 # `make env TORCH=cpu` takes PyTorch's small CPU build from its own index.
 TORCH ?=
 BACKEND = $(if $(TORCH),--torch-backend $(TORCH))
+# Every file that is installed has a sha256 in one of these; the CPU build of PyTorch has a version of its own.
+CPU = $(or $(filter cpu,$(TORCH)),$(foreach folder,$(LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
+HASHED = --require-hashes -r envs/requirements.txt -c envs/cuda.txt $(if $(CPU),-c envs/cpu.txt)
 
-.PHONY: help env demo why test test-slow test-cluster check format lint bench bench-light bench-train figures clean-env
+.PHONY: help env demo verify lock why test test-slow test-cluster check format lint bench bench-light bench-train figures clean-env
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
 
 env: $(VENV)/.ready ## set up .venv (Python 3.11)
 
-$(VENV)/.ready: envs/requirements.txt pyproject.toml
+$(VENV)/.ready: envs/requirements.txt envs/cuda.txt envs/uv.txt pyproject.toml
 	test -x $(BIN)/python || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND) $(BACKEND) -r envs/requirements.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND) $(BACKEND) $(HASHED)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
 demo: env ## the whole pipeline on synthetic terrain; prints where the report is
 	$(BIN)/snakemake --configfile $(CONFIG) --cores $(CORES) all
 	@echo; echo "report:  results/$$($(BIN)/python -c "import yaml; print(yaml.safe_load(open('$(CONFIG)'))['run'])")/report.html"
+
+verify: env ## check a reproducibility bundle, BUNDLE=path/to/bundle.zip; prints PASS and FAIL
+	@test -n "$(BUNDLE)" || { echo "verify: expected BUNDLE=path/to/bundle.zip, found none" >&2; exit 2; }
+	$(BIN)/python -m pipeline.provenance.verify "$(BUNDLE)" --device $(DEVICE)
+
+lock: env ## pin all packages again (UPGRADE=--upgrade: their newest versions)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python envs/lock.py $(UPGRADE)
 
 why: env ## what would run again under CONFIG, and why, in words
 	@$(BIN)/snakemake --configfile $(CONFIG) --cores 1 --quiet all -- why

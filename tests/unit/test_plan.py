@@ -128,6 +128,7 @@ OTHERS: dict[str, Any] = {
     "region.size_px": 128,
     "region.center_m": [0.0, 0.0],
     "region.stride_px": 8,
+    "bundle.published": "2027-01-31",
     "runtime.device": "auto",
     "runtime.log_level": "DEBUG",
 }
@@ -280,6 +281,7 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "evaluation.*": SYSTEM_EVALUATIONS,
     "region.*": ("region",),
     "report.*": ("report",),
+    "bundle.*": ("bundle",),
     "systems": (),
 }
 
@@ -497,7 +499,9 @@ def test_code_moves_keys(base: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         module,
         "code_digest",
-        lambda names: real(names) + ("x" if names == ("pipeline.region.reconstruct",) else ""),
+        lambda names, *source: (
+            real(names, *source) + ("x" if names == ("pipeline.region.reconstruct",) else "")
+        ),
     )
     found = plan(BASE, tmp_path)
     moved = {name for name, stage in found.stages.items() if stage.key != base[name].key}

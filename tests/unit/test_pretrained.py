@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from snakemake.utils import update_config
 
 from pipeline.config.pretrained import PretrainedSampler, PretrainedSection, weights_file
 from pipeline.config.root import ConfigError, load_config
-from pipeline.provenance.bundle import write_bundle
+from pipeline.provenance.bundle import results
 from pipeline.provenance.plan import Plan
 from saved_models import save_system, save_vae
 
@@ -142,13 +141,22 @@ def test_the_bundle_holds_the_given_weights(root: Path) -> None:
     found = plan(root)
     (root / "stages.json").write_text(found.record_json)
     (root / "any").write_text("a file")
-    inputs = dict.fromkeys(("report", "metrics", "region"), str(root / "any"))
+    inputs: dict[str, Any] = dict.fromkeys(("report", "evaluation", "region"), str(root / "any"))
     inputs |= {"stages": str(root / "stages.json"), "manifests": [], "models": [], "pretrained_vae": []}
     inputs["pretrained"] = [str(root / path) for path in found.given_files("model")]
-    write_bundle(inputs, root / "bundle.zip", root)
-    with zipfile.ZipFile(root / "bundle.zip") as archive:
-        for name in ("model.safetensors", "config.json"):
-            assert archive.read(f"models/pretrained/{name}") == (root / "w" / name).read_bytes()
+    members = results(inputs, found.record())
+    for name in ("model.safetensors", "config.json"):
+        assert members[f"models/pretrained/{name}"] == root / "w" / name
+    assert b"pretrained" in members["records/evaluation_pretrained.json"]
+
+
+def test_a_recorded_plan_needs_no_files(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A reviewer has neither the DEM nor the place of the weights."""
+    found = plan(root)
+    record = json.loads(found.record_json)
+    again = Plan(load_config(record["config"]), tmp_path_factory.mktemp("elsewhere"), record)
+    assert again.stages == found.stages
+    assert again.record() == found.record()
 
 
 # --- what does not fit ----------------------------------------------------------------------------------

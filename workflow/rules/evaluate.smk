@@ -130,6 +130,7 @@ rule evaluation_collect:
     output:
         metrics=f"{RESULTS}/evaluation/metrics.json",
         table=f"{RESULTS}/evaluation/metrics.csv",
+        patches=f"{RESULTS}/evaluation/patches.csv",
     log:
         log_of("evaluation"),
     benchmark:

@@ -58,15 +58,21 @@ rule bundle_write:
     input:
         stages=rules.run_record.output.stages,
         report=rules.report_write.output.report,
-        metrics=rules.evaluation_collect.output,
+        evaluation=rules.evaluation_collect.output,
         region=rules.region_reconstruct.output,
         manifests=MANIFESTS,
+        test_manifest=ancient(rules.shards_manifest_test.output.manifest),
+        shards=ancient(rules.shards_manifest_test.input),
+        split=ancient(rules.patches_split.output.split),
+        terrain=ancient(rules.terrain_index.output.terrain),
+        fetched=ancient(list(PLAN.files.urls)),
         models=[
             PLAN[m].path(f)
             for m in TRAINED
-            for f in ("model.safetensors", "config.json", "run.json")
+            for f in ("model.safetensors", "config.json", "run.json", "metrics.jsonl")
         ],
-        pretrained=ancient(PLAN.given_files("model")),
+        calibrations=[PLAN.calibration_of(m) for m in PLAN.calibrated],
+        pretrained=ancient(PLAN.given_files("model") + PLAN.given_files("calibration")),
         pretrained_vae=ancient(PLAN.given_files("vae")),
     output:
         bundle=f"{RESULTS}/bundle.zip",

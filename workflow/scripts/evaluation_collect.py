@@ -6,4 +6,4 @@ from pipeline.provenance.record import job, stage_record
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):
     i, o = snakemake.input, snakemake.output
-    collect_metrics(p.section, i.baselines, i.floors, i.systems, o.metrics, o.table)
+    collect_metrics(p.section, i.baselines, i.floors, i.systems, o.metrics, o.table, o.patches)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config.base import Section
+from pipeline.config.bundle import BundleSection
 from pipeline.config.ephemeris import EphemerisSection
 from pipeline.config.inputs import InputsSection
 from pipeline.config.light import (
@@ -73,6 +74,7 @@ class Config(Section):
     evaluation: EvaluationSection = EvaluationSection()
     region: RegionSection = RegionSection()
     report: ReportSection = ReportSection()
+    bundle: BundleSection = BundleSection()
     runtime: RuntimeSection = RuntimeSection()
 
     @model_validator(mode="before")

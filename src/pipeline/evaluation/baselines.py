@@ -9,7 +9,9 @@ import torch
 
 from pipeline.atomic import write_json
 from pipeline.config.products import EvaluationSection
+from pipeline.evaluation.arithmetic import arithmetic
 from pipeline.evaluation.metrics import PatchScores
+from pipeline.evaluation.per_patch import columns
 from pipeline.evaluation.subset import chosen
 from pipeline.models.apriori import block_mean, prior_from_lr
 from pipeline.provenance.progress import track
@@ -35,8 +37,10 @@ def evaluate_baselines(section: str, manifest: Path | str, out: Path | str) -> N
     size, halo, factor = grid["size_px"], grid["halo_px"], grid["factor"]
     scores = {name: PatchScores(grid["pixel_m"]) for name in ("bicubic", "bicubic_window")}
     picked = chosen(len(shards), evaluation.max_patches)
+    ids: list[int] = []
     for index in track(picked, len(picked), "baselines: patches"):
         shard, patch = shards.at(index)
+        ids.append(int(shard.ids[patch]))
         dem = shard.dem(patch)
         truth = torch.from_numpy(dem[halo : halo + size, halo : halo + size].astype("f8"))
         lr = block_mean(truth, factor)
@@ -47,4 +51,5 @@ def evaluate_baselines(section: str, manifest: Path | str, out: Path | str) -> N
         wide = torch.from_numpy(fill_nearest(block_mean(torch.from_numpy(window), factor).numpy()))
         scores["bicubic_window"].add(prior_from_lr(wide, cells, factor).numpy(), truth.numpy())
     rows = {name: s.summary(evaluation.bootstrap, evaluation.seed) for name, s in scores.items()}
-    write_json(out, {"schema": "evaluation_part/1", "systems": rows})
+    patches = {"main": {name: columns(s, ids, arithmetic()) for name, s in scores.items()}}
+    write_json(out, {"schema": "evaluation_part/1", "systems": rows, "patches": patches})

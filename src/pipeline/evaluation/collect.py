@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import read_json, write_json, write_text
+from pipeline.evaluation.per_patch import as_csv
 
 COLUMNS = (
     "rmse_m",
@@ -37,6 +38,7 @@ def collect_metrics(
     systems: Sequence[str],
     metrics: Path | str,
     table: Path | str,
+    patches: Path | str | None = None,
 ) -> None:
     """Merge the parts into ``metrics.json`` (schema ``metrics/1``, docs/formats.md) and a CSV table.
 
@@ -45,6 +47,7 @@ def collect_metrics(
     section : the stage's JSON section, with the primary system's name.
     baselines, floors, systems : JSON parts; without a VAE there are no floors.
     metrics, table : files to write.
+    patches : table of every patch's scores to write (`pipeline.evaluation.per_patch`).
 
     Raises
     ------
@@ -52,7 +55,8 @@ def collect_metrics(
         If the primary system is not among the parts.
     """
     primary = json.loads(section)["primary"]
-    base = read_json(baselines, "evaluation_part/1")["systems"]
+    first = read_json(baselines, "evaluation_part/1")
+    base = first["systems"]
     floor: dict[str, Any] = {"floors": {}, "models": {}}
     for path in floors:
         floor = read_json(path, "evaluation_part/1")
@@ -97,6 +101,22 @@ def collect_metrics(
     for label, name, row in listed:
         writer.writerow((label, name, *(_shown(row.get(column)) for column in COLUMNS)))
     write_text(table, out.getvalue())
+    if patches is not None:
+        write_text(patches, as_csv(_every_patch([first, floor, *parts])))
+
+
+def _every_patch(parts: Sequence[dict[str, Any]]) -> dict[tuple[str, str], Any]:
+    """The patches' scores of all parts by condition and system, the main condition first."""
+    found = {
+        (label, name): table
+        for part in parts
+        for label, group in part.get("patches", {}).items()
+        for name, table in group.items()
+    }
+    order = {
+        label: place for place, label in enumerate(dict.fromkeys(("main", "floor", *(k[0] for k in found))))
+    }
+    return dict(sorted(found.items(), key=lambda item: order[item[0][0]]))
 
 
 def _shown(value: Any) -> str:

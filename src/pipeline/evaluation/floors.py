@@ -11,7 +11,9 @@ from pipeline.atomic import write_json
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.products import EvaluationSection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.evaluation.arithmetic import arithmetic
 from pipeline.evaluation.metrics import PatchScores
+from pipeline.evaluation.per_patch import columns
 from pipeline.evaluation.subset import chosen
 from pipeline.models.files import load_vae, model_config
 from pipeline.provenance.progress import track
@@ -50,12 +52,15 @@ def evaluate_floors(
             for estimate, truth in zip(again.double().cpu().numpy(), batch.dem.double().cpu().numpy()):
                 scores[name].add(estimate, truth)
     rows = {name: s.summary(evaluation.bootstrap, evaluation.seed) for name, s in scores.items()}
+    places = (shards.at(i) for i in picked)
+    ids = [int(shard.ids[patch]) for shard, patch in places]
     config = model_config(vae, "vae")
     write_json(
         out,
         {
             "schema": "evaluation_part/1",
             "floors": rows,
+            "patches": {"floor": {name: columns(s, ids, arithmetic(device)) for name, s in scores.items()}},
             "models": {"vae": {"fingerprint": config["fingerprint"], "key": config.get("key")}},
         },
     )

@@ -86,6 +86,7 @@ class PatchScores:
     crps: list[float] = field(default_factory=list)
     member_squared: list[float] = field(default_factory=list)
     moments: list[tuple[float, float, float, float, float]] = field(default_factory=list)
+    counts: list[NDArray[np.int64]] = field(default_factory=list)
     histogram: NDArray[np.int64] | None = None
     members: int = 0
 
@@ -112,6 +113,7 @@ class PatchScores:
             (size.mean(), error.mean(), (size**2).mean(), (error**2).mean(), (size * error).mean())
         )
         counts = np.bincount(ranks(members, truth, rng).ravel(), minlength=self.members + 1)
+        self.counts.append(counts)
         self.histogram = counts if self.histogram is None else self.histogram + counts
 
     def summary(self, bootstrap: int, seed: int) -> dict[str, Any]:

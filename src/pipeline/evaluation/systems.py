@@ -18,7 +18,9 @@ from pipeline.config.models import SamplerSection
 from pipeline.config.photometry import ImperfectionsSection, PhotometrySection
 from pipeline.config.products import Condition, EvaluationSection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.evaluation.arithmetic import arithmetic
 from pipeline.evaluation.metrics import PatchScores
+from pipeline.evaluation.per_patch import columns
 from pipeline.evaluation.subset import chosen
 from pipeline.models.files import load_system, model_config
 from pipeline.models.system import System
@@ -130,10 +132,12 @@ def evaluate_system(
     system = load_system(model, vae[0] if vae else None, device, calibration[0] if calibration else None)
     name = str(content.get("system", Path(model).parent.parent.name))
     rows: dict[str, Any] = {}
+    patches: dict[str, Any] = {}
     for label, condition in evaluation.conditions.items():
         how = sampler if condition.nfe is None else sampler.model_copy(update={"nfe": condition.nfe})
         scores = PatchScores(float(shards.manifest["grid"]["pixel_m"]))
         shown: list[Drawn] = []
+        ids: list[int] = []
         picked = chosen(len(shards), evaluation.max_patches)
         keep = {picked[k] for k in chosen(len(picked), EXAMPLES)}
         for drawn in draw_clones(
@@ -141,8 +145,10 @@ def evaluate_system(
         ):
             rng = np.random.default_rng([evaluation.seed, _RANKS, drawn.patch_id])
             scores.add_ensemble(drawn.members, drawn.truth, rng)
+            ids.append(drawn.patch_id)
             if label == "main" and drawn.index in keep:
                 shown.append(drawn)
+        patches[label] = {name: columns(scores, ids, arithmetic(device))}
         rows[label] = scores.summary(evaluation.bootstrap, evaluation.seed) | {"nfe": how.nfe}
         if label == "main":
             _write_examples(examples, shown, name, float(shards.manifest["grid"]["pixel_m"]))
@@ -154,6 +160,7 @@ def evaluate_system(
             "conditions": {label: {name: row} for label, row in rows.items()},
             "settings": {label: c.model_dump(mode="json") for label, c in evaluation.conditions.items()},
             "models": {name: {"fingerprint": config["fingerprint"], "key": config.get("key")}},
+            "patches": patches,
         },
     )
 

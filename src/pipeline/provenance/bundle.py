@@ -2,93 +2,193 @@
 
 from __future__ import annotations
 
-import hashlib
+import base64
+import html
 import json
-import zipfile
+import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import read_json, replacing
+from pipeline.atomic import read_json
+from pipeline.evaluation.subset import chosen
+from pipeline.provenance.archive import write_archive
+from pipeline.provenance.crate import CRATE, crate
+from pipeline.provenance.datasheet import datasheet
+from pipeline.provenance.digest import SOURCE, file_sha256
+from pipeline.provenance.documents import model_card, readme
+from pipeline.shards.shard_set import ShardSet
+from pipeline.shards.subset import write_subset
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-SOURCE = ("Snakefile", "pyproject.toml", "README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md", "Makefile")
+FILES = (
+    "Snakefile", "pyproject.toml", "Makefile", "README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md",
+)  # fmt: skip
 FOLDERS = {
     "workflow": (".smk", ".py"),
     "src": (".py",),
     "config": (".yaml", ".md"),
-    "envs": (".txt", ".yaml", ".def"),
+    "profiles": (".yaml",),
+    "envs": (".txt", ".yaml", ".def", ".py"),
+    "docs": (".md",),
+    "tests": (".py", ".json", ".jsonld"),
 }
+Members = dict[str, Path | bytes]
 
 
-def write_bundle(inputs: Mapping[str, Any], out: Path | str, root: Path | str = ".") -> None:
-    """Write the run's records, metrics, report, region, weights and source snapshot as one zip.
+def write_bundle(inputs: Mapping[str, Any], out: Path | str, root: Path | str | None = None) -> None:
+    """Write all that a reviewer needs as one zip (docs/formats.md).
 
-    Same results, same bytes: entries are sorted and dated 1980-01-01. ``SHA256SUMS`` lists every member.
+    Same results, same bytes: nothing in it depends on when, where or how fast they were made.
 
     Parameters
     ----------
-    inputs : the rule's named inputs. out : archive to write. root : of the project.
+    inputs : the rule's named inputs. out : archive to write.
+    root : of the project whose source is shipped; that of this library by default.
+
+    Raises
+    ------
+    ValueError
+        If a record of a job is not that of the run's stage.
     """
-    members = dict(_members(inputs, Path(root)))
-    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(members.items()))
-    members["SHA256SUMS"] = sums.encode()
-    with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in sorted(members.items()):
-            info = zipfile.ZipInfo(name, _EPOCH)
-            info.external_attr = 0o644 << 16
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, data, compresslevel=6)
+    stages = read_json(inputs["stages"], "stages/1")
+    members = results(inputs, stages)
+    members |= {"inputs.json": _json(_input_files(inputs, stages))}
+    members |= dict(source(Path(root) if root is not None else SOURCE.parents[1]))
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        members |= _subset(inputs, stages["config"], Path(scratch))
+        members |= _documents(inputs, stages, members)
+        members[CRATE] = _json(crate(stages, members))
+        write_archive(out, members)
 
 
 def _listed(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
+    return [value] if isinstance(value, str) else list(value or ())
 
 
-def _members(inputs: Mapping[str, Any], root: Path) -> Iterator[tuple[str, bytes]]:
-    """Name in the archive and bytes of every member."""
-    stages = read_json(inputs["stages"], "stages/1")
-    yield "stages.json", Path(inputs["stages"]).read_bytes()
-    yield "config.json", (json.dumps(stages["config"], indent=1, sort_keys=True) + "\n").encode()
-    yield "report.html", Path(inputs["report"]).read_bytes()
-    for path in _listed(inputs["metrics"]):
-        yield f"evaluation/{Path(path).name}", Path(path).read_bytes()
-    for path in _listed(inputs["region"]):
-        yield f"region/{Path(path).name}", Path(path).read_bytes()
-    for path in _listed(inputs["manifests"]):
-        yield f"manifests/{Path(path).parent.parent.name}.json", Path(path).read_bytes()
-    for path in _listed(inputs["models"]):
-        yield f"models/{Path(path).parent.parent.name}/{Path(path).name}", Path(path).read_bytes()
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def results(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> Members:
+    """What the run made: numbers, maps, weights, records."""
+    out: Members = {"stages.json": Path(inputs["stages"]), "config.json": _json(stages["config"])}
+    out["report.html"] = Path(inputs["report"])
+    for role in ("evaluation", "region"):
+        out |= {f"{role}/{Path(p).name}": Path(p) for p in _listed(inputs[role])}
+    for path in map(Path, _listed(inputs["manifests"])):
+        out[f"manifests/{path.parent.parent.name}.json"] = path
+    for path in map(Path, _listed(inputs["models"])):
+        out[f"models/{path.parent.parent.name}/{path.name}"] = path
+    for path in map(Path, _listed(inputs.get("calibrations"))):
+        name = path.parent.parent.name.removeprefix("calibration_")
+        out[f"models/{name}/{path.name}"] = path
     for name in ("pretrained", "pretrained_vae"):
-        for path in _listed(inputs.get(name, [])):
-            yield f"models/{name}/{Path(path).name}", Path(path).read_bytes()
+        out |= {f"models/{name}/{Path(p).name}": Path(p) for p in _listed(inputs.get(name))}
     for name, stage in stages["stages"].items():
-        for file in sorted(Path("results/logs", name, stage["key"]).glob("*.run.json")):
-            yield f"records/{name}/{file.name}", file.read_bytes()
-    for name in SOURCE:
+        if name != "bundle":  # it is not finished
+            out[f"records/{name}.json"] = _record(name, stage)
+    return out
+
+
+def _record(name: str, stage: Mapping[str, Any]) -> bytes:
+    """The record that each of a stage's jobs left; those of one stage are equal."""
+    wanted = {
+        "schema": "run/1",
+        "stage": name,
+        "key": stage["key"],
+        "section": json.loads(stage["section"]),
+    }
+    for path in sorted(Path("results/logs", name, stage["key"]).glob("*.run.json")):
+        if read_json(path, "run/1") != wanted:
+            raise ValueError(
+                f"{path}: expected the record of stage {name}, key {stage['key']}, found another"
+            )
+    return _json(wanted)
+
+
+def source(root: Path) -> Iterator[tuple[str, Path]]:
+    """The source files and the names that they have in a bundle."""
+    for name in FILES:
         if (root / name).is_file():
-            yield f"source/{name}", (root / name).read_bytes()
+            yield f"source/{name}", root / name
     for folder, suffixes in FOLDERS.items():
         for file in sorted((root / folder).rglob("*")):
             if file.is_file() and file.suffix in suffixes:
-                yield f"source/{file.relative_to(root).as_posix()}", file.read_bytes()
-    yield "README.txt", _readme(stages).encode()
+                yield f"source/{file.relative_to(root).as_posix()}", file
 
 
-def _readme(stages: dict[str, Any]) -> str:
-    return f"""Reproducibility bundle of run "{stages["run"]}"
+def _input_files(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> dict[str, Any]:
+    """Digests of what went in, and where to get it."""
+    local = {Path(path).name: Path(path) for path in _listed(inputs.get("fetched"))}
+    files = []
+    for role, place, digest in stages["files"]:
+        entry = {"role": role, "name": place, "url": None, "sha256": digest}
+        if "://" in place:
+            name = next(Path(p).name for p, url, _ in stages["found"]["urls"] if url == place)
+            entry |= {"name": name, "url": place}
+            if name in local:
+                entry["sha256"] = file_sha256(local[name])
+        files.append(entry)
+    found = stages["found"]
+    files += [_digest("kernel", Path(place).name, digest) for place, digest in _kernels(stages)]
+    if found["lpips"]:
+        files.append(_digest("lpips", Path(stages["config"]["vae"]["lpips_weights"]).name, found["lpips"]))
+    synthetic = stages["config"]["inputs"]["dem"] == "synthetic"
+    return {"schema": "inputs/1", "synthetic": synthetic, "files": files}
 
-stages.json        every stage with its key, the config it depends on, its code digest and its inputs
-config.json        the resolved configuration
-evaluation/        metrics.json (all numbers) and metrics.csv (the same as a table)
-region/            GeoTIFFs of the reconstructed region: mean, std, prior, truth
-models/            weights (safetensors), their config and, where this run trained them, run record
-records/           what each job ran: stage, key and config section (trainings have theirs in models/)
-manifests/         sha256 of every training and test shard
-report.html        everything as pictures
-source/            the code and configuration files that made it
-SHA256SUMS         check with: sha256sum -c SHA256SUMS
 
-To run it again: unpack, `cd source`, `make env`, then `snakemake -c2 all` with a config file that holds
-config.json's content and the input files whose sha256 stages.json lists under "files".
-"""
+def _kernels(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if stages["found"]["kernels"]:
+        yield from zip(stages["config"]["ephemeris"]["kernels"], stages["found"]["kernels"])
+
+
+def _digest(role: str, name: str, digest: str) -> dict[str, Any]:
+    return {"role": role, "name": name, "url": None, "sha256": digest.removeprefix("sha256:")}
+
+
+def shipped(evaluated: int, patches: int | None, batch: int) -> int:
+    """How many of the evaluated patches are shipped: whole batches, as sums depend on a batch's size."""
+    return evaluated if patches is None else min(evaluated, -(-patches // batch) * batch)
+
+
+def _subset(inputs: Mapping[str, Any], config: Mapping[str, Any], scratch: Path) -> Members:
+    """The first evaluated patches as a shard of their own."""
+    shards = ShardSet(inputs["test_manifest"], "test")
+    section = config["evaluation"]
+    picked = chosen(len(shards), section["max_patches"])
+    count = shipped(len(picked), config["bundle"]["patches"], section["batch"])
+    write_subset(shards, picked[:count], scratch)
+    return {f"subset/{name}": scratch / name for name in ("manifest.json", "test.zarr.zip")}
+
+
+def _documents(inputs: Mapping[str, Any], stages: Mapping[str, Any], members: Members) -> Members:
+    """What people read: the README, the datasheet, a card for each model, the report's figures."""
+
+    def read(name: str) -> Any:
+        content = members[name]
+        return json.loads(content if isinstance(content, bytes) else content.read_bytes())
+
+    metrics = read("evaluation/metrics.json")
+    manifests = {Path(n).stem: read(n) for n in members if n.startswith("manifests/")}
+    out: Members = {"README.md": readme(stages, metrics, read("subset/manifest.json")).encode()}
+    facts = {name: read_json(inputs[name]) for name in ("terrain", "split")}
+    out["datasheet.md"] = datasheet(stages, manifests, facts, read("inputs.json")).encode()
+    for name in sorted(members):
+        match = re.fullmatch(r"models/(\w+)/model\.safetensors", name)
+        if match:
+            path = members[name]
+            assert isinstance(path, Path)
+            config = read(f"models/{match[1]}/config.json")
+            out[f"models/{match[1]}/README.md"] = model_card(match[1], path, config, metrics, stages).encode()
+    report = Path(inputs["report"]).read_text(encoding="utf-8")
+    pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"[^>]*\balt="([^"]*)"', report)
+    lines = ["# Figures of the report\n"]
+    for number, (data, alt) in enumerate(pictures, start=1):
+        out[f"figures/figure_{number:02d}.png"] = base64.b64decode(data)
+        lines.append(f"- `figure_{number:02d}.png`: {html.unescape(alt)}")
+    if pictures:
+        out["figures/README.md"] = ("\n".join(lines) + "\n").encode()
+    return out

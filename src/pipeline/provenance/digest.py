@@ -14,9 +14,9 @@ SOURCE = Path(__file__).resolve().parents[1]
 
 
 @cache
-def _module_file(module: str) -> Path | None:
-    """File of a module of this package, or None when the name is no module."""
-    base = SOURCE.parent.joinpath(*module.split("."))
+def _module_file(module: str, source: Path) -> Path | None:
+    """File of a module of the package at `source`, or None when the name is no module."""
+    base = source.parent.joinpath(*module.split("."))
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
         if candidate.is_file():
             return candidate
@@ -25,7 +25,10 @@ def _module_file(module: str) -> Path | None:
 
 @cache
 def _parsed(path: Path) -> tuple[str, frozenset[str]]:
-    """Digest of a module's code without comments and docstrings, and the project modules it imports."""
+    """Digest of a module's code without comments and docstrings, and what it imports of this package.
+
+    Imported names may be modules or what modules hold.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     imports: set[str] = set()
     for node in ast.walk(tree):
@@ -39,7 +42,7 @@ def _parsed(path: Path) -> tuple[str, frozenset[str]]:
         elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             _drop_docstring(node)
     text = ast.unparse(tree)
-    ours = frozenset(name for name in imports if name.split(".")[0] == "pipeline" and _module_file(name))
+    ours = frozenset(name for name in imports if name.split(".")[0] == "pipeline")
     return hashlib.sha256(text.encode()).hexdigest(), ours
 
 
@@ -55,34 +58,45 @@ def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.Asyn
             node.body.append(ast.Pass())
 
 
-def import_closure(modules: tuple[str, ...]) -> list[str]:
+def import_closure(modules: tuple[str, ...], source: Path | None = None) -> list[str]:
     """Names of all project modules that `modules` import, directly or not, themselves included."""
+    source = source or SOURCE
     seen: set[str] = set()
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
         if name in seen:
             continue
-        path = _module_file(name)
+        path = _module_file(name, source)
         if path is None:
             raise ValueError(f"expected a module of this project, found {name!r}")
         seen.add(name)
         # Importing a.b.c runs a/__init__ and a.b/__init__ too.
         parts = name.split(".")
         waiting.extend(".".join(parts[:i]) for i in range(1, len(parts)))
-        waiting.extend(_parsed(path)[1])
+        waiting.extend(name for name in _parsed(path)[1] if _module_file(name, source))
     return sorted(seen)
 
 
 @cache
-def code_digest(modules: tuple[str, ...]) -> str:
-    """Sha256 over the import closure of `modules`; comments and docstrings do not enter."""
+def code_digest(modules: tuple[str, ...], source: Path | None = None) -> str:
+    """Sha256 over the import closure of `modules`; comments and docstrings do not enter.
+
+    `source` is the folder of the package, this one by default; its code is parsed, never run.
+    """
+    source = source or SOURCE
     digest = hashlib.sha256()
-    for name in import_closure(modules):
-        path = _module_file(name)
+    for name in import_closure(modules, source):
+        path = _module_file(name, source)
         assert path is not None
         digest.update(f"{name} {_parsed(path)[0]}\n".encode())
     return digest.hexdigest()
+
+
+def module_digest(module: str, source: Path | None = None) -> str | None:
+    """Sha256 of one module's code without comments and docstrings; None when there is no such module."""
+    path = _module_file(module, source or SOURCE)
+    return None if path is None else _parsed(path)[0]
 
 
 def file_sha256(path: Path | str) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from pipeline.config.models import SamplerSection
 from pipeline.config.pretrained import PRETRAINED
 from pipeline.config.root import BRIDGE_STAGES, Config, ConfigError
 from pipeline.provenance.digest import DigestMemory, code_digest
-from pipeline.provenance.given import resolve_given
-from pipeline.provenance.inputs import resolve_inputs
+from pipeline.provenance.given import GivenWeights, resolve_given
+from pipeline.provenance.inputs import InputFiles, resolve_inputs
 
 STORE = Path("results/store")
 DIGESTS = Path("results/.digests.json")
@@ -59,19 +59,46 @@ class Plan:
     ----------
     config : validated configuration.
     root : folder that the paths are relative to (the working directory of the workflow).
+    recorded : `record` of an earlier plan; its digests of files and versions of packages stand for those
+        found here, so that a run is planned again where its input files are not.
+    source : the package whose code enters the keys, when it is not this one; it is not run.
     """
 
-    def __init__(self, config: Config, root: Path | str = ".") -> None:
+    def __init__(
+        self,
+        config: Config,
+        root: Path | str = ".",
+        recorded: Mapping[str, Any] | None = None,
+        source: Path | None = None,
+    ) -> None:
         self.config = config
-        root = Path(root)
+        self._source = source
+        self.stages: dict[str, Stage] = {}
+        if recorded is None:
+            self._look(config, Path(root))
+        else:
+            self._remember(recorded)
+        self._build()
+
+    def _look(self, config: Config, root: Path) -> None:
+        """Take the digests of the files, and the versions of the packages, that are here."""
         memory = DigestMemory(root / DIGESTS)
         self.files = resolve_inputs(config, root, memory)
         self._lpips = self._weights_digest(root, memory)
         self._kernels = self._kernel_digests(root, memory)
         self.given = resolve_given(config, root, memory)
         memory.save()
-        self.stages: dict[str, Stage] = {}
-        self._build()
+        self._packages = _versions()
+        self._spice = _spice_version() if self._kernels else None
+
+    def _remember(self, record: Mapping[str, Any]) -> None:
+        """Take digests and versions from a record."""
+        found = record["found"]
+        urls = {local: (url, pin) for local, url, pin in found["urls"]}
+        self.files = InputFiles(tuple(found["dem"]), tuple(found["count"]), urls, record["files"])
+        self._lpips, self._kernels = found["lpips"], list(found["kernels"])
+        self.given = GivenWeights(**found["given"]) if found["given"] else None
+        self._packages, self._spice = record["versions"], found["spiceypy"]
 
     def __getitem__(self, name: str) -> Stage:
         return self.stages[name]
@@ -164,12 +191,12 @@ class Plan:
     ) -> None:
         """Add a stage; `local` (paths) enters the key of its folder but not what later stages depend on."""
         text = canonical_json(section)
-        digest = code_digest(code)
+        digest = code_digest(code, self._source)
         body = {
             "stage": name,
             "section": text,
             "code": digest,
-            "versions": _versions(),
+            "versions": self._packages,
             "inputs": [[i, self.stages[i].identity] for i in inputs],
         }
         identity = _key(body)
@@ -203,7 +230,7 @@ class Plan:
         before = ("patches", "selected", *far)
         self._add("visibility", light, ("pipeline.illumination.trace",), before)
         if self._kernels:
-            track = {**dump(c.ephemeris), "kernels": self._kernels, "spiceypy": _spice_version()}
+            track = {**dump(c.ephemeris), "kernels": self._kernels, "spiceypy": self._spice}
             self._add("ephemeris", track, ("pipeline.illumination.ephemeris",), ())
         arcs = {"tolerance": c.arcs.tolerance, "test": dump(c.arcs)["test"], "seed": c.arcs.seed}
         tested = {draw.place for draw in c.arcs.test.values()}
@@ -318,7 +345,8 @@ class Plan:
         if self.given is not None:
             report["pretrained"] = self.given.facts
         self._add("report", report, ("pipeline.evaluation.report",), shown, store=False)
-        self._add("bundle", {"config": whole}, ("pipeline.provenance.bundle",), ("report",), store=False)
+        bundle = {"bundle": dump(c.bundle), "config": whole}
+        self._add("bundle", bundle, ("pipeline.provenance.bundle",), ("report",), store=False)
 
     def _sampler_of(self, name: str) -> SamplerSection:
         """How clones of a name in the metrics are drawn."""
@@ -365,7 +393,16 @@ class Plan:
             "run": self.config.run,
             "config": self.config.model_dump(mode="json", exclude={"runtime"}),
             "files": self.files.identity,
-            "versions": _versions(),
+            "found": {
+                "dem": list(self.files.dem),
+                "count": list(self.files.count),
+                "urls": [[local, *place] for local, place in self.files.urls.items()],
+                "lpips": self._lpips,
+                "kernels": self._kernels,
+                "spiceypy": self._spice,
+                "given": None if self.given is None else asdict(self.given),
+            },
+            "versions": self._packages,
             "stages": {
                 name: {
                     "key": stage.key,

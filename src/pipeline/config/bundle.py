@@ -1,0 +1,31 @@
+"""Section ``bundle``."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from pipeline.config.base import PositiveInt, Section
+
+_DATE = r"^\d{4}-\d{2}-\d{2}$"
+
+
+def _text(value: Any) -> Any:
+    """YAML takes a bare date for one."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+class BundleSection(Section):
+    """What a reviewer gets.
+
+    Attributes
+    ----------
+    patches : test patches whose shards are shipped, so that their evaluation can be run again; the first
+        ones, in whole batches (`evaluation.batch`); null ships all that are evaluated.
+    published : date in the archive's metadata, not the day of the run: equal results give equal bytes.
+    """
+
+    patches: PositiveInt | None = 8
+    published: Annotated[str, BeforeValidator(_text), Field(pattern=_DATE)] = "2026-12-01"
