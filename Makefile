@@ -12,7 +12,7 @@ FIND = $(foreach folder,$(LINKS),$(if $(wildcard $(folder)),--find-links $(folde
 TORCH ?=
 BACKEND = $(if $(TORCH),--torch-backend $(TORCH))
 
-.PHONY: help env demo why test test-slow test-cluster check format lint bench bench-light figures clean-env
+.PHONY: help env demo why test test-slow test-cluster check format lint bench bench-light bench-plan figures clean-env
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -40,8 +40,8 @@ test: env ## the tests (under 20 minutes on 2 cores)
 test-slow: env ## what takes longer: kills, full-size networks
 	$(BIN)/pytest -m "slow"
 
-test-cluster: env ## tests that need a local Slurm
-	$(BIN)/pytest -m "cluster"
+test-cluster: env ## tests on a Slurm of their own (root, Debian; about half an hour)
+	$(BIN)/pytest -m "cluster" tests/slurm
 
 format: env ## format code and rules
 	$(BIN)/ruff check --fix --quiet . || true
@@ -57,10 +57,13 @@ check: env ## format, lint, types, import layers, workflow lint, unit tests of t
 	$(BIN)/snakemake --lint --configfile config/tiny.yaml
 	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit/test_{config,plan,digest,store,metrics,order,reference}.py
 
-bench: bench-light ## all benchmarks
+bench: bench-light bench-plan ## all benchmarks
 
 bench-light: env ## illumination engines side by side, one core
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/light.py
+
+bench-plan: env ## time and memory of planning against the number of tiles
+	$(BIN)/python benchmarks/planning.py
 
 clean-env: ## remove .venv
 	rm -rf $(VENV)

@@ -62,7 +62,10 @@ class Checkpoints:
         raise CheckpointError(f"{self._index}: expected a checkpoint index, found {found}; {self._advice()}")
 
     def _advice(self) -> str:
-        return f"delete the folder {self.folder} to start this training from the beginning"
+        return (
+            f"delete the folder {self.folder} to start this training from the beginning: "
+            f"`rm -r {self.folder}`, then give the same command again"
+        )
 
     def save(self, samples: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Write a checkpoint after `samples` training samples, then drop the oldest ones."""
