@@ -50,9 +50,7 @@ def test_the_paper_plans_without_network_to_at_most_a_few_hundred_jobs(
 def test_the_paper_plans_for_slurm_as_typed_in_a_fresh_clone(tmp_path: Path) -> None:
     """`snakemake --profile slurm -n all`, on a machine without Slurm, too."""
     clone = tmp_path / "clone"
-    skipped = shutil.ignore_patterns(
-        ".git", ".venv", "results", "resources", ".snakemake", "tests", "__pycache__"
-    )
+    away = (".git", ".venv", "results", "resources", ".snakemake", "tests", "__pycache__")
     shutil.copytree(ROOT, clone, symlinks=True, ignore=shutil.ignore_patterns(*away))
     command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-n", "all"]
     done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
@@ -150,6 +148,34 @@ def test_the_overlay_for_given_weights_asks_for_windows(folder: Path, snakemake:
     assert done.returncode != 0
     assert """--config inputs='{"dem": "my/*.tif"}'""" in done.text
     assert "Traceback" not in done.text
+
+
+def test_jobs_that_a_killed_start_left_in_slurm_are_named(
+    folder: Path, snakemake: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A squeue that knows two jobs sent from here, one from elsewhere, and one of another kind."""
+    rows = [
+        f"12_[2-3]|rule_illumination_trace_wildcards_001|{folder}",
+        f"15|rule_vae_train|{folder}",
+        f"16|rule_vae_train|{folder.parent}",
+        f"17|notebook|{folder}",
+    ]
+    squeue = folder / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text("#!/bin/sh\n" + "".join(f"echo '{row}'\n" for row in rows))
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(squeue.parent), prepend=":")
+    done = snakemake(folder, "-c1", "run_record", "--configfile", "config/tiny.yaml")
+    assert done.returncode != 0
+    assert (
+        "did not end: 12_[2-3] (illumination_trace 001), 15 (vae_train). Two writers must not share a folder. "
+        "End them with `scancel 12_[2-3] 15`"
+    ) in done.text
+    assert "Traceback" not in done.text
+    assert not (folder / "results" / "tiny").exists()
+    squeue.write_text("#!/bin/sh\nexit 1\n")  # a Slurm that does not answer
+    done = snakemake(folder, "-c1", "run_record", "--configfile", "config/tiny.yaml")
+    assert done.returncode == 0, done.text
 
 
 def test_an_unknown_stage_is_named(folder: Path, snakemake: Callable) -> None:
