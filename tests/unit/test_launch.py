@@ -56,7 +56,7 @@ def alone(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """Weights of an undisturbed training in one process."""
     out = tmp_path_factory.mktemp("alone") / "model.safetensors"
     process = start(small_manifest, out, 32, device="cpu")
-    _, told = process.communicate(timeout=300)
+    _, told = process.communicate(timeout=900)
     assert process.returncode == 0, told
     assert "torchrun" not in told
     return out
@@ -71,7 +71,7 @@ def test_two_processes_stop_by_a_signal_and_end_as_one(
     told = until(process, "samples  bridge")
     assert "torchrun: 2 processes" in told
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=900)
     assert process.returncode == 75, told
     assert told.count("asked to stop; saved at ") == 2  # a warning of each process
     assert "Traceback" not in told
@@ -80,7 +80,7 @@ def test_two_processes_stop_by_a_signal_and_end_as_one(
     assert sorted(path.name for path in out.parent.iterdir()) == ["checkpoints"]
 
     done = start(small_manifest, tmp_path / "again" / "model.safetensors", 32, **TWO)
-    _, told = done.communicate(timeout=300)
+    _, told = done.communicate(timeout=900)
     assert done.returncode == 0, told
     one, two = flat(alone), flat(tmp_path / "again" / "model.safetensors")
     assert 0 < (two - one).norm() < 1e-5 * one.norm()
@@ -93,7 +93,7 @@ def test_a_worker_alone_that_is_signalled_stops_all(small_manifest: Path, tmp_pa
     workers = children(process.pid)
     assert len(workers) == 2
     os.kill(workers[1], signal.SIGUSR1)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=900)
     assert process.returncode == 75, told
     assert Checkpoints(out.parent / "checkpoints", "key").load() is not None
 
@@ -103,7 +103,7 @@ def test_workers_do_not_outlive_torchrun(small_manifest: Path, tmp_path: Path) -
     until(process, "samples  bridge")
     workers = children(process.pid)
     process.kill()
-    _, told = process.communicate(timeout=120)  # ends when all that hold the pipe have ended
+    _, told = process.communicate(timeout=900)  # ends when all that hold the pipe have ended
     assert "asked to stop; saved at " in told
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
@@ -126,7 +126,7 @@ def test_two_nodes_meet_and_end_as_one_process(alone: Path, small_manifest: Path
     told = [""] * 2
 
     def read(number: int) -> None:
-        told[number] = nodes[number].communicate(timeout=300)[1]
+        told[number] = nodes[number].communicate(timeout=900)[1]
 
     readers = [threading.Thread(target=read, args=(n,)) for n in range(2)]
     for reader in readers:

@@ -167,10 +167,8 @@ def test_jobs_that_a_killed_start_left_in_slurm_are_named(
     monkeypatch.setenv("PATH", str(squeue.parent), prepend=":")
     done = snakemake(folder, "-c1", "run_record", "--configfile", "config/tiny.yaml")
     assert done.returncode != 0
-    assert (
-        "did not end: 12_[2-3] (illumination_trace 001), 15 (vae_train). Two writers must not share a folder. "
-        "End them with `scancel 12_[2-3] 15`"
-    ) in done.text
+    assert "did not end: 12_[2-3] (illumination_trace 001), 15 (vae_train). Two writers" in done.text
+    assert "End them with `scancel 12_[2-3] 15`" in done.text
     assert "Traceback" not in done.text
     assert not (folder / "results" / "tiny").exists()
     squeue.write_text("#!/bin/sh\nexit 1\n")  # a Slurm that does not answer
