@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.config.calibration import FILE as CALIBRATION
 from pipeline.config.models import SamplerSection
 from pipeline.config.pretrained import PretrainedSection, weights_file
 from pipeline.models.apriori import prior_from_lr
@@ -43,7 +44,7 @@ class Prediction:
 
 
 def load(path: Path | str, device: torch.device | str = "cpu", vae: Path | str | None = None) -> System:
-    """Load a model saved by the pipeline, ready to be used.
+    """Load a model saved by the pipeline, ready to be used, with its ``calibration.json`` where it has one.
 
     Parameters
     ----------
@@ -60,7 +61,10 @@ def load(path: Path | str, device: torch.device | str = "cpu", vae: Path | str |
     ValueError
         If a file is absent, is no model, or does not fit the others; the message names it.
     """
-    return load_system(weights_file(path), None if vae is None else weights_file(vae), device)
+    model = weights_file(path)
+    beside = model.with_name(CALIBRATION)
+    calibration = beside if beside.is_file() else None
+    return load_system(model, None if vae is None else weights_file(vae), device, calibration)
 
 
 def coarse(dem: ArrayLike, factor: int) -> NDArray[np.float64]:

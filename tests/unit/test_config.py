@@ -57,7 +57,7 @@ def test_unknown_keys_are_named(path: str) -> None:
     [
         ("run", "a/b", "should match pattern"),
         ("systems", [], "systems: expected published or bridge, or pretrained.weights, found neither"),
-        ("systems", ["siran"], "'published' or 'bridge'"),
+        ("systems", ["siran"], "systems: expected some of published, bridge, found 'siran'"),
         ("primary", "bridge_fibo", "should match pattern"),
         ("inputs.dem", [], "expected at least one path, glob or URL, found none"),
         ("inputs.pixel_m", 0, "greater than 0"),

@@ -7,15 +7,16 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from pipeline.evaluation.metrics import fair_crps
 from pipeline.models.losses import (
     VGG_STAGES,
     Lpips,
     absolute_sum,
     adaptive_weight,
     discriminator_hinge,
+    draws_score,
     gaussian_score,
     generator_hinge,
-    pair_score,
     slope_loss,
 )
 
@@ -123,10 +124,11 @@ def test_lpips_errors_name_the_file(tmp_path):
         Lpips(path)
 
 
-def test_pair_score_is_the_crps_of_a_gaussian_and_least_at_the_true_law():
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_draws_score_is_the_crps_of_a_gaussian_and_least_at_the_true_law(count):
     generator = torch.Generator().manual_seed(0)
     truth = torch.randn(400, 1, 16, 16, generator=generator)
-    noise = torch.randn(400, 2, 1, 16, 16, generator=generator)
+    noise = torch.randn(400, count, 1, 16, 16, generator=generator)
 
     def expected(
         std,
@@ -134,27 +136,39 @@ def test_pair_score_is_the_crps_of_a_gaussian_and_least_at_the_true_law():
         value = (2 * (1 + std**2) / torch.pi) ** 0.5 - std / torch.pi**0.5
         return (1 + 2 * 2**0.5) * value
 
-    scores = {std: pair_score(std * noise, truth).mean().item() for std in (0.5, 0.8, 1.0, 1.25, 2.0)}
+    scores = {std: draws_score(std * noise, truth).mean().item() for std in (0.5, 0.8, 1.0, 1.25, 2.0)}
     for std, found in scores.items():
         assert found == pytest.approx(expected(std), rel=0.01)
     assert min(scores, key=scores.__getitem__) == 1.0
 
 
-def test_pair_score_tells_fields_of_equal_marginals_apart():
+def test_draws_score_tells_fields_of_equal_marginals_apart():
     generator = torch.Generator().manual_seed(1)
     truth = torch.randn(400, 1, 16, 16, generator=generator)
     white = torch.randn(400, 2, 1, 16, 16, generator=generator)
     flat = torch.randn(400, 2, 1, 1, 1, generator=generator).expand_as(white)
-    assert pair_score(flat, truth).mean() > pair_score(white, truth).mean() + 0.2
+    assert draws_score(flat, truth).mean() > draws_score(white, truth).mean() + 0.2
     levels = torch.randn(400, 1, 1, 1, generator=generator).expand_as(truth)
-    assert pair_score(white, levels).mean() > pair_score(flat, levels).mean() + 0.2
+    assert draws_score(white, levels).mean() > draws_score(flat, levels).mean() + 0.2
 
 
-def test_pair_score_scores_each_sample_by_itself():
+def test_draws_score_scores_each_sample_by_itself():
     draws, truth = torch.randn(3, 2, 1, 8, 8), torch.randn(3, 1, 8, 8)
-    alone = torch.cat([pair_score(draws[i : i + 1], truth[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(pair_score(draws, truth), alone)
-    assert (pair_score(truth[:, None].expand(-1, 2, -1, -1, -1), truth) == 0).all()
+    alone = torch.cat([draws_score(draws[i : i + 1], truth[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(draws_score(draws, truth), alone)
+    assert (draws_score(truth[:, None].expand(-1, 2, -1, -1, -1), truth) == 0).all()
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_draws_score_is_the_fair_crps_of_values_and_differences(count):
+    generator = torch.Generator().manual_seed(count)
+    draws = torch.randn(1, count, 1, 6, 7, generator=generator)
+    truth = torch.randn(1, 1, 6, 7, generator=generator)
+    expected = 0.0
+    for axis in (None, -1, -2):
+        members, y = (x.numpy() if axis is None else x.diff(dim=axis).numpy() for x in (draws[0], truth[0]))
+        expected += fair_crps(members, y).mean()
+    assert draws_score(draws, truth).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("error,spread", [(0.0, 1.0), (0.7, 0.3), (-2.0, 1.5), (5.0, 0.1)])

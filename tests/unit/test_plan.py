@@ -86,6 +86,7 @@ OTHERS: dict[str, Any] = {
     "photometry.albedo": 0.2,
     "photometry.hapke.w": 0.3,
     "photometry.hapke.[bc]": 0.4,
+    "imperfections.*.share": 0.5,
     "imperfections.*.noise.*": 50.0,
     "imperfections.*.quantise_bits": 12,
     "training.precision": "bf16",
@@ -106,6 +107,10 @@ OTHERS: dict[str, Any] = {
     "*.beta_max": 0.2,
     "*.noise": 0.1,
     "*.state_scale": 2.0,
+    "*.start_share": 0.2,
+    "published.augmentation": "square",
+    "bridge.augmentation": "flips",
+    "variants": {"other": {"seed": 5}},
     "*.sampler.kind": "ode",
     "*.sampler.eta": 0.5,
     "pretrained.sampler.grid": "uniform",
@@ -114,6 +119,7 @@ OTHERS: dict[str, Any] = {
     "published.score": "crps",
     "evaluation.conditions.*.light": "fibonacci",
     "evaluation.conditions.*.systems": "primary",
+    "evaluation.conditions.*.nfe": 1,
     "evaluation.max_patches": 4,
     "region.size_px": 128,
     "region.center_m": [0.0, 0.0],
@@ -130,12 +136,16 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "published.target": {"vae.target": "residual"},
     "published.space": {"published.sampler.kind": "posterior"},
     "bridge.space": {"bridge.posterior_mean": False, "bridge.keep_block_means": False,
-                     "vae.target": "residual", "systems": ["bridge"]},
-    "*.process": {"*.sampler.kind": "euler"},
+                     "bridge.calibrate": False, "vae.target": "residual", "systems": ["bridge"]},
+    "*.process": {"*.sampler.kind": "euler", "*.start_share": 0.0},
     "published.score": {"published.conditioning": "aligned"},
     "published.posterior_mean": {"published.space": "pixel", "published.conditioning": "aligned"},
+    "published.calibrate": {"published.space": "pixel", "published.conditioning": "aligned",
+                            "published.posterior_mean": True},
     "published.keep_block_means": {"published.space": "pixel"},
-    "bridge.conditioning": {"bridge.posterior_mean": False, "bridge.score": "squared"},
+    "bridge.posterior_mean": {"bridge.calibrate": False},
+    "bridge.conditioning": {"bridge.posterior_mean": False, "bridge.calibrate": False,
+                            "bridge.score": "squared"},
     "evaluation.conditions.*.imperfections": {"imperfections.test.exposure": 0.05},
     "evaluation.conditions.missing.light": {"evaluation.conditions.missing.missing": False},
     "patches.size_px": {"region.size_px": 128},
@@ -187,6 +197,7 @@ def after(*first: str) -> set[str]:
         "manifest_test": ["evaluation_baselines", "evaluation_floors", *(
             f"evaluation_{s}_{b}" for s in ("published", "bridge") for b in BRIDGES)],
         "vae": ["published_fibonacci", "evaluation_floors"],
+        "calibration_bridge_missing": ["region"],
         "bridge_missing": ["region"],
         "region": ["report"],
         **{f"evaluation_{x}": ["evaluation"] for x in ("baselines", "floors")},
@@ -196,6 +207,9 @@ def after(*first: str) -> set[str]:
             follows.setdefault(f"{system}_{name}", []).append(f"evaluation_{system}_{name}")
             follows[f"{system}_{name}"] += [f"{system}_{n}" for n in BRIDGES[number + 1 : number + 2]]
             follows[f"evaluation_{system}_{name}"] = ["evaluation"]
+            if system == "bridge":  # the published system has no estimate to lie around
+                follows[f"bridge_{name}"].append(f"calibration_bridge_{name}")
+                follows.setdefault(f"calibration_bridge_{name}", []).append(f"evaluation_bridge_{name}")
     found: set[str] = set()
     waiting = list(first)
     while waiting:
@@ -211,6 +225,7 @@ SYSTEM_EVALUATIONS = tuple(f"evaluation_{s}_{b}" for s in SYSTEMS for b in BRIDG
 ALL_EVALUATIONS = ("evaluation_baselines", "evaluation_floors", *SYSTEM_EVALUATIONS)
 ALL_BRIDGES = tuple(f"{s}_{b}" for s in SYSTEMS for b in BRIDGES)
 WITH_ARCS = tuple(f"{s}_{b}" for s in SYSTEMS for b in ("arcs", "missing"))
+CALIBRATIONS = tuple(f"calibration_bridge_{b}" for b in BRIDGES)
 
 # Leaf pattern -> the stages whose own section holds it; all that follow them change too. First match counts.
 DEPENDS: dict[str, tuple[str, ...]] = {
@@ -227,23 +242,26 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "split.*": ("split",),
     "illumination.far_*": ("visibility",),  # regions have no far terrain
     "illumination.*": ("visibility", "region"),
-    "arcs.tolerance": ("arcs", *WITH_ARCS, "region"),
-    "arcs.train.images": ALL_BRIDGES,
-    "arcs.train.*": WITH_ARCS,
+    "arcs.tolerance": ("arcs", *WITH_ARCS, *CALIBRATIONS[1:], "region"),
+    "arcs.train.images": (*ALL_BRIDGES, *CALIBRATIONS),
+    "arcs.train.*": (*WITH_ARCS, *CALIBRATIONS[1:]),
     "arcs.*": ("arcs",),
     "ephemeris.*": (),  # no arcs with `place: ephemeris`; those have tests of their own
-    "masks.train.*": ("published_missing", "bridge_missing"),
+    "masks.train.*": ("published_missing", "bridge_missing", CALIBRATIONS[2]),
     "masks.*": ("masks",),
-    "photometry.*": (*ALL_BRIDGES, "region", *SYSTEM_EVALUATIONS),
-    "imperfections.train.*": ALL_BRIDGES,
+    "photometry.*": (*ALL_BRIDGES, *CALIBRATIONS, "region", *SYSTEM_EVALUATIONS),
+    "imperfections.train.*": (*ALL_BRIDGES, *CALIBRATIONS),
     "imperfections.test.*": SYSTEM_EVALUATIONS,
     "shards.radiance": ("shards_test",),
     "shards.*": ("manifest",),
-    "training.cpu_threads": ("vae", *ALL_BRIDGES, *ALL_EVALUATIONS, "region"),
+    "training.cpu_threads": ("vae", *ALL_BRIDGES, *CALIBRATIONS, *ALL_EVALUATIONS, "region"),
     "training.precision": ("vae", *ALL_BRIDGES),
     "vae.*": ("vae",),
     "published.sampler.*": tuple(f"evaluation_published_{b}" for b in BRIDGES),
-    "bridge.sampler.*": (*(f"evaluation_bridge_{b}" for b in BRIDGES), "region"),
+    "bridge.sampler.*": (*CALIBRATIONS, *(f"evaluation_bridge_{b}" for b in BRIDGES), "region"),
+    "*.calibrate": (),  # makes a stage, or leaves it out
+    "variants": (),  # none of them is trained here
+    "bridge.seed": (*(f"bridge_{b}" for b in BRIDGES), *CALIBRATIONS),
     **{f"{s}.stages.{b}.*": (f"{s}_{b}",) for s in SYSTEMS for b in BRIDGES},
     "published.*": tuple(f"published_{b}" for b in BRIDGES),
     "bridge.*": tuple(f"bridge_{b}" for b in BRIDGES),
@@ -326,7 +344,9 @@ def test_a_leaf_moves_the_keys_of_the_stages_that_depend_on_it(leaf: str, base: 
     holders = {stage for name in (leaf, *also_changed(leaf)) for stage in depends(name)}
     if leaf in ("systems", "bridge.space"):
         holders |= {"evaluation"}  # its section holds the systems
-    other_inputs = {"region"} if leaf == "primary" else set()
+    other_inputs = {"region"} if leaf in ("primary", "bridge.calibrate") else set()
+    if leaf == "bridge.calibrate":
+        other_inputs |= {f"evaluation_bridge_{b}" for b in BRIDGES}
     assert own == (holders | EVERYWHERE) & set(found.stages)
     assert moved == after(*holders, *other_inputs) & set(found.stages)
 

@@ -1,4 +1,4 @@
-# Evaluation on the test split: baselines, the VAE's floors, every trained stage or the given weights, then one
+# How wide clones are spread, fitted on the validation split; evaluation on the test split: baselines, the VAE's floors, every trained stage or the given weights, then one
 # metrics.json.
 PARTS = f"{RESULTS}/evaluation/parts"
 
@@ -55,6 +55,39 @@ if PLAN.floor_vae:
             "../scripts/evaluation_floors.py"
 
 
+for _model in PLAN.calibrated:
+
+    rule:
+        name:
+            f"calibration_{_model}"
+        input:
+            manifest=ancient(rules.shards_manifest.output.manifest),
+            shards=ancient(rules.shards_manifest.input),
+            model=ancient(PLAN.model_of(_model)),
+            vae=ancient(PLAN.vae_of(_model)),
+            track=ancient(track_of(_model)),
+        output:
+            calibration=PLAN[f"calibration_{_model}"].path("calibration.json"),
+        log:
+            log_of(f"calibration_{_model}"),
+        benchmark:
+            benchmark_of(f"calibration_{_model}")
+        conda:
+            "../../envs/environment.yaml"
+        threads: THREADS
+        resources:
+            mem_mb=12000,
+            runtime=240,
+            gpu=1 if CONFIG.runtime.device != "cpu" else 0,
+        params:
+            **identity(f"calibration_{_model}"),
+            runtime=untracked(CONFIG.runtime.canonical()),
+            threads=untracked(THREADS),
+            level=untracked(LEVEL),
+        script:
+            "../scripts/calibration_fit.py"
+
+
 for _model in PLAN.scored:
 
     rule:
@@ -65,6 +98,7 @@ for _model in PLAN.scored:
             shards=ancient(rules.shards_manifest_test.input),
             model=ancient(PLAN.model_of(_model)),
             vae=ancient(PLAN.vae_of(_model)),
+            calibration=ancient(PLAN.calibration_of(_model)),
         output:
             part=f"{PARTS}/{_model}.json",
             examples=f"{PARTS}/{_model}.examples.zarr.zip",

@@ -7,6 +7,7 @@ rule region_reconstruct:
         split=ancient(rules.patches_split.output.split),
         model=ancient(PLAN.model_of(CONFIG.primary)),
         vae=ancient(PLAN.vae_of(CONFIG.primary)),
+        calibration=ancient(PLAN.calibration_of(CONFIG.primary)),
     output:
         mean=f"{RESULTS}/region/mean.tif",
         std=f"{RESULTS}/region/std.tif",

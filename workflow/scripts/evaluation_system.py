@@ -8,4 +8,5 @@ p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p), cpu_threads=p.threads):
     runtime = RuntimeSection.model_validate_json(p.runtime)
     i, o = snakemake.input, snakemake.output
-    evaluate_system(p.section, i.manifest, i.model, list(i.vae), runtime, o.part, o.examples)
+    more = list(i.vae), list(i.calibration)
+    evaluate_system(p.section, i.manifest, i.model, *more, runtime, o.part, o.examples)

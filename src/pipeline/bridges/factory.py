@@ -16,8 +16,8 @@ def make_process(section: BridgeSection, *, residual_scale: float = 1.0) -> Proc
 
     Parameters
     ----------
-    section : the bridge's config; ``process`` chooses, ``beta_max`` and ``steps`` serve I2SB, ``noise`` the
-        interpolant.
+    section : the bridge's config; ``process`` chooses, ``beta_max``, ``steps`` and ``start_share`` serve
+        I2SB, ``noise`` the interpolant.
     residual_scale : std of ``x0 - x1`` over the training set, used by the diffusion alone.
 
     Raises
@@ -27,7 +27,7 @@ def make_process(section: BridgeSection, *, residual_scale: float = 1.0) -> Proc
     """
     process: Process
     if section.process == "i2sb":
-        process = I2SB(section.beta_max, section.steps)
+        process = I2SB(section.beta_max, section.steps, section.start_share)
     elif section.process == "interpolant":
         process = StochasticInterpolant(section.noise)
     else:

@@ -41,6 +41,9 @@ class I2SB(Process):
     beta_max : N times the variance at which the linear ramp of standard deviations would end (published 0.3).
     steps : N, number of time indices (published 1000). The total variance depends on it: ``sum b`` is 0.1410
         only for N = 1000, because the first step's variance is fixed, not scaled by N.
+    start_share : share of the training pairs at the start, index N-1. Uniform indices (0, published) visit it
+        once in N, and soon below it the state tells the truth: where the noise is small, few pairs teach
+        what the first evaluation must know.
 
     Attributes
     ----------
@@ -51,9 +54,9 @@ class I2SB(Process):
 
     kinds: ClassVar[tuple[str, ...]] = ("posterior", "ode", "dbim")
 
-    def __init__(self, beta_max: float = 0.3, steps: int = 1000) -> None:
+    def __init__(self, beta_max: float = 0.3, steps: int = 1000, start_share: float = 0.0) -> None:
         ramp = np.linspace(np.sqrt(BETA_MIN), np.sqrt(beta_max / steps), steps) ** 2
-        self.steps = steps
+        self.steps, self.start_share = steps, start_share
         # A mirror image of the first half; an odd number of steps keeps its middle once.
         self.variance = np.concatenate([ramp[: (steps + 1) // 2], ramp[: steps // 2][::-1]])
         forward = np.cumsum(self.variance)
@@ -64,9 +67,11 @@ class I2SB(Process):
         self.std = np.sqrt(forward * backward / (forward + backward))
 
     def training_pair(self, x0: Tensor, x1: Tensor, generator: Generators) -> TrainingPair:
-        """Draw an index for each sample, uniform in 0..N-1, and a bridge state there; weights are 1."""
+        """Draw an index for each sample, uniform in 0..N-1 or the start, and a state there; weights are 1."""
         check_pair(x0, x1)
         draws = uniform(x0.shape[0], generator)
+        if self.start_share > 0:
+            draws = (draws / (1.0 - min(self.start_share, 1.0 - 1e-9))).clamp_max(1.0)
         index = (draws * self.steps).long().clamp_(max=self.steps - 1)
         mean = self._at(self.truth, index, x0) * x0 + self._at(self.start, index, x0) * x1
         x_t = mean + self._at(self.std, index, x0) * normal(x0, generator)

@@ -133,16 +133,21 @@ class BridgeSection(Section):
     width, depth, heads, patch_px : the transformer (published 768, 6, 12, 2).
     base : channels of the U-Net.
     beta_max, steps : I2SB's noise schedule (published 0.3 and 1000).
+    start_share : share of I2SB's training pairs at the start of the bridge, where a draw has all to find
+        (published 0: uniform times).
     noise : the interpolant's epsilon (published 0.2).
     score : what the network learns of its target: its mean, by the ``squared`` error (published), or its
-        law, by the fair ``crps`` of two draws that differ in a noise input.
+        law, by the fair ``crps`` of draws that differ in a noise input.
+    draws : draws of one sample that the score compares.
     posterior_mean : estimate the posterior mean first and let the bridge carry the rest.
     mean_weight, slope_weight : weights of the posterior-mean loss and its slope term.
     state_scale : heights, in the section's unit, that count as 1 in the bridge; null takes 1 for target
         ``dem``, and for ``residual`` or `posterior_mean` the RMS of the training patches' DEM about their
         block means. With score ``crps`` and `posterior_mean`, states are in units of the estimate's own
         spread, and this is the unit of the estimate's losses alone.
+    calibrate : spread clones as the validation patches ask for, see docs/concepts.md; needs `posterior_mean`.
     keep_block_means : project samples so that their block means equal the a priori DEM.
+    augmentation : ``flips`` (published), or ``square``: its eight symmetries.
     weight_decay : of AdamW.
     ema : decay of the weights' average that is kept; 0 keeps the weights (published).
     clip : largest norm of the gradient; 0 does not clip (published).
@@ -163,15 +168,19 @@ class BridgeSection(Section):
     base: PositiveInt = 32
     beta_max: Annotated[float, Field(gt=0, le=10)] = 0.3
     steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
+    start_share: Share = 0.0
     noise: Positive = 0.2
     score: Literal["squared", "crps"] = "squared"
+    draws: Annotated[int, Field(ge=2, le=32)] = 2
     posterior_mean: bool = False
     mean_weight: Annotated[float, Field(ge=0)] = 1.0
     slope_weight: Annotated[float, Field(ge=0)] = 0.0
     state_scale: Positive | None = None
+    calibrate: bool = False
     keep_block_means: bool = False
     stages: BridgeStages = BridgeStages()
     sampler: SamplerSection = SamplerSection()
+    augmentation: Literal["flips", "square"] = "flips"
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip: Annotated[float, Field(ge=0)] = 0.0
@@ -185,10 +194,16 @@ class BridgeSection(Section):
             raise ValueError("posterior_mean: expected space 'pixel', found 'latent'")
         if self.posterior_mean and self.conditioning != "aligned":
             raise ValueError("posterior_mean: expected conditioning 'aligned', found 'published'")
+        if self.calibrate and not self.posterior_mean:
+            raise ValueError("calibrate: expected false without posterior_mean, found true")
         if self.score == "crps" and self.conditioning != "aligned":
             raise ValueError("score: expected 'squared' with conditioning 'published', found 'crps'")
         if self.keep_block_means and self.space != "pixel":
             raise ValueError("keep_block_means: expected space 'pixel', found 'latent'")
+        if self.start_share > 0 and self.process != "i2sb":
+            raise ValueError(
+                f"start_share: expected 0 with process {self.process!r}, found {self.start_share}"
+            )
         kinds = SAMPLER_KINDS[self.process]
         if self.sampler.kind not in kinds:
             raise ValueError(

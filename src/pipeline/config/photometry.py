@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Positive, PositiveInt, Section
+from pipeline.config.base import Positive, PositiveInt, Section, Share
 
 
 class HapkeSection(Section):
@@ -99,6 +99,7 @@ class ImperfectionsSection(Section):
 
     Attributes
     ----------
+    share : of the image sets that have them; the others are as rendered.
     exposure : standard deviation of an image's gain, about 1 (0: none; a realistic value: 0.05).
     shift_px : standard deviation of an image's misregistration along each axis, pixels (0: none; a realistic
         value: 0.3). The content moves; the strip of kept data does not.
@@ -108,6 +109,7 @@ class ImperfectionsSection(Section):
         null for none.
     """
 
+    share: Share = 1.0
     albedo: AlbedoField = AlbedoField()
     albedo_blocks: AlbedoBlocks = AlbedoBlocks()
     exposure: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -118,7 +120,9 @@ class ImperfectionsSection(Section):
 
     @property
     def off(self) -> bool:
-        """Whether images are as rendered."""
+        """Whether all images are as rendered."""
+        if not self.share:
+            return True
         amplitudes = (
             self.albedo.rms,
             self.albedo_blocks.rms,

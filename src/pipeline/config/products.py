@@ -19,6 +19,7 @@ class Condition(Section):
     missing : whether the stored missing-data strips are applied.
     systems : which trained stages are scored: ``all``, or the ``primary`` alone.
     imperfections : whether the images have the imperfections of `imperfections.test`.
+    nfe : network evaluations a clone; null takes the sampler's.
     """
 
     light: Literal["arcs", "fibonacci"] = "arcs"
@@ -26,6 +27,7 @@ class Condition(Section):
     missing: bool = False
     systems: Literal["all", "primary"] = "all"
     imperfections: bool = False
+    nfe: Annotated[int, Field(ge=1, le=1000)] | None = None
 
     @model_validator(mode="after")
     def _has_strips(self) -> Condition:

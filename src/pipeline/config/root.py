@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -31,19 +31,25 @@ class ConfigError(ValueError):
     """A configuration that cannot be run; the message has one line for each mistake."""
 
 
+Variants = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")], dict[str, Any]]
+
+
 class Config(Section):
     """All sections.
 
     Attributes
     ----------
     run : label of ``results/<run>/``.
-    systems : which systems are trained, each configured by the section of its name; none with given weights.
+    systems : which systems are trained: ``published``, ``bridge``, or names of `variants`; none with given
+        weights.
+    variants : further systems: names (a letter, then letters and digits), and the keys in which each
+        differs from the section ``bridge``.
     primary : ``<system>_<stage>`` that this config ships, or ``pretrained``: it reconstructs the region.
     """
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "paper"
-    systems: list[Literal["published", "bridge"]] = Field(default=["published"])
-    primary: Annotated[str, Field(pattern=r"^((published|bridge)_(fibonacci|arcs|missing)|pretrained)$")] = (
+    systems: list[str] = Field(default=["published"])
+    primary: Annotated[str, Field(pattern=r"^([a-z][a-z0-9]*_(fibonacci|arcs|missing)|pretrained)$")] = (
         "published_missing"
     )
     inputs: InputsSection = InputsSection()
@@ -62,6 +68,7 @@ class Config(Section):
     vae: VaeSection = VaeSection()
     published: BridgeSection = BridgeSection()
     bridge: BridgeSection = BridgeSection()
+    variants: Variants = Field(default={})
     pretrained: PretrainedSection = PretrainedSection()
     evaluation: EvaluationSection = EvaluationSection()
     region: RegionSection = RegionSection()
@@ -87,6 +94,27 @@ class Config(Section):
             raise ValueError("; ".join(problems))
         return self
 
+    def system(self, name: str) -> BridgeSection:
+        """The section of a system: its own, or that of ``bridge`` with a variant's keys.
+
+        Raises
+        ------
+        ConfigError
+            If there is no system of that name, or the variant makes an impossible section.
+        """
+        if name in ("published", "bridge"):
+            section: BridgeSection = getattr(self, name)
+            return section
+        if name not in self.variants:
+            known = ["published", "bridge", *self.variants]
+            raise ConfigError(f"systems: expected some of {', '.join(known)}, found {name!r}")
+        merged = _merged(self.bridge.model_dump(mode="json"), self.variants[name])
+        try:
+            return BridgeSection.model_validate(merged)
+        except ValidationError as error:
+            first = _explain(error.errors()[0])
+            raise ConfigError(f"variants.{name}.{first.removeprefix('(top level): ')}") from None
+
     def _weights_problems(self) -> list[str]:
         """What is trained or given, and what is done with it, must fit."""
         out: list[str] = []
@@ -108,8 +136,23 @@ class Config(Section):
             )
         return out
 
+    def _systems(self) -> tuple[dict[str, BridgeSection], list[str]]:
+        """Sections of the trained systems and of all variants, and what is wrong with them."""
+        out: dict[str, BridgeSection] = {}
+        problems = [
+            f"variants.{name}: expected another name than that of a section, found it"
+            for name in ("published", "bridge", PRETRAINED)
+            if name in self.variants
+        ]
+        for name in dict.fromkeys([*self.systems, *self.variants]):
+            try:
+                out[name] = self.system(name)
+            except ConfigError as error:
+                problems.append(str(error))
+        return {name: out[name] for name in self.systems if name in out}, problems
+
     def _problems(self) -> list[str]:
-        out: list[str] = []
+        sections, out = self._systems()
         patches = self.patches
         if len(set(self.systems)) != len(self.systems):
             out.append(f"systems: expected each once, found {self.systems}")
@@ -122,8 +165,7 @@ class Config(Section):
         down = 2 ** (len(self.vae.multipliers) - 1)
         if self.systems and patches.size_px % down:
             out.append(f"patches.size_px: expected a multiple of the VAE's reduction {down}")
-        for name in self.systems:
-            section: BridgeSection = getattr(self, name)
+        for name, section in sections.items():
             if section.lr_halo_px > patches.halo_px or section.lr_halo_px % patches.factor:
                 out.append(
                     f"{name}.lr_halo_px: expected a multiple of patches.factor = {patches.factor} up to "
@@ -180,6 +222,15 @@ def load_config(raw: Mapping[str, Any]) -> Config:
         return Config.model_validate(dict(raw))
     except ValidationError as error:
         raise ConfigError("config: " + "\n        ".join(_explain(item) for item in error.errors())) from None
+
+
+def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the given keys in the place of its own, at any depth."""
+    out = dict(base)
+    for key, value in changes.items():
+        inner = out.get(key)
+        out[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return out
 
 
 def _explain(item: Any) -> str:

@@ -105,6 +105,7 @@ def evaluate_system(
     manifest: Path | str,
     model: Path | str,
     vae: list[str],
+    calibration: list[str],
     runtime: RuntimeSection,
     out: Path | str,
     examples: Path | str,
@@ -114,7 +115,7 @@ def evaluate_system(
     Parameters
     ----------
     section : the stage's JSON section; ``system`` names given weights, whose path says nothing.
-    manifest : of the test shards. model, vae : weights.
+    manifest : of the test shards. model, vae : weights. calibration : of the model's clones, or empty.
     out : JSON part; ``systems`` holds the main condition, ``conditions`` all of them.
     examples : store of patches for the report.
     """
@@ -126,22 +127,23 @@ def evaluate_system(
     device = pick_device(runtime.device)
     config = model_config(model, "bridge")
     shards = ShardSet(manifest, "test")
-    system = load_system(model, vae[0] if vae else None, device)
+    system = load_system(model, vae[0] if vae else None, device, calibration[0] if calibration else None)
     name = str(content.get("system", Path(model).parent.parent.name))
     rows: dict[str, Any] = {}
     for label, condition in evaluation.conditions.items():
+        how = sampler if condition.nfe is None else sampler.model_copy(update={"nfe": condition.nfe})
         scores = PatchScores(float(shards.manifest["grid"]["pixel_m"]))
         shown: list[Drawn] = []
         picked = chosen(len(shards), evaluation.max_patches)
         keep = {picked[k] for k in chosen(len(picked), EXAMPLES)}
         for drawn in draw_clones(
-            system, shards, condition, evaluation, photometry, imperfections, sampler, device, name, label
+            system, shards, condition, evaluation, photometry, imperfections, how, device, name, label
         ):
             rng = np.random.default_rng([evaluation.seed, _RANKS, drawn.patch_id])
             scores.add_ensemble(drawn.members, drawn.truth, rng)
             if label == "main" and drawn.index in keep:
                 shown.append(drawn)
-        rows[label] = scores.summary(evaluation.bootstrap, evaluation.seed) | {"nfe": sampler.nfe}
+        rows[label] = scores.summary(evaluation.bootstrap, evaluation.seed) | {"nfe": how.nfe}
         if label == "main":
             _write_examples(examples, shown, name, float(shards.manifest["grid"]["pixel_m"]))
     write_json(

@@ -28,7 +28,7 @@ LEAST_FACTOR = 0.05
 #: The median lit radiance is that of every third row and column: a ninth of the work.
 MEDIAN_STEP = 3
 # Order of the streams of a sample; new ones are added at the end.
-_ALBEDO, _BLOCKS, _SHIFT, _EXPOSURE, _NOISE, _SUN, _STREAMS = range(7)
+_ALBEDO, _BLOCKS, _SHIFT, _EXPOSURE, _NOISE, _SUN, _SHARE, _STREAMS = range(8)
 
 
 def gaussian_field(size: int, section: AlbedoField, rng: np.random.Generator) -> Floats:
@@ -165,6 +165,9 @@ def apply_imperfections(
     # One sample at a time: a set fits into a processor's cache, a batch does not.
     for b, (rng, count) in enumerate(zip(rngs, present.sum(dim=1).tolist())):
         streams = rng.spawn(_STREAMS)
+        if section.share < 1 and streams[_SHARE].random() >= section.share:
+            out_images[b] = images[b]
+            continue
         if light and count:
             out_images[b, :count] = _recorded(images[b, :count], valid[b, :count], section, streams)
         if section.sun_deg:

@@ -21,6 +21,7 @@ from pipeline.models.apriori import block_mean, crop_halo, match_block_means
 from pipeline.models.blocks import TimeEmbedding, group_norm, zero
 from pipeline.models.inputs import SetInputs, height_scale, mean_over_set
 from pipeline.models.photometric import (
+    exposure_ratios,
     integrate,
     map_slopes,
     normals,
@@ -143,10 +144,10 @@ class Trunk(nn.Module):
             )
         widths = [max(4, base // 2), base, 2 * base, 4 * base][:levels]
         self.features = widths[out_level]
-        self.gain = nn.Sequential(nn.Linear(1, 16), nn.SiLU(), zero(nn.Linear(16, 1)))
+        self.gain = nn.Sequential(nn.Linear(3, 16), nn.SiLU(), zero(nn.Linear(16, 2)))
         side = max(4, base // 4)
         self.encoder = ImageEncoder(side)
-        channels_in = 1 + 2 + 15 + 3 * len(DAMPINGS) + 2 + 1
+        channels_in = 1 + 2 + 15 + 5 * len(DAMPINGS) + 1
         down, up = [0, 1, 1, 1][:levels], [1, 1, 1, 1][:levels]
         self.body = UNet(channels_in, widths, down, up, side_channels=side, out_level=out_level)
         self.norm = group_norm(self.features)
@@ -172,20 +173,20 @@ class Trunk(nn.Module):
         prior, size = inputs.prior / pixel, inputs.prior.shape[-1]
         lr = crop_halo(inputs.lr, size // self.factor) / pixel
         slopes = map_slopes(prior)
-        radiance = set_radiance(inputs.images, inputs.valid, inputs.present)
-        elevation = inputs.sun[..., 2:].float()
-        gain = torch.exp(self.gain(elevation)[..., 0].float().clamp(-3.0, 3.0))
-        sums = photometric_sums(inputs, radiance, gain)
+        radiance, threshold = set_radiance(inputs.images, inputs.valid, inputs.present)
+        normal = normals(slopes)
+        gain = self._gains(inputs, radiance, threshold, normal)
+        sums = photometric_sums(inputs, radiance, threshold, gain)
         # The block means of the residual are known: they are what bicubic upsampling gets wrong.
         deficit = (match_block_means(prior, lr, self.factor) - prior)[:, None]
         channels = [prior[:, None] / self.factor, slopes, sums.stack()]
         for damping in DAMPINGS:
-            estimate, albedo = stereo_slopes(sums, slopes, damping)
-            channels += [estimate - slopes, albedo]
+            estimate, albedo, misfit = stereo_slopes(sums, slopes, damping)
+            channels += [estimate - slopes, albedo, misfit]
             channels.append(integrate(estimate - slopes, self.factor))
         channels.append(deficit)
         x = torch.cat(channels, dim=1)
-        side = self.encoder(inputs, radiance, normals(slopes))
+        side = self.encoder(inputs, radiance, normal)
         h = self.body(x.contiguous(memory_format=torch.channels_last), side=side)
         h = F.silu(self.norm(h))
         if self.to_mean is None:
@@ -199,10 +200,27 @@ class Trunk(nn.Module):
         spread = self.to_spread(torch.cat([h, x], dim=1)).float()
         return h, mean, SPREAD_PX * torch.exp(spread.clamp(-6.0, 6.0))
 
+    def _gains(self, inputs: SetInputs, radiance: Tensor, threshold: Tensor, normal: Tensor) -> Tensor:
+        """Factor (B, N) on each image: what its Sun's elevation asks for, and part of its exposure back.
+
+        How much of it depends on how well the a priori normals tell the exposure (the lit share, the
+        elevation) and on how much exposures differ within the set.
+        """
+        ratio, share = exposure_ratios(inputs, radiance, threshold, normal)
+        weight = share.square()
+        variance = (weight * ratio.square()).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
+        differ = (variance.sqrt()[:, None] * 10.0).expand_as(ratio)
+        said = self.gain(torch.stack([inputs.sun[..., 2].float(), share, differ], dim=-1)).float()
+        return torch.exp(said[..., 0].clamp(-3.0, 3.0) - torch.sigmoid(said[..., 1] - 1.0) * ratio)
+
 
 def noise_scales(size: int) -> tuple[int, ...]:
-    """Cells, in pixels a side, of the noise maps that steer a draw: what errors look like at all lengths."""
-    return tuple(scale for scale in (1, 2, 4, 8) if size % scale == 0)
+    """Cells, in pixels a side, of the noise maps that steer a draw: what errors look like at all lengths.
+
+    The largest is the whole patch: one number a draw, for what is off together.
+    """
+    scales = [2**k for k in range(size.bit_length()) if size % 2**k == 0]
+    return tuple(scales if scales[-1] == size else [*scales, size])
 
 
 class AlignedNet(nn.Module):

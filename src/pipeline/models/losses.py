@@ -39,29 +39,35 @@ def gaussian_score(error: Tensor, spread: Tensor) -> Tensor:
     return spread * (z * torch.erf(z / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
 
 
-def pair_score(draws: Tensor, truth: Tensor) -> Tensor:
-    """Fair CRPS of two draws, of values and of differences between neighbours along both axes.
+def draws_score(draws: Tensor, truth: Tensor) -> Tensor:
+    """Fair CRPS of K draws, of values and of differences between neighbours along both axes.
 
-    (|a - y| + |b - y|) / 2 - |a - b| / 2 at each pixel (Gneiting & Raftery 2007, equation 20, with the
-    unbiased estimate of Ferro 2014): its mean is least when a and b are drawn from the law of y. The
+    mean |x_i - y| - mean over pairs |x_i - x_j| / 2 at each pixel (Gneiting & Raftery 2007, equation 20, with
+    the unbiased estimate of Ferro 2014): its mean is least when the draws have the law of y. The
     score of values alone sees each pixel by itself; the differences make neighbours vary together.
 
     Parameters
     ----------
-    draws : (B, 2, C, H, W). truth : (B, C, H, W).
+    draws : (B, K, C, H, W), K >= 2. truth : (B, C, H, W).
 
     Returns
     -------
     Tensor (B,), mean over channels and pixels, the three scores added.
     """
 
-    def score(a: Tensor, b: Tensor, y: Tensor) -> Tensor:
-        return 0.5 * ((a - y).abs() + (b - y).abs() - (a - b).abs()).flatten(1).mean(dim=1)
+    count = draws.shape[1]
 
-    a, b = draws.unbind(dim=1)
-    total = score(a, b, truth)
+    def score(x: Tensor, y: Tensor) -> Tensor:
+        off = (x - y[:, None]).abs().flatten(1).mean(dim=1)
+        # Every pair once: each draw against the one k places on, around the circle.
+        apart = [(x - x.roll(k, dims=1)).abs().flatten(1).mean(dim=1) for k in range(1, count // 2 + 1)]
+        if count % 2 == 0:
+            apart[-1] = 0.5 * apart[-1]
+        return off - sum(apart) / (count - 1)
+
+    total = score(draws, truth)
     for axis in (-1, -2):
-        total = total + score(a.diff(dim=axis), b.diff(dim=axis), truth.diff(dim=axis))
+        total = total + score(draws.diff(dim=axis), truth.diff(dim=axis))
     return total
 
 

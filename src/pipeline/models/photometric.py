@@ -19,6 +19,8 @@ from pipeline.models.inputs import SetInputs
 
 #: A pixel darker than this share of the set's mean lit radiance counts as shadow.
 LIT_SHARE = 0.01
+#: What stands out less from a shadow's noise, in its standard deviations, counts as shadow, too.
+NOISE_STEPS = 3.0
 #: Images summed at a time; bounds the memory.
 SUM_CHUNK = 32
 #: The components of a symmetric matrix that are kept, in this order.
@@ -35,6 +37,7 @@ class PhotometricSums:
     matrix : (B, 6, P, P) of s s^T where lit: xx, yy, zz, xy, xz, yz.
     shadow : (B, 3, P, P) of s where in shadow.
     mean, lit : (B, 1, P, P) of radiance, of being lit.
+    square : (B, 1, P, P) of radiance squared.
     valid : (B, 1, P, P) share of the images present that are valid here.
     """
 
@@ -43,62 +46,117 @@ class PhotometricSums:
     shadow: Tensor
     mean: Tensor
     lit: Tensor
+    square: Tensor
     valid: Tensor
 
     def stack(self) -> Tensor:
-        """All fields as channels: (B, 15, P, P)."""
+        """The linear fields as channels: (B, 15, P, P)."""
         return torch.cat([self.moments, self.matrix, self.shadow, self.mean, self.lit, self.valid], dim=1)
 
 
-def set_radiance(images: Tensor, valid: Tensor, present: Tensor) -> Tensor:
-    """Mean lit radiance of each set, (B,): the exposure that cancels; 1 where nothing is lit."""
-    total = images.new_zeros(len(images))
-    count = images.new_zeros(len(images))
-    for k in range(0, images.shape[1], SUM_CHUNK):
-        part = slice(k, k + SUM_CHUNK)
-        lit = valid[:, part] & present[:, part, None, None] & (images[:, part] > 0)
+def set_radiance(images: Tensor, valid: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """The exposure of each set, which cancels, and what counts as shadow in it.
+
+    Shadows hold the cameras' noise: their negative values tell how much, and it must not pass for light.
+
+    Returns
+    -------
+    radiance : (B,) mean lit radiance; 1 where nothing is lit.
+    threshold : (B,) share of it below which a pixel counts as shadow: `LIT_SHARE`, or `NOISE_STEPS` standard
+        deviations of the noise.
+    """
+    negative, below = images.new_zeros(2, len(images)).unbind()
+    parts = [slice(k, k + SUM_CHUNK) for k in range(0, images.shape[1], SUM_CHUNK)]
+    for part in parts:
+        dark = images[:, part].clamp_max(0) * (valid[:, part] & present[:, part, None, None])
+        negative = negative + dark.square().sum(dim=(1, 2, 3))
+        below = below + (dark < 0).sum(dim=(1, 2, 3))
+    noise = NOISE_STEPS * (negative / below.clamp_min(1)).sqrt()
+    total, count = images.new_zeros(2, len(images)).unbind()
+    for part in parts:
+        bright = images[:, part] > noise[:, None, None, None]
+        lit = bright & valid[:, part] & present[:, part, None, None]
         total = total + (images[:, part] * lit).sum(dim=(1, 2, 3))
         count = count + lit.sum(dim=(1, 2, 3))
-    return torch.where(count > 0, total / count.clamp_min(1), torch.ones_like(total))
+    radiance = torch.where(count > 0, total / count.clamp_min(1), torch.ones_like(total))
+    return radiance, (noise / radiance).clamp_min(LIT_SHARE)
 
 
-def photometric_sums(inputs: SetInputs, radiance: Tensor, gain: Tensor | None = None) -> PhotometricSums:
+def photometric_sums(
+    inputs: SetInputs, radiance: Tensor, threshold: Tensor, gain: Tensor | None = None
+) -> PhotometricSums:
     """Sum over the set in chunks of images.
 
     Parameters
     ----------
     inputs : the sample sets.
-    radiance : (B,) the set's mean lit radiance, see `set_radiance`.
-    gain : (B, N) factor on each image's radiance in ``moments``; None for 1.
+    radiance, threshold : (B,) the set's mean lit radiance, and the share of it that counts as lit; see
+        `set_radiance`.
+    gain : (B, N) factor on each image's radiance; None for 1.
     """
     b, n, rows, columns = inputs.images.shape
-    totals = [torch.zeros(b, c, rows * columns, device=inputs.images.device) for c in (3, 6, 3, 1, 1, 1)]
+    totals = [torch.zeros(b, c, rows * columns, device=inputs.images.device) for c in (3, 6, 3, 1, 1, 1, 1)]
     with torch.autocast(inputs.images.device.type, enabled=False):
         for k in range(0, n, SUM_CHUNK):
             part = slice(k, k + SUM_CHUNK)
             seen = inputs.valid[:, part] & inputs.present[:, part, None, None]
             light = (inputs.images[:, part] / radiance[:, None, None, None]).flatten(2) * seen.flatten(2)
-            lit = (light > LIT_SHARE).float()
+            lit = (light > threshold[:, None, None]).float()
             light = light * lit
             sun = inputs.sun[:, part].float().transpose(1, 2) * inputs.present[:, None, part]
-            weighted = sun if gain is None else sun * gain[:, None, part]
+            factor = torch.ones_like(sun[:, :1]) if gain is None else gain[:, None, part]
             products = torch.stack([sun[:, i] * sun[:, j] for i, j in PAIRS], dim=1)
             dark = seen.flatten(2).float() - lit
             ones = torch.ones_like(sun[:, :1])
             terms = (
-                weighted @ light,
+                (sun * factor) @ light,
                 products @ lit,
                 sun @ dark,
-                ones @ light,
+                factor @ light,
                 ones @ lit,
+                factor.square() @ light.square(),
                 ones @ (lit + dark),
             )
             totals = [total + term for total, term in zip(totals, terms)]
-    count = totals[5].clamp_min(1)
-    means = [(total / count).unflatten(2, (rows, columns)) for total in totals[:5]]
+    count = totals[6].clamp_min(1)
+    means = [(total / count).unflatten(2, (rows, columns)) for total in totals[:6]]
     images = inputs.present.sum(dim=1).clamp_min(1)[:, None, None]
-    share = (totals[5] / images).unflatten(2, (rows, columns))
-    return PhotometricSums(means[0], means[1], means[2], means[3], means[4], share)
+    share = (totals[6] / images).unflatten(2, (rows, columns))
+    moments, matrix, shadow, mean, lit, square = means
+    return PhotometricSums(moments, matrix, shadow, mean, lit, square, share)
+
+
+@torch.no_grad()
+def exposure_ratios(
+    inputs: SetInputs, radiance: Tensor, threshold: Tensor, normal: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How bright each image is beside what the a priori normals make of its Sun, over its lit pixels.
+
+    Parameters
+    ----------
+    inputs : the sample sets. radiance, threshold : (B,), see `set_radiance`. normal : (B, 3, P, P).
+
+    Returns
+    -------
+    ratio : (B, N) logarithm of image over shading, between -0.5 and 0.5; the set's mean, weighted with the
+        lit shares, is taken off, so that the exposure of the whole set does not matter.
+    lit : (B, N) share of the patch that is lit; 0 for padding. It says how far the ratio can be trusted.
+    """
+    ratios, shares = [], []
+    facing = normal.flatten(2)
+    for k in range(0, inputs.images.shape[1], SUM_CHUNK):
+        part = slice(k, k + SUM_CHUNK)
+        seen = inputs.valid[:, part] & inputs.present[:, part, None, None]
+        light = (inputs.images[:, part] / radiance[:, None, None, None] * seen).flatten(2)
+        lit = (light > threshold[:, None, None]).float()
+        shading = (inputs.sun[:, part].float() @ facing).clamp_min(0)
+        bright, expected = (light * lit).sum(dim=2), (shading * lit).sum(dim=2)
+        known = (bright > 0) & (expected > 0)
+        ratios.append(torch.where(known, bright / expected.clamp_min(1e-6), 1.0).clamp_min(1e-6).log())
+        shares.append(torch.where(known, lit.mean(dim=2), 0.0))
+    ratio, share = torch.cat(ratios, dim=1), torch.cat(shares, dim=1)
+    level = (ratio * share).sum(dim=1, keepdim=True) / share.sum(dim=1, keepdim=True).clamp_min(1e-6)
+    return torch.where(share > 0, ratio - level, 0.0).clamp(-0.5, 0.5), share
 
 
 def map_slopes(height: Tensor) -> Tensor:
@@ -141,7 +199,9 @@ def solve_normal(matrix: Tensor, moments: Tensor, guess: Tensor, damping: float)
     return guess + _times(cofactors, moments - _times(matrix, guess)) / determinant[:, None]
 
 
-def stereo_slopes(sums: PhotometricSums, prior_slopes: Tensor, damping: float) -> tuple[Tensor, Tensor]:
+def stereo_slopes(
+    sums: PhotometricSums, prior_slopes: Tensor, damping: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Slopes from the sums, leaning on the a priori slopes where the images leave them open.
 
     Parameters
@@ -154,6 +214,8 @@ def stereo_slopes(sums: PhotometricSums, prior_slopes: Tensor, damping: float) -
     -------
     slopes : (B, 2, P, P), at most 3 from the a priori.
     albedo : (B, 1, P, P), relative to the set's.
+    misfit : (B, 1, P, P) RMS of what Lambert's law leaves of the radiance, over the set's mean lit radiance:
+        noise, misregistration, other laws.
     """
     normal = normals(prior_slopes)
     shading = _times(sums.matrix, normal)
@@ -165,7 +227,11 @@ def stereo_slopes(sums: PhotometricSums, prior_slopes: Tensor, damping: float) -
     g = solve_normal(sums.matrix, sums.moments, guess, damping) / albedo[:, None, None, None]
     upward = g[:, 2:].clamp_min(0.1)
     slopes = prior_slopes + (-g[:, :2] / upward - prior_slopes).clamp(-3.0, 3.0)
-    return slopes, g.square().sum(dim=1, keepdim=True).clamp(1e-6, 100.0).sqrt()
+    size = g.square().sum(dim=1, keepdim=True).clamp(1e-6, 100.0).sqrt()
+    scaled = g * albedo[:, None, None, None]
+    left = sums.square + (scaled * (_times(sums.matrix, scaled) - 2 * sums.moments)).sum(dim=1, keepdim=True)
+    # The floor keeps the rounding of a difference of squares out of the root.
+    return slopes, size, (left.clamp(0.0, 100.0) + 1e-4).sqrt()
 
 
 @lru_cache(maxsize=32)

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from pipeline.bridges.base import Generators, TrainingPair, normal
 from pipeline.bridges.factory import make_process, sampler_kwargs
+from pipeline.config.calibration import Calibration
 from pipeline.config.models import BridgeSection, SamplerSection, VaeSection
 from pipeline.models.aligned import AlignedCondition, AlignedNet
 from pipeline.models.apriori import crop_halo, match_block_means
 from pipeline.models.factory import build_network
 from pipeline.models.inputs import SetInputs, height_scale
-from pipeline.models.losses import gaussian_score, pair_score
+from pipeline.models.losses import draws_score, gaussian_score
 from pipeline.models.vae import AutoencoderKL
 
 
@@ -70,6 +71,10 @@ class System(nn.Module):
     state_scale : heights, in the section's unit, that count as 1 in the process.
     codec : the VAE, for the latent space; it is frozen and stays out of the state dict.
     residual_scale : std of truth minus start, in states; the diffusion works on residuals of std 1.
+
+    Attributes
+    ----------
+    calibration : how much wider clones are spread than the network draws them; None where it is not known.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class System(nn.Module):
         latent = codec.vae.latent_shape(size_px) if codec is not None else None
         self.network = build_network(section, size_px, factor, latent)
         self.rescale(residual_scale)
+        self.calibration: Calibration | None = None
         self._codec = [codec]  # in a list, so that the VAE is no submodule
 
     @property
@@ -191,11 +197,12 @@ class System(nn.Module):
         if self.section.score == "squared":
             output = self.network(pair.x_t, pair.t, cond).float()
             return ((output - pair.target) ** 2).flatten(1).mean(dim=1)
-        # Two draws of one sample stand beside each other in one pass.
-        noise = torch.stack([self._noise(pair.x_t, generators) for _ in range(2)], dim=1).flatten(0, 1)
-        x_t, t = pair.x_t.repeat_interleave(2, dim=0), pair.t.repeat_interleave(2, dim=0)
-        output = self.network(x_t, t, cond.repeat(2), noise).float().unflatten(0, (-1, 2))
-        return pair_score(output, pair.target)
+        # The draws of one sample stand beside each other in one pass.
+        count = self.section.draws
+        noise = torch.stack([self._noise(pair.x_t, generators) for _ in range(count)], dim=1).flatten(0, 1)
+        x_t, t = pair.x_t.repeat_interleave(count, dim=0), pair.t.repeat_interleave(count, dim=0)
+        output = self.network(x_t, t, cond.repeat(count), noise).float().unflatten(0, (-1, count))
+        return draws_score(output, pair.target)
 
     def _noise(self, like: Tensor, generators: Generators) -> Tensor:
         """Noise maps that make the network's output a draw."""
@@ -222,6 +229,41 @@ class System(nn.Module):
         -------
         (B, M, P, P) metres above the batch's reference.
         """
+        return self._draw(batch, members, generators, sampler)[0]
+
+    @torch.no_grad()
+    def sample_around(
+        self,
+        batch: SetInputs,
+        members: int,
+        generators: Sequence[torch.Generator],
+        sampler: SamplerSection | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Clones as the network draws them, uncalibrated, and the estimate (B, P, P) that they lie around.
+
+        Raises
+        ------
+        ValueError
+            If the system has no estimate.
+        """
+        if not self.section.posterior_mean:
+            raise ValueError("posterior_mean: expected true, for clones around an estimate, found false")
+        uncalibrated, self.calibration = self.calibration, None
+        try:
+            clones, cond = self._draw(batch, members, generators, sampler)
+        finally:
+            self.calibration = uncalibrated
+        rest = torch.zeros_like(batch.prior)[:, None]
+        return clones, self._heights(rest, batch, cond, 1)[:, 0]
+
+    def _draw(
+        self,
+        batch: SetInputs,
+        members: int,
+        generators: Sequence[torch.Generator],
+        sampler: SamplerSection | None,
+    ) -> tuple[Tensor, Any]:
+        """Clones (B, M, P, P), and the condition that they were drawn under."""
         cond = self.condition(batch)
         x1 = torch.stack(self.starts(batch, cond, generators, members), dim=1).flatten(0, 1)
         repeated = cond.repeat(members)
@@ -235,7 +277,10 @@ class System(nn.Module):
         x0 = self.process.sample(
             predict, x1, generator=each, **sampler_kwargs(sampler or self.section.sampler)
         )
-        return self._heights(x0, batch, repeated, members)
+        if self.calibration is not None:
+            z = normal(x0.new_empty(len(x0), 1, 1, 1), each)  # one a clone
+            x0 = x0 * torch.exp(self.calibration.log_scale + self.calibration.log_spread * z)
+        return self._heights(x0, batch, repeated, members), cond
 
     def _heights(self, states: Tensor, batch: SetInputs, cond: Any, members: int) -> Tensor:
         """Final states (B*M, ...) to metres (B, M, P, P)."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import read_json
+from pipeline.config.calibration import FILE as CALIBRATION
+from pipeline.config.calibration import read_calibration
 from pipeline.config.models import SAMPLER_KINDS
 from pipeline.config.pretrained import weights_file
 from pipeline.config.root import Config, ConfigError
@@ -22,13 +24,14 @@ class GivenWeights:
 
     Attributes
     ----------
-    model : the safetensors file. vae : that of its VAE, or None.
+    model : the safetensors file. vae : that of its VAE, or None. calibration : of its clones, or None.
     identity : what of them enters the keys: bytes, not places.
     facts : what the report says of them.
     """
 
     model: str
     vae: str | None
+    calibration: str | None
     identity: dict[str, str]
     facts: dict[str, Any]
 
@@ -39,10 +42,14 @@ class GivenWeights:
 
     @property
     def files(self) -> dict[str, list[str]]:
-        """Weights and the config beside them, of the ``model`` and of its ``vae`` (empty in pixel space)."""
+        """Weights and the config beside them, of the ``model`` and of its ``vae`` (empty in pixel space).
+
+        Under ``calibration`` the file beside the model, where there is one.
+        """
         return {
             "model": [self.model, _beside(self.model)],
             "vae": [path for model in self.vae_files for path in (model, _beside(model))],
+            "calibration": [] if self.calibration is None else [self.calibration],
         }
 
 
@@ -91,6 +98,9 @@ def resolve_given(config: Config, root: Path, memory: DigestMemory) -> GivenWeig
         for name, file in parts.items()
         for kind, path in (("weights", file), ("config", _beside(file)))
     }
+    calibration = _calibration(model, content, root)
+    if calibration is not None:
+        identity["model.calibration"] = f"sha256:{memory.sha256(root / calibration)}"
     grid = content["grid"]
     facts = {
         "weights": model,
@@ -100,9 +110,22 @@ def resolve_given(config: Config, root: Path, memory: DigestMemory) -> GivenWeig
         "stage": content.get("stage"),
         "training key": content.get("key"),
         "pixel size in training (m)": grid.get("pixel_m"),
+        "calibrated": calibration is not None,
         "scale-free": all(s["height_unit"] == "pixel" for s in described),
     }
-    return GivenWeights(model, parts.get("vae"), identity, facts)
+    return GivenWeights(model, parts.get("vae"), calibration, identity, facts)
+
+
+def _calibration(model: str, content: Mapping[str, Any], root: Path) -> str | None:
+    """The calibration beside the model, checked; None where there is none."""
+    path = Path(model).with_name(CALIBRATION)
+    if not (root / path).is_file():
+        return None
+    try:
+        read_calibration(root / path, str(content.get("fingerprint")))
+    except ValueError as error:
+        raise ConfigError(f"config: pretrained.weights: {error}") from None
+    return path.as_posix()
 
 
 def _read(key: str, given: str, kind: str, root: Path) -> tuple[str, dict[str, Any]]:

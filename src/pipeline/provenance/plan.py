@@ -101,8 +101,20 @@ class Plan:
             return self.given.vae_files
         return [self["vae"].path("model.safetensors")] if "vae" in self._model_stages(name) else []
 
+    def calibration_of(self, name: str) -> list[str]:
+        """The calibration of a name in the metrics, as a list that is empty where there is none."""
+        if self.given is not None:
+            return self.given.files["calibration"]
+        stage = f"calibration_{name}"
+        return [self[stage].path("calibration.json")] if stage in self.stages else []
+
+    @property
+    def calibrated(self) -> list[str]:
+        """Names in the metrics of the trained systems that are calibrated."""
+        return [name for name in self.systems if f"calibration_{name}" in self.stages]
+
     def given_files(self, role: str) -> list[str]:
-        """Files of the given weights' ``model`` or ``vae``; empty where none are given."""
+        """Files of the given weights' ``model``, ``vae`` or ``calibration``; empty where none are given."""
         return [] if self.given is None else self.given.files[role]
 
     @property
@@ -113,8 +125,8 @@ class Plan:
         return [self["vae"].path("model.safetensors")]
 
     def section_of(self, system: str) -> Any:
-        """Config section of ``published`` or ``bridge``."""
-        return getattr(self.config, system)
+        """Config section of a system."""
+        return self.config.system(system)
 
     def _weights_digest(self, root: Path, memory: DigestMemory) -> str | None:
         """What of the perceptual loss's weights enters the VAE's key: their bytes, not their place."""
@@ -167,11 +179,8 @@ class Plan:
 
     def _build(self) -> None:
         c = self.config
-        p = c.patches
+        p, pick = c.patches, _picked
         dump: Callable[[Any], Any] = _dump
-
-        def pick(section: Any, *keys: str) -> dict[str, Any]:
-            return {key: dump(section)[key] for key in keys}
 
         terrain: dict[str, Any] = {"pixel_m": c.inputs.pixel_m, "files": self.files.identity}
         code: tuple[str, ...] = ("pipeline.terrain.index",)
@@ -220,7 +229,7 @@ class Plan:
         self._build_results(dump)
 
     def _build_models(self, dump: Callable[[Any], Any]) -> None:
-        c = self.config
+        c, pick = self.config, _picked
         vae = {"vae": {**dump(c.vae), "lpips_weights": self._lpips}, "training": dump(c.training)}
         self._add("vae", vae, ("pipeline.training.vae",), ("manifest",))
         for system in c.systems:
@@ -228,10 +237,9 @@ class Plan:
             before: tuple[str, ...] = ("manifest", "vae") if section.space == "latent" else ("manifest",)
             for stage in BRIDGE_STAGES:
                 # How samples are drawn does not change the weights; other stages' budgets come in by key.
-                own = section.model_dump(mode="json", exclude={"sampler", "stages"})
+                own = section.model_dump(mode="json", exclude={"sampler", "stages", "calibrate"})
                 own["optimiser"] = dump(section.stages)[stage]
                 content = {
-                    "bridge": own,
                     "stage": stage,
                     "training": dump(c.training),
                     "photometry": dump(c.photometry),
@@ -245,7 +253,13 @@ class Plan:
                     content["masks"] = dump(c.masks.train)
                 reads_track = stage != "fibonacci" and c.arcs.train.place == "ephemeris"
                 inputs = (*before, "ephemeris") if reads_track else before
-                self._add(f"{system}_{stage}", content, ("pipeline.training.bridge",), inputs)
+                name = f"{system}_{stage}"
+                self._add(name, {**content, "bridge": own}, ("pipeline.training.bridge",), inputs)
+                if section.calibrate:
+                    fitted = {**content, "sampler": dump(section.sampler), "seed": section.seed}
+                    fitted["training"] = pick(c.training, "cpu_threads")
+                    code = ("pipeline.evaluation.calibrate",)
+                    self._add(f"calibration_{name}", fitted, code, (name, *inputs))
                 before = (*(b for b in before if not b.startswith(system)), f"{system}_{stage}")
 
     def _build_results(self, dump: Callable[[Any], Any]) -> None:
@@ -317,8 +331,9 @@ class Plan:
         """The stages that make the weights of a name in the metrics; none makes given ones."""
         if name == PRETRAINED:
             return ()
-        latent = self.section_of(name.split("_")[0]).space == "latent"
-        return (name, "vae") if latent else (name,)
+        section = self.section_of(name.split("_")[0])
+        calibration = (f"calibration_{name}",) if section.calibrate else ()
+        return (name, *(("vae",) if section.space == "latent" else ()), *calibration)
 
     def _evaluation_of(self, model: str) -> dict[str, Any]:
         """The section ``evaluation`` with the conditions under which a trained stage is scored."""
@@ -370,6 +385,12 @@ def _key(body: Any) -> str:
 def _dump(section: Any) -> Any:
     """A section as JSON values."""
     return section.model_dump(mode="json")
+
+
+def _picked(section: Any, *keys: str) -> dict[str, Any]:
+    """Some keys of a section as JSON values."""
+    values = _dump(section)
+    return {key: values[key] for key in keys}
 
 
 @cache

@@ -207,7 +207,8 @@ def reconstruct(
     ----------
     section : the stage's JSON section: ``region``, ``photometry``, ``illumination``, ``tolerance``,
         ``factor``, ``size_px``, ``stride_px`` (of the patches) and ``sampler``.
-    inputs : files ``terrain`` (index), ``split``, ``model``, and ``vae`` (a list, empty for pixel space).
+    inputs : files ``terrain`` (index), ``split``, ``model``, and the lists ``vae`` (empty for pixel space)
+        and ``calibration`` (of the model's clones; may be empty).
     runtime : device.
     outputs : files ``mean``, ``std``, ``prior``, ``truth``, ``images``, ``metrics``, ``quicklook``; with
         ``clones``, the blended clones too.
@@ -226,7 +227,7 @@ def reconstruct(
     device = pick_device(runtime.device)
     model, vae = _one(inputs["model"]), _one(inputs.get("vae"))
     fingerprint = model_config(model, "bridge")["fingerprint"]
-    system = load_system(model, vae or None, device)
+    system = load_system(model, vae or None, device, _one(inputs.get("calibration")) or None)
     if (system.size_px, system.factor) != (content["size_px"], content["factor"]):
         raise ValueError(
             f"{model}: expected a model for patches of {content['size_px']} px and factor "

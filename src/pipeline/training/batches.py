@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -156,6 +156,19 @@ def assemble(
     )
 
 
+def _turned(batch: Batch, turn: Callable[[Tensor], Tensor], sun: Tensor) -> Batch:
+    """Turn every map of a batch; `sun` are the Sun vectors after it."""
+    return replace(
+        batch,
+        dem=None if batch.dem is None else turn(batch.dem),
+        lr=turn(batch.lr),
+        prior=turn(batch.prior),
+        images=turn(batch.images),
+        valid=turn(batch.valid),
+        sun=sun,
+    )
+
+
 def flip(batch: Batch, mirrored: NDArray[np.bool_]) -> Batch:
     """Mirror chosen patches: DEM, images and Suns together.
 
@@ -165,20 +178,33 @@ def flip(batch: Batch, mirrored: NDArray[np.bool_]) -> Batch:
     """
     horizontal, vertical = torch.from_numpy(mirrored).to(batch.lr.device).unbind(1)
 
-    def turned(x: Tensor) -> Tensor:
-        shape = (-1,) + (1,) * (x.ndim - 1)
-        x = torch.where(horizontal.view(shape), x.flip(-1), x)
-        return torch.where(vertical.view(shape), x.flip(-2), x)
+    def turn(x: Tensor) -> Tensor:
+        x = torch.where(_rows(horizontal, x), x.flip(-1), x)
+        return torch.where(_rows(vertical, x), x.flip(-2), x)
 
     sign = torch.ones_like(batch.sun)
     sign[..., 0] = torch.where(horizontal, -1.0, 1.0)[:, None]
     sign[..., 1] = torch.where(vertical, -1.0, 1.0)[:, None]
-    return replace(
-        batch,
-        dem=None if batch.dem is None else turned(batch.dem),
-        lr=turned(batch.lr),
-        prior=turned(batch.prior),
-        images=turned(batch.images),
-        valid=turned(batch.valid),
-        sun=batch.sun * sign,
-    )
+    return _turned(batch, turn, batch.sun * sign)
+
+
+def transpose(batch: Batch, chosen: NDArray[np.bool_]) -> Batch:
+    """Let rows and columns of chosen patches change places, in DEM and images, and turn the Suns with them.
+
+    Parameters
+    ----------
+    chosen : (B,) bool. With `flip` this makes the eight symmetries of the square.
+    """
+    which = torch.from_numpy(chosen).to(batch.lr.device)
+    # Map x runs along columns, y against rows: what was a step down the rows is one along the columns.
+    across = torch.stack([-batch.sun[..., 1], -batch.sun[..., 0], batch.sun[..., 2]], dim=-1)
+
+    def turn(x: Tensor) -> Tensor:
+        return torch.where(_rows(which, x), x.transpose(-1, -2), x)
+
+    return _turned(batch, turn, torch.where(_rows(which, across), across, batch.sun))
+
+
+def _rows(which: Tensor, like: Tensor) -> Tensor:
+    """Shape (B,) choices so that they broadcast over a map."""
+    return which.view((-1,) + (1,) * (like.ndim - 1))

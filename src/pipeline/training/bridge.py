@@ -18,7 +18,7 @@ from pipeline.models.files import load_system, load_vae, model_config
 from pipeline.models.system import System, state_scale
 from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
 from pipeline.shards.shard_set import ShardSet
-from pipeline.training.batches import Batch, Sample, assemble, flip, read_sample
+from pipeline.training.batches import Batch, Sample, assemble, flip, read_sample, transpose
 from pipeline.training.finish import checkpoint_folder, finish
 from pipeline.training.loop import average_gradients, pick_device, train
 from pipeline.training.order import DataOrder, seeded
@@ -89,6 +89,8 @@ class BridgeTask:
     def step(self, prepared: list[Sample], numbers: Sequence[int], seen: int) -> dict[str, float]:
         """Radiance, losses, backward, clipped optimiser step."""
         batch = flip(self._assemble(prepared, numbers), self.order.flips(numbers))
+        if self.section.augmentation == "square":
+            batch = transpose(batch, self.order.transpositions(numbers))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             losses = self.system.losses(batch, [self.order.noise(n) for n in numbers])
         optimiser = self.optimisers["model"]

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-_SHUFFLE, _SCENE, _NOISE, _FLIP, _IMPERFECTIONS = 0x5EED01, 0x5EED02, 0x5EED03, 0x5EED04, 0x5EED05
+_SHUFFLE, _SCENE, _NOISE, _FLIP = 0x5EED01, 0x5EED02, 0x5EED03, 0x5EED04
+_IMPERFECTIONS, _TRANSPOSE = 0x5EED05, 0x5EED06
 
 
 class DataOrder:
@@ -42,6 +43,10 @@ class DataOrder:
     def flips(self, numbers: Sequence[int]) -> NDArray[np.bool_]:
         """Whether each sample is mirrored along columns and along rows, (n, 2); each with probability 1/2."""
         return np.array([np.random.default_rng([self.seed, _FLIP, n]).random(2) < 0.5 for n in numbers])
+
+    def transpositions(self, numbers: Sequence[int]) -> NDArray[np.bool_]:
+        """Whether rows and columns of each sample change places, (n,), with probability 1/2."""
+        return np.array([np.random.default_rng([self.seed, _TRANSPOSE, n]).random() < 0.5 for n in numbers])
 
     def noise(self, number: int) -> torch.Generator:
         """Random numbers for the times and the noise of sample `number`; always on the CPU."""
