@@ -13,7 +13,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, (SOURCE, BEFORE))))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from pipeline.config.root import ConfigError, load_config
-from pipeline.provenance.leftovers import refuse_leftovers
+from pipeline.provenance.leftovers import clear_checkpoints, refuse_leftovers
 from pipeline.provenance.plan import Plan
 
 try:
@@ -97,3 +97,10 @@ def training_place():
 
 onstart:
     refuse_leftovers(workflow.workdir_init)
+
+
+onsuccess:
+    clear_checkpoints(
+        PLAN[model].path("model.safetensors")
+        for model in (["vae", *PLAN.systems] if CONFIG.systems else [])
+    )

@@ -1,9 +1,10 @@
-"""Jobs that a killed Snakemake left in Slurm: they still write where a new start would write, too."""
+"""What a start of the workflow leaves behind: jobs in Slurm when it is killed, last checkpoints otherwise."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -33,6 +34,13 @@ def refuse_leftovers(folder: Path | str) -> None:
             f"Two writers must not share a folder. End them with `scancel {numbers}` (trainings save first), "
             "wait until `squeue --me` shows them no more, then give the same command again."
         )
+
+
+def clear_checkpoints(weights: Iterable[Path | str]) -> None:
+    """Remove the last checkpoints of trainings whose weights are there and noted by Snakemake."""
+    for path in map(Path, weights):
+        if path.is_file():
+            shutil.rmtree(path.with_name("checkpoints"), ignore_errors=True)
 
 
 def _jobs(folder: Path) -> list[tuple[str, str]]:
