@@ -19,7 +19,16 @@ from pipeline.illumination.photometry import radiance
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import FibonacciScene, ImageSet
 from pipeline.shards.write import write_shard
-from pipeline.training.batches import Batch, Sample, assemble, edge_surface, fill_nearest, flip, read_sample
+from pipeline.training.batches import (
+    Batch,
+    Sample,
+    assemble,
+    edge_surface,
+    fill_nearest,
+    flip,
+    read_sample,
+    transpose,
+)
 
 LAW = PhotometrySection()
 
@@ -209,6 +218,23 @@ def test_a_flipped_batch_is_what_flipped_terrain_and_suns_would_give(
         a, b = getattr(found, name), getattr(wanted, name)
         assert_allclose(a, b, atol=0 if name in ("sun", "valid", "present") else 2e-4, err_msg=name)
     assert_allclose(found.images, wanted.images, atol=1e-6)
+
+
+def test_a_transposed_batch_is_what_transposed_terrain_and_suns_would_give(surrounded: Shard) -> None:
+    def turned(sample: Sample) -> Sample:
+        across = np.stack([-sample.suns[:, 1], -sample.suns[:, 0], sample.suns[:, 2]], axis=1)
+        maps = {name: getattr(sample, name).swapaxes(-1, -2).copy() for name in ("surface", "lr", "visible")}
+        return replace(sample, suns=across, **maps)
+
+    samples = [read_sample(surrounded, p, images(4, p), 2) for p in range(3)]
+    batch = assemble(samples, 2, FACTOR, LAW)
+    found = transpose(batch, np.array([True, False, True]))
+    wanted = assemble([turned(samples[0]), samples[1], turned(samples[2])], 2, FACTOR, LAW)
+    for name in ("dem", "lr", "images", "prior", "sun", "valid", "present", "reference"):
+        a, b = getattr(found, name), getattr(wanted, name)
+        assert_allclose(a, b, atol=0 if name in ("valid", "present") else 2e-4, err_msg=name)
+    assert_allclose(found.images, wanted.images, atol=1e-6)
+    assert_array_equal(transpose(found, np.array([True, False, True])).images, batch.images)
 
 
 def test_flips_touch_the_chosen_patches_alone(alone: Shard) -> None:

@@ -96,6 +96,14 @@ def test_training_states_have_the_marginal_law_at_every_time():
         assert standard.std() == pytest.approx(1, abs=4.5 / np.sqrt(2 * states.size))
 
 
+def test_a_share_of_the_pairs_is_at_the_start():
+    x0, x1 = torch.full((20_000, 1, 1, 1), 0.7), torch.zeros(20_000, 1, 1, 1)
+    index = I2SB(0.3, 50, start_share=0.4).training_pair(x0, x1, torch.Generator().manual_seed(0)).t * 49
+    counts = torch.bincount(index.round().long(), minlength=50) / len(x0)
+    assert counts[49].item() == pytest.approx(0.4 + 0.6 / 50, abs=0.015)
+    torch.testing.assert_close(counts[:49], torch.full((49,), 0.6 / 50), atol=0.004, rtol=0)
+
+
 def test_training_target_is_what_the_exact_network_returns_on_average():
     process = I2SB()
     generator = torch.Generator().manual_seed(3)

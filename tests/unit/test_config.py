@@ -274,8 +274,8 @@ def test_the_published_config_is_the_published_system() -> None:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_every_overlay_is_valid_and_says_something(name: str) -> None:
     merged = json.loads(json.dumps(PUBLISHED))
-    overlay = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
-    update_config(merged, overlay)
+    for overlay in ([name.split("_")[0]] if "_" in name else []) + [name]:  # lola40_ablation overlays lola40
+        update_config(merged, yaml.safe_load((ROOT / "config" / f"{overlay}.yaml").read_text()))
     if name == "evaluate":  # the DEM is the user's
         merged["inputs"]["dem"] = "mine.tif"
     config = load_config(merged)
@@ -283,7 +283,7 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
     assert config != load_config(PUBLISHED)
 
 
-@pytest.mark.parametrize("name", ["demo", "evaluate", "lola40", "tiny"])
+@pytest.mark.parametrize("name", ["demo", "evaluate", "lola40", "lola40_ablation", "tiny"])
 def test_the_overlays_that_users_run_are_there(name: str) -> None:
     assert name in OVERLAYS
 
@@ -343,3 +343,33 @@ def test_sections_cannot_be_changed() -> None:
 
     with pytest.raises(ValidationError, match="frozen"):
         load_config({}).patches.size_px = 3  # type: ignore[misc]
+
+
+def test_a_variant_is_the_bridge_with_its_own_keys() -> None:
+    config = load_config(
+        {
+            "systems": ["bridge", "wide"],
+            "primary": "wide_missing",
+            "bridge": {"width": 96, "stages": {"arcs": {"samples": 7}}},
+            "variants": {"wide": {"width": 192, "stages": {"missing": {"samples": 9}}}},
+        }
+    )
+    wide = config.system("wide")
+    assert (wide.width, wide.depth) == (192, config.bridge.depth)
+    assert (wide.stages.arcs.samples, wide.stages.missing.samples) == (7, 9)
+    assert config.system("bridge") is config.bridge
+    assert config.bridge.width == 96
+
+
+@pytest.mark.parametrize(
+    ("variants", "expected"),
+    [
+        ({"wide": {"width": 100}}, "variants.wide.width: expected a multiple of heads = 12, found 100"),
+        ({"wide": {"wdith": 96}}, "variants.wide.wdith: unknown key"),
+        ({"wide": {"sampler": {"nfe": 0}}}, "variants.wide.sampler.nfe"),
+        ({"bridge": {}}, "variants.bridge: expected another name than that of a section"),
+        ({"a_b": {}}, "variants"),
+    ],
+)
+def test_an_impossible_variant_is_named(variants: dict[str, Any], expected: str) -> None:
+    assert expected in message({"variants": variants})

@@ -19,6 +19,7 @@ from pipeline.config.photometry import ImperfectionsSection, PhotometrySection
 from pipeline.config.products import Condition, EvaluationSection
 from pipeline.config.root import ConfigError, load_config
 from pipeline.evaluation import systems
+from pipeline.illumination.imperfections import apply_imperfections
 from pipeline.models.system import System
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.shard_set import ShardSet
@@ -252,3 +253,26 @@ def test_the_default_is_perfect() -> None:
     config = load_config({"imperfections": {}})
     assert config.imperfections.train.off and config.imperfections.test.off
     assert config == load_config({})
+
+
+def test_a_share_of_the_sets_has_imperfections(small_manifest: Path) -> None:
+    section = ImperfectionsSection(exposure=0.3, sun_deg=1.0)
+    part = section.model_copy(update={"share": 0.5})
+    images = torch.rand(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    valid, present = torch.ones(64, 3, 8, 8, dtype=torch.bool), torch.ones(64, 3, dtype=torch.bool)
+    suns = torch.tensor([0.6, 0.0, 0.8]).expand(64, 3, 3).contiguous()
+
+    def made(how: ImperfectionsSection) -> tuple[torch.Tensor, torch.Tensor]:
+        return apply_imperfections(
+            images, valid, suns, present, how, [np.random.default_rng(k) for k in range(64)]
+        )
+
+    (some, some_suns), (all_, all_suns) = made(part), made(section)
+    perfect = (some == images).flatten(1).all(dim=1)
+    assert 16 < perfect.sum() < 48
+    assert torch.equal((some_suns == suns).flatten(1).all(dim=1), perfect)
+    # Those that have them have the very same ones.
+    assert torch.equal(some[~perfect], all_[~perfect]) and torch.equal(
+        some_suns[~perfect], all_suns[~perfect]
+    )
+    assert section.model_copy(update={"share": 0.0}).off

@@ -72,6 +72,15 @@ def test_streams_of_a_sample_are_apart() -> None:
     assert len(set(noise)) == 400
 
 
+def test_transpositions_are_fair_and_independent_of_flips() -> None:
+    order = DataOrder(10, 3)
+    turned, flips = order.transpositions(range(4000)), order.flips(range(4000))
+    assert turned.shape == (4000,)
+    assert abs(turned.mean() - 0.5) < 0.04
+    assert np.all(abs((flips & turned[:, None]).mean(axis=0) - 0.25) < 0.04)
+    np.testing.assert_array_equal(order.transpositions([7, 2]), turned[[7, 2]])
+
+
 def test_flips_are_fair_and_independent() -> None:
     flips = DataOrder(10, 3).flips(range(4000))
     assert flips.shape == (4000, 2)

@@ -24,8 +24,11 @@ BRIDGES = ("fibonacci", "arcs", "missing")
 def resolved(name: str) -> dict[str, Any]:
     """A config as Snakemake merges it."""
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    if name != "config":
-        update_config(config, yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()))
+    overlays = [] if name == "config" else [name]
+    if "_" in name:  # lola40_ablation overlays lola40
+        overlays.insert(0, name.split("_")[0])
+    for overlay in overlays:
+        update_config(config, yaml.safe_load((ROOT / "config" / f"{overlay}.yaml").read_text()))
     return config
 
 
@@ -378,6 +381,47 @@ def test_every_leaf_of_the_config_is_tested() -> None:
         "evaluation.conditions.main.systems",
         "evaluation.conditions.missing.draw",
     }
+
+
+@pytest.mark.parametrize(
+    ("systems", "wanted"),
+    [
+        ("all", {f"{s}_{b}" for s in ("published", "bridge") for b in BRIDGES}),
+        ("last", {"published_missing", "bridge_missing"}),
+        ("primary", {"bridge_missing"}),
+    ],
+)
+def test_a_condition_is_for_the_systems_that_it_names(systems: str, wanted: set[str], tmp_path: Path) -> None:
+    config = copy.deepcopy(BASE)
+    config["evaluation"]["conditions"]["extra"] = {"light": "arcs", "draw": "main", "systems": systems}
+    found = plan(config, tmp_path)
+    held = {
+        name
+        for name in found.systems
+        if "extra" in json.loads(found[f"evaluation_{name}"].section)["evaluation"]["conditions"]
+    }
+    assert held == wanted
+
+
+def test_variants_are_systems_with_stages_of_their_own(base: Plan, tmp_path: Path) -> None:
+    config = copy.deepcopy(BASE)
+    config["variants"] = {"wide": {"base": 16}, "other": {"base": 4}}
+    config["systems"] = [*config["systems"], "wide"]
+    found = plan(config, tmp_path)
+    new = {f"wide_{b}" for b in BRIDGES}
+    assert set(found.stages) - set(base.stages) == {
+        *new, *(f"calibration_{n}" for n in new), *(f"evaluation_{n}" for n in new)
+    }  # fmt: skip
+    assert moved_between(base, plan_of_same(base, found)) == {"evaluation", "report", "bundle"}
+    assert json.loads(found["wide_arcs"].section)["bridge"]["base"] == 16
+    assert found["wide_arcs"].inputs == ("manifest", "wide_fibonacci")
+
+
+def plan_of_same(base: Plan, found: Plan) -> Plan:
+    """`found` with the stages of `base` alone."""
+    alike = copy.copy(found)
+    alike.stages = {name: stage for name, stage in found.stages.items() if name in base.stages}
+    return alike
 
 
 def with_leaves(**values: Any) -> dict[str, Any]:

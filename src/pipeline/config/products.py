@@ -17,7 +17,7 @@ class Condition(Section):
     light : ``arcs`` (a named draw of `arcs.test`) or ``fibonacci`` (the patch's Fibonacci images).
     draw : the name in `arcs.test`.
     missing : whether the stored missing-data strips are applied.
-    systems : which trained stages are scored: ``all``, or the ``primary`` alone.
+    systems : which trained stages are scored: ``all``, the ``last`` of each system, or the ``primary`` alone.
     imperfections : whether the images have the imperfections of `imperfections.test`.
     nfe : network evaluations a clone; null takes the sampler's.
     """
@@ -25,7 +25,7 @@ class Condition(Section):
     light: Literal["arcs", "fibonacci"] = "arcs"
     draw: str = "main"
     missing: bool = False
-    systems: Literal["all", "primary"] = "all"
+    systems: Literal["all", "last", "primary"] = "all"
     imperfections: bool = False
     nfe: Annotated[int, Field(ge=1, le=1000)] | None = None
 
@@ -60,7 +60,8 @@ class EvaluationSection(Section):
         if "main" not in self.conditions:
             raise ValueError(f"conditions: expected one named 'main', found {sorted(self.conditions)}")
         if self.conditions["main"].systems != "all":
-            raise ValueError("conditions.main.systems: expected 'all', found 'primary'")
+            found = self.conditions["main"].systems
+            raise ValueError(f"conditions.main.systems: expected 'all', found {found!r}")
         return self
 
 

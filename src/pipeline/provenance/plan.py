@@ -342,7 +342,9 @@ class Plan:
         section["conditions"] = {
             label: {key: value for key, value in condition.items() if key != "systems"}
             for label, condition in conditions
-            if condition["systems"] == "all" or model == self.config.primary
+            if model == self.config.primary
+            or condition["systems"] == "all"
+            or (condition["systems"] == "last" and model.endswith(f"_{BRIDGE_STAGES[-1]}"))
         }
         return section
 
