@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-# The last training saves at every step: hundreds of times before it ends.
-SLOW = """\
-bridge: {stages: {missing: {samples: 1600}}}
-runtime: {checkpoint_minutes: 1.0e-6}
+SAMPLES = 480
+# The last training takes 60 steps and saves after each.
+SLOW = f"""\
+bridge: {{stages: {{missing: {{samples: {SAMPLES}}}}}}}
+runtime: {{checkpoint_minutes: 1.0e-6}}
 """
 CONFIG = ("--configfile", "config/tiny.yaml", "slow.yaml")
 TARGETS = ("evaluation", "region", *CONFIG)
@@ -58,7 +59,7 @@ def training(folder: Path) -> Path:
     found = [
         path.parent
         for path in (folder / "results" / "store" / "bridge_missing").glob("*/run.json")
-        if json.loads(path.read_text())["section"]["bridge"]["optimiser"]["samples"] == 1600
+        if json.loads(path.read_text())["section"]["bridge"]["optimiser"]["samples"] == SAMPLES
     ]
     assert len(found) == 1
     return found[0]

@@ -101,5 +101,5 @@ def test_damaged_checkpoints_cost_steps_or_ask_and_change_nothing(
     told = log_of(folder, place)
     assert f"{newest.relative_to(folder)}: expected sha256 " in told
     assert "trying the checkpoint before it" in told
-    assert re.search(r"resumed at \d+ of 1600 samples", told)
+    assert re.search(r"resumed at \d+ of 480 samples", told)
     assert artefacts(folder) == artefacts(reference)

@@ -30,22 +30,29 @@ def disturbed(reference: Path, tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "run", place
 
 
-def midway(sent: Sent, place: Path) -> str:
-    """Wait until the training has saved a few times; number of its job."""
+def midway(sent: Sent, place: Path, script: str = "/.snakemake/scripts/") -> str:
+    """Wait until the training has saved a few times, and make it sleep; number of its job.
+
+    So it is midway whatever the machine's speed. Slurm wakes what it ends.
+    """
     sent.until(lambda: len(list(place.glob("checkpoints/*.safetensors"))) > 1, "a checkpoint")
+    os.kill(trainer(sent.folder, script), signal.SIGSTOP)
     return sent.job(TRAIN, "RUNNING")
 
 
-def trainer(folder: Path) -> int:
-    """Process id of the training that a job of this folder runs."""
+def trainer(folder: Path, script: str = "/.snakemake/scripts/") -> int:
+    """Process id of the training that a job of this folder runs; of its newest process where it has several."""
+    found = []
     for entry in Path("/proc").iterdir():
         try:
-            words = (entry / "cmdline").read_bytes().decode().split("\0") if entry.name.isdigit() else []
-        except OSError:
+            words = (entry / "cmdline").read_bytes().decode() if entry.name.isdigit() else ""
+            here = script in words and os.path.samefile(entry / "cwd", folder)
+        except OSError:  # it has ended
             continue
-        if any(w.startswith(f"{folder}/.snakemake/scripts/") and "bridge_train" in w for w in words):
-            return int(entry.name)
-    raise AssertionError("no training runs")
+        if here:
+            found.append(int(entry.name))
+    assert found, "no training runs"
+    return max(found)
 
 
 def told_by(folder: Path, job: str) -> str:
@@ -56,7 +63,7 @@ def told_by(folder: Path, job: str) -> str:
 def resumed(folder: Path, place: Path) -> bool:
     """Whether the training's last attempt went on from a checkpoint."""
     log = folder / "results" / "logs" / "bridge_missing" / place.name / "log.txt"
-    return re.search(r"resumed at \d+ of 1600 samples", log.read_text()) is not None
+    return re.search(r"resumed at \d+ of 480 samples", log.read_text()) is not None
 
 
 def ends_the_same(sent: Sent, place: Path, reference: Path) -> None:
@@ -100,11 +107,9 @@ def test_a_cancelled_job_is_sent_again_with_more_memory_and_goes_on(
 def test_a_time_limit_saves_and_the_next_job_goes_on(
     disturbed: tuple[Path, Path], reference: Path, send: Send
 ) -> None:
-    """The training sleeps until its minute is over, so that it is midway whatever the machine's speed."""
     folder, place = disturbed
     sent = send(folder, *TARGETS, "--set-resources", f"{TRAIN}:runtime=1 + 60 * (attempt - 1)")
     first = midway(sent, place)
-    os.kill(trainer(folder), signal.SIGSTOP)  # Slurm wakes it when it ends it
     ends_the_same(sent, place, reference)
     assert "JobState=TIMEOUT" in slurm_says("scontrol", "show", "job", first)
     assert "asked to stop; saved at " in told_by(folder, first)
@@ -118,6 +123,7 @@ def test_out_of_memory_is_told_and_tried_again(
     sent = send(folder, *TARGETS)
     first = midway(sent, place)
     subprocess.run(["prlimit", f"--pid={trainer(folder)}", "--as=100000000"], check=True)
+    os.kill(trainer(folder), signal.SIGCONT)
     sent.until(lambda: sent.job(TRAIN) not in ("", first), "a second job")
     told = told_by(folder, first)
     assert re.search(r"ERROR .*(out of memory|Cannot allocate memory)", told), told[-3000:]
@@ -146,7 +152,6 @@ def test_a_killed_controller_leaves_jobs_that_a_new_start_names(
     folder, place = disturbed
     sent = send(folder, *TARGETS)
     orphan = midway(sent, place)
-    os.kill(trainer(folder), signal.SIGSTOP)  # else it might end before we have looked
     sent.process.kill()
     sent.process.wait()
     assert "--unlock" in refused(send(folder, *TARGETS))
@@ -208,14 +213,14 @@ def test_a_full_disk_is_told_and_more_room_is_enough(
 def test_a_training_on_two_nodes_saves_when_cancelled_and_ends_as_one_process(
     disturbed: tuple[Path, Path], reference: Path, send: Send
 ) -> None:
-    """With a GPU a node asked for, though these are made up: it runs on CPUs, two processes a node."""
+    """With GPUs asked for, though these are made up: it runs on CPUs, two processes a node."""
     folder, place = disturbed
     whole = reference / place.relative_to(folder) / "model.safetensors"
     (folder / "slow.yaml").write_text(
         f"{SLOW}  nodes: 2\n  processes: 2\n  device: auto\n".replace("cpu", "auto")
     )
     sent = send(folder, str(place.relative_to(folder) / "model.safetensors"), *CONFIG)
-    first = midway(sent, place)
+    first = midway(sent, place, "pipeline.training.launch\0worker")
     asked = slurm_says("scontrol", "show", "job", first)
     assert "NumNodes=2 " in asked
     assert "TresPerJob=gres:gpu:4" in asked
