@@ -19,7 +19,7 @@ BACKEND = $(if $(TORCH),--torch-backend $(TORCH))
 CPU = $(or $(filter cpu,$(TORCH)),$(foreach folder,$(LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
 HASHED = --require-hashes -r envs/requirements.txt -c envs/cuda.txt $(if $(CPU),-c envs/cpu.txt)
 
-.PHONY: help env demo verify lock why test test-slow test-cluster check format lint bench bench-light bench-train figures clean-env
+.PHONY: help env demo verify lock why test test-slow test-cluster check format lint bench bench-light bench-plan bench-train figures clean-env
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -54,8 +54,8 @@ test: env ## the tests (under 20 minutes on 2 cores)
 test-slow: env ## what takes longer: kills, full-size networks
 	$(BIN)/pytest -m "slow"
 
-test-cluster: env ## tests that need a local Slurm
-	$(BIN)/pytest -m "cluster"
+test-cluster: env ## tests on a Slurm of their own (root, Debian; about half an hour)
+	$(BIN)/pytest -m "cluster" tests/slurm
 
 format: env ## format code and rules
 	$(BIN)/ruff check --fix --quiet . || true
@@ -71,7 +71,7 @@ check: env ## format, lint, types, import layers, workflow lint, unit tests of t
 	$(BIN)/snakemake --lint --configfile config/tiny.yaml
 	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit/test_{config,plan,digest,store,metrics,order,reference}.py
 
-bench: bench-light bench-train ## all benchmarks
+bench: bench-light bench-plan bench-train ## all benchmarks
 
 bench-light: env ## illumination engines side by side, one core
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/light.py
@@ -86,6 +86,9 @@ $(VENV)/.bench: $(VENV)/.ready
 
 bench-train: $(VENV)/.bench ## a full-size step beside diffusers, the loader, the sampler
 	$(BIN)/python benchmarks/train.py
+
+bench-plan: env ## time and memory of planning against the number of tiles
+	$(BIN)/python benchmarks/planning.py
 
 clean-env: ## remove .venv
 	rm -rf $(VENV)

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -175,11 +175,13 @@ def test_a_kill_while_saving_leaves_the_older_ones(tmp_path: Path, at: str) -> N
     assert Checkpoints(tmp_path, "abc").load()[0] == 30  # type: ignore[index]
 
 
-def test_clear_removes_everything(tmp_path: Path) -> None:
-    checkpoints = filled(tmp_path / "c", 10)
-    checkpoints.clear()
-    assert not (tmp_path / "c").exists()
-    checkpoints.clear()
+def test_the_newest_alone_is_kept_when_asked(tmp_path: Path) -> None:
+    checkpoints = filled(tmp_path, 10, 20, 30)
+    checkpoints.keep_newest()
+    assert files(tmp_path) == [f"{30:012d}.safetensors", "index.json"]
+    found = Checkpoints(tmp_path, "abc").load()
+    assert found is not None
+    assert found[0] == 30
 
 
 def test_a_first_save_cut_short_is_a_fresh_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -338,16 +339,33 @@ def vae_file(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_the_vae_stage_writes_its_weights_and_tidies_up(vae_file: Path, straight: dict[str, Outcome]) -> None:
     assert sorted(p.name for p in vae_file.parent.iterdir()) == [
+        "checkpoints",  # the last one, until the workflow notes that the stage is done
         "config.json",
         "events",
         "metrics.jsonl",
         "model.safetensors",
     ]
+    assert [p.name for p in vae_file.parent.glob("checkpoints/*.safetensors")] == [f"{32:012d}.safetensors"]
     for name, value in load_file(vae_file).items():
         assert torch.equal(value, straight["vae"].state[name])
     lines = [json.loads(line) for line in vae_file.with_name("metrics.jsonl").read_text().splitlines()]
     assert lines == straight["vae"].history
     assert load_vae(vae_file).section == VAE
+
+
+def test_a_finished_training_whose_files_were_deleted_is_not_trained_again(
+    vae_file: Path, small_manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Snakemake does after a kill between a job's end and its own note of it."""
+    shutil.copytree(vae_file.parent / "checkpoints", tmp_path / "checkpoints")
+    section = {"vae": VAE.model_dump(mode="json"), "training": {"cpu_threads": 1}}
+    with caplog.at_level(logging.INFO):
+        train_vae(
+            json.dumps(section), "key", small_manifest, RuntimeSection(device="cpu"), tmp_path / vae_file.name
+        )
+    assert "resumed at 32 of 32 samples" in caplog.text
+    for name in (vae_file.name, "config.json", "metrics.jsonl"):
+        assert (tmp_path / name).read_bytes() == vae_file.with_name(name).read_bytes()
 
 
 @pytest.mark.parametrize("bridge", [ALIGNED, PUBLISHED], ids=["aligned", "published"])

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from pipeline.config.patches import PatchesSection
 from saved_models import save_system
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +45,23 @@ def test_the_paper_plans_without_network_to_at_most_a_few_hundred_jobs(
     assert done.jobs["terrain_fetch"] >= 4
     assert done.jobs["illumination_trace"] == done.jobs["shards_write"] == 40
     assert not (folder / "resources").exists()
+
+
+def test_the_paper_plans_for_slurm_as_typed_in_a_fresh_clone(tmp_path: Path) -> None:
+    """`snakemake --profile slurm -n all`, on a machine without Slurm, too."""
+    clone = tmp_path / "clone"
+    away = (".git", ".venv", "results", "resources", ".snakemake", "tests", "__pycache__")
+    shutil.copytree(ROOT, clone, symlinks=True, ignore=shutil.ignore_patterns(*away))
+    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-n", "all"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text[-3000:]
+    first = re.search(r"^rule terrain_fetch:\n(?: +.*\n)+", text, re.M)
+    assert first, text[-3000:]
+    assert "mem_mb=1000" in first.group(0) and "runtime=720" in first.group(0)
+    assert "resources/downloads/LDEM_80S_20MPP_ADJ.TIF" in text
+    train = re.search(r"^rule vae_train:\n(?: +.*\n)+", text, re.M)
+    assert train and "gpu=1" in train.group(0) and "threads: 8" in train.group(0)
 
 
 def test_every_stage_is_a_rule(folder: Path, snakemake: Callable) -> None:
@@ -131,6 +150,32 @@ def test_the_overlay_for_given_weights_asks_for_windows(folder: Path, snakemake:
     assert "Traceback" not in done.text
 
 
+def test_jobs_that_a_killed_start_left_in_slurm_are_named(
+    folder: Path, snakemake: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A squeue that knows two jobs sent from here, one from elsewhere, and one of another kind."""
+    rows = [
+        f"12_[2-3]|rule_illumination_trace_wildcards_001|{folder}",
+        f"15|rule_vae_train|{folder}",
+        f"16|rule_vae_train|{folder.parent}",
+        f"17|notebook|{folder}",
+    ]
+    squeue = folder / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text("#!/bin/sh\n" + "".join(f"echo '{row}'\n" for row in rows))
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(squeue.parent), prepend=":")
+    done = snakemake(folder, "-c1", "run_record", "--configfile", "config/tiny.yaml")
+    assert done.returncode != 0
+    assert "did not end: 12_[2-3] (illumination_trace 001), 15 (vae_train). Two writers" in done.text
+    assert "End them with `scancel 12_[2-3] 15`" in done.text
+    assert "Traceback" not in done.text
+    assert not (folder / "results" / "tiny").exists()
+    squeue.write_text("#!/bin/sh\nexit 1\n")  # a Slurm that does not answer
+    done = snakemake(folder, "-c1", "run_record", "--configfile", "config/tiny.yaml")
+    assert done.returncode == 0, done.text
+
+
 def test_an_unknown_stage_is_named(folder: Path, snakemake: Callable) -> None:
     done = snakemake(folder, "-n", "ilumination", "--configfile", "config/tiny.yaml")
     assert done.returncode != 0
@@ -166,6 +211,29 @@ def test_every_job_has_a_log_a_benchmark_and_resources(name: str) -> None:
     for directive in ("output:", "log:", "benchmark:", "params:"):
         assert re.search(rf"^ +{directive}$", body, flags=re.M), f"{name}: no {directive}"
     assert "resources:" in body or "localrule: True" in body
+
+
+def test_the_slurm_profile_scales_every_jobs_memory_by_the_attempt() -> None:
+    """It repeats the rules' figures, since a profile cannot refer to them."""
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+    found = {rule: wanted["mem_mb"] for rule, wanted in profile["set-resources"].items()}
+    systems = [f"{s}_{b}" for s in ("published", "bridge") for b in ("fibonacci", "arcs", "missing")]
+    wanted = {}
+    for name, body in rules().items():
+        memory = re.search(r"^ +mem_mb=(\d+),$", body, re.M)
+        if memory and "script:" in body and "localrule: True" not in body:
+            stem = re.search(r'f"(\w+_)\{_model\}"$', body, re.M)
+            models = [*systems, *(["pretrained"] if stem and stem.group(1) == "evaluation_" else [])]
+            names = [f"{stem.group(1)}{model}" for model in models] if stem else [name]
+            wanted |= {each: f"{memory.group(1)} * attempt" for each in names}
+    assert found == wanted
+
+
+def test_the_slurm_profile_has_a_slot_for_every_job() -> None:
+    """With fewer, the plugin would leave out jobs of an array that finds no slot, and wait for ever."""
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+    most_tiles = PatchesSection.model_fields["tiles"].metadata
+    assert profile["jobs"] > 2 * next(m.le for m in most_tiles if hasattr(m, "le"))
 
 
 @pytest.mark.parametrize("name", [name for name, body in rules().items() if "script:" in body])

@@ -13,6 +13,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, (SOURCE, BEFORE))))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from pipeline.config.root import ConfigError, load_config
+from pipeline.provenance.leftovers import clear_checkpoints, refuse_leftovers
 from pipeline.provenance.plan import Plan
 
 try:
@@ -75,3 +76,31 @@ def places_of(stage):
     """Patches of the job's tile, for stages that read where they lie."""
     path = PLAN["patches"].path("tile_{tile}.zarr.zip")
     return [path] if "patches" in PLAN[stage].inputs else []
+
+
+def training_place():
+    """GPUs and nodes of a training, as resources."""
+    runtime = CONFIG.runtime
+    gpus = 0 if runtime.device == "cpu" else runtime.nodes * (runtime.processes or 1)
+    if runtime.nodes == 1:
+        return {"gpu": gpus}
+    # `mpi`: the job starts the processes itself; without `tasks_per_gpu` Slurm's plugin would ask for
+    # `tasks` a GPU.
+    several = {
+        "nodes": runtime.nodes,
+        "tasks": runtime.nodes,
+        "mpi": "srun",
+        "tasks_per_gpu": 0,
+    }
+    return {"gpu": gpus, **several}
+
+
+onstart:
+    refuse_leftovers(workflow.workdir_init)
+
+
+onsuccess:
+    clear_checkpoints(
+        PLAN[model].path("model.safetensors")
+        for model in (["vae", *PLAN.systems] if CONFIG.systems else [])
+    )

@@ -16,11 +16,11 @@ if CONFIG.systems:
             benchmark_of("vae")
         conda:
             "../../envs/environment.yaml"
-        threads: THREADS
+        threads: THREADS * (CONFIG.runtime.processes or 1)
         resources:
+            **training_place(),
             mem_mb=16000,
             runtime=2880,
-            gpu=1 if CONFIG.runtime.device != "cpu" else 0,
         params:
             **identity("vae"),
             lpips=untracked(CONFIG.vae.lpips_weights),
@@ -53,11 +53,11 @@ for _model in PLAN.systems:
             benchmark_of(_model)
         conda:
             "../../envs/environment.yaml"
-        threads: THREADS
+        threads: THREADS * (CONFIG.runtime.processes or 1)
         resources:
+            **training_place(),
             mem_mb=16000,
             runtime=2880,
-            gpu=1 if CONFIG.runtime.device != "cpu" else 0,
         params:
             **identity(_model),
             runtime=untracked(CONFIG.runtime.canonical()),

@@ -1,13 +1,10 @@
 """Adapter of rule `bridge_train`."""
 
-from pipeline.config.runtime import RuntimeSection
 from pipeline.provenance.record import job, stage_record
-from pipeline.training.bridge import train_bridge
+from pipeline.training.launch import launch
 
-p = snakemake.params
-with job(
-    snakemake.log[0], p.level, **stage_record(p), run_record=snakemake.output.record, cpu_threads=p.threads
-):
-    runtime = RuntimeSection.model_validate_json(p.runtime)
-    i, o = snakemake.input, snakemake.output
-    train_bridge(p.section, p.key, i.manifest, list(i.vae), list(i.previous), runtime, o.model, list(i.track))
+p, i, o, log = snakemake.params, snakemake.input, snakemake.output, snakemake.log[0]
+with job(log, p.level, **stage_record(p), run_record=o.record, cpu_threads=p.threads):
+    work = {"section": p.section, "key": p.key, "manifest": i.manifest}
+    files = {"vae": list(i.vae), "previous": list(i.previous), "track": list(i.track)}
+    launch("bridge", p.runtime, log, p.level, p.threads, out=o.model, **work, **files)

@@ -1,12 +1,9 @@
 """Adapter of rule `vae_train`."""
 
-from pipeline.config.runtime import RuntimeSection
 from pipeline.provenance.record import job, stage_record
-from pipeline.training.vae import train_vae
+from pipeline.training.launch import launch
 
-p = snakemake.params
-with job(
-    snakemake.log[0], p.level, **stage_record(p), run_record=snakemake.output.record, cpu_threads=p.threads
-):
-    runtime = RuntimeSection.model_validate_json(p.runtime)
-    train_vae(p.section, p.key, snakemake.input.manifest, runtime, snakemake.output.model, p.lpips)
+p, i, o, log = snakemake.params, snakemake.input, snakemake.output, snakemake.log[0]
+with job(log, p.level, **stage_record(p), run_record=o.record, cpu_threads=p.threads):
+    work = {"section": p.section, "key": p.key, "manifest": i.manifest, "lpips_weights": p.lpips}
+    launch("vae", p.runtime, log, p.level, p.threads, out=o.model, **work)

@@ -19,6 +19,8 @@ class RuntimeSection(Section):
     ----------
     device : ``auto`` takes CUDA when there is one.
     workers : processes a tracing or loading job may use.
+    processes : processes of a training on a node; null takes one a GPU that the job was given, else one.
+    nodes : nodes of a training, with Slurm.
     checkpoint_minutes : time between checkpoints.
     keep_intermediates : keep per-tile visibility after the shards are written.
     log_level : ``DEBUG``, ``INFO`` or ``WARNING``.
@@ -26,6 +28,8 @@ class RuntimeSection(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Annotated[int, Field(ge=1, le=256)] = 1
+    processes: Annotated[int, Field(ge=1, le=64)] | None = None
+    nodes: Annotated[int, Field(ge=1, le=256)] = 1
     checkpoint_minutes: Positive = 5.0
     keep_intermediates: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"

@@ -42,8 +42,8 @@ def job(
     Raises
     ------
     SystemExit
-        With 1 after a mistake in the input or trouble with a file, told in one line; with 143 on SIGTERM
-        (cancel, time limit), so that half-written files are cleaned up on the way out.
+        With 1 after a mistake in the input, trouble with a file or too little memory, told in one line; with
+        143 on SIGTERM (cancel, time limit), so that half-written files are cleaned up on the way out.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log:
@@ -62,6 +62,14 @@ def job(
         # A mistake in the input has one clear sentence; the stack behind it helps nobody.
         logging.getLogger(__name__).error("%s", error)
         logging.getLogger(__name__).debug("details", exc_info=True)
+        raise SystemExit(1) from None
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        logging.getLogger(__name__).error(
+            "out of memory: %s; give the job more (mem_mb; profiles/slurm/config.yaml on a cluster)",
+            str(error).split("\n")[0] or "an allocation failed",
+        )
         raise SystemExit(1) from None
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -83,6 +91,13 @@ def job(
                 "slurm_job": os.environ.get("SLURM_JOB_ID"),
             },
         )
+
+
+def out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether memory ran out; torch says so in words only."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("can't allocate memory", "out of memory", "std::bad_alloc")
+    )
 
 
 def set_threads(count: int) -> None:

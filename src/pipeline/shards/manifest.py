@@ -109,5 +109,5 @@ def verify_shards(
         if found != entry["sha256"]:
             raise StoreError(
                 f"{path}: expected a shard with sha256 {entry['sha256']}, found {found}; "
-                f"delete it and run `snakemake shards` again with the same config"
+                f"rebuild it: `rm -f {path}`, then give the same command again"
             )

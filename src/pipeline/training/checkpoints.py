@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,10 @@ class Checkpoints:
         raise CheckpointError(f"{self._index}: expected a checkpoint index, found {found}; {self._advice()}")
 
     def _advice(self) -> str:
-        return f"delete the folder {self.folder} to start this training from the beginning"
+        return (
+            f"delete the folder {self.folder} to start this training from the beginning: "
+            f"`rm -r {self.folder}`, then give the same command again"
+        )
 
     def save(self, samples: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Write a checkpoint after `samples` training samples, then drop the oldest ones."""
@@ -114,6 +116,10 @@ class Checkpoints:
             )
         return None
 
-    def clear(self) -> None:
-        """Remove all checkpoints, once the stage's output is verified."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def keep_newest(self) -> None:
+        """Remove all checkpoints but the newest."""
+        entries = self._entries()
+        write_json(self._index, {"key": self.key, "checkpoints": entries[-1:]})
+        for old in entries[:-1]:
+            with suppress(FileNotFoundError):
+                (self.folder / old["file"]).unlink()

@@ -25,12 +25,14 @@ from pipeline.training.progress import Display, Progress
 
 logger = logging.getLogger(__name__)
 
+SAVED = 75  # exit code EX_TEMPFAIL: worth a retry
+
 
 class TrainingStopped(SystemExit):
     """Training was asked to stop; everything is saved and the same command goes on from there."""
 
     def __init__(self, samples: int) -> None:
-        super().__init__(75)  # EX_TEMPFAIL: worth a retry
+        super().__init__(SAVED)
         self.samples = samples
 
 
@@ -83,6 +85,8 @@ def process_group(device: torch.device) -> Iterator[tuple[int, int]]:
     if world == 1:
         yield 0, 1
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield dist.get_rank(), world
@@ -163,6 +167,8 @@ class _StopRequest:
         self.asked = True
 
     def __exit__(self, *_: object) -> None:
+        if self.asked:  # this process is about to leave: a second signal must not cut that short
+            return
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -246,6 +252,7 @@ def train(
             display.show(losses, run.advance(losses, rate))
             if asked:
                 save()
+                _agree({}, True, device)  # until the first process has saved: the first to leave ends all
                 logger.warning("%s: asked to stop; saved at %d samples", name, run.seen)
                 raise TrainingStopped(run.seen)
             if time.monotonic() - last_save > 60 * checkpoint_minutes:

@@ -1,0 +1,60 @@
+"""What a start of the workflow leaves behind: jobs in Slurm when it is killed, last checkpoints otherwise."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class LeftoverJobs(RuntimeError):
+    """Slurm still has jobs of an earlier start of this workflow; the message says what to do."""
+
+
+def refuse_leftovers(folder: Path | str) -> None:
+    """Stop if Slurm has jobs that Snakemake sent from this folder; without Slurm, do nothing.
+
+    Parameters
+    ----------
+    folder : where Snakemake was started: the working directory of its jobs. One start at a time holds its
+        lock, so jobs that are there at a start are an earlier one's.
+
+    Raises
+    ------
+    LeftoverJobs
+        Naming the jobs and how to end them.
+    """
+    found = _jobs(Path(folder).resolve())
+    if found:
+        names = ", ".join(f"{number} ({comment})" for number, comment in found)
+        numbers = " ".join(number for number, _ in found)
+        raise LeftoverJobs(
+            f"Slurm still has jobs that an earlier start of this workflow sent and did not end: {names}. "
+            f"Two writers must not share a folder. End them with `scancel {numbers}` (trainings save first), "
+            "wait until `squeue --me` shows them no more, then give the same command again."
+        )
+
+
+def clear_checkpoints(weights: Iterable[Path | str]) -> None:
+    """Remove the last checkpoints of trainings whose weights are there and noted by Snakemake."""
+    for path in map(Path, weights):
+        if path.is_file():
+            shutil.rmtree(path.with_name("checkpoints"), ignore_errors=True)
+
+
+def _jobs(folder: Path) -> list[tuple[str, str]]:
+    """Number and rule of the Slurm jobs of this user whose working directory is `folder`."""
+    if shutil.which("squeue") is None:
+        return []
+    command = ["squeue", "--me", "--noheader", "--format=%i|%k|%Z"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    rows = [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else []
+    return [
+        (row[0], row[1].removeprefix("rule_").replace("_wildcards_", " "))
+        for row in rows
+        if len(row) == 3 and row[1].startswith("rule_") and Path(row[2]).resolve() == folder
+    ]

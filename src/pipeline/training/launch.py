@@ -1,0 +1,204 @@
+"""Where a training runs: in the job's own process, in several of one node (torchrun), or on several nodes.
+
+Run as a module it is one node's torchrun (``node``) or one process of a training (``worker``).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+from pipeline.config.runtime import RuntimeSection
+from pipeline.provenance.record import job
+from pipeline.training.bridge import train_bridge
+from pipeline.training.loop import SAVED
+from pipeline.training.vae import train_vae
+from pipeline.training.writer import sole_writer
+
+logger = logging.getLogger(__name__)
+
+STAGES: dict[str, Callable[..., None]] = {"vae": train_vae, "bridge": train_bridge}
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+SAVE_SECONDS = (
+    600  # that torchrun gives its processes to save after a signal; Slurm's KillWait may be shorter
+)
+
+
+def launch(stage: str, runtime: str, log: str | None, level: str, cpu_threads: int, **arguments: Any) -> None:
+    """Train in as many processes as the config and the GPUs of this job say; return when all is written.
+
+    Parameters
+    ----------
+    stage : a name in `STAGES`. runtime : JSON of the config's section.
+    log, level, cpu_threads : of the job, for processes of their own.
+    arguments : of the stage's function, JSON-able, without `runtime`; `out` is the file of the weights.
+
+    Raises
+    ------
+    ValueError
+        If the processes do not fit the machine, or another process is training into the same folder.
+    SystemExit
+        With 75 where the training was asked to stop and saved; with another code where it failed.
+    """
+    section = RuntimeSection.model_validate_json(runtime)
+    arguments = {name: _plain(value) for name, value in arguments.items()}
+    with sole_writer(arguments["out"]):
+        if section.nodes > 1:
+            _on_nodes(_request(stage, runtime, log, level, cpu_threads, arguments), section, cpu_threads)
+        elif processes_here(section) > 1:
+            _torchrun(_request(stage, runtime, log, level, cpu_threads, arguments), ["--standalone"])
+        else:
+            STAGES[stage](runtime=section, **arguments)
+
+
+def processes_here(runtime: RuntimeSection) -> int:
+    """Number of processes of a training on this node: the config's, else one a GPU that this job may use.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer GPUs than processes.
+    """
+    gpus = 0 if runtime.device == "cpu" or not torch.cuda.is_available() else torch.cuda.device_count()
+    if runtime.processes is None:
+        return max(1, gpus)
+    if 0 < gpus < runtime.processes:
+        raise ValueError(
+            f"runtime.processes: expected at most {gpus}, the GPUs that this job may use, "
+            f"found {runtime.processes}"
+        )
+    return runtime.processes
+
+
+def _plain(value: Any) -> Any:
+    """Snakemake's lists of files as lists, and its files as texts."""
+    if isinstance(value, str):
+        return str(value)
+    return [str(item) for item in value] if isinstance(value, Sequence) else value
+
+
+def _request(
+    stage: str, runtime: str, log: str | None, level: str, cpu_threads: int, arguments: dict[str, Any]
+) -> str:
+    """All that a process of its own must know, as JSON."""
+    return json.dumps(
+        {
+            "stage": stage,
+            "runtime": json.loads(runtime),
+            "log": None if log is None else str(log),
+            "level": level,
+            "cpu_threads": cpu_threads,
+            "arguments": arguments,
+        }
+    )
+
+
+def _torchrun(request: str, rendezvous: Sequence[str]) -> None:
+    """Run one worker a GPU, or as many as the config says, and leave as they do.
+
+    Raises
+    ------
+    SystemExit
+        With the code of the worker that left first; 75 after a signal, which all workers got and saved on.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    wanted = json.loads(request)
+    count = processes_here(RuntimeSection.model_validate(wanted["runtime"]))
+    os.environ["OMP_NUM_THREADS"] = str(wanted["cpu_threads"])
+    signals = ",".join(number.name for number in (*SIGNALS, signal.SIGINT, signal.SIGHUP))
+    options = [f"--nproc-per-node={count}", "--max-restarts=0", f"--signals-to-handle={signals}"]
+    options += [f"--shutdown-timeout={SAVE_SECONDS}", *rendezvous]
+    logger.info("torchrun: %d processes", count)
+    # A signal before the workers are there ends this process: nothing is lost yet.
+    try:
+        run(parse_args([*options, "-m", "pipeline.training.launch", "worker", request]))
+    except ChildFailedError as error:
+        _, first = error.get_first_failure()
+        raise SystemExit(first.exitcode if first.exitcode > 0 else 128 - first.exitcode) from None
+    except SignalException:
+        raise SystemExit(SAVED) from None
+
+
+def _on_nodes(request: str, runtime: RuntimeSection, cpu_threads: int) -> None:
+    """Start torchrun once on each node of this Slurm job and leave as they do.
+
+    Raises
+    ------
+    ValueError
+        If this is no job of Slurm.
+    SystemExit
+        With the highest code of the nodes, unless all ended well.
+    """
+    if "SLURM_JOB_ID" not in os.environ or shutil.which("srun") is None:
+        raise ValueError(
+            f"runtime.nodes: expected 1 outside of a Slurm job, found {runtime.nodes}; use --profile slurm"
+        )
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    # This process is on the allocation's first node, so all nodes find it by name.
+    meeting = f"{socket.gethostname()}:{port}"
+    processes = processes_here(runtime)
+    command = [
+        "srun",
+        f"--nodes={runtime.nodes}",
+        f"--ntasks={runtime.nodes}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={cpu_threads * processes}",
+        "--kill-on-bad-exit=1",
+        *(sys.executable, "-m", "pipeline.training.launch", "node"),
+        *(str(runtime.nodes), meeting, os.environ["SLURM_JOB_ID"], request),
+    ]
+    with subprocess.Popen(command) as srun:
+        before = {number: signal.signal(number, lambda n, _: srun.send_signal(n)) for number in SIGNALS}
+        try:
+            code = srun.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if code:
+        raise SystemExit(code if code > 0 else 128 - code)
+
+
+def _node(nodes: str, meeting: str, name: str, request: str) -> None:
+    """One node's share of a training on several: its torchrun."""
+    wanted = json.loads(request)
+    with job(None, wanted["level"]):
+        _torchrun(
+            request,
+            [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id={name}"],
+        )
+
+
+def _worker(request: str) -> None:
+    """One process of a training: the first one tells, the others only warn."""
+    with suppress(OSError, AttributeError):  # where the system can: save and leave when torchrun is killed
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    wanted = json.loads(request)
+    level = wanted["level"] if os.environ.get("RANK", "0") == "0" else "WARNING"
+    with job(wanted["log"], level, cpu_threads=wanted["cpu_threads"]):
+        runtime = RuntimeSection.model_validate(wanted["runtime"])
+        STAGES[wanted["stage"]](runtime=runtime, **wanted["arguments"])
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "node":
+        _node(*sys.argv[2:])
+    else:
+        _worker(sys.argv[2])
