@@ -1,4 +1,4 @@
-"""Stores from elsewhere are read only when they hold plain numbers; scores are compared as the tolerance says."""
+"""Shipped patches: they read as in the run, hold plain numbers alone, and their scores agree as is said."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from shard_files import make_manifest
+from shard_files import FACTOR, write_draws, write_split, write_tile
 
+from pipeline.config.light import ShardsSection
 from pipeline.evaluation.per_patch import Columns
 from pipeline.provenance.reevaluation import BETWEEN_CPUS, _compare, _furthest, check_store
+from pipeline.shards.manifest import write_manifest
+from pipeline.shards.scene import AllFibonacciScene, StoredScene
 from pipeline.shards.shard_set import ShardSet
 from pipeline.shards.subset import write_subset
+from pipeline.shards.write import write_shard
+
+PICKED = [6, 0, 3]
 
 TABLE: Columns = {
     "patch": [3, 8],
@@ -38,12 +45,52 @@ def changed(name: str, row: int, value: Any) -> Columns:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three patches of two validation and training shards, as one."""
-    folder = tmp_path_factory.mktemp("subset")
-    shards = ShardSet(make_manifest(folder / "all"), "train")
-    write_subset(shards, [7, 0, 3], folder / "few")
-    return folder / "few" / "test.zarr.zip"
+def whole(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    """Two test shards; their draws hold different numbers of images."""
+    folder = tmp_path_factory.mktemp("whole")
+    paths = []
+    for number, images in enumerate((5, 9)):
+        place = folder / str(number)
+        place.mkdir()
+        tile = write_tile(place, number, 4)
+        split = write_split(place, {int(i): "test" for i in tile.ids})
+        draws = write_draws(place, [int(i) for i in tile.ids], images)
+        paths.append(str(place / "test.zarr.zip"))
+        write_shard("test", tile.patches, tile.visibility, split, FACTOR, paths[-1], *draws)
+    write_manifest({"test": paths}, ShardsSection(), folder / "manifest.json")
+    return ShardSet(folder / "manifest.json", "test")
+
+
+@pytest.fixture(scope="module")
+def store(whole: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three patches of both shards as one."""
+    folder = tmp_path_factory.mktemp("few")
+    write_subset(whole, PICKED, folder)
+    return folder / "test.zarr.zip"
+
+
+def test_shipped_patches_read_as_in_the_run(whole: ShardSet, store: Path, tmp_path: Path) -> None:
+    few = ShardSet(store.with_name("manifest.json"), "test")
+    assert few.manifest["patches"] == {"test": 3}
+    assert few.manifest["grid"] == whole.manifest["grid"]
+    for place, index in enumerate(PICKED):
+        (shard, patch), (other, row) = few.at(place), whole.at(index)
+        assert shard.ids[patch] == other.ids[row]
+        np.testing.assert_array_equal(shard.dem(patch), other.dem(row))
+        for one, two in zip(shard.fibonacci_suns(patch), other.fibonacci_suns(row)):
+            np.testing.assert_array_equal(one, two)
+        for scene in (StoredScene("main", True), AllFibonacciScene()):
+            rng = np.random.default_rng(0)
+            one, two = scene.image_set(shard, patch, rng), scene.image_set(other, row, rng)
+            np.testing.assert_array_equal(one.images, two.images)
+            np.testing.assert_array_equal(one.suns, two.suns)
+            assert (one.strips is None) == (two.strips is None)
+            if one.strips is not None:
+                np.testing.assert_array_equal(one.strips, two.strips)
+            seen = [s.visible(one.group, p, one.images) for s, p in ((shard, patch), (other, row))]
+            np.testing.assert_array_equal(*seen)
+    write_subset(whole, PICKED, tmp_path)
+    assert (tmp_path / "test.zarr.zip").read_bytes() == store.read_bytes()
 
 
 def rewritten(store: Path, out: Path, entry: str, changes: dict[str, Any]) -> Path:
