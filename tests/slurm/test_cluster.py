@@ -41,7 +41,7 @@ def midway(sent: Sent, place: Path, script: str = "/.snakemake/scripts/") -> str
 
 
 def trainer(folder: Path, script: str = "/.snakemake/scripts/") -> int:
-    """Process id of the training that a job of this folder runs; of its newest process where it has several."""
+    """Process id of the training that a job of this folder runs; the newest where it has several."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
