@@ -2,8 +2,8 @@
 
 Commands are those of ```bash blocks, and in the text those in backticks that begin with a program's name.
 Snakemake's are given as they are, with `-n`, in a copy of the project that has small files where the user's
-would be; `make`'s with `-n`. What can be neither is in REWRITTEN, which says how it is executed instead and why. A
-command that this file does not know fails its test.
+would be; `make`'s with `-n`. What can be neither is in REWRITTEN, which says how it is executed instead and
+why. A command that this file does not know fails its test.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def test_no_block_hides_commands_in_another_language(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project, with the files that the pages speak of: the configs that they show, stand-ins of terrain."""
+    """The project, with the files that the pages speak of: their configs, and stand-ins of terrain."""
     folder = tmp_path_factory.mktemp("docs") / "clone"
     away = (".git", ".venv", "results", "resources", ".snakemake", "tests", "__pycache__", "figures")
     shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*away))
