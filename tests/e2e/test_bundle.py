@@ -25,6 +25,7 @@ from pipeline.shards.shard_set import ShardSet
 
 pytestmark = pytest.mark.xdist_group("tiny")
 ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(__file__).with_name("data")
 Change = Callable[[Path], None]
 
 
@@ -124,6 +125,37 @@ def test_the_shipped_patches_read_as_those_of_the_run(bundle: Path, tiny: Path, 
         np.testing.assert_array_equal(one["images"][patch][kept], two["images"][place][: kept.sum()])
         assert (two["images"][place][kept.sum() :] == -1).all()
         np.testing.assert_array_equal(one["strips"][patch][kept], two["strips"][place][: kept.sum()])
+
+
+@pytest.fixture(scope="session")
+def validator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment of its own that holds roc-validator."""
+    uv, folder = Path(sys.executable).with_name("uv"), tmp_path_factory.mktemp("validator") / "venv"
+    if not uv.is_file():
+        pytest.skip("uv is not installed (make env)")
+    python = folder / "bin" / "python"
+    pins = DATA / "crate_validator.txt"
+    for command in (
+        ["venv", "--quiet", "--python", sys.executable, str(folder)],
+        ["pip", "install", "--quiet", "--python", str(python), "--require-hashes", "-r", str(pins)],
+    ):
+        done = subprocess.run([str(uv), *command], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"roc-validator cannot be installed here (network?): {done.stderr.strip()[-200:]}")
+    return python
+
+
+def test_the_metadata_are_a_valid_provenance_run_crate(bundle: Path, validator: Path, tmp_path: Path) -> None:
+    unpack(bundle, tmp_path / "open")
+    script, context = Path(__file__).with_name("crate_validation.py"), DATA / "crate_context.jsonld"
+    call = [str(validator), str(script), str(tmp_path / "open"), str(context), str(tmp_path / "cache")]
+    wanted = ["provenance-run-crate-0.5", "required"]
+    done = subprocess.run([*call, *wanted], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert "is a valid provenance-run-crate-0.5" in done.stdout
+    # The validator does look: an action without its tool is refused.
+    edit(tmp_path / "open" / CRATE, lambda c: [e.pop("instrument", None) for e in c["@graph"]])
+    assert subprocess.run([*call, *wanted], capture_output=True).returncode == 1
 
 
 # --- an honest bundle -----------------------------------------------------------------------------------

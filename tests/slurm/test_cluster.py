@@ -41,7 +41,7 @@ def midway(sent: Sent, place: Path, script: str = "/.snakemake/scripts/") -> str
 
 
 def trainer(folder: Path, script: str = "/.snakemake/scripts/") -> int:
-    """Process id of the training that a job of this folder runs, the newest where there are several."""
+    """Process id of the training that a job of this folder runs; the newest where it has several."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -216,9 +216,8 @@ def test_a_training_on_two_nodes_saves_when_cancelled_and_ends_as_one_process(
     """With GPUs asked for, though these are made up: it runs on CPUs, two processes a node."""
     folder, place = disturbed
     whole = reference / place.relative_to(folder) / "model.safetensors"
-    (folder / "slow.yaml").write_text(
-        f"{SLOW}  nodes: 2\n  processes: 2\n  device: auto\n".replace("cpu", "auto")
-    )
+    places = "runtime: {device: auto, nodes: 2, processes: 2, "
+    (folder / "slow.yaml").write_text(SLOW.replace("runtime: {", places))
     sent = send(folder, str(place.relative_to(folder) / "model.safetensors"), *CONFIG)
     first = midway(sent, place, "pipeline.training.launch\0worker")
     asked = slurm_says("scontrol", "show", "job", first)

@@ -31,7 +31,7 @@ FOLDERS = {
     "profiles": (".yaml",),
     "envs": (".txt", ".yaml", ".def", ".py"),
     "docs": (".md",),
-    "tests": (".py", ".json", ".jsonld"),
+    "tests": (".py", ".json", ".jsonld", ".txt"),
 }
 Members = dict[str, Path | bytes]
 

@@ -55,7 +55,10 @@ def check_store(path: Path) -> None:
     """
     with zipfile.ZipFile(path) as archive:
         entries: dict[str, Any] = {}
-        for name in archive.namelist():
+        for info in archive.infolist():
+            name = info.filename
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{path.name}: {name}: expected a stored entry, found a compressed one")
             if name.rpartition("/")[2] in (".zarray", ".zgroup", ".zattrs", ".zmetadata", "zarr.json"):
                 content = json.loads(archive.read(name))
                 nested = content.get("metadata") if name.endswith((".zmetadata", "zarr.json")) else None
