@@ -1,4 +1,4 @@
-# make demo | verify | why | test | check | bench | test-slow | test-cluster | figures  (needs Python 3.11, git, make)
+# make demo | verify | why | prune | test | check | bench | test-slow | test-cluster | figures  (needs Python 3.11, git, make)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 VENV := .venv
@@ -9,6 +9,9 @@ CONFIG ?= config/demo.yaml
 BUNDLE ?=
 DEVICE ?= cpu
 UPGRADE ?=
+# `make prune`: 1 removes, and only what has not changed in the last DAYS.
+CONFIRM ?=
+DAYS ?= 1
 # Local wheels, when pip knows a folder of them (uv does not read pip's configuration).
 LINKS = $(shell python3 -m pip config get global.find-links 2>/dev/null || python3 -m pip config get :env:.find-links 2>/dev/null)
 FIND = $(foreach folder,$(LINKS),$(if $(wildcard $(folder)),--find-links $(folder)))
@@ -19,7 +22,7 @@ BACKEND = $(if $(TORCH),--torch-backend $(TORCH))
 CPU = $(or $(filter cpu,$(TORCH)),$(foreach folder,$(LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
 HASHED = --require-hashes -r envs/requirements.txt -c envs/cuda.txt $(if $(CPU),-c envs/cpu.txt)
 
-.PHONY: help env demo verify lock why test test-slow test-cluster check format lint bench bench-light bench-plan bench-train figures clean-env
+.PHONY: help env demo verify lock why prune test test-slow test-cluster check format lint bench bench-light bench-plan bench-train figures clean-env
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -46,6 +49,9 @@ lock: env ## pin all packages again (UPGRADE=--upgrade: their newest versions)
 
 why: env ## what would run again under CONFIG, and why, in words
 	@$(BIN)/snakemake --configfile $(CONFIG) --cores 1 --quiet all -- why
+
+prune: env ## list what no run names in results/store; CONFIRM=1 removes it
+	@$(BIN)/python -m pipeline.provenance.prune --days $(DAYS) $(if $(filter 1,$(CONFIRM)),--confirm)
 
 test: env ## the tests (under 20 minutes on 2 cores)
 	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit

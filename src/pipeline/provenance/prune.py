@@ -1,0 +1,216 @@
+"""``make prune``: list, and on demand remove, what no run names any more in ``results/store``.
+
+A run names the folders that its ``results/<run>/stages.json`` holds. Nothing is removed while a workflow
+works here, and nothing that changed lately: a run that has not yet come to its record names nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import logging
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.atomic import read_json
+from pipeline.provenance.leftovers import LeftoverJobs, refuse_leftovers
+from pipeline.provenance.plan import STORE
+
+_KEY = re.compile(r"[0-9a-f]{12}")
+# A folder gets this name before its files go, so that none is ever half there under its own.
+_GOING = re.compile(r"\.[0-9a-f]{12}\.pruned")
+_DAY = 86400.0
+
+
+class PruneError(RuntimeError):
+    """What cannot be pruned now, and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """A folder of the store that no run names: its path, bytes, and last change (seconds since 1970)."""
+
+    folder: Path
+    size: int
+    changed: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in the store.
+
+    Attributes
+    ----------
+    runs : names of the runs that have a record.
+    named : number of folders that they name and that are there.
+    unnamed : folders that may go. young : those that no run names, but that changed lately.
+    """
+
+    runs: list[str]
+    named: int
+    unnamed: list[Unnamed]
+    young: list[Unnamed]
+
+
+def survey(root: Path, days: float = 1.0, now: float | None = None) -> Found:
+    """Look through the store; change nothing.
+
+    Parameters
+    ----------
+    root : working directory of the workflow.
+    days : folders in which something changed less than so many days ago are `young`.
+    now : time to count from, seconds since 1970; the clock's by default.
+
+    Raises
+    ------
+    PruneError
+        If a run's record cannot be read: what it names is not known then.
+    """
+    now = time.time() if now is None else now
+    runs, names = [], set()
+    for path in sorted((root / "results").glob("*/stages.json")):
+        try:
+            stages = read_json(path, "stages/1")["stages"].values()
+            names |= {(root / stage["folder"]).resolve() for stage in stages}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PruneError(
+                f"{path.relative_to(root)}: expected the record of a run, found one that cannot be read "
+                f"({error}); make it again (`snakemake --configfile … -c1 run_record`) or delete the run's "
+                "folder"
+            ) from None
+        runs.append(path.parent.name)
+    named = 0
+    unnamed: list[Unnamed] = []
+    young: list[Unnamed] = []
+    for folder in _folders(root):
+        if folder.resolve() in names:
+            named += 1
+            continue
+        found = _measured(folder)
+        (young if now - found.changed < days * _DAY else unnamed).append(found)
+    return Found(runs, named, unnamed, young)
+
+
+def remove(root: Path, found: Found) -> list[Unnamed]:
+    """Remove the `unnamed` folders of a survey, and what a killed removal left behind.
+
+    Returns
+    -------
+    What was removed: not what changed after the survey.
+
+    Raises
+    ------
+    PruneError
+        If no run has a record, or a workflow works here (or one that was killed still holds its lock).
+    LeftoverJobs
+        If Slurm still has jobs of this workflow.
+    """
+    if not found.runs and (found.unnamed or found.young):
+        raise PruneError(
+            f"results/*/stages.json: expected the record of at least one run, found none, so all of {STORE} "
+            "would go; finish a run, or delete that folder by hand"
+        )
+    locks = root / ".snakemake" / "locks"
+    if locks.is_dir() and any(locks.iterdir()):
+        raise PruneError(
+            f"{locks.relative_to(root)}: expected no workflow at work here, found its lock; wait until it "
+            "has ended, or, when it was killed, `snakemake --unlock`"
+        )
+    refuse_leftovers(root)
+    gone = [e for e in found.unnamed if not _trains(e.folder) and _measured(e.folder).changed == e.changed]
+    for entry in gone:
+        entry.folder.rename(entry.folder.with_name(f".{entry.folder.name}.pruned"))
+    for folder in list(_folders(root, _GOING)):
+        shutil.rmtree(folder)
+    for stage in {entry.folder.parent for entry in gone}:
+        if not any(stage.iterdir()):
+            stage.rmdir()
+    return gone
+
+
+def _folders(root: Path, name: re.Pattern[str] = _KEY) -> Iterator[Path]:
+    """Folders ``<stage>/<key>`` of the store; links, and whatever else somebody put there, are left alone."""
+    for folder in sorted((root / STORE).glob("*/*")):
+        links = folder.is_symlink() or folder.parent.is_symlink()
+        if name.fullmatch(folder.name) and folder.is_dir() and not links:
+            yield folder
+
+
+def _measured(folder: Path) -> Unnamed:
+    """Bytes and last change of a folder and all that is in it."""
+    size, changed = 0, folder.stat().st_mtime
+    for path in folder.rglob("*"):
+        status = path.lstat()
+        size += status.st_size if path.is_file() else 0
+        changed = max(changed, status.st_mtime)
+    return Unnamed(folder, size, changed)
+
+
+def _trains(folder: Path) -> bool:
+    """Whether a training holds the folder (`pipeline.training.writer`)."""
+    lock = folder / ".training.lock"
+    if not lock.is_file():
+        return False
+    with lock.open() as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def table(root: Path, found: Found, days: float, removed: bool) -> str:
+    """What `make prune` prints."""
+
+    def line(entry: Unnamed, remark: str = "") -> str:
+        day = time.strftime("%Y-%m-%d", time.localtime(entry.changed))
+        return f"{_bytes(entry.size):>9}  {day}  {entry.folder.relative_to(root)}{remark}"
+
+    rows = [line(entry) for entry in found.unnamed]
+    rows += [line(entry, f"  (kept: changed within {days:g} days)") for entry in found.young]
+    total = _bytes(sum(entry.size for entry in found.unnamed))
+    by = ", ".join(found.runs) or "none"
+    does = "removed" if removed else "may go"
+    rows.append(f"{does}: {len(found.unnamed)} folders, {total}, that no run names")
+    rows.append(f"kept: {found.named} folders that runs name ({by})")
+    if found.unnamed and not removed:
+        rows.append("`make prune CONFIRM=1` removes what may go")
+    return "\n".join(rows)
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 0 when all went well, 1 when something must be done first."""
+    parser = argparse.ArgumentParser(prog="prune", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--confirm", action="store_true", help="remove; without it, list")
+    parser.add_argument("--days", type=float, default=1.0, help="keep what changed in the last days")
+    parser.add_argument("--root", type=Path, default=Path(), help="working directory of the workflow")
+    given = parser.parse_args(arguments)
+    if not given.days >= 0:
+        parser.error(f"--days: expected a number >= 0, found {given.days}")
+    logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
+    try:
+        found = survey(given.root, given.days)
+        if given.confirm:
+            found = replace(found, unnamed=remove(given.root, found))
+    except (PruneError, LeftoverJobs, OSError) as error:
+        logging.getLogger(__name__).error("prune: %s", error)
+        return 1
+    print(table(given.root, found, given.days, given.confirm))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

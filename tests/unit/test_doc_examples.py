@@ -1,0 +1,101 @@
+"""The Python examples of the documentation run, and the messages that it explains are those of the code."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from pyproj import CRS
+from shard_files import write_tile
+
+from saved_models import save_system
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = [
+    pytest.param(text, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, text in enumerate(re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S))
+]
+
+
+def raster(path: Path) -> None:
+    """A small DEM on a lunar south polar map."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    crs = CRS.from_proj4("+proj=stere +lat_0=-90 +lon_0=0 +R=1737400 +units=m +no_defs").to_wkt()
+    profile = {"driver": "GTiff", "width": 8, "height": 6, "count": 1, "dtype": "float32", "crs": crs}
+    transform = rasterio.transform.from_origin(-31000, 33000, 20, 20)
+    with rasterio.open(path, "w", **profile, transform=transform, nodata=np.nan) as file:
+        file.write(np.arange(48, dtype="f4").reshape(1, 6, 8))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a small file for each that the examples open."""
+    raster(tmp_path / "my" / "dems" / "site.tif")
+    here = tmp_path / "results" / "here"
+    raster(here / "region" / "mean.tif")
+    stores = here / "store" / "patches"
+    stores.mkdir(parents=True)
+    tile = write_tile(tmp_path, count=2)
+    tile.patches.rename(stores / "tile_000.zarr.zip")
+    tile.visibility.rename(tmp_path / "tile_000.zarr.zip")
+    row = {"rmse_m": 2.0, "slope_deg": 0.3, "rmse_vs_bicubic_window": 0.25}
+    (here / "evaluation").mkdir()
+    metrics = {"schema": "metrics/1", "systems": {"bicubic": row, "pretrained": row}}
+    (here / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
+    save_system(tmp_path / "pretrained" / "lola40", size_px=96, factor=16, lr_halo_px=32)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_examples_are_found() -> None:
+    assert len(EXAMPLES) >= 6
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_an_example_runs(text: str, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(text, "example", "exec"), names)
+    if "mean.tif" in text:
+        mean = names["mean"]
+        assert mean.sel(x=-30990, y=32990).item() == 0
+        assert mean.shape == (6, 8)
+        assert float(mean.x[1] - mean.x[0]) == -float(mean.y[1] - mean.y[0]) == 20
+    if "to_map" in text:
+        x, y = names["to_map"].transform(-43.0, -88.5)
+        page = (ROOT / "docs" / "tutorial.md").read_text()
+        center = re.search(r"center_m: \[(.*?), (.*?)\]", page)
+        assert [round(x, -1), round(y, -1)] == [float(v) for v in center.groups()]
+
+
+def texts() -> str:
+    """Every text of the library's code, a line each, with … for what is put in."""
+    out = []
+    for path in sorted((ROOT / "src" / "pipeline").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [v.value if isinstance(v, ast.Constant) else "…" for v in node.values]
+                out.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                out.append(node.value)
+    return "\n".join(out)
+
+
+def explained() -> list[str]:
+    page = (ROOT / "docs" / "tutorial.md").read_text().partition("| message |")[2]
+    return re.findall(r"^\| `(.+?)` \|", page, re.M)
+
+
+def test_the_errors_that_the_tutorial_explains_are_those_of_the_code() -> None:
+    assert len(explained()) >= 12
+    code = texts()
+    for message in explained():
+        pattern = re.escape(message).replace("…", ".*?")
+        assert re.search(pattern, code), message
