@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -32,6 +33,13 @@ def advised(text: str, folder: Path) -> None:
     subprocess.run(found.group(1).split(), cwd=folder, check=True)
 
 
+def indexed(place: Path) -> list[Path]:
+    """A training's checkpoints, oldest first; a kill may leave a newer file that the index does not have."""
+    index = place / "checkpoints" / "index.json"
+    entries = json.loads(index.read_text())["checkpoints"] if index.is_file() else []
+    return [index.with_name(entry["file"]) for entry in entries]
+
+
 def killed_while_training(folder: Path, place: Path, checkpoints: int) -> None:
     """Start the training by Snakemake and kill everything once so many checkpoints were made."""
     command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(folder)]
@@ -44,7 +52,7 @@ def killed_while_training(folder: Path, place: Path, checkpoints: int) -> None:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             start_new_session=True,
         )
-    while len(list(place.glob("checkpoints/*.safetensors"))) < checkpoints:
+    while len(indexed(place)) < checkpoints:
         assert process.poll() is None, (folder / "killed.txt").read_text()[-3000:]
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
@@ -89,7 +97,7 @@ def test_damaged_checkpoints_cost_steps_or_ask_and_change_nothing(
     folder = tmp_path / "run"
     place = before_training(reference, folder)
     killed_while_training(folder, place, 3)
-    for path in sorted(place.glob("checkpoints/*.safetensors")):
+    for path in indexed(place):
         path.write_bytes(path.read_bytes()[:1000])
     snakemake(folder, "--unlock", *CONFIG)
     done = snakemake(folder, "-c2", *TARGETS)
@@ -98,7 +106,7 @@ def test_damaged_checkpoints_cost_steps_or_ask_and_change_nothing(
     assert "Traceback" not in done.text
     advised(done.text, folder)
     killed_while_training(folder, place, 3)
-    newest = max(place.glob("checkpoints/*.safetensors"))
+    newest = indexed(place)[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     snakemake(folder, "--unlock", *CONFIG)
     done = snakemake(folder, "-c2", *TARGETS)
