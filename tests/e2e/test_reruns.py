@@ -16,9 +16,10 @@ LAST = {"evaluation_collect": 1, "report_write": 1, "bundle_write": 1, "run_reco
 
 
 def trained(*stages: str, systems: tuple[str, ...] = ("published", "bridge")) -> dict[str, int]:
-    """Trainings of the given stages and their evaluations."""
+    """Trainings of the given stages, calibrations of those that have one, and their evaluations."""
     models = [f"{system}_{stage}" for system in systems for stage in stages]
-    return {f"{rule}_{model}": 1 for rule in ("bridge_train", "evaluation") for model in models}
+    jobs = {f"{rule}_{model}": 1 for rule in ("bridge_train", "evaluation") for model in models}
+    return jobs | {f"calibration_{model}": 1 for model in models if model.startswith("bridge")}
 
 
 LIGHT = {
@@ -69,7 +70,7 @@ def test_why_tells_what_a_change_would_do(snakemake: Callable, tiny: Path, tmp_p
     for line in (
         "config bridge.stages.missing.samples: 16 -> 24",
         "bridge_missing: runs, as its settings changed (bridge.optimiser.samples: 16 -> 24)",
-        "evaluation_bridge_missing: runs, as it follows bridge_missing",
+        "calibration_bridge_missing: runs, as it follows bridge_missing",
     ):
         assert line in done.text.splitlines()
     assert "vae:" not in done.text
