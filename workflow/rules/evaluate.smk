@@ -65,7 +65,7 @@ for _model in PLAN.calibrated:
             shards=ancient(rules.shards_manifest.input),
             model=ancient(PLAN.model_of(_model)),
             vae=ancient(PLAN.vae_of(_model)),
-            track=ancient(track_of(_model)),
+            track=ancient(track_of(f"calibration_{_model}")),
         output:
             calibration=PLAN[f"calibration_{_model}"].path("calibration.json"),
         log:

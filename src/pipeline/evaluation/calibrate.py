@@ -15,22 +15,24 @@ from numpy.typing import NDArray
 
 from pipeline.atomic import write_json
 from pipeline.config.calibration import SCHEMA
+from pipeline.config.light import ArcDraw
 from pipeline.config.models import SamplerSection
-from pipeline.config.photometry import ImperfectionsSection, PhotometrySection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.evaluation.metrics import js_distance_from_uniform, ranks
+from pipeline.illumination.ephemeris import read_track
 from pipeline.models.files import load_system, model_config
 from pipeline.provenance.progress import track
+from pipeline.shards.scene import ArcScene
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.batches import assemble, read_sample
-from pipeline.training.bridge import training_scene
 from pipeline.training.loop import pick_device
 from pipeline.training.order import seeded
 
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.floating[Any]]
-_SCENE, _CLONES, _IMPERFECTIONS, _FACTORS, _RANKS = 0xCA11B, 0xCA11C, 0xCA11D, 0xCA11E, 0xCA11F
+_SCENE, _CLONES, _FACTORS, _RANKS = 0xCA11B, 0xCA11C, 0xCA11E, 0xCA11F
 MEMBERS = 16
 #: Image sets drawn for each validation patch.
 SETS = 2
@@ -152,11 +154,11 @@ def calibrate_system(
     out: Path | str,
     track_file: Sequence[Path | str] = (),
 ) -> None:
-    """Draw clones of the validation patches under the light that the stage was trained with, and fit.
+    """Draw clones of the validation patches under the light of the main evaluation condition, and fit.
 
     Parameters
     ----------
-    section : the stage's JSON section: how the model was lit, and its sampler.
+    section : the stage's JSON section: the light, and the sampler.
     manifest : of the training shards. model, vae : weights. out : JSON file, schema ``calibration/1``.
     track_file : the Sun's track, for arcs with ``place: ephemeris``.
 
@@ -174,8 +176,9 @@ def calibrate_system(
     device = pick_device(runtime.device)
     sampler = SamplerSection.model_validate(content["sampler"])
     photometry = PhotometrySection.model_validate(content["photometry"])
-    imperfections = ImperfectionsSection.model_validate(content["imperfections"])
-    scene = training_scene(content, track_file)
+    arcs = content["arcs"]
+    suns = read_track(track_file[0]) if track_file else None
+    scene = ArcScene(ArcDraw.model_validate(arcs["main"]), arcs["tolerance"], None, suns)
     system = load_system(model, vae[0] if vae else None, device)
     seed = int(content["seed"])
     jobs = [(i, k) for i in range(len(shards)) for k in range(SETS)]
@@ -187,10 +190,7 @@ def calibrate_system(
             shard, patch = shards.at(i)
             images = scene.image_set(shard, patch, np.random.default_rng([seed, _SCENE, i, k]))
             samples.append(read_sample(shard, patch, images, system.halo_cells))
-        rngs = None
-        if not imperfections.off:
-            rngs = [np.random.default_rng([seed, _IMPERFECTIONS, i, k]) for i, k in group]
-        batch = assemble(samples, system.halo_cells, system.factor, photometry, device, imperfections, rngs)
+        batch = assemble(samples, system.halo_cells, system.factor, photometry, device)
         generators: list[torch.Generator] = [seeded(seed, _CLONES, i, k) for i, k in group]
         members, estimate = system.sample_around(batch, MEMBERS, generators, sampler)
         assert batch.dem is not None

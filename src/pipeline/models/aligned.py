@@ -35,6 +35,8 @@ from pipeline.models.unet import UNet, levels_for
 DAMPINGS = (1e-3, 3e-2)
 #: Standard deviation of what the estimate leaves over before anything is learned of it, pixels.
 SPREAD_PX = 0.05
+#: How far its logarithm may go from there: up to a pixel, what terrain itself departs from its block means.
+LOG_SPREAD = (-6.0, 3.0)
 #: Channels of the layer that reads it.
 SPREAD_CHANNELS = 16
 #: Images encoded at a time by the learned encoder; bounds the memory.
@@ -198,7 +200,7 @@ class Trunk(nn.Module):
             return h, mean, None
         # How many images light a pixel says most of what is left open: inputs stand beside the features.
         spread = self.to_spread(torch.cat([h, x], dim=1)).float()
-        return h, mean, SPREAD_PX * torch.exp(spread.clamp(-6.0, 6.0))
+        return h, mean, SPREAD_PX * torch.exp(spread.clamp(*LOG_SPREAD))
 
     def _gains(self, inputs: SetInputs, radiance: Tensor, threshold: Tensor, normal: Tensor) -> Tensor:
         """Factor (B, N) on each image: what its Sun's elevation asks for, and part of its exposure back.

@@ -259,9 +259,12 @@ class Plan:
         c, pick = self.config, _picked
         vae = {"vae": {**dump(c.vae), "lpips_weights": self._lpips}, "training": dump(c.training)}
         self._add("vae", vae, ("pipeline.training.vae",), ("manifest",))
+        draws = c.arcs.test
+        main = draws.get(c.evaluation.conditions["main"].draw, next(iter(draws.values())))
         for system in c.systems:
             section = self.section_of(system)
             before: tuple[str, ...] = ("manifest", "vae") if section.space == "latent" else ("manifest",)
+            shown = (*before, "ephemeris") if main.place == "ephemeris" else before
             for stage in BRIDGE_STAGES:
                 # How samples are drawn does not change the weights; other stages' budgets come in by key.
                 own = section.model_dump(mode="json", exclude={"sampler", "stages", "calibrate"})
@@ -283,10 +286,16 @@ class Plan:
                 name = f"{system}_{stage}"
                 self._add(name, {**content, "bridge": own}, ("pipeline.training.bridge",), inputs)
                 if section.calibrate:
-                    fitted = {**content, "sampler": dump(section.sampler), "seed": section.seed}
-                    fitted["training"] = pick(c.training, "cpu_threads")
+                    fitted = {
+                        "stage": stage,
+                        "arcs": {"tolerance": c.arcs.tolerance, "main": dump(main)},
+                        "photometry": dump(c.photometry),
+                        "sampler": dump(section.sampler),
+                        "seed": section.seed,
+                        **pick(c.training, "cpu_threads"),
+                    }
                     code = ("pipeline.evaluation.calibrate",)
-                    self._add(f"calibration_{name}", fitted, code, (name, *inputs))
+                    self._add(f"calibration_{name}", fitted, code, (name, *shown))
                 before = (*(b for b in before if not b.startswith(system)), f"{system}_{stage}")
 
     def _build_results(self, dump: Callable[[Any], Any]) -> None:
