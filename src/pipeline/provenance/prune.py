@@ -86,7 +86,9 @@ def survey(root: Path, days: float = 1.0, now: float | None = None) -> Found:
                 "folder"
             ) from None
         runs.append(path.parent.name)
-    named, unnamed, young = 0, [], []
+    named = 0
+    unnamed: list[Unnamed] = []
+    young: list[Unnamed] = []
     for folder in _folders(root):
         known = folder.resolve() in names
         named += known
