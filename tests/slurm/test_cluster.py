@@ -108,8 +108,9 @@ def test_a_time_limit_saves_and_the_next_job_goes_on(
     disturbed: tuple[Path, Path], reference: Path, send: Send
 ) -> None:
     folder, place = disturbed
-    sent = send(folder, *TARGETS, "--set-resources", f"{TRAIN}:runtime=1 + 60 * (attempt - 1)")
+    sent = send(folder, *TARGETS)
     first = midway(sent, place)
+    slurm_says("scontrol", "update", f"JobId={first}", "TimeLimit=1")
     ends_the_same(sent, place, reference)
     assert "JobState=TIMEOUT" in slurm_says("scontrol", "show", "job", first)
     assert "asked to stop; saved at " in told_by(folder, first)
@@ -162,7 +163,7 @@ def test_a_killed_controller_leaves_jobs_that_a_new_start_names(
     assert advice and "Traceback" not in told
     assert sent.job(TRAIN) == orphan  # nothing was sent
     slurm_says(*advice.group(1).split())
-    while sent.job(TRAIN, "all") and slurm_says("squeue", "-h", "--me"):
+    while sent.job(TRAIN, "PENDING,RUNNING,COMPLETING"):
         time.sleep(0.2)
     ends_the_same(send(folder, *TARGETS), place, reference)
 

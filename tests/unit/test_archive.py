@@ -129,6 +129,15 @@ def test_a_truncated_archive_is_told(tmp_path: Path, share: float) -> None:
         unpack(path, tmp_path / "out")
 
 
+def test_an_archive_cut_behind_an_inner_archive_is_not_taken_for_it(tmp_path: Path) -> None:
+    write_archive(tmp_path / "inner.zip", {"x": b"x"})
+    write_archive(tmp_path / "x.zip", {"inner.zip": tmp_path / "inner.zip", "z": b"z" * 500})
+    data, inner = (tmp_path / "x.zip").read_bytes(), (tmp_path / "inner.zip").read_bytes()
+    (tmp_path / "x.zip").write_bytes(data[: data.index(inner) + len(inner)])
+    with pytest.raises(ArchiveError, match=r"x\.zip: expected a whole zip archive, found a damaged one"):
+        unpack(tmp_path / "x.zip", tmp_path / "out")
+
+
 def test_a_damaged_member_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     write_archive(path, {"a": b"a" * 5000, "b": b"b" * 5000})

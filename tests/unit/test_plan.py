@@ -130,6 +130,7 @@ OTHERS: dict[str, Any] = {
     "region.stride_px": 8,
     "bundle.published": "2027-01-31",
     "runtime.device": "auto",
+    "runtime.processes": 2,
     "runtime.log_level": "DEBUG",
 }
 # Changes that must be made together with another to be a config that can be run.

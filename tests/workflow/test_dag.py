@@ -61,7 +61,7 @@ def test_the_paper_plans_for_slurm_as_typed_in_a_fresh_clone(tmp_path: Path) -> 
     assert "mem_mb=1000" in first.group(0) and "runtime=720" in first.group(0)
     assert "resources/downloads/LDEM_80S_20MPP_ADJ.TIF" in text
     train = re.search(r"^rule vae_train:\n(?: +.*\n)+", text, re.M)
-    assert train and "gpu=1" in train.group(0) and "threads: 8" in train.group(0)
+    assert train and "gpu=1" in train.group(0) and "mem_mb=16000" in train.group(0)
 
 
 def test_every_stage_is_a_rule(folder: Path, snakemake: Callable) -> None:

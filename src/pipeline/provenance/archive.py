@@ -83,6 +83,9 @@ def unpack(path: Path | str, folder: Path | str, most_bytes: int = MOST_BYTES) -
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
+            # A bundle that was cut may end in one of its members' own directory, when that is a zip.
+            if archive.comment or min((i.header_offset for i in infos), default=1) != 0:
+                raise zipfile.BadZipFile("its members do not begin where the file does")
             _check(path, infos, most_bytes)
             for info in infos:
                 _write(archive, info, folder)

@@ -29,7 +29,19 @@ def _parsed(path: Path) -> tuple[str, frozenset[str]]:
 
     Imported names may be modules or what modules hold.
     """
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    try:
+        return _parsed_text(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        error.filename = str(path)
+        raise
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+@cache
+def _parsed_text(text: str) -> tuple[str, frozenset[str]]:
+    """`_parsed` of a module's text: a second tree of the same files, a bundle's, is not parsed again."""
+    tree = ast.parse(text)
     imports: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -38,12 +50,12 @@ def _parsed(path: Path) -> tuple[str, frozenset[str]]:
             imports.add(node.module)
             imports.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level:
-            raise ValueError(f"{path}: expected absolute imports, found a relative one")
+            raise ValueError("expected absolute imports, found a relative one")
         elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             _drop_docstring(node)
-    text = ast.unparse(tree)
+    code = ast.unparse(tree)
     ours = frozenset(name for name in imports if name.split(".")[0] == "pipeline")
-    return hashlib.sha256(text.encode()).hexdigest(), ours
+    return hashlib.sha256(code.encode()).hexdigest(), ours
 
 
 def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:

@@ -89,7 +89,7 @@ Not for hazard maps or landing decisions: what it gives is what it finds likely,
 
 ## Data
 
-Trained on the training split and chosen by nothing else; scored on the test split (`datasheet.md`).
+{_trained(name)}; scored on the test split (`datasheet.md`).
 Split: `{run["split"]["method"]}`. {_terrain(run)}
 
 ## How good it is
@@ -104,6 +104,14 @@ Means, intervals and all other numbers are in `evaluation/metrics.json`, every p
 It has seen rendered images alone ({run["photometry"]["law"]} law, {run["illumination"]["sun"]} Sun), no real
 ones. At other sites, pixel sizes or lights its errors are unknown until they are measured there.
 """
+
+
+def _trained(name: str) -> str:
+    if name.startswith("pretrained"):
+        return "Given: trained elsewhere, on what its own card says"
+    return (
+        "Trained on the training split, its `calibration.json`, where there is one, on the validation split"
+    )
 
 
 def _pixel(grid: Mapping[str, Any]) -> str:

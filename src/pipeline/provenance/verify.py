@@ -29,8 +29,6 @@ from pipeline.provenance.digest import file_sha256
 from pipeline.provenance.numbers import check_metrics, check_patches, check_region, check_weights
 from pipeline.provenance.reevaluation import check_again
 
-# A bundle may hold anything; what a check stumbles over is a finding, not a crash.
-_STUMBLES = (ValueError, OSError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError)
 _LONGEST = 12
 Check = Callable[[Bundle], Iterator[Row]]
 CHEAP: tuple[Check, ...] = (
@@ -94,7 +92,9 @@ def guarded(name: str, work: Callable[[], Iterator[Row]]) -> list[Row]:
     try:
         for row in work():
             rows.append(row)
-    except _STUMBLES as error:
+    except (
+        Exception
+    ) as error:  # a bundle may hold anything: what a check stumbles over is a finding, not a crash
         logging.getLogger(__name__).debug("details", exc_info=True)
         rows.append(Row("FAIL", name, f"could not be checked: {type(error).__name__}: {error}"))
     return rows

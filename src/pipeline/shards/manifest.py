@@ -109,5 +109,7 @@ def verify_shards(
         if found != entry["sha256"]:
             raise StoreError(
                 f"{path}: expected a shard with sha256 {entry['sha256']}, found {found}; "
-                f"rebuild it: `rm -f {path}`, then give the same command again"
+                # Deleted only, all that was made from it would be made again with it.
+                f"rebuild it alone: `rm -f {path}`, then the same command with {path} as its only target, "
+                f"then the same command again"
             )
