@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +45,10 @@ CHANGES = {
         LIGHT | MANIFESTS | PLAIN | {"vae_train": 1, "region_reconstruct": 1} | LAST
         | trained("fibonacci", "arcs", "missing")
     ),
+    # Two configs share what they have in common: the light and the published system here.
+    "run: second\nbridge: {stages: {missing: {samples: 24}}}": (
+        EVALUATIONS | PLAIN | trained("missing", systems=("bridge",)) | {"region_reconstruct": 1} | LAST
+    ),
     "run: second": EVALUATIONS | PLAIN | {"region_reconstruct": 1} | LAST,
 }  # fmt: skip
 
@@ -76,6 +82,35 @@ def test_why_tells_what_a_change_would_do(snakemake: Callable, tiny: Path, tmp_p
     assert "vae:" not in done.text
     done = snakemake(tiny, "-c1", "why", "--configfile", "config/tiny.yaml")
     assert "Nothing has changed since the last run: every stage keeps its results." in done.text
+
+
+def test_going_back_to_an_old_value_finds_its_results(
+    snakemake: Callable, tiny: Path, tmp_path: Path
+) -> None:
+    """A new value is worked on up to the split; then the old one needs nothing, and the new no more."""
+    for name in ("results", ".snakemake"):
+        shutil.copytree(tiny / name, tmp_path / name, symlinks=True)
+    shutil.copytree(tiny / "config", tmp_path / "config")
+    overlay = tmp_path / "overlay.yaml"
+
+    def call(text: str, *arguments: str) -> Any:
+        overlay.write_text(text)
+        done = snakemake(tmp_path, *arguments, "--configfile", "config/tiny.yaml", "overlay.yaml")
+        assert done.returncode == 0, done.text[-3000:]
+        return done
+
+    new, old = "split: {seed: 1}", "split: {seed: 0}"
+    found = call(new, "-c1", "patches")
+    assert found.jobs == {"patches_split": 1, "patches": 1, "total": 2}
+    assert call(old, "-n", "all").jobs == {}
+    assert call(new, "-n", "patches").jobs.get("patches_split") is None
+    told = call(new, "-c1", "why").text
+    assert "config split.seed: 0 -> 1" in told.splitlines()
+    assert re.search(
+        r"^split: is found again in results/store/split/[0-9a-f]{12}, as its settings", told, re.M
+    )
+    folders = list((tmp_path / "results" / "store" / "split").iterdir())
+    assert len(folders) == 2
 
 
 def test_times_of_files_mean_nothing(snakemake: Callable, tiny: Path, tmp_path: Path) -> None:

@@ -483,6 +483,17 @@ def test_the_label_of_a_run_moves_nothing_in_the_store(base: Plan, tmp_path: Pat
     assert found["region"].folder == "results/second/region"
 
 
+def test_two_configs_share_what_they_have_in_common(base: Plan, tmp_path: Path) -> None:
+    """The same light, different bridges: one folder for what is the same, nothing is copied."""
+    config = copy.deepcopy(BASE)
+    config["run"], config["bridge"]["base"] = "second", 16
+    found = plan(config, tmp_path)
+    own = {f"{kind}bridge_{b}" for kind in ("", "calibration_") for b in BRIDGES}
+    stored = {name for name, stage in found.stages.items() if stage.folder.startswith("results/store/")}
+    assert {name for name in stored if found[name].folder != base[name].folder} == own
+    assert {"terrain", "patches", "visibility", "shards", "vae", "published_missing"} <= stored - own
+
+
 def test_keys_do_not_depend_on_the_order_of_keys(base: Plan, tmp_path: Path) -> None:
     def backwards(value: Any) -> Any:
         return {k: backwards(v) for k, v in reversed(value.items())} if isinstance(value, dict) else value

@@ -181,17 +181,40 @@ def test_a_killed_removal_is_finished(root: Path) -> None:
     assert not going.exists()
 
 
+def test_what_a_kill_left_half_written_goes(root: Path) -> None:
+    """In a folder that a run names: a file of `pipeline.atomic`, a store's scratch; not a training's lock."""
+    used = root / "results" / "store" / "vae" / KEYS["used"]
+    part, scratch, fresh = (
+        used / ".model.safetensors.7.part",
+        used / ".tile_000.zarr.zip.x1",
+        used / ".b.8.part",
+    )
+    (scratch / "dem").mkdir(parents=True)
+    for path in (part, scratch / "dem" / "0.0", fresh, used / ".training.lock"):
+        path.write_text("half")
+    for path in (part, scratch / "dem" / "0.0", scratch / "dem", scratch):
+        os.utime(path, (NOW - 864000,) * 2)
+    os.utime(fresh, (NOW - 60,) * 2)
+    found = survey(root, now=NOW)
+    assert [entry.folder.name for entry in found.unnamed[1:]] == [KEYS["old"], part.name, scratch.name]
+    assert [entry.folder for entry in found.young] == [fresh]
+    remove(root, found)
+    assert {path.name for path in used.iterdir()} == {
+        "checkpoints", "model.safetensors", fresh.name, ".training.lock"
+    }  # fmt: skip
+
+
 def test_the_command_lists_and_removes_when_told(root: Path, capsys: pytest.CaptureFixture) -> None:
     before = files(root)
     assert main(["--root", str(root)]) == 0
     text = capsys.readouterr().out
     assert f"1.5 kB  2023-11-04  results/store/vae/{KEYS['old']}" in text
-    assert "may go: 2 folders, 3 kB, that no run names" in text
+    assert "may go: 2, 3 kB, that no run names" in text
     assert "kept: 2 folders that runs name (demo, second)" in text
     assert "make prune CONFIRM=1" in text
     assert files(root) == before
     assert main(["--root", str(root), "--confirm"]) == 0
-    assert "removed: 2 folders, 3 kB" in capsys.readouterr().out
+    assert "removed: 2, 3 kB" in capsys.readouterr().out
     assert KEYS["old"] not in str(files(root))
     (root / "results" / "demo" / "stages.json").write_text("{")
     assert main(["--root", str(root)]) == 1

@@ -28,6 +28,7 @@ def work(words: list[str]) -> Any:
         sys.argv = arguments[1:]
         return runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     sys.argv = arguments
+    sys.path.insert(0, os.path.dirname(os.path.abspath(arguments[0])))
     return runpy.run_path(arguments[0], run_name="__main__")
 
 

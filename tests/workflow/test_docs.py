@@ -58,7 +58,7 @@ class Command:
         if words[:1] == ["time"]:
             words = words[1:]
         # In running text "…" stands for what was said before.
-        shown = ["--configfile", "config/tiny.yaml"] if words[:1] == ["snakemake"] else []
+        shown = ["--configfile", "config/tiny.yaml", "-n"] if words[:1] == ["snakemake"] else []
         words = [w for word in words for w in (shown if word == "…" else [word])]
         return tuple(words)
 
@@ -115,9 +115,12 @@ def of(how: str) -> list[Command]:
 
 
 def dry(command: Command) -> tuple[str, ...]:
-    """The words that are executed: the number of cores does not matter, so equal plans are made once."""
-    words = [w for w in command.words[1:] if w != "-n" and not re.fullmatch(r"-c\d+", w)]
-    return ("snakemake", "-n", *words)
+    """The words that are executed: `-n` in the place of the cores, so that equal plans are made once.
+
+    It stays in its place, since it also ends the list of files after `--configfile`.
+    """
+    words = ["-n" if re.fullmatch(r"-c\d+", word) else word for word in command.words[1:]]
+    return ("snakemake", *([] if "-n" in words else ["-n"]), *words)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: f"{c.page}: {c.text}")

@@ -22,8 +22,9 @@ from pipeline.config.root import Config
 _HEAD = """# Configuration
 
 `config/config.yaml` is the published system at paper scale and holds every key. The other files are
-overlays: `snakemake --configfile config/demo.yaml all` replaces only the keys that it names; several
-overlays apply in order, and `--config run=mine` sets single values.
+overlays: `snakemake --configfile config/demo.yaml -c2 all` replaces only the keys that it names; several
+overlays apply in order, and `--config run=mine` sets single values. Both options take lists: another option,
+like `-c2`, stands between them and the stage.
 
 | file | what |
 |---|---|

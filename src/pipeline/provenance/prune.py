@@ -1,7 +1,8 @@
 """``make prune``: list, and on demand remove, what no run names any more in ``results/store``.
 
-A run names the folders that its ``results/<run>/stages.json`` holds. Nothing is removed while a workflow
-works here, and nothing that changed lately: a run that has not yet come to its record names nothing.
+A run names the folders that its ``results/<run>/stages.json`` holds. Of these, what a kill left half written
+(hidden files and folders) goes. Nothing is removed while a workflow works here, and nothing that changed
+lately: a run that has not yet come to its record names nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pipeline.atomic import read_json
 from pipeline.provenance.leftovers import LeftoverJobs, refuse_leftovers
 from pipeline.provenance.plan import STORE
 
+LOCK = ".training.lock"  # `pipeline.training.writer`
 _KEY = re.compile(r"[0-9a-f]{12}")
 # A folder gets this name before its files go, so that none is ever half there under its own.
 _GOING = re.compile(r"\.[0-9a-f]{12}\.pruned")
@@ -33,7 +35,7 @@ class PruneError(RuntimeError):
 
 @dataclass(frozen=True)
 class Unnamed:
-    """A folder of the store that no run names: its path, bytes, and last change (seconds since 1970)."""
+    """A folder (or half-written file) that no run names: path, bytes, last change (seconds since 1970)."""
 
     folder: Path
     size: int
@@ -48,7 +50,7 @@ class Found:
     ----------
     runs : names of the runs that have a record.
     named : number of folders that they name and that are there.
-    unnamed : folders that may go. young : those that no run names, but that changed lately.
+    unnamed : what may go. young : what no run names, but changed lately.
     """
 
     runs: list[str]
@@ -88,11 +90,11 @@ def survey(root: Path, days: float = 1.0, now: float | None = None) -> Found:
     unnamed: list[Unnamed] = []
     young: list[Unnamed] = []
     for folder in _folders(root):
-        if folder.resolve() in names:
-            named += 1
-            continue
-        found = _measured(folder)
-        (young if now - found.changed < days * _DAY else unnamed).append(found)
+        known = folder.resolve() in names
+        named += known
+        for path in _half_written(folder) if known else [folder]:
+            found = _measured(path)
+            (young if now - found.changed < days * _DAY else unnamed).append(found)
     return Found(runs, named, unnamed, young)
 
 
@@ -123,8 +125,13 @@ def remove(root: Path, found: Found) -> list[Unnamed]:
         )
     refuse_leftovers(root)
     gone = [e for e in found.unnamed if not _trains(e.folder) and _measured(e.folder).changed == e.changed]
-    for entry in gone:
-        entry.folder.rename(entry.folder.with_name(f".{entry.folder.name}.pruned"))
+    for path in (entry.folder for entry in gone):
+        if _KEY.fullmatch(path.name):
+            path.rename(path.with_name(f".{path.name}.pruned"))
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     for folder in list(_folders(root, _GOING)):
         shutil.rmtree(folder)
     for stage in {entry.folder.parent for entry in gone}:
@@ -141,10 +148,15 @@ def _folders(root: Path, name: re.Pattern[str] = _KEY) -> Iterator[Path]:
             yield folder
 
 
+def _half_written(folder: Path) -> list[Path]:
+    """What a killed job left in a folder (`pipeline.atomic`, `pipeline.shards.store`): hidden until whole."""
+    return [p for p in sorted(folder.iterdir()) if p.name.startswith(".") and p.name != LOCK]
+
+
 def _measured(folder: Path) -> Unnamed:
-    """Bytes and last change of a folder and all that is in it."""
-    size, changed = 0, folder.stat().st_mtime
-    for path in folder.rglob("*"):
+    """Bytes and last change of a file, or of a folder and all that is in it."""
+    size, changed = 0, folder.lstat().st_mtime
+    for path in (folder, *folder.rglob("*")):
         status = path.lstat()
         size += status.st_size if path.is_file() else 0
         changed = max(changed, status.st_mtime)
@@ -152,8 +164,8 @@ def _measured(folder: Path) -> Unnamed:
 
 
 def _trains(folder: Path) -> bool:
-    """Whether a training holds the folder (`pipeline.training.writer`)."""
-    lock = folder / ".training.lock"
+    """Whether a training holds the folder."""
+    lock = folder / LOCK
     if not lock.is_file():
         return False
     with lock.open() as stream:
@@ -176,7 +188,7 @@ def table(root: Path, found: Found, days: float, removed: bool) -> str:
     total = _bytes(sum(entry.size for entry in found.unnamed))
     by = ", ".join(found.runs) or "none"
     does = "removed" if removed else "may go"
-    rows.append(f"{does}: {len(found.unnamed)} folders, {total}, that no run names")
+    rows.append(f"{does}: {len(found.unnamed)}, {total}, that no run names or a kill left half written")
     rows.append(f"kept: {found.named} folders that runs name ({by})")
     if found.unnamed and not removed:
         rows.append("`make prune CONFIRM=1` removes what may go")
