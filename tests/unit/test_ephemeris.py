@@ -402,7 +402,8 @@ def test_the_track_is_a_stage_of_those_who_read_it(planned: Callable) -> None:
         assert plan.track == plan["ephemeris"].folder + "/track.json"
         readers[train, test] = {n for n, stage in plan.stages.items() if "ephemeris" in stage.inputs}
     trained = {f"{s}_{b}" for s in ("published", "bridge") for b in ("arcs", "missing")}
-    assert readers == {(True, False): trained, (False, True): {"arcs"}, (True, True): {"arcs", *trained}}
+    lit = {"arcs", *(f"calibration_bridge_{b}" for b in ("fibonacci", "arcs", "missing"))}
+    assert readers == {(True, False): trained, (False, True): lit, (True, True): {*lit, *trained}}
 
 
 def test_kernels_count_by_their_bytes_and_order(planned: Callable, tmp_path: Path) -> None:

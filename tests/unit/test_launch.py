@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import threading
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def test_two_processes_stop_by_a_signal_and_end_as_one(
     assert "Traceback" not in told
     found = Checkpoints(out.parent / "checkpoints", "key").load()
     assert found is not None and found[0] > 0 and found[0] % 4 == 0
-    assert sorted(path.name for path in out.parent.iterdir()) == ["checkpoints"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["checkpoints", "events"]
 
     done = start(small_manifest, tmp_path / "again" / "model.safetensors", 32, **TWO)
     _, told = done.communicate(timeout=900)
@@ -105,7 +106,18 @@ def test_workers_do_not_outlive_torchrun(small_manifest: Path, tmp_path: Path) -
     process.kill()
     _, told = process.communicate(timeout=900)  # ends when all that hold the pipe have ended
     assert "asked to stop; saved at " in told
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    waited = time.monotonic() + 60  # a process closes its pipe before it is gone
+    while any(map(alive, workers)) and time.monotonic() < waited:
+        time.sleep(0.1)
+    assert not [pid for pid in workers if alive(pid)]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended may stand in the table until its parent asks."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def children(parent: int) -> list[int]:
