@@ -105,8 +105,6 @@ rule bundle:
 rule why:
     log:
         f"results/logs/why/{CONFIG.run}/log.txt",
-    benchmark:
-        f"results/logs/why/{CONFIG.run}/benchmark.tsv"
     localrule: True
     conda:
         "../../envs/environment.yaml"
