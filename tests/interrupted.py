@@ -26,6 +26,7 @@ def artefacts(folder: Path) -> dict[str, str]:
         path.relative_to(results).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
         if not path.name.endswith(".timing.json")
+        and path.parent.name != "events"  # TensorBoard's hold times; they are no final artefact
         and not path.is_relative_to(results / "tiny" / "store")
         and path.relative_to(results).as_posix()
         not in ("tiny/report.html", "tiny/bundle.zip", "tiny/stages.json")
