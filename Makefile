@@ -32,7 +32,7 @@ env: $(VENV)/.ready ## set up .venv (Python 3.11)
 $(VENV)/.ready: envs/requirements.txt envs/cuda.txt envs/uv.txt pyproject.toml
 	test -x $(BIN)/python || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND) $(BACKEND) $(HASHED)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(FIND) $(BACKEND) $(HASHED)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -87,7 +87,7 @@ figures: env ## the figures of the docs, from the real windows in ../shared/data
 	$(BIN)/python benchmarks/synthetic_vs_real.py
 
 $(VENV)/.bench: $(VENV)/.ready
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND) -c envs/requirements.txt -r pyproject.toml --extra bench
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(FIND) -c envs/requirements.txt -r pyproject.toml --extra bench
 	touch $@
 
 bench-train: $(VENV)/.bench ## a full-size step beside diffusers, the loader, the sampler

@@ -413,7 +413,7 @@ def test_kernels_count_by_their_bytes_and_order(planned: Callable, tmp_path: Pat
         return {name for name, stage in planned(config).stages.items() if stage.key != base[name].key}
 
     trained = [f"{s}_{b}" for s in ("published", "bridge") for b in ("arcs", "missing")]
-    everything = {"ephemeris", *after("arcs", *trained)}
+    everything = {"ephemeris", "calibration_bridge_fibonacci", *after("arcs", *trained)}
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "c.bsp").write_text("orbits")
     assert moved(with_track(["elsewhere/c.bsp", "b.tls"])) == {"report", "bundle"}
