@@ -21,6 +21,7 @@ from pipeline.models.apriori import block_mean, crop_halo, match_block_means
 from pipeline.models.blocks import TimeEmbedding, group_norm, zero
 from pipeline.models.inputs import SetInputs, height_scale, mean_over_set
 from pipeline.models.photometric import (
+    PhotometricSums,
     exposure_ratios,
     integrate,
     map_slopes,
@@ -149,7 +150,7 @@ class Trunk(nn.Module):
         self.gain = nn.Sequential(nn.Linear(3, 16), nn.SiLU(), zero(nn.Linear(16, 2)))
         side = max(4, base // 4)
         self.encoder = ImageEncoder(side)
-        channels_in = 1 + 2 + 15 + 5 * len(DAMPINGS) + 1
+        channels_in = 1 + 2 + 15 + 5 * len(DAMPINGS) + 1 + 4
         down, up = [0, 1, 1, 1][:levels], [1, 1, 1, 1][:levels]
         self.body = UNet(channels_in, widths, down, up, side_channels=side, out_level=out_level)
         self.norm = group_norm(self.features)
@@ -177,7 +178,7 @@ class Trunk(nn.Module):
         slopes = map_slopes(prior)
         radiance, threshold = set_radiance(inputs.images, inputs.valid, inputs.present)
         normal = normals(slopes)
-        gain = self._gains(inputs, radiance, threshold, normal)
+        gain, scatter = self._gains(inputs, radiance, threshold, normal)
         sums = photometric_sums(inputs, radiance, threshold, gain)
         # The block means of the residual are known: they are what bicubic upsampling gets wrong.
         deficit = (match_block_means(prior, lr, self.factor) - prior)[:, None]
@@ -186,7 +187,7 @@ class Trunk(nn.Module):
             estimate, albedo, misfit = stereo_slopes(sums, slopes, damping)
             channels += [estimate - slopes, albedo, misfit]
             channels.append(integrate(estimate - slopes, self.factor))
-        channels.append(deficit)
+        channels += [deficit, _trust(inputs, sums, threshold, scatter)]
         x = torch.cat(channels, dim=1)
         side = self.encoder(inputs, radiance, normal)
         h = self.body(x.contiguous(memory_format=torch.channels_last), side=side)
@@ -202,18 +203,34 @@ class Trunk(nn.Module):
         spread = self.to_spread(torch.cat([h, x], dim=1)).float()
         return h, mean, SPREAD_PX * torch.exp(spread.clamp(*LOG_SPREAD))
 
-    def _gains(self, inputs: SetInputs, radiance: Tensor, threshold: Tensor, normal: Tensor) -> Tensor:
+    def _gains(
+        self, inputs: SetInputs, radiance: Tensor, threshold: Tensor, normal: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Factor (B, N) on each image: what its Sun's elevation asks for, and part of its exposure back.
 
         How much of it depends on how well the a priori normals tell the exposure (the lit share, the
-        elevation) and on how much exposures differ within the set.
+        elevation) and on how much exposures differ within the set, which is the second result, (B,).
         """
         ratio, share = exposure_ratios(inputs, radiance, threshold, normal)
         weight = share.square()
         variance = (weight * ratio.square()).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
-        differ = (variance.sqrt()[:, None] * 10.0).expand_as(ratio)
+        scatter = variance.sqrt()
+        differ = (scatter[:, None] * 10.0).expand_as(ratio)
         said = self.gain(torch.stack([inputs.sun[..., 2].float(), share, differ], dim=-1)).float()
-        return torch.exp(said[..., 0].clamp(-3.0, 3.0) - torch.sigmoid(said[..., 1] - 1.0) * ratio)
+        gain = torch.exp(said[..., 0].clamp(-3.0, 3.0) - torch.sigmoid(said[..., 1] - 1.0) * ratio)
+        return gain, scatter
+
+
+def _trust(inputs: SetInputs, sums: PhotometricSums, threshold: Tensor, scatter: Tensor) -> Tensor:
+    """How far means over the set can be trusted: (B, 4, P, P), of order 1.
+
+    Logarithms of how many images light a pixel and of how many see it, the images' noise, and how much their
+    exposures differ; the means themselves tell none of it.
+    """
+    seen = sums.valid * inputs.present.sum(dim=1)[:, None, None, None]
+    counts = [torch.log1p(seen * sums.lit) / 3.0, torch.log1p(seen) / 3.0]
+    whole = [(10.0 * level)[:, None, None, None].expand_as(seen) for level in (threshold, scatter)]
+    return torch.cat(counts + whole, dim=1)
 
 
 def noise_scales(size: int) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from pipeline.atomic import read_json, replacing, write_json
-from pipeline.config.calibration import read_calibration
 from pipeline.config.models import BridgeSection, VaeSection
 from pipeline.models.factory import build_vae
 from pipeline.models.system import Codec, System
@@ -115,14 +114,12 @@ def load_system(
     path: Path | str,
     vae_path: Path | str | None = None,
     device: torch.device | str = "cpu",
-    calibration: Path | str | None = None,
 ) -> System:
     """Load a trained system; latent ones need the VAE that they were trained with.
 
     Parameters
     ----------
     path, vae_path : weights; their configs lie beside them. device : where it computes.
-    calibration : what the stage ``calibration`` fitted for it; None leaves clones as the network draws them.
 
     Raises
     ------
@@ -147,6 +144,4 @@ def load_system(
         section, grid["size_px"], grid["factor"], config["state_scale"], codec, config["residual_scale"]
     )
     load_state(path, system.network, config["fingerprint"])
-    if calibration is not None:
-        system.calibration = read_calibration(calibration, config["fingerprint"])
     return system.to(device).eval()

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from pipeline.bridges.base import Generators, TrainingPair, normal
 from pipeline.bridges.factory import make_process, sampler_kwargs
-from pipeline.config.calibration import Calibration
 from pipeline.config.models import BridgeSection, SamplerSection, VaeSection
 from pipeline.models.aligned import AlignedCondition, AlignedNet
 from pipeline.models.apriori import crop_halo, match_block_means
@@ -26,6 +25,13 @@ class Patches(SetInputs, Protocol):
 
     @property
     def dem(self) -> Tensor | None: ...
+
+
+class Widening(Protocol):
+    """How far draws are moved from the estimate, see `pipeline.models.calibrated`."""
+
+    def __call__(self, states: Tensor, spread_px: Tensor | None, generators: Generators) -> Tensor:
+        """Departures (B, 1, P, P), and the estimate's standard deviation in pixels, to departures."""
 
 
 class Codec:
@@ -74,7 +80,7 @@ class System(nn.Module):
 
     Attributes
     ----------
-    calibration : how much wider clones are spread than the network draws them; None where it is not known.
+    widening : how much wider clones are spread than the network draws them; None where it is not known.
     """
 
     def __init__(
@@ -91,7 +97,7 @@ class System(nn.Module):
         latent = codec.vae.latent_shape(size_px) if codec is not None else None
         self.network = build_network(section, size_px, factor, latent)
         self.rescale(residual_scale)
-        self.calibration: Calibration | None = None
+        self.widening: Widening | None = None
         self._codec = [codec]  # in a list, so that the VAE is no submodule
 
     @property
@@ -238,8 +244,13 @@ class System(nn.Module):
         members: int,
         generators: Sequence[torch.Generator],
         sampler: SamplerSection | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Clones as the network draws them, uncalibrated, and the estimate (B, P, P) that they lie around.
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Clones as the network draws them, not widened, and what they lie around.
+
+        Returns
+        -------
+        (B, M, P, P) and (B, P, P) metres, clones and estimate; (B, P, P) pixels, the estimate's own standard
+        deviation, or None where the network gives none.
 
         Raises
         ------
@@ -248,13 +259,21 @@ class System(nn.Module):
         """
         if not self.section.posterior_mean:
             raise ValueError("posterior_mean: expected true, for clones around an estimate, found false")
-        uncalibrated, self.calibration = self.calibration, None
+        widening, self.widening = self.widening, None
         try:
             clones, cond = self._draw(batch, members, generators, sampler)
         finally:
-            self.calibration = uncalibrated
+            self.widening = widening
         rest = torch.zeros_like(batch.prior)[:, None]
-        return clones, self._heights(rest, batch, cond, 1)[:, 0]
+        estimate = self._heights(rest, batch, cond, 1)[:, 0]
+        spread = self._spread_px(batch, cond)
+        return clones, estimate, None if spread is None else spread[:, 0]
+
+    def _spread_px(self, batch: SetInputs, cond: Any) -> Tensor | None:
+        """The estimate's standard deviation (B, 1, P, P), pixels."""
+        if cond.spread is None:
+            return None
+        return cond.spread / (self._scale(batch) * batch.pixel_m[:, None, None])[:, None]
 
     def _draw(
         self,
@@ -277,9 +296,13 @@ class System(nn.Module):
         x0 = self.process.sample(
             predict, x1, generator=each, **sampler_kwargs(sampler or self.section.sampler)
         )
-        if self.calibration is not None:
-            z = normal(x0.new_empty(len(x0), 1, 1, 1), each)  # one a clone
-            x0 = x0 * torch.exp(self.calibration.log_scale + self.calibration.log_spread * z)
+        if self.section.posterior_mean:
+            # The estimate is the mean: a departure from it is as likely as its mirror image.
+            x0 = torch.where(normal(x0.new_empty(len(x0), 1, 1, 1), each) < 0, -x0, x0)
+            if self.widening is not None:
+                spread = self._spread_px(batch, cond)
+                wide = None if spread is None else spread.repeat_interleave(members, dim=0)
+                x0 = self.widening(x0, wide, each)
         return self._heights(x0, batch, repeated, members), cond
 
     def _heights(self, states: Tensor, batch: SetInputs, cond: Any, members: int) -> Tensor:
