@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 SAMPLES = 480
@@ -18,19 +18,22 @@ CONFIG = ("--configfile", "config/tiny.yaml", "slow.yaml")
 TARGETS = ("evaluation", "region", *CONFIG)
 
 
-def artefacts(folder: Path) -> dict[str, str]:
-    """Digest of every final artefact: the store's and the run's files but for times and pages for people."""
+#: What names the commands and histories of a run, and so differs where these do.
+PAGES = ("tiny/report.html", "tiny/bundle.zip", "tiny/stages.json")
+
+
+def artefacts(folder: Path, but: Collection[str] = PAGES) -> dict[str, str]:
+    """Digests of the final artefacts: the store's and the run's files, no times or event files, none of `but`."""
     results = folder / "results"
     files = [p for part in ("store", "tiny") for p in (results / part).rglob("*") if p.is_file()]
-    return {
+    found = {
         path.relative_to(results).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
         if not path.name.endswith(".timing.json")
-        and path.parent.name != "events"  # TensorBoard's hold times; they are no final artefact
+        and path.parent.name != "events"  # TensorBoard's hold times
         and not path.is_relative_to(results / "tiny" / "store")
-        and path.relative_to(results).as_posix()
-        not in ("tiny/report.html", "tiny/bundle.zip", "tiny/stages.json")
     }
+    return {name: digest for name, digest in found.items() if name not in but}
 
 
 def copied(source: Path, target: Path) -> Path:

@@ -17,7 +17,7 @@ from pipeline.config.calibration import FILE as CALIBRATION
 from pipeline.config.models import SamplerSection
 from pipeline.config.pretrained import PretrainedSection, weights_file
 from pipeline.models.apriori import prior_from_lr
-from pipeline.models.files import load_system
+from pipeline.models.calibrated import load_calibrated
 from pipeline.models.system import System
 from pipeline.training.batches import Batch, fill_nearest
 from pipeline.training.order import seeded
@@ -64,7 +64,7 @@ def load(path: Path | str, device: torch.device | str = "cpu", vae: Path | str |
     model = weights_file(path)
     beside = model.with_name(CALIBRATION)
     calibration = beside if beside.is_file() else None
-    return load_system(model, None if vae is None else weights_file(vae), device, calibration)
+    return load_calibrated(model, None if vae is None else weights_file(vae), device, calibration)
 
 
 def coarse(dem: ArrayLike, factor: int) -> NDArray[np.float64]:

@@ -61,7 +61,7 @@ def section_json(**region):
 
 
 def run(folder, inputs, monkeypatch, section=None, leave=()):
-    monkeypatch.setattr(stage, "load_system", lambda *a: FakeSystem())
+    monkeypatch.setattr(stage, "load_calibrated", lambda *a: FakeSystem())
     outputs = {k: str(folder / v) for k, v in NAMES.items() if k not in leave}
     runtime = RuntimeSection(device="cpu")
     reconstruct(section or section_json(), inputs, runtime, outputs, key="fedcba987654")

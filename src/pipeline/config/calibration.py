@@ -1,19 +1,22 @@
-"""How much wider clones must be spread than a network's own draws: a law with two numbers.
+"""How much wider clones must be spread than a network's own draws: a curve and a tail.
 
-A draw's departure from the estimate is multiplied by exp(log_scale + log_spread z), one standard normal z a
-clone. The clones are then a scale mixture, as Student's t is one of Gaussians: with heavy tails,
-since a network that was trained for hours does not know all that can lie in the dark.
+A draw's departure from the estimate is multiplied, pixel by pixel, by exp(level(s) + log_spread z): s is the
+standard deviation that the network itself expects at the pixel, z one standard normal a clone. The level is
+piecewise linear in log s: a network that was trained for hours is surest of itself where it knows least. The
+clones are then a scale mixture, as Student's t is one of Gaussians, with heavy tails.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from pipeline.atomic import read_json
 
-SCHEMA = "calibration/1"
+SCHEMA = "calibration/2"
 #: Name of the file beside given weights.
 FILE = "calibration.json"
 
@@ -24,10 +27,12 @@ class Calibration:
 
     Attributes
     ----------
-    log_scale : mean of its logarithm. log_spread : standard deviation of its logarithm.
+    spreads_px : rising standard deviations, pixels of height, where the level is given; beyond them it stays.
+    log_scales : the levels there. log_spread : standard deviation of the factor's logarithm.
     """
 
-    log_scale: float = 0.0
+    spreads_px: tuple[float, ...] = (1.0,)
+    log_scales: tuple[float, ...] = (0.0,)
     log_spread: float = 0.0
 
 
@@ -45,9 +50,22 @@ def read_calibration(path: Path | str, fingerprint: str) -> Calibration:
     if content.get("model") != fingerprint:
         raise ValueError(
             f"{path}: expected the calibration of the model {fingerprint}, found that of "
-            f"{content.get('model')}"
+            f"{content.get('model')!r}"
         )
-    values = [content.get(name) for name in ("log_scale", "log_spread")]
-    if not all(isinstance(v, float | int) and math.isfinite(v) and abs(v) <= 10 for v in values):
-        raise ValueError(f"{path}: expected log_scale and log_spread of at most 10, found {values}")
-    return Calibration(float(values[0]), float(values[1]))
+    spreads, scales, tail = (content.get(k) for k in ("spreads_px", "log_scales", "log_spread"))
+    if not (_numbers(spreads) and spreads[0] > 0 and all(a < b for a, b in pairwise(spreads))):
+        raise ValueError(f"{path}: expected spreads_px that rise from above 0, found {spreads}")
+    if not (_numbers(scales) and len(scales) == len(spreads) and _numbers([tail]) and tail >= 0):
+        raise ValueError(
+            f"{path}: expected log_scales, one for each of spreads_px, and log_spread, of at most 10, "
+            f"found {scales} and {tail}"
+        )
+    return Calibration(tuple(map(float, spreads)), tuple(map(float, scales)), float(tail))
+
+
+def _numbers(values: Any) -> bool:
+    """Whether these are one or more numbers of at most 10."""
+    plain = isinstance(values, list) and all(
+        isinstance(v, int | float) and not isinstance(v, bool) for v in values
+    )
+    return plain and bool(values) and all(math.isfinite(v) and abs(v) <= 10 for v in values)

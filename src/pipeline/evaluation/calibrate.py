@@ -17,9 +17,10 @@ from pipeline.atomic import write_json
 from pipeline.config.calibration import SCHEMA
 from pipeline.config.light import ArcDraw
 from pipeline.config.models import SamplerSection
-from pipeline.config.photometry import PhotometrySection
+from pipeline.config.photometry import ImperfectionsSection, PhotometrySection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.evaluation.metrics import js_distance_from_uniform, ranks
+from pipeline.evaluation.subset import chosen
 from pipeline.illumination.ephemeris import read_track
 from pipeline.models.files import load_system, model_config
 from pipeline.provenance.progress import track
@@ -32,76 +33,92 @@ from pipeline.training.order import seeded
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.floating[Any]]
-_SCENE, _CLONES, _FACTORS, _RANKS = 0xCA11B, 0xCA11C, 0xCA11E, 0xCA11F
+_SCENE, _CLONES, _FACTORS, _RANKS, _IMPERFECTIONS = 0xCA11B, 0xCA11C, 0xCA11E, 0xCA11F, 0xCA120
 MEMBERS = 16
-#: Image sets drawn for each validation patch.
-SETS = 2
+#: Validation patches that count at most, and image sets drawn for each.
+PATCHES, SETS = 2000, 4
 BATCH = 16
-#: Draws of the factors over which moments are averaged.
-REPLICATES = 16
-#: Ranks are counted at every so many rows and columns: neighbours are off together.
-RANK_STEP = 4
-#: Widths of the factor's law that are tried.
+#: Pixels count at every so many rows and columns: neighbours are off together.
+PIXEL_STEP = 4
+#: Shares of the pixels below the spreads at which the curve is given: most of the error is where few are.
+QUANTILES = (0.05, 0.5, 0.9, 0.97, 0.995)
+#: Pixels' worth of belief that the curve is flat.
+FLAT_PIXELS = 200
+#: Draws of the clones' own factors over which scores are averaged.
+REPLICATES = 4
+#: Widths of their law that are tried.
 LOG_SPREADS = tuple(round(0.1 * k, 1) for k in range(13))
 
 
 @dataclass(frozen=True)
 class Departures:
-    """What is needed of the clones of one patch and image set, in pixels of height.
+    """What is needed of the clones of one patch and image set at n pixels, in pixels of height.
 
     Attributes
     ----------
-    gram : (M, M) mean over pixels of the products of two clones' departures from the estimate.
-    cross : (M,) mean over pixels of departure times error of the estimate.
-    error : mean over pixels of the estimate's squared error.
-    members, truth : (M, n), (n,) departures, and truth minus estimate, at the pixels whose ranks count.
+    members : (M, n) clone minus estimate. truth : (n,) truth minus estimate.
+    spread : (n,) what the network expects of its absolute value, root mean square; 1 where it says nothing.
     """
 
-    gram: Floats
-    cross: Floats
-    error: float
     members: Floats
     truth: Floats
+    spread: Floats
 
 
-def departures(members: Floats, estimate: Floats, truth: Floats) -> Departures:
-    """Sum up (M, P, P) clones beside (P, P) estimate and truth."""
-    away = (members - estimate).reshape(len(members), -1)
-    off = (estimate - truth).ravel()
-    every = np.zeros(truth.shape, bool)
-    every[RANK_STEP // 2 :: RANK_STEP, RANK_STEP // 2 :: RANK_STEP] = True
-    kept = every.ravel()
-    return Departures(
-        gram=away @ away.T / away.shape[1],
-        cross=away @ off / len(off),
-        error=float(np.mean(off**2)),
-        members=away[:, kept],
-        truth=-off[kept],
-    )
+def departures(members: Floats, estimate: Floats, truth: Floats, spread: Floats | None) -> Departures:
+    """Keep what counts of (M, P, P) clones beside (P, P) estimate, truth and spread."""
+    step = slice(PIXEL_STEP // 2, None, PIXEL_STEP)
+    away = (members - estimate)[:, step, step].reshape(len(members), -1)
+    off = (truth - estimate)[step, step].ravel()
+    wide = np.ones_like(off) if spread is None else spread[step, step].ravel()
+    return Departures(away.astype(np.float32), off, wide)
 
 
-def spread_skill(found: Sequence[Departures], factors: Floats) -> float:
-    """Fair spread-skill ratio when clone k of patch n departs `factors`[r, n, k] times as far; (R, N, M)."""
-    m = factors.shape[-1]
-    gram = np.stack([d.gram for d in found])
-    diagonal = np.einsum("nkk->nk", gram)
-    whole = np.einsum("rnk,nkl,rnl->rn", factors, gram, factors)
-    variance = (np.einsum("rnk,nk->rn", factors**2, diagonal) - whole / m) / (m - 1)
-    cross = np.einsum("rnk,nk->rn", factors, np.stack([d.cross for d in found]))
-    squared = whole / m**2 + 2 * cross / m + np.array([d.error for d in found])
-    return float(np.sqrt((m + 1) / m * variance.mean() / squared.mean()))
+def curve(spread: Floats, variance: Floats, squared: Floats) -> tuple[Floats, Floats]:
+    """Where clones, as drawn, are too close together or too far apart.
+
+    At each knot the level makes the mean of exp(2 level) times the clones' variance that of the squared
+    error, both weighted with the knot's hat function of log spread, so that they agree over all pixels, too.
+
+    Parameters
+    ----------
+    spread, variance, squared : (n,) of all pixels: expected spread, clones' variance, estimate's squared
+        error.
+
+    Returns
+    -------
+    Rising spreads, and levels there; one of each where all spreads are the same.
+    """
+    overall = 0.5 * np.log(squared.mean() / variance.mean())
+    knots = np.unique(np.quantile(spread, QUANTILES))
+    if len(knots) < 2 or not knots[0] < knots[-1]:
+        return np.ones(1), np.full(1, overall)
+    x = np.clip(np.log(spread), *np.log(knots[[0, -1]]))
+    hats = np.stack([np.interp(x, np.log(knots), row) for row in np.eye(len(knots))])
+    believed = FLAT_PIXELS * (hats @ variance) / hats.sum(axis=1).clip(1e-12)
+    wanted = hats @ squared + believed * np.exp(2 * overall)
+    levels = np.full(len(knots), overall)
+    for _ in range(200):
+        factor = np.exp(2 * (levels @ hats))
+        levels += 0.35 * np.log(wanted / (hats @ (factor * variance) + believed * np.exp(2 * levels)))
+    levels += 0.5 * np.log(squared.mean() / (np.exp(2 * (levels @ hats)) * variance).mean())
+    return knots, levels
 
 
-def rank_distance(found: Sequence[Departures], factors: Floats, rng: np.random.Generator) -> float:
-    """Jensen-Shannon distance of the truth's ranks to uniform; factors (N, M)."""
-    counts = np.zeros(factors.shape[1] + 1, np.int64)
-    for d, f in zip(found, factors):
-        counts += np.bincount(ranks(f[:, None] * d.members, d.truth, rng), minlength=len(counts))
-    return js_distance_from_uniform(counts)
+def scores(found: Sequence[Departures], factors: Sequence[Floats], rng: np.random.Generator) -> Floats:
+    """Fair spread-skill ratio and rank distance when departures are multiplied by factors, (M, n) each."""
+    variance, squared, counts = 0.0, 0.0, np.zeros(len(found[0].members) + 1, np.int64)
+    for d, factor in zip(found, factors):
+        moved = d.members * factor
+        variance += moved.var(axis=0, ddof=1).mean()
+        squared += np.mean((moved.mean(axis=0) - d.truth) ** 2)
+        counts += np.bincount(ranks(moved, d.truth, rng), minlength=len(counts))
+    m = len(found[0].members)
+    return np.array([np.sqrt((m + 1) / m * variance / squared), js_distance_from_uniform(counts)])
 
 
-def fit(found: Sequence[Departures], seed: int) -> dict[str, float]:
-    """The factor's law whose clones have a fair spread-skill ratio of 1 and the flattest rank histogram.
+def fit(found: Sequence[Departures], seed: int) -> dict[str, Any]:
+    """The law whose clones have the errors' variance at every spread and the flattest rank histogram.
 
     Parameters
     ----------
@@ -109,40 +126,47 @@ def fit(found: Sequence[Departures], seed: int) -> dict[str, float]:
 
     Returns
     -------
-    ``log_scale`` and ``log_spread``; ``spread_skill_fair`` and ``rank_js_distance`` with them, and, under
-    ``…_before``, without.
+    ``spreads_px``, ``log_scales`` and ``log_spread``; ``spread_skill_fair`` and ``rank_js_distance`` with
+    them, and, under ``…_before``, without.
 
     Raises
     ------
     ValueError
         If the clones do not differ at all.
     """
-    rng = np.random.default_rng([seed, _FACTORS])
-    z = rng.standard_normal((REPLICATES, len(found), len(found[0].cross)))
-    plain = np.ones_like(z[:1])
-    before = spread_skill(found, plain)
-    if not before > 0:
-        raise ValueError(f"calibration: expected clones that differ, found a spread-skill ratio of {before}")
-    best: dict[str, float] = {}
+    spread, variance, squared = (
+        np.concatenate(parts)
+        for parts in zip(*((d.spread, (d.members**2).mean(axis=0), d.truth**2) for d in found))
+    )
+    if not variance.mean() > 0:
+        raise ValueError("calibration: expected clones that differ, found none that do")
+    knots, levels = curve(spread, variance, np.maximum(squared, 1e-12))
+    at = [np.interp(np.log(d.spread), np.log(knots), levels) for d in found]
+    z = np.random.default_rng([seed, _FACTORS]).standard_normal((REPLICATES, len(found), MEMBERS))
+    best: tuple[float, Floats] | None = None
     for width in LOG_SPREADS:
-        shape = np.exp(width * z)
-        low, high = -5.0, 5.0
-        for _ in range(40):  # the ratio grows with the scale
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if spread_skill(found, np.exp(middle) * shape) < 1 else (low, middle)
-        scale = round(0.5 * (low + high), 4)
-        factors = np.exp(scale) * shape
-        distance = rank_distance(found, factors[0], np.random.default_rng([seed, _RANKS]))
-        logger.info("width %.1f: log scale %.3f, rank distance %.4f", width, scale, distance)
-        if not best or distance < best["rank_js_distance"]:
-            best = {
-                "log_scale": scale,
-                "log_spread": width,
-                "spread_skill_fair": spread_skill(found, factors),
-                "rank_js_distance": distance,
-            }
-    flat = rank_distance(found, plain[0], np.random.default_rng([seed, _RANKS]))
-    return best | {"spread_skill_fair_before": before, "rank_js_distance_before": flat}
+        # The factor's own spread adds to the variance: exp(2 width^2) of it.
+        tails = np.exp(width * z[:, :, : len(found[0].members), None] - width**2)
+        rngs = [np.random.default_rng([seed, _RANKS, r]) for r in range(REPLICATES)]
+        each = [
+            scores(found, [np.exp(level) * t for level, t in zip(at, tails[r])], rng)
+            for r, rng in enumerate(rngs)
+        ]
+        mean = np.mean(each, axis=0)
+        logger.info("width %.1f: spread-skill ratio %.3f, rank distance %.4f", width, *mean)
+        if best is None or mean[1] < best[1][1]:
+            best = width, mean
+    assert best is not None
+    flat = scores(found, [np.ones((1, 1))] * len(found), np.random.default_rng([seed, _RANKS]))
+    return {
+        "spreads_px": [float(f"{k:.6g}") for k in knots],
+        "log_scales": [round(float(v) - best[0] ** 2, 4) for v in levels],
+        "log_spread": best[0],
+        "spread_skill_fair": float(best[1][0]),
+        "rank_js_distance": float(best[1][1]),
+        "spread_skill_fair_before": float(flat[0]),
+        "rank_js_distance_before": float(flat[1]),
+    }
 
 
 def calibrate_system(
@@ -155,6 +179,8 @@ def calibrate_system(
     track_file: Sequence[Path | str] = (),
 ) -> None:
     """Draw clones of the validation patches under the light of the main evaluation condition, and fit.
+
+    As many of their image sets have imperfections as in training.
 
     Parameters
     ----------
@@ -176,12 +202,14 @@ def calibrate_system(
     device = pick_device(runtime.device)
     sampler = SamplerSection.model_validate(content["sampler"])
     photometry = PhotometrySection.model_validate(content["photometry"])
+    imperfections = ImperfectionsSection.model_validate(content["imperfections"])
     arcs = content["arcs"]
     suns = read_track(track_file[0]) if track_file else None
     scene = ArcScene(ArcDraw.model_validate(arcs["main"]), arcs["tolerance"], None, suns)
     system = load_system(model, vae[0] if vae else None, device)
     seed = int(content["seed"])
-    jobs = [(i, k) for i in range(len(shards)) for k in range(SETS)]
+    picked = chosen(len(shards), PATCHES)
+    jobs = [(i, k) for i in picked for k in range(SETS)]
     groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
     found: list[Departures] = []
     for group in track(groups, len(groups), f"calibration of {content['stage']}: batches of patches"):
@@ -190,21 +218,25 @@ def calibrate_system(
             shard, patch = shards.at(i)
             images = scene.image_set(shard, patch, np.random.default_rng([seed, _SCENE, i, k]))
             samples.append(read_sample(shard, patch, images, system.halo_cells))
-        batch = assemble(samples, system.halo_cells, system.factor, photometry, device)
+        rngs = [np.random.default_rng([seed, _IMPERFECTIONS, i, k]) for i, k in group]
+        batch = assemble(samples, system.halo_cells, system.factor, photometry, device, imperfections, rngs)
         generators: list[torch.Generator] = [seeded(seed, _CLONES, i, k) for i, k in group]
-        members, estimate = system.sample_around(batch, MEMBERS, generators, sampler)
+        members, estimate, spread = system.sample_around(batch, MEMBERS, generators, sampler)
         assert batch.dem is not None
         scale = batch.pixel_m.double().cpu().numpy()
         for row in range(len(group)):
-            fields = (members[row], estimate[row], batch.dem[row])
-            found.append(departures(*(f.double().cpu().numpy() / scale[row] for f in fields)))
+            clones, mean, truth = (
+                f[row].double().cpu().numpy() / scale[row] for f in (members, estimate, batch.dem)
+            )
+            wide = None if spread is None else spread[row].double().cpu().numpy()
+            found.append(departures(clones, mean, truth, wide))
     fitted = fit(found, seed)
     write_json(
         out,
         {
             "schema": SCHEMA,
             "model": model_config(model, "bridge")["fingerprint"],
-            "patches": len(shards),
+            "patches": len(picked),
             "sets": SETS,
             "sampler": sampler.model_dump(mode="json"),
             **fitted,

@@ -22,7 +22,8 @@ from pipeline.evaluation.arithmetic import arithmetic
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.per_patch import columns
 from pipeline.evaluation.subset import chosen
-from pipeline.models.files import load_system, model_config
+from pipeline.models.calibrated import load_calibrated
+from pipeline.models.files import model_config
 from pipeline.models.system import System
 from pipeline.provenance.progress import track
 from pipeline.shards.scene import AllFibonacciScene, Scene, StoredScene
@@ -129,7 +130,7 @@ def evaluate_system(
     device = pick_device(runtime.device)
     config = model_config(model, "bridge")
     shards = ShardSet(manifest, "test")
-    system = load_system(model, vae[0] if vae else None, device, calibration[0] if calibration else None)
+    system = load_calibrated(model, vae[0] if vae else None, device, calibration[0] if calibration else None)
     name = str(content.get("system", Path(model).parent.parent.name))
     rows: dict[str, Any] = {}
     patches: dict[str, Any] = {}

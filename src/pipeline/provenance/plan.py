@@ -290,6 +290,7 @@ class Plan:
                         "stage": stage,
                         "arcs": {"tolerance": c.arcs.tolerance, "main": dump(main)},
                         "photometry": dump(c.photometry),
+                        "imperfections": dump(c.imperfections.train),
                         "sampler": dump(section.sampler),
                         "seed": section.seed,
                         **pick(c.training, "cpu_threads"),

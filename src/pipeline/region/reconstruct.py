@@ -24,7 +24,8 @@ from pipeline.config.models import SamplerSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.products import RegionSection
 from pipeline.config.runtime import RuntimeSection
-from pipeline.models.files import load_system, model_config
+from pipeline.models.calibrated import load_calibrated
+from pipeline.models.files import model_config
 from pipeline.models.system import System
 from pipeline.provenance.progress import track
 from pipeline.region.blend import Mosaic, blend_weights
@@ -227,7 +228,7 @@ def reconstruct(
     device = pick_device(runtime.device)
     model, vae = _one(inputs["model"]), _one(inputs.get("vae"))
     fingerprint = model_config(model, "bridge")["fingerprint"]
-    system = load_system(model, vae or None, device, _one(inputs.get("calibration")) or None)
+    system = load_calibrated(model, vae or None, device, _one(inputs.get("calibration")) or None)
     if (system.size_px, system.factor) != (content["size_px"], content["factor"]):
         raise ValueError(
             f"{model}: expected a model for patches of {content['size_px']} px and factor "
