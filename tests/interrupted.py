@@ -23,7 +23,7 @@ PAGES = ("tiny/report.html", "tiny/bundle.zip", "tiny/stages.json")
 
 
 def artefacts(folder: Path, but: Collection[str] = PAGES) -> dict[str, str]:
-    """Digests of the final artefacts: the store's and the run's files, no times or event files, none of `but`."""
+    """Digests of the final artefacts: files of store and run, but for times, event files and `but`."""
     results = folder / "results"
     files = [p for part in ("store", "tiny") for p in (results / part).rglob("*") if p.is_file()]
     found = {
