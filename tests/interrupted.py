@@ -73,8 +73,8 @@ def before_training(reference: Path, target: Path) -> Path:
     """A copy of the undisturbed run as it was before the slow training; returns the training's folder."""
     folder = copied(reference, target)
     place = training(folder)
-    for path in place.iterdir():
-        path.unlink()
+    shutil.rmtree(place)
+    place.mkdir()
     shutil.rmtree(folder / "results" / "tiny" / "region")
     for path in (folder / "results" / "tiny" / "evaluation").rglob("*"):
         if path.name.startswith(("bridge_missing", "metrics")):
