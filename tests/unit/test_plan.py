@@ -257,7 +257,7 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "masks.train.*": ("published_missing", "bridge_missing"),
     "masks.*": ("masks",),
     "photometry.*": (*ALL_BRIDGES, *CALIBRATIONS, "region", *SYSTEM_EVALUATIONS),
-    "imperfections.train.*": ALL_BRIDGES,
+    "imperfections.train.*": (*ALL_BRIDGES, *CALIBRATIONS),
     "imperfections.test.*": SYSTEM_EVALUATIONS,
     "shards.radiance": ("shards_test",),
     "shards.*": ("manifest",),
