@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +17,27 @@ from model_sets import lambert_set
 from numpy.testing import assert_allclose
 from torch.testing import assert_close
 
-from pipeline.config.calibration import Calibration, read_calibration
+from pipeline.config.calibration import Calibration, Law, read_calibration
 from pipeline.config.models import SamplerSection
 from pipeline.evaluation.calibrate import (
     LOG_SPREADS,
     PIXEL_STEP,
     QUANTILES,
     Departures,
+    Drawn,
     Floats,
     curve,
     departures,
     fit,
+    saturated,
     scores,
+    told_apart,
 )
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.models.apriori import block_mean, crop_halo
-from pipeline.models.calibrated import Widened, level, load_calibrated
+from pipeline.models.calibrated import Widened, level, load_calibrated, places
 from pipeline.models.files import load_system, model_config
+from pipeline.models.inputs import SetInputs
 from pipeline.training.order import seeded
 from saved_models import save_system
 
@@ -137,8 +141,60 @@ def test_the_level_is_linear_in_the_logarithm_of_the_spread(
     spreads = sorted(spreads)
     scales = data.draw(st.lists(st.floats(-3, 3), min_size=len(spreads), max_size=len(spreads)))
     x = np.array([*spreads, 1e-5, 0.02, 0.5, 9.0])
-    found = level(Calibration(tuple(spreads), tuple(scales)), torch.from_numpy(x)).numpy()
-    assert_allclose(found, np.interp(np.log(x), np.log(spreads), scales), atol=1e-9)
+    found = level(Law(tuple(spreads), tuple(scales)), torch.from_numpy(x)).numpy()
+    wanted = np.interp(np.log(x), np.log(spreads), scales)
+    if len(spreads) > 1:
+        wanted -= np.log(np.maximum(x / spreads[-1], 1))
+    assert_allclose(found, wanted, atol=1e-9)
+
+
+def test_beyond_the_last_knot_clones_are_spread_as_at_it() -> None:
+    law = Law((0.1, 0.4), (0.3, 0.9))
+    spread = torch.tensor([0.4, 0.8, 40.0])
+    assert_close(spread * level(law, spread).exp(), torch.full((3,), 0.4 * math.exp(0.9)))
+    rng = np.random.default_rng(0)
+    wide = np.exp(rng.normal(-1, 1.5, (SIDE, SIDE)))
+    found = [departures(wide * rng.normal(0, 1, (MEMBERS, SIDE, SIDE)), 0 * wide, 0 * wide, wide)]
+    top = np.quantile(found[0].spread, QUANTILES[-1])
+    ratio = saturated(found)[0].members / found[0].members
+    assert_allclose(ratio, np.broadcast_to(np.minimum(1, top / found[0].spread), ratio.shape), rtol=1e-5)
+
+
+@given(st.lists(st.floats(1e-3, 1), min_size=1, max_size=3, unique_by=lambda v: round(v, 3)), st.data())
+def test_between_laws_sets_are_placed_by_their_noise(noises: list[float], data: st.DataObject) -> None:
+    noises = sorted(noises)
+    x = np.array([*noises, data.draw(st.floats(1e-4, 2)), 1e-4, 2.0])
+    weights = places(tuple(noises), torch.from_numpy(x)).numpy()
+    assert_allclose(weights.sum(axis=1), 1)
+    assert_allclose(weights[: len(noises)], np.eye(len(noises)), atol=1e-9)
+    values = np.arange(len(noises), dtype=float)
+    assert_allclose(weights @ values, np.interp(np.log(x), np.log(noises), values), atol=1e-9)
+
+
+def test_noisy_sets_have_their_own_law() -> None:
+    plain, noisy = Law(log_scales=(0.2,)), Law(log_scales=(-0.3,), log_spread=0.5)
+    quiet = lambert_set(1, 3, size=32, factor=8, halo_cells=2)
+    noisy_images = quiet.images.clone()
+    noisy_images[..., :8, :] = -0.05 * quiet.images.max()
+    loud = replace(quiet, images=noisy_images)
+    states = torch.ones(2, 1, 32, 32)
+
+    def moved(calibration: Calibration, batch: SetInputs) -> torch.Tensor:
+        return Widened(calibration)(states, None, batch, [seeded(0), seeded(1)]).log()[:, 0, 0, 0]
+
+    both = Calibration((0.011, 0.02), (plain, noisy))
+    assert_close(moved(both, quiet), torch.full((2,), 0.2))
+    assert_close(moved(both, loud), moved(Calibration((1.0,), (noisy,)), quiet))
+    assert not torch.isclose(*moved(both, loud))
+
+
+def test_kinds_whose_noise_is_alike_have_one_law() -> None:
+    found = ensemble(LAWS["wider"], 0.0)[:4]
+    noisy, plain = Drawn(found[:1], 0.05), Drawn(found[1:], 0.01)
+    assert told_apart([noisy, plain]) == [plain, noisy]
+    (both,) = told_apart([plain, Drawn(found[:1], 0.0115)])
+    assert both.noise == 0.01 and len(both.found) == 4
+    assert told_apart([noisy]) == [noisy]
 
 
 def test_a_calibrated_system_draws_its_clones_further_from_its_estimate(tmp_path: Path) -> None:
@@ -152,7 +208,7 @@ def test_a_calibrated_system_draws_its_clones_further_from_its_estimate(tmp_path
     clones, estimate, spread = system.sample_around(batch, 5, drawn(), once)
     assert spread is not None and spread.shape == estimate.shape and bool((spread > 0).all())
     assert_close(system.sample(batch, 5, drawn(), once), clones)
-    system.widening = Widened(Calibration((1.0,), (0.5,), 0.8))
+    system.widening = Widened(Calibration((1.0,), (Law((1.0,), (0.5,), 0.8),)))
     again, same, _ = system.sample_around(batch, 5, drawn(), once)
     assert torch.equal(again, clones) and torch.equal(same, estimate)
     wider = system.sample(batch, 5, drawn(), once)
@@ -170,12 +226,13 @@ def test_a_calibrated_system_draws_its_clones_further_from_its_estimate(tmp_path
 
 
 def test_where_the_network_is_less_sure_the_curve_counts() -> None:
-    law = Widened(Calibration((0.1, 0.4), (0.0, 1.0)))
-    spread = torch.tensor([0.05, 0.2, 0.8]).reshape(1, 1, 1, 3)
-    moved = law(torch.ones(1, 1, 1, 3), spread, [seeded(0)])
+    law = Widened(Calibration((1.0,), (Law((0.1, 0.4), (0.0, 1.0)),)))
+    batch = lambert_set(1, 2, size=32, factor=8, halo_cells=2)
+    spread = torch.tensor([0.05, 0.2, 0.4]).reshape(1, 1, 1, 3)
+    moved = law(torch.ones(1, 1, 1, 3), spread, batch, [seeded(0)])
     assert_close(moved.flatten(), torch.tensor([0.0, 0.5, 1.0]).exp())
     with pytest.raises(ValueError, match="expected one log scale for a network without a spread"):
-        law(torch.ones(1, 1, 1, 3), None, [seeded(0)])
+        law(torch.ones(1, 1, 1, 3), None, batch, [seeded(0)])
 
 
 def test_clones_lie_on_either_side_of_the_estimate_alike(tmp_path: Path) -> None:
@@ -193,19 +250,20 @@ def test_a_system_without_an_estimate_has_no_clones_around_it(tmp_path: Path) ->
         system.sample_around(lambert_set(1, 4, size=32, factor=8, halo_cells=2), 2, [seeded(0)])
 
 
-def write(path: Path, **content: object) -> Path:
-    path.write_text(json.dumps({"schema": "calibration/2", **content}))
+LAW = {"noise": 0.01, "spreads_px": [0.02, 0.1], "log_scales": [0.2, -0.1], "log_spread": 0.7}
+
+
+def write(path: Path, model: str = "m", laws: object = None, **changed: object) -> Path:
+    rows = [{**LAW, **changed}] if laws is None else laws
+    path.write_text(json.dumps({"schema": "calibration/3", "model": model, "laws": rows}))
     return path
-
-
-LAW = {"spreads_px": [0.02, 0.1], "log_scales": [0.2, -0.1], "log_spread": 0.7}
 
 
 def test_a_calibration_is_that_of_its_model(tmp_path: Path) -> None:
     model = save_system(tmp_path) / "model.safetensors"
     mark = model_config(model, "bridge")["fingerprint"]
-    path = write(tmp_path / "c.json", model=mark, **LAW)
-    law = Calibration((0.02, 0.1), (0.2, -0.1), 0.7)
+    path = write(tmp_path / "c.json", mark)
+    law = Calibration((0.01,), (Law((0.02, 0.1), (0.2, -0.1), 0.7),))
     assert load_calibrated(model, calibration=path).widening == Widened(law)
     assert load_calibrated(model).widening is None
     with pytest.raises(ValueError, match=r"c\.json: expected the calibration of the model f00, found"):
@@ -214,23 +272,36 @@ def test_a_calibration_is_that_of_its_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [None, "wide", float("nan"), float("inf"), 11, -0.1, True, [0.1]])
 def test_an_impossible_tail_is_refused(tmp_path: Path, value: object) -> None:
-    path = write(tmp_path / "c.json", model="m", **{**LAW, "log_spread": value})
+    path = write(tmp_path / "c.json", log_spread=value)
     with pytest.raises(ValueError, match=r"c\.json: expected log_scales, one for each of spreads_px"):
         read_calibration(path, "m")
 
 
 @pytest.mark.parametrize("value", [None, 0.1, [], [0.1], [0.1, 0.2, 0.3], [0.1, float("nan")], [0.1, -11]])
 def test_impossible_levels_are_refused(tmp_path: Path, value: object) -> None:
-    path = write(tmp_path / "c.json", model="m", **{**LAW, "log_scales": value})
+    path = write(tmp_path / "c.json", log_scales=value)
     with pytest.raises(ValueError, match=r"c\.json: expected log_scales, one for each of spreads_px"):
         read_calibration(path, "m")
 
 
 @pytest.mark.parametrize("value", [None, [], [0.0, 0.1], [0.1, 0.1], [0.2, 0.1], [0.1, "wide"]])
 def test_impossible_spreads_are_refused(tmp_path: Path, value: object) -> None:
-    path = write(tmp_path / "c.json", model="m", **{**LAW, "spreads_px": value})
+    path = write(tmp_path / "c.json", spreads_px=value)
     with pytest.raises(ValueError, match=r"c\.json: expected spreads_px that rise from above 0"):
         read_calibration(path, "m")
+
+
+@pytest.mark.parametrize("noises", [[0.0], [0.02, 0.01], [0.01, 0.01], [None], ["loud"], [float("nan")]])
+def test_impossible_noises_are_refused(tmp_path: Path, noises: list[object]) -> None:
+    path = write(tmp_path / "c.json", laws=[{**LAW, "noise": noise} for noise in noises])
+    with pytest.raises(ValueError, match=r"c\.json: expected laws whose noise rises from above 0, found"):
+        read_calibration(path, "m")
+
+
+@pytest.mark.parametrize("laws", [[], {}, "law", [0.1]])
+def test_absent_laws_are_refused(tmp_path: Path, laws: object) -> None:
+    with pytest.raises(ValueError, match=r"c\.json: expected laws, one or more, found"):
+        read_calibration(write(tmp_path / "c.json", laws=laws), "m")
 
 
 def test_an_absent_or_foreign_file_is_named(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""How much wider clones must be spread than a network's own draws: a curve and a tail.
+"""How much wider clones must be spread than a network's own draws: curves and tails.
 
 A draw's departure from the estimate is multiplied, pixel by pixel, by exp(level(s) + log_spread z): s is the
 standard deviation that the network itself expects at the pixel, z one standard normal a clone. The level is
 piecewise linear in log s: a network that was trained for hours is surest of itself where it knows least. The
-clones are then a scale mixture, as Student's t is one of Gaussians, with heavy tails.
+clones are then a scale mixture, as Student's t is one of Gaussians, with heavy tails. Above the last knot,
+beyond what validation patches showed, clones are spread as at the knot. There is a law for clean images and
+one for noisy ones, of which a network is less sure.
 """
 
 from __future__ import annotations
@@ -16,24 +18,38 @@ from typing import Any
 
 from pipeline.atomic import read_json
 
-SCHEMA = "calibration/2"
+SCHEMA = "calibration/3"
 #: Name of the file beside given weights.
 FILE = "calibration.json"
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Law:
     """The law of the factor on a draw's departure from the estimate.
 
     Attributes
     ----------
-    spreads_px : rising standard deviations, pixels of height, where the level is given; beyond them it stays.
+    spreads_px : rising standard deviations, pixels of height, where the level is given; one alone holds
+        for all.
     log_scales : the levels there. log_spread : standard deviation of the factor's logarithm.
     """
 
     spreads_px: tuple[float, ...] = (1.0,)
     log_scales: tuple[float, ...] = (0.0,)
     log_spread: float = 0.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Laws for image sets of some noise; between them they are interpolated in its logarithm.
+
+    Attributes
+    ----------
+    noises : rising; `pipeline.models.photometric.set_radiance` measures it. laws : one for each.
+    """
+
+    noises: tuple[float, ...]
+    laws: tuple[Law, ...]
 
 
 def read_calibration(path: Path | str, fingerprint: str) -> Calibration:
@@ -52,15 +68,33 @@ def read_calibration(path: Path | str, fingerprint: str) -> Calibration:
             f"{path}: expected the calibration of the model {fingerprint}, found that of "
             f"{content.get('model')!r}"
         )
-    spreads, scales, tail = (content.get(k) for k in ("spreads_px", "log_scales", "log_spread"))
-    if not (_numbers(spreads) and spreads[0] > 0 and all(a < b for a, b in pairwise(spreads))):
+    rows = content.get("laws")
+    if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
+        raise ValueError(f"{path}: expected laws, one or more, found {rows}")
+    noises: Any = [row.get("noise") for row in rows]
+    if not _rising(noises):
+        raise ValueError(f"{path}: expected laws whose noise rises from above 0, found {noises}")
+    return Calibration(tuple(map(float, noises)), tuple(_law(path, row) for row in rows))
+
+
+def _law(path: Path | str, row: dict[str, Any]) -> Law:
+    spreads: Any
+    scales: Any
+    tail: Any
+    spreads, scales, tail = row.get("spreads_px"), row.get("log_scales"), row.get("log_spread")
+    if not _rising(spreads):
         raise ValueError(f"{path}: expected spreads_px that rise from above 0, found {spreads}")
     if not (_numbers(scales) and len(scales) == len(spreads) and _numbers([tail]) and tail >= 0):
         raise ValueError(
             f"{path}: expected log_scales, one for each of spreads_px, and log_spread, of at most 10, "
             f"found {scales} and {tail}"
         )
-    return Calibration(tuple(map(float, spreads)), tuple(map(float, scales)), float(tail))
+    return Law(tuple(map(float, spreads)), tuple(map(float, scales)), float(tail))
+
+
+def _rising(values: Any) -> bool:
+    """Whether these are one or more numbers that rise from above 0."""
+    return _numbers(values) and values[0] > 0 and all(a < b for a, b in pairwise(values))
 
 
 def _numbers(values: Any) -> bool:

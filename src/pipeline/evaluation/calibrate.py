@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipeline.evaluation.metrics import js_distance_from_uniform, ranks
 from pipeline.evaluation.subset import chosen
 from pipeline.illumination.ephemeris import read_track
 from pipeline.models.files import load_system, model_config
+from pipeline.models.photometric import set_radiance
 from pipeline.provenance.progress import track
 from pipeline.shards.scene import ArcScene
 from pipeline.shards.shard_set import ShardSet
@@ -35,8 +36,10 @@ logger = logging.getLogger(__name__)
 Floats = NDArray[np.floating[Any]]
 _SCENE, _CLONES, _FACTORS, _RANKS, _IMPERFECTIONS = 0xCA11B, 0xCA11C, 0xCA11E, 0xCA11F, 0xCA120
 MEMBERS = 16
-#: Validation patches that count at most, and image sets drawn for each.
-PATCHES, SETS = 2000, 4
+#: Validation patches that count at most, and image sets drawn for each, of each kind.
+PATCHES, SETS = 2000, 3
+#: Kinds of image sets are told apart by their noise where it differs by more than this factor.
+NOISIER = 1.2
 BATCH = 16
 #: Pixels count at every so many rows and columns: neighbours are off together.
 PIXEL_STEP = 4
@@ -117,6 +120,14 @@ def scores(found: Sequence[Departures], factors: Sequence[Floats], rng: np.rando
     return np.array([np.sqrt((m + 1) / m * variance / squared), js_distance_from_uniform(counts)])
 
 
+def saturated(found: Sequence[Departures]) -> list[Departures]:
+    """Clones that are spread nowhere further than at the last knot: beyond it, few pixels say how far."""
+    top = np.quantile(np.concatenate([d.spread for d in found]), QUANTILES[-1])
+    return [
+        replace(d, members=d.members * (top / np.maximum(d.spread, top)).astype(np.float32)) for d in found
+    ]
+
+
 def fit(found: Sequence[Departures], seed: int) -> dict[str, Any]:
     """The law whose clones have the errors' variance at every spread and the flattest rank histogram.
 
@@ -134,6 +145,7 @@ def fit(found: Sequence[Departures], seed: int) -> dict[str, Any]:
     ValueError
         If the clones do not differ at all.
     """
+    drawn, found = found, saturated(found)
     spread, variance, squared = (
         np.concatenate(parts)
         for parts in zip(*((d.spread, (d.members**2).mean(axis=0), d.truth**2) for d in found))
@@ -157,7 +169,7 @@ def fit(found: Sequence[Departures], seed: int) -> dict[str, Any]:
         if best is None or mean[1] < best[1][1]:
             best = width, mean
     assert best is not None
-    flat = scores(found, [np.ones((1, 1))] * len(found), np.random.default_rng([seed, _RANKS]))
+    flat = scores(drawn, [np.ones((1, 1))] * len(drawn), np.random.default_rng([seed, _RANKS]))
     return {
         "spreads_px": [float(f"{k:.6g}") for k in knots],
         "log_scales": [round(float(v) - best[0] ** 2, 4) for v in levels],
@@ -167,6 +179,22 @@ def fit(found: Sequence[Departures], seed: int) -> dict[str, Any]:
         "spread_skill_fair_before": float(flat[0]),
         "rank_js_distance_before": float(flat[1]),
     }
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Departures of all patches and image sets of one kind, and the sets' typical noise."""
+
+    found: list[Departures]
+    noise: float
+
+
+def told_apart(kinds: Sequence[Drawn]) -> list[Drawn]:
+    """Kinds by rising noise; together where it hardly differs, so that sets do not tell their kind."""
+    ordered = sorted(kinds, key=lambda kind: kind.noise)
+    if len(ordered) == 2 and ordered[1].noise < NOISIER * ordered[0].noise:
+        return [Drawn([d for kind in ordered for d in kind.found], ordered[0].noise)]
+    return ordered
 
 
 def calibrate_system(
@@ -180,12 +208,13 @@ def calibrate_system(
 ) -> None:
     """Draw clones of the validation patches under the light of the main evaluation condition, and fit.
 
-    As many of their image sets have imperfections as in training.
+    Image sets without imperfections have a law of their own, and those with the training's have one, where
+    training has both kinds and their noise tells them apart.
 
     Parameters
     ----------
     section : the stage's JSON section: the light, and the sampler.
-    manifest : of the training shards. model, vae : weights. out : JSON file, schema ``calibration/1``.
+    manifest : of the training shards. model, vae : weights. out : JSON file, schema ``calibration/3``.
     track_file : the Sun's track, for arcs with ``place: ephemeris``.
 
     Raises
@@ -209,28 +238,38 @@ def calibrate_system(
     system = load_system(model, vae[0] if vae else None, device)
     seed = int(content["seed"])
     picked = chosen(len(shards), PATCHES)
-    jobs = [(i, k) for i in picked for k in range(SETS)]
-    groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
-    found: list[Departures] = []
-    for group in track(groups, len(groups), f"calibration of {content['stage']}: batches of patches"):
-        samples = []
-        for i, k in group:
-            shard, patch = shards.at(i)
-            images = scene.image_set(shard, patch, np.random.default_rng([seed, _SCENE, i, k]))
-            samples.append(read_sample(shard, patch, images, system.halo_cells))
-        rngs = [np.random.default_rng([seed, _IMPERFECTIONS, i, k]) for i, k in group]
-        batch = assemble(samples, system.halo_cells, system.factor, photometry, device, imperfections, rngs)
-        generators: list[torch.Generator] = [seeded(seed, _CLONES, i, k) for i, k in group]
-        members, estimate, spread = system.sample_around(batch, MEMBERS, generators, sampler)
-        assert batch.dem is not None
-        scale = batch.pixel_m.double().cpu().numpy()
-        for row in range(len(group)):
-            clones, mean, truth = (
-                f[row].double().cpu().numpy() / scale[row] for f in (members, estimate, batch.dem)
-            )
-            wide = None if spread is None else spread[row].double().cpu().numpy()
-            found.append(departures(clones, mean, truth, wide))
-    fitted = fit(found, seed)
+
+    def draw(name: str, how: ImperfectionsSection | None, kind: int) -> Drawn:
+        jobs = [(i, k) for i in picked for k in range(SETS)]
+        groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
+        found: list[Departures] = []
+        noises: list[float] = []
+        for group in track(groups, len(groups), f"calibration of {content['stage']}, {name}: batches"):
+            samples = []
+            for i, k in group:
+                shard, patch = shards.at(i)
+                images = scene.image_set(shard, patch, np.random.default_rng([seed, _SCENE, i, k, kind]))
+                samples.append(read_sample(shard, patch, images, system.halo_cells))
+            rngs = [np.random.default_rng([seed, _IMPERFECTIONS, i, k]) for i, k in group]
+            batch = assemble(samples, system.halo_cells, system.factor, photometry, device, how, rngs)
+            noises += set_radiance(batch.images, batch.valid, batch.present)[1].tolist()
+            generators: list[torch.Generator] = [seeded(seed, _CLONES, i, k, kind) for i, k in group]
+            members, estimate, spread = system.sample_around(batch, MEMBERS, generators, sampler)
+            assert batch.dem is not None
+            scale = batch.pixel_m.double().cpu().numpy()
+            for row in range(len(group)):
+                clones, mean, truth = (
+                    f[row].double().cpu().numpy() / scale[row] for f in (members, estimate, batch.dem)
+                )
+                wide = None if spread is None else spread[row].double().cpu().numpy()
+                found.append(departures(clones, mean, truth, wide))
+        return Drawn(found, float(np.median(noises)))
+
+    kinds: list[Drawn] = []
+    if imperfections.off or imperfections.share < 1:
+        kinds.append(draw("perfect images", None, 0))
+    if not imperfections.off:
+        kinds.append(draw("imperfect images", imperfections.model_copy(update={"share": 1.0}), 1))
     write_json(
         out,
         {
@@ -239,6 +278,6 @@ def calibrate_system(
             "patches": len(picked),
             "sets": SETS,
             "sampler": sampler.model_dump(mode="json"),
-            **fitted,
+            "laws": [{"noise": kind.noise, **fit(kind.found, seed)} for kind in told_apart(kinds)],
         },
     )

@@ -9,21 +9,38 @@ import torch
 from torch import Tensor
 
 from pipeline.bridges.base import Generators, normal
-from pipeline.config.calibration import Calibration, read_calibration
+from pipeline.config.calibration import Calibration, Law, read_calibration
 from pipeline.models.files import load_system, model_config
+from pipeline.models.inputs import SetInputs
+from pipeline.models.photometric import set_radiance
 from pipeline.models.system import System
 
 
-def level(calibration: Calibration, spread_px: Tensor) -> Tensor:
+def level(law: Law, spread_px: Tensor) -> Tensor:
     """The mean logarithm of the factor where the network expects these standard deviations, pixels."""
-    scales = torch.tensor(calibration.log_scales, dtype=spread_px.dtype, device=spread_px.device)
+    scales = torch.tensor(law.log_scales, dtype=spread_px.dtype, device=spread_px.device)
     if len(scales) == 1:
         return scales.expand_as(spread_px)
-    knots = torch.tensor(calibration.spreads_px, dtype=spread_px.dtype, device=spread_px.device).log()
-    x = spread_px.log().clamp(knots[0], knots[-1]).contiguous()
+    knots = torch.tensor(law.spreads_px, dtype=spread_px.dtype, device=spread_px.device).log()
+    x = spread_px.log()
+    inside = x.clamp(knots[0], knots[-1]).contiguous()
+    right = torch.searchsorted(knots, inside, right=True).clamp(1, len(knots) - 1)
+    share = (inside - knots[right - 1]) / (knots[right] - knots[right - 1])
+    # Above the last knot the factor takes back what the network would spread beyond it.
+    return torch.lerp(scales[right - 1], scales[right], share) - (x - knots[-1]).clamp_min(0)
+
+
+def places(noises: tuple[float, ...], noise: Tensor) -> Tensor:
+    """Weights (B, L) of the laws for sets of these noises (B,), which add up to 1."""
+    if len(noises) == 1:
+        return torch.ones_like(noise)[:, None]
+    knots = torch.tensor(noises, dtype=noise.dtype, device=noise.device).log()
+    x = noise.log().clamp(knots[0], knots[-1])
     right = torch.searchsorted(knots, x, right=True).clamp(1, len(knots) - 1)
     share = (x - knots[right - 1]) / (knots[right] - knots[right - 1])
-    return torch.lerp(scales[right - 1], scales[right], share)
+    weights = torch.zeros(len(noise), len(knots), dtype=noise.dtype, device=noise.device)
+    weights.scatter_(1, (right - 1)[:, None], (1 - share)[:, None])
+    return weights.scatter_(1, right[:, None], share[:, None])
 
 
 @dataclass(frozen=True)
@@ -32,20 +49,29 @@ class Widened:
 
     calibration: Calibration
 
-    def __call__(self, states: Tensor, spread_px: Tensor | None, generators: Generators) -> Tensor:
-        """Multiply each clone's departures (B, 1, P, P); one number is drawn for each.
+    def __call__(
+        self, states: Tensor, spread_px: Tensor | None, batch: SetInputs, generators: Generators
+    ) -> Tensor:
+        """Multiply the departures (B M, 1, P, P) of B sets' clones; one number is drawn for each clone.
 
         Raises
         ------
         ValueError
-            If the law depends on a spread that the network does not give.
+            If a law depends on a spread that the network does not give.
         """
+        laws = self.calibration.laws
         if spread_px is None:
-            if len(self.calibration.log_scales) > 1:
+            if any(len(law.log_scales) > 1 for law in laws):
                 raise ValueError("calibration: expected one log scale for a network without a spread")
-            spread_px = torch.ones_like(states[:, :1])
+            spread_px = states.new_ones(len(batch.prior), 1, 1, 1)
+        noise = set_radiance(batch.images, batch.valid, batch.present)[1]
+        weights = places(self.calibration.noises, noise.to(spread_px.dtype))
+        levels = sum(w[:, None, None, None] * level(law, spread_px) for w, law in zip(weights.T, laws))
+        tails = weights @ weights.new_tensor([law.log_spread for law in laws])
+        members = len(states) // len(weights)
         z = normal(states.new_empty(len(states), 1, 1, 1), generators)
-        return states * torch.exp(level(self.calibration, spread_px) + self.calibration.log_spread * z)
+        tail = tails.repeat_interleave(members)[:, None, None, None] * z
+        return states * torch.exp(torch.as_tensor(levels).repeat_interleave(members, dim=0) + tail)
 
 
 def load_calibrated(

@@ -30,8 +30,10 @@ class Patches(SetInputs, Protocol):
 class Widening(Protocol):
     """How far draws are moved from the estimate, see `pipeline.models.calibrated`."""
 
-    def __call__(self, states: Tensor, spread_px: Tensor | None, generators: Generators) -> Tensor:
-        """Departures (B, 1, P, P), and the estimate's standard deviation in pixels, to departures."""
+    def __call__(
+        self, states: Tensor, spread_px: Tensor | None, batch: SetInputs, generators: Generators
+    ) -> Tensor:
+        """Move departures (B M, 1, P, P) from an estimate of standard deviation (B, 1, P, P), pixels."""
 
 
 class Codec:
@@ -300,9 +302,7 @@ class System(nn.Module):
             # The estimate is the mean: a departure from it is as likely as its mirror image.
             x0 = torch.where(normal(x0.new_empty(len(x0), 1, 1, 1), each) < 0, -x0, x0)
             if self.widening is not None:
-                spread = self._spread_px(batch, cond)
-                wide = None if spread is None else spread.repeat_interleave(members, dim=0)
-                x0 = self.widening(x0, wide, each)
+                x0 = self.widening(x0, self._spread_px(batch, cond), batch, each)
         return self._heights(x0, batch, repeated, members), cond
 
     def _heights(self, states: Tensor, batch: SetInputs, cond: Any, members: int) -> Tensor:
