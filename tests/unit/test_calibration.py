@@ -69,7 +69,7 @@ LAWS = {
 @pytest.mark.parametrize("tail", [0.0, 0.5])
 @pytest.mark.parametrize("law", LAWS)
 def test_the_fit_finds_the_law_of_the_error(law: str, tail: float) -> None:
-    found = fit(ensemble(LAWS[law], tail), 0)
+    found = fit(ensemble(LAWS[law], tail), 0, flat_patches=0.1)
     # Narrow laws of the factor are hard to tell from none: ranks hardly see them.
     assert found["log_spread"] == pytest.approx(tail, abs=0.11 if tail else 0.31)
     assert found["log_spread"] in LOG_SPREADS
@@ -82,6 +82,12 @@ def test_the_fit_finds_the_law_of_the_error(law: str, tail: float) -> None:
     assert found["rank_js_distance"] < 0.04
     if law != "as drawn":
         assert abs(found["spread_skill_fair_before"] - 1) > 0.15
+
+
+def test_belief_holds_the_curve_flat_where_few_pixels_are() -> None:
+    found = ensemble(LAWS["bent"], 0.0)
+    bends = [np.ptp(fit(found, 0, flat_patches=belief)["log_scales"]) for belief in (0.1, 2, 1000)]
+    assert bends[0] > 1.2 * bends[1] > bends[2] and bends[2] < 0.02
 
 
 def test_a_curve_that_turns_at_a_knot_is_found_exactly() -> None:

@@ -45,8 +45,9 @@ BATCH = 16
 PIXEL_STEP = 4
 #: Shares of the pixels below the spreads at which the curve is given: most of the error is where few are.
 QUANTILES = (0.05, 0.5, 0.9, 0.97, 0.995)
-#: Pixels' worth of belief that the curve is flat.
-FLAT_PIXELS = 200
+#: Patches' worth of belief that the curve is flat: a patch's pixels are off together, and the last knot may
+#: stand on two or three craters.
+FLAT_PATCHES = 2
 #: Draws of the clones' own factors over which scores are averaged.
 REPLICATES = 4
 #: Widths of their law that are tried.
@@ -77,7 +78,9 @@ def departures(members: Floats, estimate: Floats, truth: Floats, spread: Floats 
     return Departures(away.astype(np.float32), off, wide)
 
 
-def curve(spread: Floats, variance: Floats, squared: Floats) -> tuple[Floats, Floats]:
+def curve(
+    spread: Floats, variance: Floats, squared: Floats, flat_pixels: float = 0.0
+) -> tuple[Floats, Floats]:
     """Where clones, as drawn, are too close together or too far apart.
 
     At each knot the level makes the mean of exp(2 level) times the clones' variance that of the squared
@@ -87,6 +90,7 @@ def curve(spread: Floats, variance: Floats, squared: Floats) -> tuple[Floats, Fl
     ----------
     spread, variance, squared : (n,) of all pixels: expected spread, clones' variance, estimate's squared
         error.
+    flat_pixels : pixels' worth of belief, at each knot, that the curve is flat.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def curve(spread: Floats, variance: Floats, squared: Floats) -> tuple[Floats, Fl
         return np.ones(1), np.full(1, overall)
     x = np.clip(np.log(spread), *np.log(knots[[0, -1]]))
     hats = np.stack([np.interp(x, np.log(knots), row) for row in np.eye(len(knots))])
-    believed = FLAT_PIXELS * (hats @ variance) / hats.sum(axis=1).clip(1e-12)
+    believed = flat_pixels * (hats @ variance) / hats.sum(axis=1).clip(1e-12)
     wanted = hats @ squared + believed * np.exp(2 * overall)
     levels = np.full(len(knots), overall)
     for _ in range(200):
@@ -128,12 +132,13 @@ def saturated(found: Sequence[Departures]) -> list[Departures]:
     ]
 
 
-def fit(found: Sequence[Departures], seed: int) -> dict[str, Any]:
+def fit(found: Sequence[Departures], seed: int, flat_patches: float = FLAT_PATCHES) -> dict[str, Any]:
     """The law whose clones have the errors' variance at every spread and the flattest rank histogram.
 
     Parameters
     ----------
     found : of all validation patches and image sets. seed : of the factors.
+    flat_patches : patches' worth of belief that the curve is flat.
 
     Returns
     -------
@@ -152,7 +157,8 @@ def fit(found: Sequence[Departures], seed: int) -> dict[str, Any]:
     )
     if not variance.mean() > 0:
         raise ValueError("calibration: expected clones that differ, found none that do")
-    knots, levels = curve(spread, variance, np.maximum(squared, 1e-12))
+    flat_pixels = flat_patches * SETS * len(found[0].truth)
+    knots, levels = curve(spread, variance, np.maximum(squared, 1e-12), flat_pixels)
     at = [np.interp(np.log(d.spread), np.log(knots), levels) for d in found]
     z = np.random.default_rng([seed, _FACTORS]).standard_normal((REPLICATES, len(found), MEMBERS))
     best: tuple[float, Floats] | None = None
