@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.persistence.file import FilePersistence
 
 from pipeline.config.patches import PatchesSection
 from saved_models import save_system
@@ -174,6 +175,17 @@ def test_jobs_that_a_killed_start_left_in_slurm_are_named(
     squeue.write_text("#!/bin/sh\nexit 1\n")  # a Slurm that does not answer
     done = snakemake(folder, "-c1", "run_record", "--configfile", "config/tiny.yaml")
     assert done.returncode == 0, done.text
+
+
+def test_a_start_killed_before_it_noted_a_result_goes_on(folder: Path, snakemake: Callable) -> None:
+    """Snakemake would make the result again and, as inputs are ancient, stop there, without an error."""
+    tiny = ("--configfile", "config/tiny.yaml")
+    assert snakemake(folder, "-c2", "patches", *tiny).returncode == 0
+    wanted = snakemake(folder, "-n", "all", *tiny).jobs
+    done = next((folder / "results" / "store" / "patches").rglob("tile_001.zarr.zip"))
+    marks = FilePersistence(path=folder / ".snakemake", nolock=True)
+    marks._mark_incomplete(str(done.relative_to(folder)), None)
+    assert snakemake(folder, "-n", "all", *tiny).jobs == wanted
 
 
 def test_an_unknown_stage_is_named(folder: Path, snakemake: Callable) -> None:

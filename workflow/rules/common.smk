@@ -16,7 +16,11 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
 
 from pipeline.config.root import ConfigError, load_config
-from pipeline.provenance.leftovers import clear_checkpoints, refuse_leftovers
+from pipeline.provenance.leftovers import (
+    clear_checkpoints,
+    forget_marks,
+    refuse_leftovers,
+)
 from pipeline.provenance.plan import Plan
 
 try:
@@ -24,6 +28,9 @@ try:
     PLAN = Plan(CONFIG)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
+
+if workflow.is_main_process:
+    forget_marks(Path.cwd())
 
 RESULTS = PLAN.results
 TILES = [f"{tile:03d}" for tile in range(CONFIG.patches.tiles)]

@@ -1,11 +1,15 @@
-"""What a start of the workflow leaves behind: jobs in Slurm when it is killed, last checkpoints otherwise."""
+"""What a start of the workflow leaves behind: jobs in Slurm, marks of unfinished jobs, last checkpoints."""
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+
+#: Folders whose files appear whole, under names that say what they were made from.
+WHOLE = ("results/store/", "resources/downloads/")
 
 
 class LeftoverJobs(RuntimeError):
@@ -34,6 +38,29 @@ def refuse_leftovers(folder: Path | str) -> None:
             f"Two writers must not share a folder. End them with `scancel {numbers}` (trainings save first), "
             "wait until `squeue --me` shows them no more, then give the same command again."
         )
+
+
+def forget_marks(folder: Path | str) -> None:
+    """Take Snakemake's marks of unfinished jobs off the files of `WHOLE` that are there.
+
+    A start that was killed between the moment a result appeared and its own note of it leaves the mark
+    behind. The next start would make the result again, and, since stages take their inputs as ``ancient``, do
+    nothing beyond. A mark that cannot be read stays.
+
+    Parameters
+    ----------
+    folder : the working directory.
+    """
+    marks = Path(folder) / ".snakemake" / "incomplete"
+    for mark in [path for path in marks.rglob("*") if path.is_file()]:
+        # The name is the file's path in base64, cut into folders named "@..." where it is too long.
+        code = "".join(part.removeprefix("@") for part in mark.relative_to(marks).parts)
+        try:
+            name = base64.b64decode(code, altchars=b"-_", validate=True).decode()
+        except ValueError:
+            continue
+        if name.startswith(WHOLE) and (Path(folder) / name).exists():
+            mark.unlink(missing_ok=True)
 
 
 def clear_checkpoints(weights: Iterable[Path | str]) -> None:
