@@ -90,8 +90,8 @@ $(VENV)/.bench: $(VENV)/.ready
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(FIND) -c envs/requirements.txt -r pyproject.toml --extra bench
 	touch $@
 
-bench-train: $(VENV)/.bench ## a full-size step beside diffusers, the loader, the sampler
-	$(BIN)/python benchmarks/train.py
+bench-train: $(VENV)/.bench ## a full-size step beside diffusers, the loader, the sampler; memory kept as in the workflow's jobs
+	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/python benchmarks/train.py
 
 bench-plan: env ## time and memory of planning against the number of tiles
 	$(BIN)/python benchmarks/planning.py
