@@ -78,10 +78,9 @@ def read_calibration(path: Path | str, fingerprint: str) -> Calibration:
 
 
 def _law(path: Path | str, row: dict[str, Any]) -> Law:
-    spreads: Any
-    scales: Any
-    tail: Any
-    spreads, scales, tail = row.get("spreads_px"), row.get("log_scales"), row.get("log_spread")
+    spreads: Any = row.get("spreads_px")
+    scales: Any = row.get("log_scales")
+    tail: Any = row.get("log_spread")
     if not _rising(spreads):
         raise ValueError(f"{path}: expected spreads_px that rise from above 0, found {spreads}")
     if not (_numbers(scales) and len(scales) == len(spreads) and _numbers([tail]) and tail >= 0):

@@ -16,6 +16,13 @@ from pipeline.models.photometric import set_radiance
 from pipeline.models.system import System
 
 
+def _around(knots: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The knot to the right of each x, held within the knots, and the share of the way to it."""
+    inside = x.clamp(knots[0], knots[-1]).contiguous()
+    right = torch.searchsorted(knots, inside, right=True).clamp(1, len(knots) - 1)
+    return right, (inside - knots[right - 1]) / (knots[right] - knots[right - 1])
+
+
 def level(law: Law, spread_px: Tensor) -> Tensor:
     """The mean logarithm of the factor where the network expects these standard deviations, pixels."""
     scales = torch.tensor(law.log_scales, dtype=spread_px.dtype, device=spread_px.device)
@@ -23,9 +30,7 @@ def level(law: Law, spread_px: Tensor) -> Tensor:
         return scales.expand_as(spread_px)
     knots = torch.tensor(law.spreads_px, dtype=spread_px.dtype, device=spread_px.device).log()
     x = spread_px.log()
-    inside = x.clamp(knots[0], knots[-1]).contiguous()
-    right = torch.searchsorted(knots, inside, right=True).clamp(1, len(knots) - 1)
-    share = (inside - knots[right - 1]) / (knots[right] - knots[right - 1])
+    right, share = _around(knots, x)
     # Above the last knot the factor takes back what the network would spread beyond it.
     return torch.lerp(scales[right - 1], scales[right], share) - (x - knots[-1]).clamp_min(0)
 
@@ -35,9 +40,7 @@ def places(noises: tuple[float, ...], noise: Tensor) -> Tensor:
     if len(noises) == 1:
         return torch.ones_like(noise)[:, None]
     knots = torch.tensor(noises, dtype=noise.dtype, device=noise.device).log()
-    x = noise.log().clamp(knots[0], knots[-1])
-    right = torch.searchsorted(knots, x, right=True).clamp(1, len(knots) - 1)
-    share = (x - knots[right - 1]) / (knots[right] - knots[right - 1])
+    right, share = _around(knots, noise.log())
     weights = torch.zeros(len(noise), len(knots), dtype=noise.dtype, device=noise.device)
     weights.scatter_(1, (right - 1)[:, None], (1 - share)[:, None])
     return weights.scatter_(1, right[:, None], share[:, None])
