@@ -46,8 +46,8 @@ PIXEL_STEP = 4
 #: Shares of the pixels below the spreads at which the curve is given: most of the error is where few are.
 QUANTILES = (0.05, 0.5, 0.9, 0.97, 0.995)
 #: Patches' worth of belief that the curve is flat: a patch's pixels are off together, and the last knot may
-#: stand on two or three craters.
-FLAT_PATCHES = 2
+#: stand on two or three craters. More of it widens clones where the network is sure, and rightly so.
+FLAT_PATCHES = 200 / (3 * 24**2)
 #: Draws of the clones' own factors over which scores are averaged.
 REPLICATES = 4
 #: Widths of their law that are tried.
