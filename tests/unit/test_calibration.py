@@ -17,31 +17,33 @@ from model_sets import lambert_set
 from numpy.testing import assert_allclose
 from torch.testing import assert_close
 
-from pipeline.config.calibration import Calibration, Law, read_calibration
+from pipeline.config.calibration import Calibration, Curve, Law, read_calibration
 from pipeline.config.models import SamplerSection
-from pipeline.evaluation.calibrate import (
+from pipeline.evaluation.calibrate import Drawn, told_apart
+from pipeline.evaluation.calibration_fit import (
     LOG_SPREADS,
     PIXEL_STEP,
     QUANTILES,
+    UNLIT_QUANTILES,
     Departures,
-    Drawn,
     Floats,
     curve,
     departures,
     fit,
     saturated,
     scores,
-    told_apart,
+    unlit_curve,
 )
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.models.apriori import block_mean, crop_halo
 from pipeline.models.calibrated import Widened, level, load_calibrated, places
 from pipeline.models.files import load_system, model_config
-from pipeline.models.inputs import SetInputs
+from pipeline.models.photometric import SetLight, set_radiance
 from pipeline.training.order import seeded
 from saved_models import save_system
 
 PATCHES, MEMBERS, SIDE = 120, 16, 80
+LIT = np.zeros((SIDE, SIDE), bool)
 
 
 def ensemble(level: Callable[[Floats], Floats], tail: float, seed: int = 0) -> list[Departures]:
@@ -54,7 +56,7 @@ def ensemble(level: Callable[[Floats], Floats], tail: float, seed: int = 0) -> l
         members = estimate + spread * rng.normal(0, 1, (MEMBERS, SIDE, SIDE))
         wider = np.exp(level(np.log(spread)) + tail * rng.normal()) * spread
         truth = estimate + wider * rng.normal(0, 1, (SIDE, SIDE))
-        out.append(departures(members, estimate, truth, spread))
+        out.append(departures(members, estimate, truth, spread, LIT))
     return out
 
 
@@ -69,11 +71,11 @@ LAWS = {
 @pytest.mark.parametrize("tail", [0.0, 0.5])
 @pytest.mark.parametrize("law", LAWS)
 def test_the_fit_finds_the_law_of_the_error(law: str, tail: float) -> None:
-    found = fit(ensemble(LAWS[law], tail), 0, flat_patches=0.1)
+    found = fit(ensemble(LAWS[law], tail), 0, flat_pixels=120)
     # Narrow laws of the factor are hard to tell from none: ranks hardly see them.
     assert found["log_spread"] == pytest.approx(tail, abs=0.11 if tail else 0.31)
     assert found["log_spread"] in LOG_SPREADS
-    knots, levels = np.array(found["spreads_px"]), np.array(found["log_scales"])
+    knots, levels = (np.array(found["lit"][name]) for name in ("spreads_px", "log_scales"))
     assert list(knots) == sorted(knots) and len(levels) == len(knots) == len(QUANTILES)
     # Second moments fix level + tail^2; where few pixels are, belief in a flat curve counts.
     wanted = LAWS[law](np.log(knots)) + tail**2
@@ -86,7 +88,7 @@ def test_the_fit_finds_the_law_of_the_error(law: str, tail: float) -> None:
 
 def test_belief_holds_the_curve_flat_where_few_pixels_are() -> None:
     found = ensemble(LAWS["bent"], 0.0)
-    bends = [np.ptp(fit(found, 0, flat_patches=belief)["log_scales"]) for belief in (0.1, 2, 1000)]
+    bends = [np.ptp(fit(found, 0, pixels)["lit"]["log_scales"]) for pixels in (120, 2400, 1.2e6)]
     assert bends[0] > 1.2 * bends[1] > bends[2] and bends[2] < 0.02
 
 
@@ -124,7 +126,7 @@ def test_scores_are_those_of_the_metrics() -> None:
     for k in range(4):
         moved = estimate[k] + factors[k] * (members[k] - estimate[k])
         metrics.add_ensemble(moved[:, rows, rows], truth[k, rows, rows], rng)
-    found = [departures(members[k], estimate[k], truth[k], None) for k in range(4)]
+    found = [departures(members[k], estimate[k], truth[k], None, LIT) for k in range(4)]
     ratio, distance = scores(found, list(factors[..., 0]), rng)
     summary = metrics.summary(10, 0)
     assert ratio == pytest.approx(summary["spread_skill_fair"], rel=1e-5)
@@ -134,7 +136,9 @@ def test_scores_are_those_of_the_metrics() -> None:
 def test_clones_that_are_all_the_same_cannot_be_calibrated() -> None:
     flat = np.zeros((MEMBERS, SIDE, SIDE))
     with pytest.raises(ValueError, match="expected clones that differ"):
-        fit([departures(flat, flat[0], flat[0] + 1, None)] * 3, 0)
+        fit([departures(flat, flat[0], flat[0] + 1, None, LIT)] * 3, 0)
+    with pytest.raises(ValueError, match="expected images that light validation patches"):
+        fit([departures(flat, flat[0], flat[0] + 1, None, ~LIT)] * 3, 0)
 
 
 @given(
@@ -147,7 +151,7 @@ def test_the_level_is_linear_in_the_logarithm_of_the_spread(
     spreads = sorted(spreads)
     scales = data.draw(st.lists(st.floats(-3, 3), min_size=len(spreads), max_size=len(spreads)))
     x = np.array([*spreads, 1e-5, 0.02, 0.5, 9.0])
-    found = level(Law(tuple(spreads), tuple(scales)), torch.from_numpy(x)).numpy()
+    found = level(Curve(tuple(spreads), tuple(scales)), torch.from_numpy(x)).numpy()
     wanted = np.interp(np.log(x), np.log(spreads), scales)
     if len(spreads) > 1:
         wanted -= np.log(np.maximum(x / spreads[-1], 1))
@@ -155,15 +159,18 @@ def test_the_level_is_linear_in_the_logarithm_of_the_spread(
 
 
 def test_beyond_the_last_knot_clones_are_spread_as_at_it() -> None:
-    law = Law((0.1, 0.4), (0.3, 0.9))
+    law = Curve((0.1, 0.4), (0.3, 0.9))
     spread = torch.tensor([0.4, 0.8, 40.0])
     assert_close(spread * level(law, spread).exp(), torch.full((3,), 0.4 * math.exp(0.9)))
     rng = np.random.default_rng(0)
     wide = np.exp(rng.normal(-1, 1.5, (SIDE, SIDE)))
-    found = [departures(wide * rng.normal(0, 1, (MEMBERS, SIDE, SIDE)), 0 * wide, 0 * wide, wide)]
-    top = np.quantile(found[0].spread, QUANTILES[-1])
+    dark = rng.uniform(size=wide.shape) < 0.3
+    found = [departures(wide * rng.normal(0, 1, (MEMBERS, SIDE, SIDE)), 0 * wide, 0 * wide, wide, dark)]
     ratio = saturated(found)[0].members / found[0].members
-    assert_allclose(ratio, np.broadcast_to(np.minimum(1, top / found[0].spread), ratio.shape), rtol=1e-5)
+    for which, quantile in ((~found[0].unlit, QUANTILES[-1]), (found[0].unlit, UNLIT_QUANTILES[-1])):
+        spread = found[0].spread[which]
+        wanted = np.minimum(1, np.quantile(spread, quantile) / spread)
+        assert_allclose(ratio[:, which], np.broadcast_to(wanted, ratio[:, which].shape), rtol=1e-5)
 
 
 @given(st.lists(st.floats(1e-3, 1), min_size=1, max_size=3, unique_by=lambda v: round(v, 3)), st.data())
@@ -178,20 +185,38 @@ def test_between_laws_sets_are_placed_by_their_noise(noises: list[float], data: 
 
 
 def test_noisy_sets_have_their_own_law() -> None:
-    plain, noisy = Law(log_scales=(0.2,)), Law(log_scales=(-0.3,), log_spread=0.5)
-    quiet = lambert_set(1, 3, size=32, factor=8, halo_cells=2)
-    noisy_images = quiet.images.clone()
-    noisy_images[..., :8, :] = -0.05 * quiet.images.max()
-    loud = replace(quiet, images=noisy_images)
+    flat = {level: Curve(log_scales=(level,)) for level in (0.2, -0.3)}
+    plain, noisy = Law(flat[0.2], flat[0.2]), Law(flat[-0.3], flat[-0.3], 0.5)
     states = torch.ones(2, 1, 32, 32)
 
-    def moved(calibration: Calibration, batch: SetInputs) -> torch.Tensor:
-        return Widened(calibration)(states, None, batch, [seeded(0), seeded(1)]).log()[:, 0, 0, 0]
+    def moved(calibration: Calibration, noise: float) -> torch.Tensor:
+        light = SetLight(torch.tensor([noise]), torch.zeros(1, 1, 32, 32, dtype=torch.bool))
+        return Widened(calibration)(states, None, light, [seeded(0), seeded(1)]).log()[:, 0, 0, 0]
 
     both = Calibration((0.011, 0.02), (plain, noisy))
-    assert_close(moved(both, quiet), torch.full((2,), 0.2))
-    assert_close(moved(both, loud), moved(Calibration((1.0,), (noisy,)), quiet))
-    assert not torch.isclose(*moved(both, loud))
+    assert_close(moved(both, 0.01), torch.full((2,), 0.2))
+    assert_close(moved(both, 0.03), moved(Calibration((1.0,), (noisy,)), 0.01))
+    assert not torch.isclose(*moved(both, 0.03))
+
+
+def test_a_network_says_how_noisy_its_images_are_and_where_none_lights(tmp_path: Path) -> None:
+    system = load_system(save_system(tmp_path) / "model.safetensors")
+    batch = lambert_set(2, 4, size=32, factor=8, halo_cells=2)
+    images, valid = batch.images.abs() + 1.0, batch.valid.clone()
+    images[0, :, :8] = 0.0
+    images[1, :, :8] = -0.05
+    images[1, 2, :8, :16] = 1.0
+    valid[1, :, -1] = False
+    light = system.sample_around(
+        replace(batch, images=images, valid=valid), 2, [seeded(0), seeded(1)], SamplerSection(nfe=1)
+    )[3]
+    assert_close(light.noise, set_radiance(images, valid, batch.present)[1])
+    assert light.noise[1] > 2 * light.noise[0]
+    wanted = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    wanted[:, :, :8] = True
+    wanted[1, :, :8, :16] = False
+    wanted[1, :, -1] = True
+    assert torch.equal(light.unlit, wanted)
 
 
 def test_kinds_whose_noise_is_alike_have_one_law() -> None:
@@ -211,11 +236,12 @@ def test_a_calibrated_system_draws_its_clones_further_from_its_estimate(tmp_path
     def drawn(patches: Sequence[int] = range(3)) -> list[torch.Generator]:
         return [seeded(1, k) for k in patches]
 
-    clones, estimate, spread = system.sample_around(batch, 5, drawn(), once)
+    clones, estimate, spread, _ = system.sample_around(batch, 5, drawn(), once)
     assert spread is not None and spread.shape == estimate.shape and bool((spread > 0).all())
     assert_close(system.sample(batch, 5, drawn(), once), clones)
-    system.widening = Widened(Calibration((1.0,), (Law((1.0,), (0.5,), 0.8),)))
-    again, same, _ = system.sample_around(batch, 5, drawn(), once)
+    half = Curve(log_scales=(0.5,))
+    system.widening = Widened(Calibration((1.0,), (Law(half, half, 0.8),)))
+    again, same, *_ = system.sample_around(batch, 5, drawn(), once)
     assert torch.equal(again, clones) and torch.equal(same, estimate)
     wider = system.sample(batch, 5, drawn(), once)
     before, after = clones - estimate[:, None], wider - estimate[:, None]
@@ -232,19 +258,49 @@ def test_a_calibrated_system_draws_its_clones_further_from_its_estimate(tmp_path
 
 
 def test_where_the_network_is_less_sure_the_curve_counts() -> None:
-    law = Widened(Calibration((1.0,), (Law((0.1, 0.4), (0.0, 1.0)),)))
-    batch = lambert_set(1, 2, size=32, factor=8, halo_cells=2)
-    spread = torch.tensor([0.05, 0.2, 0.4]).reshape(1, 1, 1, 3)
-    moved = law(torch.ones(1, 1, 1, 3), spread, batch, [seeded(0)])
-    assert_close(moved.flatten(), torch.tensor([0.0, 0.5, 1.0]).exp())
+    law = Law(Curve((0.1, 0.4), (0.0, 1.0)), Curve((0.1, 0.2), (0.7, 0.7)))
+    widened = Widened(Calibration((1.0,), (law,)))
+    spread = torch.tensor([0.05, 0.2, 0.4, 0.15, 0.4]).reshape(1, 1, 1, 5)
+    light = SetLight(
+        torch.tensor([0.01]), torch.tensor([False, False, False, True, True]).reshape(1, 1, 1, 5)
+    )
+    moved = widened(torch.ones(1, 1, 1, 5), spread, light, [seeded(0)])
+    assert_close(moved.log().flatten(), torch.tensor([0.0, 0.5, 1.0, 0.7, 0.7 - math.log(2)]))
     with pytest.raises(ValueError, match="expected one log scale for a network without a spread"):
-        law(torch.ones(1, 1, 1, 3), None, batch, [seeded(0)])
+        widened(torch.ones(1, 1, 1, 5), None, light, [seeded(0)])
+
+
+def test_where_no_image_lights_the_ground_the_fit_has_a_level_of_its_own() -> None:
+    rng = np.random.default_rng(4)
+    found = ensemble(LAWS["narrower"], 0.0)
+    dark = [rng.uniform(size=len(d.truth)) < 0.05 for d in found]
+    found = [
+        replace(d, unlit=unlit, truth=np.where(unlit, d.truth * np.exp(1.2), d.truth))
+        for d, unlit in zip(found, dark)
+    ]
+    law = fit(found, 0)
+    level = law["log_spread"] ** 2
+    assert_allclose(np.array(law["lit"]["log_scales"])[1:-1] + level, -0.5, atol=0.1)
+    assert_allclose(np.array(law["unlit"]["log_scales"]) + level, 0.7, atol=0.1)
+    assert len(law["unlit"]["spreads_px"]) == len(UNLIT_QUANTILES)
+    assert law["spread_skill_fair"] == pytest.approx(1, abs=0.05)
+    lit = [replace(d, unlit=np.zeros_like(d.unlit)) for d in found]
+    assert fit(lit, 0)["unlit"] == fit(lit, 0)["lit"]
+
+
+def test_a_few_dark_pixels_are_believed_to_be_as_the_others() -> None:
+    spread, one = np.array([0.1, 0.2]), np.ones(2)
+    knots, levels = unlit_curve(spread, one, 9 * one, 0.0, 0.0)
+    assert_allclose(levels, math.log(3))
+    assert 0.1 <= knots[0] < knots[1] <= 0.2
+    assert_allclose(unlit_curve(spread, one, 9 * one, 0.0, 2.0)[1], 0.5 * math.log(5))
+    assert_allclose(unlit_curve(one, one, 9 * one, 0.5, 1e9), [[1.0], [0.5]], atol=1e-6)
 
 
 def test_clones_lie_on_either_side_of_the_estimate_alike(tmp_path: Path) -> None:
     system = load_system(save_system(tmp_path) / "model.safetensors")
     batch = lambert_set(1, 4, size=32, factor=8, halo_cells=2)
-    clones, estimate, _ = system.sample_around(batch, 400, [seeded(2)], SamplerSection(nfe=1))
+    clones, estimate, *_ = system.sample_around(batch, 400, [seeded(2)], SamplerSection(nfe=1))
     away = (clones - estimate[:, None])[0].flatten(1)
     typical = away.pow(2).mean(dim=0).sqrt()
     assert float((away.mean(dim=0).abs() / typical).mean()) < 1.5 * math.sqrt(2 / math.pi / 400)
@@ -256,12 +312,13 @@ def test_a_system_without_an_estimate_has_no_clones_around_it(tmp_path: Path) ->
         system.sample_around(lambert_set(1, 4, size=32, factor=8, halo_cells=2), 2, [seeded(0)])
 
 
-LAW = {"noise": 0.01, "spreads_px": [0.02, 0.1], "log_scales": [0.2, -0.1], "log_spread": 0.7}
+CURVE = {"spreads_px": [0.02, 0.1], "log_scales": [0.2, -0.1]}
+LAW = {"noise": 0.01, "lit": CURVE, "unlit": {"spreads_px": [0.03], "log_scales": [0.6]}, "log_spread": 0.7}
 
 
 def write(path: Path, model: str = "m", laws: object = None, **changed: object) -> Path:
     rows = [{**LAW, **changed}] if laws is None else laws
-    path.write_text(json.dumps({"schema": "calibration/3", "model": model, "laws": rows}))
+    path.write_text(json.dumps({"schema": "calibration/4", "model": model, "laws": rows}))
     return path
 
 
@@ -269,7 +326,7 @@ def test_a_calibration_is_that_of_its_model(tmp_path: Path) -> None:
     model = save_system(tmp_path) / "model.safetensors"
     mark = model_config(model, "bridge")["fingerprint"]
     path = write(tmp_path / "c.json", mark)
-    law = Calibration((0.01,), (Law((0.02, 0.1), (0.2, -0.1), 0.7),))
+    law = Calibration((0.01,), (Law(Curve((0.02, 0.1), (0.2, -0.1)), Curve((0.03,), (0.6,)), 0.7),))
     assert load_calibrated(model, calibration=path).widening == Widened(law)
     assert load_calibrated(model).widening is None
     with pytest.raises(ValueError, match=r"c\.json: expected the calibration of the model f00, found"):
@@ -279,22 +336,30 @@ def test_a_calibration_is_that_of_its_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [None, "wide", float("nan"), float("inf"), 11, -0.1, True, [0.1]])
 def test_an_impossible_tail_is_refused(tmp_path: Path, value: object) -> None:
     path = write(tmp_path / "c.json", log_spread=value)
-    with pytest.raises(ValueError, match=r"c\.json: expected log_scales, one for each of spreads_px"):
+    with pytest.raises(ValueError, match=r"c\.json: expected log_spread from 0 to 10, found"):
         read_calibration(path, "m")
 
 
 @pytest.mark.parametrize("value", [None, 0.1, [], [0.1], [0.1, 0.2, 0.3], [0.1, float("nan")], [0.1, -11]])
-def test_impossible_levels_are_refused(tmp_path: Path, value: object) -> None:
-    path = write(tmp_path / "c.json", log_scales=value)
-    with pytest.raises(ValueError, match=r"c\.json: expected log_scales, one for each of spreads_px"):
+@pytest.mark.parametrize("name", ["lit", "unlit"])
+def test_impossible_levels_are_refused(tmp_path: Path, name: str, value: object) -> None:
+    path = write(tmp_path / "c.json", **{name: {**CURVE, "log_scales": value}})
+    with pytest.raises(ValueError, match=rf"c\.json: {name}: expected log_scales, one for each of spreads"):
         read_calibration(path, "m")
 
 
 @pytest.mark.parametrize("value", [None, [], [0.0, 0.1], [0.1, 0.1], [0.2, 0.1], [0.1, "wide"]])
-def test_impossible_spreads_are_refused(tmp_path: Path, value: object) -> None:
-    path = write(tmp_path / "c.json", spreads_px=value)
-    with pytest.raises(ValueError, match=r"c\.json: expected spreads_px that rise from above 0"):
+@pytest.mark.parametrize("name", ["lit", "unlit"])
+def test_impossible_spreads_are_refused(tmp_path: Path, name: str, value: object) -> None:
+    path = write(tmp_path / "c.json", **{name: {**CURVE, "spreads_px": value}})
+    with pytest.raises(ValueError, match=rf"c\.json: {name}: expected spreads_px that rise from above 0"):
         read_calibration(path, "m")
+
+
+@pytest.mark.parametrize("value", [None, [0.1], "curve"])
+def test_an_absent_curve_is_refused(tmp_path: Path, value: object) -> None:
+    with pytest.raises(ValueError, match=r"c\.json: unlit: expected a curve, found"):
+        read_calibration(write(tmp_path / "c.json", unlit=value), "m")
 
 
 @pytest.mark.parametrize("noises", [[0.0], [0.02, 0.01], [0.01, 0.01], [None], ["loud"], [float("nan")]])

@@ -4,8 +4,10 @@ A draw's departure from the estimate is multiplied, pixel by pixel, by exp(level
 standard deviation that the network itself expects at the pixel, z one standard normal a clone. The level is
 piecewise linear in log s: a network that was trained for hours is surest of itself where it knows least. The
 clones are then a scale mixture, as Student's t is one of Gaussians, with heavy tails. Above the last knot,
-beyond what validation patches showed, clones are spread as at the knot. There is a law for clean images and
-one for noisy ones, of which a network is less sure.
+beyond what validation patches showed, clones are spread as at the knot. Pixels that no image lights have a
+curve of their own: a network remembers the ground in the shadows of its training terrain, and expects too
+little error there elsewhere. There is a law for clean images and one for noisy ones, of which a network is
+less sure.
 """
 
 from __future__ import annotations
@@ -18,9 +20,24 @@ from typing import Any
 
 from pipeline.atomic import read_json
 
-SCHEMA = "calibration/3"
+SCHEMA = "calibration/4"
 #: Name of the file beside given weights.
 FILE = "calibration.json"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The level of the factor's logarithm over the expected spread.
+
+    Attributes
+    ----------
+    spreads_px : rising standard deviations, pixels of height, where the level is given; one alone holds
+        for all.
+    log_scales : the levels there.
+    """
+
+    spreads_px: tuple[float, ...] = (1.0,)
+    log_scales: tuple[float, ...] = (0.0,)
 
 
 @dataclass(frozen=True)
@@ -29,13 +46,12 @@ class Law:
 
     Attributes
     ----------
-    spreads_px : rising standard deviations, pixels of height, where the level is given; one alone holds
-        for all.
-    log_scales : the levels there. log_spread : standard deviation of the factor's logarithm.
+    lit, unlit : where images light the pixel, and where none does.
+    log_spread : standard deviation of the factor's logarithm.
     """
 
-    spreads_px: tuple[float, ...] = (1.0,)
-    log_scales: tuple[float, ...] = (0.0,)
+    lit: Curve = Curve()
+    unlit: Curve = Curve()
     log_spread: float = 0.0
 
 
@@ -78,17 +94,26 @@ def read_calibration(path: Path | str, fingerprint: str) -> Calibration:
 
 
 def _law(path: Path | str, row: dict[str, Any]) -> Law:
-    spreads: Any = row.get("spreads_px")
-    scales: Any = row.get("log_scales")
     tail: Any = row.get("log_spread")
+    if not (_numbers([tail]) and tail >= 0):
+        raise ValueError(f"{path}: expected log_spread from 0 to 10, found {tail}")
+    return Law(_curve(path, row, "lit"), _curve(path, row, "unlit"), float(tail))
+
+
+def _curve(path: Path | str, row: dict[str, Any], name: str) -> Curve:
+    found: Any = row.get(name)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: {name}: expected a curve, found {found}")
+    spreads: Any = found.get("spreads_px")
+    scales: Any = found.get("log_scales")
     if not _rising(spreads):
-        raise ValueError(f"{path}: expected spreads_px that rise from above 0, found {spreads}")
-    if not (_numbers(scales) and len(scales) == len(spreads) and _numbers([tail]) and tail >= 0):
+        raise ValueError(f"{path}: {name}: expected spreads_px that rise from above 0, found {spreads}")
+    if not (_numbers(scales) and len(scales) == len(spreads)):
         raise ValueError(
-            f"{path}: expected log_scales, one for each of spreads_px, and log_spread, of at most 10, "
-            f"found {scales} and {tail}"
+            f"{path}: {name}: expected log_scales, one for each of spreads_px and of at most 10, "
+            f"found {scales}"
         )
-    return Law(tuple(map(float, spreads)), tuple(map(float, scales)), float(tail))
+    return Curve(tuple(map(float, spreads)), tuple(map(float, scales)))
 
 
 def _rising(values: Any) -> bool:

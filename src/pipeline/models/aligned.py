@@ -9,7 +9,7 @@ set's mean lit radiance. So the network depends neither on the scale nor on the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -22,6 +22,7 @@ from pipeline.models.blocks import TimeEmbedding, group_norm, zero
 from pipeline.models.inputs import SetInputs, height_scale, mean_over_set
 from pipeline.models.photometric import (
     PhotometricSums,
+    SetLight,
     exposure_ratios,
     integrate,
     map_slopes,
@@ -55,12 +56,14 @@ class AlignedCondition:
     spread : (B, 1, P, P) standard deviation of what the estimate leaves over, same unit, where the trunk
         gives one.
     origin : (B, 1, P, P) what the head subtracts from the state; None where it subtracts nothing.
+    light : of the sets, one each, also after `repeat`.
     """
 
     features: Tensor
     mean: Tensor | None = None
     spread: Tensor | None = None
     origin: Tensor | None = None
+    light: SetLight | None = None
 
     def repeat(self, clones: int) -> AlignedCondition:
         """Repeat each sample set `clones` times in a row, to draw several samples of it at once."""
@@ -73,6 +76,7 @@ class AlignedCondition:
             times(self.mean),
             times(self.spread),
             times(self.origin),
+            self.light,
         )
 
 
@@ -165,13 +169,8 @@ class Trunk(nn.Module):
             else None
         )
 
-    def forward(self, inputs: SetInputs) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Map a sample set to features, the residual's estimate and its standard deviation.
-
-        Returns
-        -------
-        (B, F, H, W); (B, 1, P, P) in pixels, or None in latent space; (B, 1, P, P) in pixels, or None.
-        """
+    def forward(self, inputs: SetInputs) -> AlignedCondition:
+        """Map a sample set to features, the residual's estimate and its standard deviation, in pixels."""
         pixel = inputs.pixel_m[:, None, None]
         prior, size = inputs.prior / pixel, inputs.prior.shape[-1]
         lr = crop_halo(inputs.lr, size // self.factor) / pixel
@@ -193,15 +192,16 @@ class Trunk(nn.Module):
         h = self.body(x.contiguous(memory_format=torch.channels_last), side=side)
         h = F.silu(self.norm(h))
         if self.to_mean is None:
-            return h, None, None
+            return AlignedCondition(h)
         mean = deficit + self.to_mean(h).float()
         if self.keep_block_means:
             mean = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
+        light = SetLight(threshold, sums.lit == 0)
         if self.to_spread is None:
-            return h, mean, None
+            return AlignedCondition(h, mean, light=light)
         # How many images light a pixel says most of what is left open: inputs stand beside the features.
         spread = self.to_spread(torch.cat([h, x], dim=1)).float()
-        return h, mean, SPREAD_PX * torch.exp(spread.clamp(*LOG_SPREAD))
+        return AlignedCondition(h, mean, SPREAD_PX * torch.exp(spread.clamp(*LOG_SPREAD)), light=light)
 
     def _gains(
         self, inputs: SetInputs, radiance: Tensor, threshold: Tensor, normal: Tensor
@@ -275,16 +275,16 @@ class AlignedNet(nn.Module):
 
     def condition(self, inputs: SetInputs) -> AlignedCondition:
         """Run the trunk, once for all times."""
-        features, mean, spread = self.trunk(inputs)
-        if mean is None:
-            return AlignedCondition(features)
+        found: AlignedCondition = self.trunk(inputs)
+        if found.mean is None:
+            return found
         scale = height_scale(self.height_unit, inputs.pixel_m)[:, None, None, None]
         pixel = inputs.pixel_m[:, None, None, None] * scale
-        mean = mean * pixel
+        mean = found.mean * pixel
         if self.posterior_mean:
-            return AlignedCondition(features, mean, None if spread is None else spread * pixel)
+            return replace(found, mean=mean, spread=None if found.spread is None else found.spread * pixel)
         origin = mean + inputs.prior[:, None] * scale if self.target == "dem" else mean
-        return AlignedCondition(features, mean, origin=origin)
+        return replace(found, mean=mean, origin=origin)
 
     def draw_noise(self, like: Tensor, generator: Generators) -> Tensor:
         """Noise maps for one draw of states (B, C, H, W): (B, len(noises), H, W)."""

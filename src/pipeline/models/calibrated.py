@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from pipeline.bridges.base import Generators, normal
-from pipeline.config.calibration import Calibration, Law, read_calibration
+from pipeline.config.calibration import Calibration, Curve, read_calibration
 from pipeline.models.files import load_system, model_config
-from pipeline.models.inputs import SetInputs
-from pipeline.models.photometric import set_radiance
+from pipeline.models.photometric import SetLight
 from pipeline.models.system import System
 
 
@@ -23,12 +22,12 @@ def _around(knots: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return right, (inside - knots[right - 1]) / (knots[right] - knots[right - 1])
 
 
-def level(law: Law, spread_px: Tensor) -> Tensor:
+def level(curve: Curve, spread_px: Tensor) -> Tensor:
     """The mean logarithm of the factor where the network expects these standard deviations, pixels."""
-    scales = torch.tensor(law.log_scales, dtype=spread_px.dtype, device=spread_px.device)
+    scales = torch.tensor(curve.log_scales, dtype=spread_px.dtype, device=spread_px.device)
     if len(scales) == 1:
         return scales.expand_as(spread_px)
-    knots = torch.tensor(law.spreads_px, dtype=spread_px.dtype, device=spread_px.device).log()
+    knots = torch.tensor(curve.spreads_px, dtype=spread_px.dtype, device=spread_px.device).log()
     x = spread_px.log()
     right, share = _around(knots, x)
     # Above the last knot the factor takes back what the network would spread beyond it.
@@ -53,7 +52,7 @@ class Widened:
     calibration: Calibration
 
     def __call__(
-        self, states: Tensor, spread_px: Tensor | None, batch: SetInputs, generators: Generators
+        self, states: Tensor, spread_px: Tensor | None, light: SetLight, generators: Generators
     ) -> Tensor:
         """Multiply the departures (B M, 1, P, P) of B sets' clones; one number is drawn for each clone.
 
@@ -64,12 +63,14 @@ class Widened:
         """
         laws = self.calibration.laws
         if spread_px is None:
-            if any(len(law.log_scales) > 1 for law in laws):
+            if any(len(curve.log_scales) > 1 for law in laws for curve in (law.lit, law.unlit)):
                 raise ValueError("calibration: expected one log scale for a network without a spread")
-            spread_px = states.new_ones(len(batch.prior), 1, 1, 1)
-        noise = set_radiance(batch.images, batch.valid, batch.present)[1]
-        weights = places(self.calibration.noises, noise.to(spread_px.dtype))
-        levels = sum(w[:, None, None, None] * level(law, spread_px) for w, law in zip(weights.T, laws))
+            spread_px = states.new_ones(len(light.unlit), 1, 1, 1)
+        weights = places(self.calibration.noises, light.noise.to(spread_px.dtype))
+        each = [
+            torch.where(light.unlit, level(law.unlit, spread_px), level(law.lit, spread_px)) for law in laws
+        ]
+        levels = sum(w[:, None, None, None] * found for w, found in zip(weights.T, each))
         tails = weights @ weights.new_tensor([law.log_spread for law in laws])
         members = len(states) // len(weights)
         z = normal(states.new_empty(len(states), 1, 1, 1), generators)

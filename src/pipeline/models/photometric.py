@@ -54,6 +54,20 @@ class PhotometricSums:
         return torch.cat([self.moments, self.matrix, self.shadow, self.mean, self.lit, self.valid], dim=1)
 
 
+@dataclass(frozen=True)
+class SetLight:
+    """What a calibration asks of B image sets.
+
+    Attributes
+    ----------
+    noise : (B,) share of the mean lit radiance below which a pixel counts as shadow, see `set_radiance`.
+    unlit : (B, 1, P, P) whether no image lights the pixel: it is in shadow, or outside, in all of them.
+    """
+
+    noise: Tensor
+    unlit: Tensor
+
+
 def set_radiance(images: Tensor, valid: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
     """The exposure of each set, which cancels, and what counts as shadow in it.
 

@@ -17,6 +17,7 @@ from pipeline.models.apriori import crop_halo, match_block_means
 from pipeline.models.factory import build_network
 from pipeline.models.inputs import SetInputs, height_scale
 from pipeline.models.losses import draws_score, gaussian_score
+from pipeline.models.photometric import SetLight
 from pipeline.models.vae import AutoencoderKL
 
 
@@ -31,7 +32,7 @@ class Widening(Protocol):
     """How far draws are moved from the estimate, see `pipeline.models.calibrated`."""
 
     def __call__(
-        self, states: Tensor, spread_px: Tensor | None, batch: SetInputs, generators: Generators
+        self, states: Tensor, spread_px: Tensor | None, light: SetLight, generators: Generators
     ) -> Tensor:
         """Move departures (B M, 1, P, P) from an estimate of standard deviation (B, 1, P, P), pixels."""
 
@@ -246,13 +247,13 @@ class System(nn.Module):
         members: int,
         generators: Sequence[torch.Generator],
         sampler: SamplerSection | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None, SetLight]:
         """Clones as the network draws them, not widened, and what they lie around.
 
         Returns
         -------
         (B, M, P, P) and (B, P, P) metres, clones and estimate; (B, P, P) pixels, the estimate's own standard
-        deviation, or None where the network gives none.
+        deviation, or None where the network gives none; and the sets' light.
 
         Raises
         ------
@@ -269,7 +270,7 @@ class System(nn.Module):
         rest = torch.zeros_like(batch.prior)[:, None]
         estimate = self._heights(rest, batch, cond, 1)[:, 0]
         spread = self._spread_px(batch, cond)
-        return clones, estimate, None if spread is None else spread[:, 0]
+        return clones, estimate, None if spread is None else spread[:, 0], cond.light
 
     def _spread_px(self, batch: SetInputs, cond: Any) -> Tensor | None:
         """The estimate's standard deviation (B, 1, P, P), pixels."""
@@ -302,7 +303,7 @@ class System(nn.Module):
             # The estimate is the mean: a departure from it is as likely as its mirror image.
             x0 = torch.where(normal(x0.new_empty(len(x0), 1, 1, 1), each) < 0, -x0, x0)
             if self.widening is not None:
-                x0 = self.widening(x0, self._spread_px(batch, cond), batch, each)
+                x0 = self.widening(x0, self._spread_px(batch, cond), cond.light, each)
         return self._heights(x0, batch, repeated, members), cond
 
     def _heights(self, states: Tensor, batch: SetInputs, cond: Any, members: int) -> Tensor:

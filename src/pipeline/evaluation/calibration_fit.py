@@ -1,0 +1,214 @@
+"""The law that makes clones as far apart as they are wrong, fitted on their departures from the estimate."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.metrics import js_distance_from_uniform, ranks
+
+logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.floating[Any]]
+_FACTORS, _RANKS = 0xCA11E, 0xCA11F
+#: Pixels count at every so many rows and columns: neighbours are off together.
+PIXEL_STEP = 4
+#: Shares of the pixels below the spreads at which the curve is given: most of the error is where few are.
+QUANTILES = (0.05, 0.5, 0.9, 0.97, 0.995)
+#: The same of pixels that no image lights, of which there are few; their curve is flat.
+UNLIT_QUANTILES = (0.5, 0.995)
+#: Pixels' worth of belief that curves are flat: a patch's pixels are off together, and the last knot may
+#: stand on two or three craters. More of it widens clones where the network is sure, and rightly so.
+FLAT_PIXELS = 200.0
+#: Draws of the clones' own factors over which scores are averaged.
+REPLICATES = 4
+#: Widths of their law that are tried.
+LOG_SPREADS = tuple(round(0.1 * k, 1) for k in range(13))
+
+
+@dataclass(frozen=True)
+class Departures:
+    """What is needed of the clones of one patch and image set at n pixels, in pixels of height.
+
+    Attributes
+    ----------
+    members : (M, n) clone minus estimate. truth : (n,) truth minus estimate.
+    spread : (n,) what the network expects of its absolute value, root mean square; 1 where it says nothing.
+    unlit : (n,) bool, whether no image lights the pixel.
+    """
+
+    members: Floats
+    truth: Floats
+    spread: Floats
+    unlit: NDArray[np.bool_]
+
+
+def departures(
+    members: Floats, estimate: Floats, truth: Floats, spread: Floats | None, unlit: NDArray[np.bool_]
+) -> Departures:
+    """Keep what counts of (M, P, P) clones beside (P, P) estimate, truth, spread and unlit pixels."""
+    step = slice(PIXEL_STEP // 2, None, PIXEL_STEP)
+    away = (members - estimate)[:, step, step].reshape(len(members), -1)
+    off = (truth - estimate)[step, step].ravel()
+    wide = np.ones_like(off) if spread is None else spread[step, step].ravel()
+    return Departures(away.astype(np.float32), off, wide, unlit[step, step].ravel())
+
+
+def curve(
+    spread: Floats, variance: Floats, squared: Floats, flat_pixels: float = 0.0
+) -> tuple[Floats, Floats]:
+    """Where clones, as drawn, are too close together or too far apart.
+
+    At each knot the level makes the mean of exp(2 level) times the clones' variance that of the squared
+    error, both weighted with the knot's hat function of log spread, so that they agree over all pixels, too.
+
+    Parameters
+    ----------
+    spread, variance, squared : (n,) of all pixels: expected spread, clones' variance, estimate's squared
+        error.
+    flat_pixels : pixels' worth of belief, at each knot, that the curve is flat.
+
+    Returns
+    -------
+    Rising spreads, and levels there; one of each where all spreads are the same.
+    """
+    overall = 0.5 * np.log(squared.mean() / variance.mean())
+    knots = np.unique(np.quantile(spread, QUANTILES))
+    if len(knots) < 2 or not knots[0] < knots[-1]:
+        return np.ones(1), np.full(1, overall)
+    x = np.clip(np.log(spread), *np.log(knots[[0, -1]]))
+    hats = np.stack([np.interp(x, np.log(knots), row) for row in np.eye(len(knots))])
+    believed = flat_pixels * (hats @ variance) / hats.sum(axis=1).clip(1e-12)
+    wanted = hats @ squared + believed * np.exp(2 * overall)
+    levels = np.full(len(knots), overall)
+    for _ in range(200):
+        factor = np.exp(2 * (levels @ hats))
+        levels += 0.35 * np.log(wanted / (hats @ (factor * variance) + believed * np.exp(2 * levels)))
+    levels += 0.5 * np.log(squared.mean() / (np.exp(2 * (levels @ hats)) * variance).mean())
+    return knots, levels
+
+
+def scores(found: Sequence[Departures], factors: Sequence[Floats], rng: np.random.Generator) -> Floats:
+    """Fair spread-skill ratio and rank distance when departures are multiplied by factors, (M, n) each."""
+    variance, squared, counts = 0.0, 0.0, np.zeros(len(found[0].members) + 1, np.int64)
+    for d, factor in zip(found, factors):
+        moved = d.members * factor
+        variance += moved.var(axis=0, ddof=1).mean()
+        squared += np.mean((moved.mean(axis=0) - d.truth) ** 2)
+        counts += np.bincount(ranks(moved, d.truth, rng), minlength=len(counts))
+    m = len(found[0].members)
+    return np.array([np.sqrt((m + 1) / m * variance / squared), js_distance_from_uniform(counts)])
+
+
+def _all(found: Sequence[Departures], name: str) -> NDArray[Any]:
+    """A field of all pixels, one after the other."""
+    return np.concatenate([getattr(d, name) for d in found])
+
+
+def saturated(found: Sequence[Departures]) -> list[Departures]:
+    """Clones that are spread nowhere further than at the last knot: beyond it, few pixels say how far."""
+    spread, unlit = _all(found, "spread"), _all(found, "unlit")
+    lit_top = np.quantile(spread[~unlit], QUANTILES[-1])
+    unlit_top = np.quantile(spread[unlit], UNLIT_QUANTILES[-1]) if unlit.any() else lit_top
+
+    def held(d: Departures) -> Departures:
+        top = np.where(d.unlit, unlit_top, lit_top)
+        return replace(d, members=d.members * (top / np.maximum(d.spread, top)).astype(np.float32))
+
+    return [held(d) for d in found]
+
+
+def unlit_curve(
+    spread: Floats, variance: Floats, squared: Floats, lit_level: float, believed_pixels: float
+) -> tuple[Floats, Floats]:
+    """One level, up to the last knot, for pixels that no image lights.
+
+    Parameters
+    ----------
+    spread, variance, squared : (n,) of those pixels, see `curve`.
+    lit_level : that of the others. believed_pixels : pixels' worth of belief in it.
+
+    Returns
+    -------
+    Rising spreads, and the level at each.
+    """
+    belief = believed_pixels * variance.mean()
+    level = 0.5 * np.log((squared.sum() + belief * np.exp(2 * lit_level)) / (variance.sum() + belief))
+    knots = np.unique(np.quantile(spread, UNLIT_QUANTILES))
+    knots = knots if len(knots) == 2 else np.ones(1)
+    return knots, np.full(len(knots), level)
+
+
+def fit(found: Sequence[Departures], seed: int, flat_pixels: float = FLAT_PIXELS) -> dict[str, Any]:
+    """The law whose clones have the errors' variance at every spread and the flattest rank histogram.
+
+    Parameters
+    ----------
+    found : of all validation patches and image sets. seed : of the factors.
+    flat_pixels : pixels' worth of belief that curves are flat.
+
+    Returns
+    -------
+    ``lit`` and ``unlit``, each with ``spreads_px`` and ``log_scales``; ``log_spread``; ``spread_skill_fair``
+    and ``rank_js_distance`` with them, and, under ``…_before``, without.
+
+    Raises
+    ------
+    ValueError
+        If the clones do not differ at all, or no image lights any pixel.
+    """
+    unlit = _all(found, "unlit")
+    if unlit.all():
+        raise ValueError("calibration: expected images that light validation patches, found all dark")
+    drawn, found = found, saturated(found)
+    spread, variance = _all(found, "spread"), np.concatenate([(d.members**2).mean(axis=0) for d in found])
+    if not variance.mean() > 0:
+        raise ValueError("calibration: expected clones that differ, found none that do")
+    squared = np.maximum(_all(found, "truth") ** 2, 1e-12)
+    lit = curve(spread[~unlit], variance[~unlit], squared[~unlit], flat_pixels)
+    dark = lit
+    if unlit.any():
+        flat = 0.5 * np.log(squared[~unlit].mean() / variance[~unlit].mean())
+        dark = unlit_curve(spread[unlit], variance[unlit], squared[unlit], flat, flat_pixels)
+    at = [
+        np.where(d.unlit, *(np.interp(np.log(d.spread), np.log(k), v) for k, v in (dark, lit))) for d in found
+    ]
+    members = len(found[0].members)
+    z = np.random.default_rng([seed, _FACTORS]).standard_normal((REPLICATES, len(found), members))
+    best: tuple[float, Floats] | None = None
+    for width in LOG_SPREADS:
+        # The factor's own spread adds to the variance: exp(2 width^2) of it.
+        tails = np.exp(width * z[..., None] - width**2)
+        rngs = [np.random.default_rng([seed, _RANKS, r]) for r in range(REPLICATES)]
+        each = [
+            scores(found, [np.exp(level) * t for level, t in zip(at, tails[r])], rng)
+            for r, rng in enumerate(rngs)
+        ]
+        mean = np.mean(each, axis=0)
+        logger.info("width %.1f: spread-skill ratio %.3f, rank distance %.4f", width, *mean)
+        if best is None or mean[1] < best[1][1]:
+            best = width, mean
+    assert best is not None
+    flat = scores(drawn, [np.ones((1, 1))] * len(drawn), np.random.default_rng([seed, _RANKS]))
+    return {
+        "lit": _written(*lit, best[0]),
+        "unlit": _written(*dark, best[0]),
+        "log_spread": best[0],
+        "spread_skill_fair": float(best[1][0]),
+        "rank_js_distance": float(best[1][1]),
+        "spread_skill_fair_before": float(flat[0]),
+        "rank_js_distance_before": float(flat[1]),
+    }
+
+
+def _written(knots: Floats, levels: Floats, width: float) -> dict[str, list[float]]:
+    """A curve in JSON; the factor's own spread, which adds to the variance, is taken off its levels."""
+    return {
+        "spreads_px": [float(f"{k:.6g}") for k in knots],
+        "log_scales": [round(float(v) - width**2, 4) for v in levels],
+    }
