@@ -178,6 +178,10 @@ def fit(found: Sequence[Departures], seed: int, flat_pixels: float = FLAT_PIXELS
     at = [
         np.where(d.unlit, *(np.interp(np.log(d.spread), np.log(k), v) for k, v in (dark, lit))) for d in found
     ]
+    # What belief took from the dark pixels is shared out, so that variance and error agree over all.
+    rest = 0.5 * np.log(squared.mean() / (np.exp(2 * np.concatenate(at)) * variance).mean())
+    lit, dark = ((k, v + rest) for k, v in (lit, dark))
+    at = [level + rest for level in at]
     members = len(found[0].members)
     z = np.random.default_rng([seed, _FACTORS]).standard_normal((REPLICATES, len(found), members))
     best: tuple[float, Floats] | None = None
