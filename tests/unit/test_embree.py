@@ -223,7 +223,7 @@ def test_real_patch_agrees_with_trimesh(shared_data):
     vertices, faces = _mesh(visibility._z, inner, -1e9)
     # Unscaled: by default trimesh rescales the mesh, which rounds its coordinates to other numbers.
     engine = RayMeshIntersector(trimesh.Trimesh(vertices, faces, process=False), scale_to_box=False)
-    origins = visibility._origins
+    origins = visibility.origins
     for direction, found in zip(sun, lit):
         hit = engine.intersects_any(origins, np.broadcast_to(direction, origins.shape))
         np.testing.assert_array_equal(found.ravel(), ~hit)
@@ -240,7 +240,7 @@ def test_shortcuts_change_no_answer(shared_data, halo):
     scene = EmbreeScene()
     TriangleMesh(scene, *_mesh(visibility._z, inner, -1e9))
     for some in (sun[:40], sun):  # the second call needs lower triangles than the first
-        plain = [scene.run(visibility._origins, s[None], query="OCCLUDED") == -1 for s in some]
+        plain = [scene.run(visibility.origins, s[None], query="OCCLUDED") == -1 for s in some]
         np.testing.assert_array_equal(visibility.lit(some).reshape(len(some), -1), plain)
 
 
@@ -260,7 +260,7 @@ def test_shortcuts_change_no_answer_beside_holes(shared_data):
 
     def plain(sun):
         clear = np.zeros(len(solid), bool)
-        clear[solid] = scene.run(visibility._origins[solid], sun[None], query="OCCLUDED") == -1
+        clear[solid] = scene.run(visibility.origins[solid], sun[None], query="OCCLUDED") == -1
         return clear
 
     level = np.array([[1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0], [-1, -1], [0, -1], [1, -1]], np.float32)

@@ -46,6 +46,11 @@ class EmbreeVisibility:
     curvature : lower the terrain by d^2 / 2R with the distance d from the patch's centre.
     far : coarser terrain around `dem`, or None; see `pipeline.illumination.far`.
 
+    Attributes
+    ----------
+    origins : where the pixels' rays start, just above the ground, ``(P * P, 3)``: columns, minus rows and
+        heights above the patch's mean, all in pixels; NaN without data.
+
     Raises
     ------
     ValueError
@@ -80,8 +85,8 @@ class EmbreeVisibility:
         self._lift = np.float32(_LIFT * max(*z.shape, float(np.nanmax(np.abs(z)))))
 
         rows, columns = np.mgrid[top : top + height, left : left + width]
-        self._origins = np.stack([columns, -rows, self._patch + self._lift], axis=-1)
-        self._origins = self._origins.reshape(-1, 3).astype(np.float32)
+        origins = np.stack([columns, -rows, self._patch + self._lift], axis=-1)
+        self.origins: NDArray[np.float32] = origins.reshape(-1, 3).astype(np.float32)
         self._solid = np.isfinite(self._patch).ravel()
 
         # Around each pixel of the patch, one ring of neighbours; NaN beyond the data.
@@ -165,7 +170,7 @@ class EmbreeVisibility:
         """Whether the rays of some pixels (flat indices) meet nothing, of the near terrain or of `scene`."""
         scene = scene or self._scene
         assert scene is not None
-        hit = scene.run(self._origins[pixels], sun[None, :], query="OCCLUDED")
+        hit = scene.run(self.origins[pixels], sun[None, :], query="OCCLUDED")
         clear: NDArray[np.bool_] = hit == -1
         return clear
 
