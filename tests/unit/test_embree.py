@@ -214,7 +214,7 @@ def _real_patch(shared_data, halo: int) -> tuple[np.ndarray, tuple[int, int, int
     return dem[200 - halo : 296 + halo, 200 - halo : 296 + halo], (halo, halo, 96, 96)
 
 
-def test_real_patch_agrees_with_trimesh(shared_data):
+def test_real_patch_agrees_with_trimeshs_embree(shared_data):
     """Every fixed direction of the lowest ring and some of the others, with 32 px of halo."""
     dem, inner = _real_patch(shared_data, 32)
     visibility = EmbreeVisibility(dem, 40.0, inner)
