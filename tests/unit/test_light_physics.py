@@ -11,6 +11,7 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from trimesh.ray.ray_triangle import RayMeshIntersector
 
 from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.directions import vectors
@@ -162,9 +163,9 @@ def test_moving_the_terrain_moves_the_light(engine: Engine, shift: tuple[int, in
     assert same == 1 or (engine is SweepVisibility and same > 0.998)
 
 
-@every
-def test_trimesh_sees_the_same(engine: Engine) -> None:
-    """Its own ray engine on its own mesh of the same triangles."""
+@pytest.fixture(scope="module")
+def traced_by_trimesh() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hills, Suns and light of trimesh's own ray engine: no Embree, in double precision, on its own mesh."""
     rng = np.random.default_rng(11)
     dem = (25 * ndimage.gaussian_filter(rng.normal(0, 8, (40, 44)), 2)).astype(np.float32)
     rows, cols = np.indices(dem.shape)
@@ -175,8 +176,14 @@ def test_trimesh_sees_the_same(engine: Engine) -> None:
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     sun = vectors(np.arange(3.0, 360.0, 24.0), 15.0)
     origins = vertices + np.array([0, 0, 1e-4])
-    free = [~mesh.ray.intersects_any(origins, np.broadcast_to(s, origins.shape)) for s in sun]
-    expected = np.reshape(free, (len(sun), *dem.shape))
+    rays = RayMeshIntersector(mesh)
+    free = [~rays.intersects_any(origins, np.broadcast_to(s, origins.shape)) for s in sun]
+    return dem, sun, np.reshape(free, (len(sun), *dem.shape))
+
+
+@every
+def test_trimesh_sees_the_same(engine: Engine, traced_by_trimesh: tuple[np.ndarray, ...]) -> None:
+    dem, sun, expected = traced_by_trimesh
     assert 0.2 < expected.mean() < 0.9
     assert (lit(engine, dem, sun) == expected).mean() >= (0.9999 if engine in EXACT else 0.999)
 

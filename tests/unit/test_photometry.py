@@ -190,6 +190,42 @@ def test_the_published_law_keeps_its_bits():
     assert torch.equal(radiance(dem, 20.0, sun, None, PhotometrySection()), wanted)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("section", LAWS, ids=name)
+def test_numpy_arrays_give_the_numbers_that_tensors_give(section, dtype):
+    """All arguments, one DEM and a batch; what torch cannot view (strides, byte order, read-only) too."""
+    rng = np.random.default_rng(6)
+    dem = rng.normal(0, 10, (2, 14, 11)).astype(dtype)
+    sun = vectors(rng.uniform(0, 360, (2, 5)), rng.uniform(2, 90, (2, 5)))
+    lit = rng.random((2, 5, 14, 11)) < 0.7
+    albedo = rng.uniform(0.5, 1.5, (2, 14, 11)).astype(dtype)
+    viewer, pixel = vectors(20.0, 60.0), np.array([20.0, 5.0])
+    tensors = [torch.from_numpy(x) for x in (dem, pixel, sun, lit)]
+    given = {"albedo": torch.from_numpy(albedo), "viewer": torch.from_numpy(viewer)}
+    found = radiance(dem, pixel, sun, lit, section, albedo=albedo, viewer=viewer)
+    assert isinstance(found, np.ndarray) and found.dtype == dtype and found.shape == (2, 5, 14, 11)
+    np.testing.assert_array_equal(found, radiance(*tensors, section, **given).numpy())
+    share = lit * np.float32(0.25)
+    np.testing.assert_array_equal(
+        radiance(dem[0], 20.0, sun[0], share[0], section),
+        radiance(tensors[0][0], 20.0, tensors[2][0], torch.from_numpy(share[0]), section).numpy(),
+    )
+    assert radiance(dem, pixel, sun, share.astype(np.float64), section).dtype == dtype
+    foreign = dem[:, ::-1].astype(dem.dtype.newbyteorder(">"))[:, ::-1]
+    foreign.setflags(write=False)
+    np.testing.assert_array_equal(
+        radiance(foreign, 20, sun.tolist(), None, section), radiance(dem, 20.0, sun, None, section)
+    )
+
+
+@pytest.mark.parametrize("dem", [np.zeros((4, 4), np.int16), torch.zeros(4, 4, dtype=torch.int16)], ids=type)
+def test_whole_metres_are_refused(dem):
+    """They would make whole numbers of the Sun vectors."""
+    sun = vectors([10.0], 20.0)
+    with pytest.raises(ValueError, match=r"dem: expected elevations of floating point, found torch\.int16"):
+        radiance(dem, 20.0, sun if isinstance(dem, np.ndarray) else torch.from_numpy(sun), None, LAWS[0])
+
+
 # --- viewer and albedo ----------------------------------------------------------------------------------
 
 

@@ -159,7 +159,7 @@ def test_result_does_not_depend_on_company_or_threads() -> None:
 
 
 def test_a_real_window_agrees_with_embree_and_the_exact_engine(shared_data: Path) -> None:
-    """A crop; `benchmarks/light.py --parts agreement` compares a whole window."""
+    """A crop, and where the pixels lie that differ; a whole window is in the next test."""
     with rasterio.open(shared_data / "lola_40m" / "shackleton_rim_40m.tif") as source:
         dem = source.read(1)[100:400, 150:450]
     inner = (0, 0, 300, 300)
@@ -181,6 +181,30 @@ def test_a_real_window_agrees_with_embree_and_the_exact_engine(shared_data: Path
             ndimage.binary_dilation(x, iterations=2) & ndimage.binary_dilation(~x, iterations=2) for x in b
         ]
         assert ((b != c) & ~np.stack(near)).sum() <= 0.1 * (b != c).sum()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("site", "side"), [("leibnitz_beta_plateau_extended", 775), ("amundsen_rim", 625)], ids=str
+)
+def test_the_engine_of_a_whole_real_window_agrees_with_embree(
+    shared_data: Path, site: str, side: int
+) -> None:
+    """Every pixel of the window, as regions ask for them, under each Sun by itself."""
+    with rasterio.open(shared_data / "lola_40m" / f"{site}_40m.tif") as source:
+        dem = source.read(1)
+    assert dem.shape == (side, side)
+    inner = (0, 0, *dem.shape)
+    kind = whole_window_engine("horizon", dem.shape, inner, "point")
+    assert kind is SweepVisibility
+    engine, embree = kind(dem, 40.0, inner), EmbreeVisibility(dem, 40.0, inner)
+    azimuth = np.array([0.0, 7.0, 45.0, 98.0, 135.0, 161.0, 203.5, 270.0, 322.0])
+    for elevation in (1.5, 5.0, 10.0, 20.0, 30.0):
+        sun = vectors(azimuth, elevation)
+        a, b = embree.lit(sun), engine.lit(sun)
+        same = (a == b).mean(axis=(1, 2))
+        assert (same >= 0.999).all(), dict(zip(azimuth, same, strict=True))
+        assert 0 < a.mean() < 1
 
 
 def test_the_sweep_is_chosen_for_large_windows_of_the_horizon_engine() -> None:

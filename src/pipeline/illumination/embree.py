@@ -17,7 +17,15 @@ from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.illumination.far import FarTerrain, far_mesh, far_triangles, steepest
-from pipeline.illumination.surface import Window, bend, disc_directions, window
+from pipeline.illumination.surface import (
+    Window,
+    bend,
+    check_disc,
+    disc_directions,
+    positive_pixel,
+    sun_vectors,
+    window,
+)
 
 # Rays start above the surface by this share of the largest coordinate: some units in the last place of
 # single precision, so that a ray does not hit the vertex that it leaves.
@@ -38,11 +46,16 @@ class EmbreeVisibility:
     curvature : lower the terrain by d^2 / 2R with the distance d from the patch's centre.
     far : coarser terrain around `dem`, or None; see `pipeline.illumination.far`.
 
+    Attributes
+    ----------
+    origins : where the pixels' rays start, just above the ground, ``(P * P, 3)``: columns, minus rows and
+        heights above the patch's mean, all in pixels; NaN without data.
+
     Raises
     ------
     ValueError
-        If the patch does not lie inside `dem`, or holds no elevation; with far terrain, if the halo is
-        narrower than two of its cells.
+        If `pixel_m` is not positive, or the patch does not lie inside `dem` or holds no elevation; with far
+        terrain, if the halo is narrower than two of its cells.
     """
 
     def __init__(
@@ -53,6 +66,7 @@ class EmbreeVisibility:
         curvature: bool = False,
         far: FarTerrain | None = None,
     ) -> None:
+        pixel_m = positive_pixel(pixel_m)
         metres = np.asarray(dem, dtype=np.float64)
         top, left, height, width = window(inner, metres.shape)
         if curvature:
@@ -71,8 +85,8 @@ class EmbreeVisibility:
         self._lift = np.float32(_LIFT * max(*z.shape, float(np.nanmax(np.abs(z)))))
 
         rows, columns = np.mgrid[top : top + height, left : left + width]
-        self._origins = np.stack([columns, -rows, self._patch + self._lift], axis=-1)
-        self._origins = self._origins.reshape(-1, 3).astype(np.float32)
+        origins = np.stack([columns, -rows, self._patch + self._lift], axis=-1)
+        self.origins: NDArray[np.float32] = origins.reshape(-1, 3).astype(np.float32)
         self._solid = np.isfinite(self._patch).ravel()
 
         # Around each pixel of the patch, one ring of neighbours; NaN beyond the data.
@@ -99,15 +113,18 @@ class EmbreeVisibility:
         Returns
         -------
         ``(D, P, P)``; False everywhere for a Sun at or below the horizon, and where the DEM has no data.
+
+        Raises
+        ------
+        ValueError
+            If a vector is not finite, or zero, in single precision.
         """
-        sun = np.atleast_2d(np.asarray(sun, dtype=np.float32))
-        if sun.ndim != 2 or sun.shape[1] != 3 or not np.isfinite(sun).all():
-            raise ValueError(f"sun: expected finite vectors of shape (D, 3), found shape {sun.shape}")
+        sun = sun_vectors(sun, np.float32)
         out = np.zeros((len(sun), self._solid.size), dtype=bool)
         slope = _slope(sun)
         self._prepare(slope)
         for index in np.flatnonzero(slope > 0):
-            if slope[index] > self._steepest:
+            if slope[index] >= self._steepest:  # at the zenith with holes too, where both are infinite
                 out[index] = self._solid
             else:
                 ask = np.flatnonzero(self._solid & ~self._facing_away(sun[index]).ravel())
@@ -132,8 +149,15 @@ class EmbreeVisibility:
         Returns
         -------
         ``(D, P, P)`` in [0, 1], in steps of 1/32. The part of the disc below the horizontal is dark.
+
+        Raises
+        ------
+        ValueError
+            If a vector is not finite, or zero, `disc_deg` is not in (0, 90), or `limb_darkening` not in
+            [0, 1].
         """
-        points = disc_directions(sun, disc_deg, _DISC_POINTS, limb_darkening).astype(np.float32)
+        check_disc(disc_deg, limb_darkening)
+        points = disc_directions(sun_vectors(sun), disc_deg, _DISC_POINTS, limb_darkening).astype(np.float32)
         self._prepare(_slope(points.reshape(-1, 3)))
         out = np.empty((len(points), *self._patch.shape), dtype=np.float32)
         for index, disc in enumerate(points):
@@ -146,7 +170,7 @@ class EmbreeVisibility:
         """Whether the rays of some pixels (flat indices) meet nothing, of the near terrain or of `scene`."""
         scene = scene or self._scene
         assert scene is not None
-        hit = scene.run(self._origins[pixels], sun[None, :], query="OCCLUDED")
+        hit = scene.run(self.origins[pixels], sun[None, :], query="OCCLUDED")
         clear: NDArray[np.bool_] = hit == -1
         return clear
 
@@ -154,7 +178,7 @@ class EmbreeVisibility:
         """Build the scene for the lowest risen Sun among `slope`, unless one that serves it is there."""
         floor = float(slope[slope > 0].min(initial=np.inf))
         self._prepare_far(floor)
-        if floor >= self._floor or floor > self._steepest:
+        if floor >= self._floor or floor >= self._steepest:
             return
         vertices, faces = _mesh(self._z, self._window, floor)
         # Robust by default: without it, rays slip between triangles.
@@ -186,9 +210,12 @@ class EmbreeVisibility:
             return np.zeros(self._patch.shape, dtype=bool)
         a, b, weight = _far_edge(right / span, down / span)
         centre = self._patch
-        far: NDArray[np.float32] = (1 - weight) * self._neighbour(*a)
-        if weight:
-            far = far + weight * self._neighbour(*b)
+        # NaN unless the whole triangle is there, at the weight 0 too.
+        far: NDArray[np.float32] = (1 - weight) * self._neighbour(*a) + weight * self._neighbour(*b)
+        if weight == 0:
+            # Along a row or column the ray borders on a second triangle, whose third corner this is.
+            other = self._neighbour(*a) + 0 * self._neighbour(-a[1], -a[0])
+            far = np.where(np.isnan(far), other, far)
         result: NDArray[np.bool_] = far - centre > up / span + 4 * self._lift
         return result
 

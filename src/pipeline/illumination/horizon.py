@@ -24,7 +24,7 @@ from pipeline.illumination.directions import azimuth_elevation
 from pipeline.illumination.far import FarTerrain, far_mesh
 from pipeline.illumination.far_kernels import far_edges, far_horizon_kernel
 from pipeline.illumination.horizon_kernels import ABSENT, TILE, WINDOW, Terrain
-from pipeline.illumination.surface import Window, bend, window
+from pipeline.illumination.surface import Window, bend, check_disc, positive_pixel, sun_vectors, window
 
 # Azimuths are rounded to 1e-4 degrees: directions that differ by float32 rounding share their horizon, and a
 # ray moves by less than 0.0005 pixel over 500 pixels.
@@ -66,14 +66,13 @@ class HorizonVisibility:
         curvature: bool = False,
         far: FarTerrain | None = None,
     ) -> None:
-        if not 0 < pixel_m < np.inf:
-            raise ValueError(f"pixel_m: expected a positive number, found {pixel_m}")
+        pixel_m = positive_pixel(pixel_m)
         metres = np.asarray(dem, dtype=np.float64)
         patch = window(inner, metres.shape)
         self._shape = patch[2:]
         bent = bend(metres, pixel_m, patch) if curvature else metres
-        self._terrain = make_terrain(bent, float(pixel_m), patch)
-        self._inner, self._pixel_m = patch, float(pixel_m)
+        self._terrain = make_terrain(bent, pixel_m, patch)
+        self._inner, self._pixel_m = patch, pixel_m
         self._far = None if far is None else far_mesh(far, metres.shape, patch, pixel_m, curvature)
         top, left, height, width = patch
         self._heights = np.ascontiguousarray(bent[top : top + height, left : left + width])
@@ -125,10 +124,7 @@ class HorizonVisibility:
         ------
         ValueError : `disc_deg` is not in (0, 90), or `limb_darkening` not in [0, 1].
         """
-        if not 0 <= limb_darkening <= 1:
-            raise ValueError(f"limb_darkening: expected a share within [0, 1], found {limb_darkening}")
-        if not 0 < disc_deg < 90:
-            raise ValueError(f"disc_deg: expected a diameter within (0, 90) degrees, found {disc_deg}")
+        check_disc(disc_deg, limb_darkening)
         azimuth, elevation = angles_of(sun)
         radius = disc_deg / 2
         share = np.zeros((len(azimuth), *self._shape), np.float32)
@@ -199,12 +195,7 @@ class HorizonVisibility:
 
 
 def angles_of(sun: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    vectors = np.atleast_2d(np.asarray(sun, dtype=np.float64))
-    if vectors.ndim != 2 or vectors.shape[1] != 3:
-        raise ValueError(f"sun: expected vectors of shape (D, 3), found shape {vectors.shape}")
-    if not (np.isfinite(vectors).all() and vectors.any(axis=1).all()):
-        raise ValueError("sun: expected finite vectors other than zero, found one that is not")
-    return azimuth_elevation(vectors)
+    return azimuth_elevation(sun_vectors(sun))
 
 
 def _headings(azimuth_deg: NDArray[np.float64]) -> NDArray[np.float64]:

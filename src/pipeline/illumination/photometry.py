@@ -9,9 +9,11 @@ Sun's distance from the zenith.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def hapke_reflectance(mu0: Tensor, mu: Tensor, phase: Tensor, section: HapkeSect
     return mu0 / (mu0 + mu) * (multiple + single)
 
 
+@overload
 def radiance(
     dem: Tensor,
     pixel_m: float | Tensor,
@@ -73,8 +76,34 @@ def radiance(
     section: PhotometrySection,
     albedo: Tensor | None = None,
     viewer: Tensor | None = None,
-) -> Tensor:
+) -> Tensor: ...
+
+
+@overload
+def radiance(
+    dem: NDArray[np.floating],
+    pixel_m: ArrayLike,
+    sun: ArrayLike,
+    lit: ArrayLike | None,
+    section: PhotometrySection,
+    albedo: ArrayLike | None = None,
+    viewer: ArrayLike | None = None,
+) -> NDArray[np.floating]: ...
+
+
+def radiance(
+    dem: Any,
+    pixel_m: Any,
+    sun: Any,
+    lit: Any,
+    section: PhotometrySection,
+    albedo: Any = None,
+    viewer: Any = None,
+) -> Any:
     """Radiance factor pi r of every pixel under every Sun.
+
+    Takes torch tensors and gives one, on their device; or takes a NumPy DEM, with anything that NumPy makes
+    an array of for the rest, and gives an array.
 
     Laws: ``exponential``, the published one, r = a mu0 exp(-0.013 g + 0.965 (mu0 - mu)) with g in the unit of
     `section.phase_unit` (Repasky et al. 2026); ``lambert``, r = a mu0; ``lunar_lambert``,
@@ -99,7 +128,18 @@ def radiance(
     -------
     ``(..., N, Y, X)`` in the type of `dem`. With the zenith viewer at most three such tensors are alive at a
     time, with ``hapke`` five.
+
+    Raises
+    ------
+    ValueError
+        If `dem` is not of floating point.
     """
+    if isinstance(dem, np.ndarray):
+        lit, albedo, viewer = (None if part is None else _tensor(part) for part in (lit, albedo, viewer))
+        size = float(pixel_m) if np.ndim(pixel_m) == 0 else _tensor(pixel_m)
+        return radiance(_tensor(dem), size, _tensor(sun), lit, section, albedo, viewer).numpy()
+    if not dem.is_floating_point():
+        raise ValueError(f"dem: expected elevations of floating point, found {dem.dtype}")
     slope_x, slope_y = surface_gradients(dem, pixel_m)
     # The unit normal is (-dz/dx, -dz/dy, 1) / length; its last part is the cosine of the slope.
     upward = torch.rsqrt(1 + slope_x**2 + slope_y**2)
@@ -141,4 +181,10 @@ def radiance(
         value = value * seen
     if albedo is not None:
         value = value * albedo.to(dem)[..., None, :, :]
-    return value if lit is None else value * lit
+    return value if lit is None else (value * lit).to(dem.dtype)
+
+
+def _tensor(array: ArrayLike) -> Tensor:
+    """A tensor of an array's values. A copy: torch knows no negative strides and no foreign byte order."""
+    values = np.asarray(array)
+    return torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))

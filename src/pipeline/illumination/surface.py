@@ -1,6 +1,8 @@
-"""What every visibility engine shares: the patch's window, the Moon's curvature and the Sun's disc."""
+"""What every visibility engine shares: checks of its input, the Moon's curvature and the Sun's disc."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,6 +37,56 @@ def window(inner: slice | Window, shape: tuple[int, ...]) -> Window:
             f"inner: expected a window inside {shape}, found (top, left, height, width) = {inner}"
         )
     return top, left, height, width
+
+
+def positive_pixel(pixel_m: float) -> float:
+    """A pixel size, m, as a float.
+
+    Raises
+    ------
+    ValueError
+        If it is not positive and finite.
+    """
+    if not 0 < pixel_m < np.inf:
+        raise ValueError(f"pixel_m: expected a positive number, found {pixel_m}")
+    return float(pixel_m)
+
+
+def sun_vectors(sun: ArrayLike, dtype: type[np.floating[Any]] = np.float64) -> NDArray[Any]:
+    """Vectors towards the Sun as an array ``(D, 3)``.
+
+    Parameters
+    ----------
+    sun : ``(D, 3)``, or one vector ``(3,)``, of any length.
+    dtype : of the result, in which the vectors must be finite and other than zero.
+
+    Raises
+    ------
+    ValueError
+        If they are of another shape, or one is not finite or zero.
+    """
+    with np.errstate(over="ignore"):  # what overflows is named below
+        vectors = np.atleast_2d(np.asarray(sun, dtype=dtype))
+    if vectors.ndim != 2 or vectors.shape[1] != 3:
+        raise ValueError(f"sun: expected vectors of shape (D, 3), found shape {vectors.shape}")
+    good = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
+    if not good.all():
+        raise ValueError(f"sun: expected finite vectors other than zero, found {vectors[~good][0].tolist()}")
+    return vectors
+
+
+def check_disc(disc_deg: float, limb_darkening: float) -> None:
+    """Refuse what is no Sun's disc.
+
+    Raises
+    ------
+    ValueError
+        If `disc_deg` is not in (0, 90), or `limb_darkening` not in [0, 1].
+    """
+    if not 0 <= limb_darkening <= 1:
+        raise ValueError(f"limb_darkening: expected a share within [0, 1], found {limb_darkening}")
+    if not 0 < disc_deg < 90:
+        raise ValueError(f"disc_deg: expected a diameter within (0, 90) degrees, found {disc_deg}")
 
 
 def bend(dem: NDArray[np.float64], pixel_m: float, inner: Window) -> NDArray[np.float64]:
