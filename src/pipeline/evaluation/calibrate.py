@@ -21,8 +21,9 @@ from pipeline.evaluation.calibration_fit import Departures, departures, fit
 from pipeline.evaluation.subset import chosen
 from pipeline.illumination.ephemeris import read_track
 from pipeline.models.files import load_system, model_config
+from pipeline.models.system import System
 from pipeline.provenance.progress import track
-from pipeline.shards.scene import ArcScene
+from pipeline.shards.scene import ArcScene, Scene
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.batches import assemble, read_sample
 from pipeline.training.loop import pick_device
@@ -51,6 +52,70 @@ def told_apart(kinds: Sequence[Drawn]) -> list[Drawn]:
     if len(ordered) == 2 and ordered[1].noise < NOISIER * ordered[0].noise:
         return [Drawn([d for kind in ordered for d in kind.found], ordered[0].noise)]
     return ordered
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How clones are drawn, and from what images.
+
+    Attributes
+    ----------
+    system : calibrated or not; its own draws count. scene : the light. photometry : of the images.
+    sampler : of the clones. seed : of all that is drawn.
+    """
+
+    system: System
+    scene: Scene
+    photometry: PhotometrySection
+    sampler: SamplerSection
+    seed: int
+
+    def draw(
+        self, shards: ShardSet, picked: Sequence[int], how: ImperfectionsSection | None, title: str
+    ) -> Drawn:
+        """Clones of `SETS` image sets of each of the picked patches.
+
+        Parameters
+        ----------
+        shards : the patches. picked : their indices.
+        how : imperfections of all images; None for perfect ones.
+        title : of the progress bar.
+        """
+        jobs = [(i, k) for i in picked for k in range(SETS)]
+        groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
+        found: list[Departures] = []
+        noises: list[float] = []
+        for group in track(groups, len(groups), f"{title}: batches"):
+            parts, noise = self._batch(shards, group, how)
+            found += parts
+            noises += noise
+        return Drawn(found, float(np.median(noises)))
+
+    def _batch(
+        self, shards: ShardSet, group: Sequence[tuple[int, int]], how: ImperfectionsSection | None
+    ) -> tuple[list[Departures], list[float]]:
+        """Departures of patches i and image sets k, and the sets' noise."""
+        system, seed, kind = self.system, self.seed, int(how is not None)
+        device = next(system.parameters()).device
+        samples = []
+        for i, k in group:
+            shard, patch = shards.at(i)
+            images = self.scene.image_set(shard, patch, np.random.default_rng([seed, _SCENE, i, k, kind]))
+            samples.append(read_sample(shard, patch, images, system.halo_cells))
+        rngs = [np.random.default_rng([seed, _IMPERFECTIONS, i, k]) for i, k in group]
+        batch = assemble(samples, system.halo_cells, system.factor, self.photometry, device, how, rngs)
+        generators: list[torch.Generator] = [seeded(seed, _CLONES, i, k, kind) for i, k in group]
+        members, estimate, spread, light = system.sample_around(batch, MEMBERS, generators, self.sampler)
+        assert batch.dem is not None
+        scale = batch.pixel_m.double().cpu().numpy()
+        found = []
+        for row in range(len(group)):
+            clones, mean, truth = (
+                f[row].double().cpu().numpy() / scale[row] for f in (members, estimate, batch.dem)
+            )
+            wide = None if spread is None else spread[row].double().cpu().numpy()
+            found.append(departures(clones, mean, truth, wide, light.unlit[row, 0].cpu().numpy()))
+        return found, light.noise.tolist()
 
 
 def calibrate_system(
@@ -84,48 +149,24 @@ def calibrate_system(
         raise ValueError(
             f"{manifest}: expected validation patches, which `calibrate: true` of a system needs, found none"
         )
-    device = pick_device(runtime.device)
-    sampler = SamplerSection.model_validate(content["sampler"])
-    photometry = PhotometrySection.model_validate(content["photometry"])
     imperfections = ImperfectionsSection.model_validate(content["imperfections"])
     arcs = content["arcs"]
     suns = read_track(track_file[0]) if track_file else None
-    scene = ArcScene(ArcDraw.model_validate(arcs["main"]), arcs["tolerance"], None, suns)
-    system = load_system(model, vae[0] if vae else None, device)
-    seed = int(content["seed"])
+    drawing = Drawing(
+        load_system(model, vae[0] if vae else None, pick_device(runtime.device)),
+        ArcScene(ArcDraw.model_validate(arcs["main"]), arcs["tolerance"], None, suns),
+        PhotometrySection.model_validate(content["photometry"]),
+        SamplerSection.model_validate(content["sampler"]),
+        int(content["seed"]),
+    )
     picked = chosen(len(shards), PATCHES)
-
-    def draw(name: str, how: ImperfectionsSection | None, kind: int) -> Drawn:
-        jobs = [(i, k) for i in picked for k in range(SETS)]
-        groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
-        found: list[Departures] = []
-        noises: list[float] = []
-        for group in track(groups, len(groups), f"calibration of {content['stage']}, {name}: batches"):
-            samples = []
-            for i, k in group:
-                shard, patch = shards.at(i)
-                images = scene.image_set(shard, patch, np.random.default_rng([seed, _SCENE, i, k, kind]))
-                samples.append(read_sample(shard, patch, images, system.halo_cells))
-            rngs = [np.random.default_rng([seed, _IMPERFECTIONS, i, k]) for i, k in group]
-            batch = assemble(samples, system.halo_cells, system.factor, photometry, device, how, rngs)
-            generators: list[torch.Generator] = [seeded(seed, _CLONES, i, k, kind) for i, k in group]
-            members, estimate, spread, light = system.sample_around(batch, MEMBERS, generators, sampler)
-            noises += light.noise.tolist()
-            assert batch.dem is not None
-            scale = batch.pixel_m.double().cpu().numpy()
-            for row in range(len(group)):
-                clones, mean, truth = (
-                    f[row].double().cpu().numpy() / scale[row] for f in (members, estimate, batch.dem)
-                )
-                wide = None if spread is None else spread[row].double().cpu().numpy()
-                found.append(departures(clones, mean, truth, wide, light.unlit[row, 0].cpu().numpy()))
-        return Drawn(found, float(np.median(noises)))
-
+    title = f"calibration of {content['stage']}"
     kinds: list[Drawn] = []
     if imperfections.off or imperfections.share < 1:
-        kinds.append(draw("perfect images", None, 0))
+        kinds.append(drawing.draw(shards, picked, None, f"{title}, perfect images"))
     if not imperfections.off:
-        kinds.append(draw("imperfect images", imperfections.model_copy(update={"share": 1.0}), 1))
+        every = imperfections.model_copy(update={"share": 1.0})
+        kinds.append(drawing.draw(shards, picked, every, f"{title}, imperfect images"))
     write_json(
         out,
         {
@@ -133,7 +174,7 @@ def calibrate_system(
             "model": model_config(model, "bridge")["fingerprint"],
             "patches": len(picked),
             "sets": SETS,
-            "sampler": sampler.model_dump(mode="json"),
-            "laws": [{"noise": kind.noise, **fit(kind.found, seed)} for kind in told_apart(kinds)],
+            "sampler": drawing.sampler.model_dump(mode="json"),
+            "laws": [{"noise": kind.noise, **fit(kind.found, drawing.seed)} for kind in told_apart(kinds)],
         },
     )
