@@ -294,7 +294,9 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
     assert config != load_config(PUBLISHED)
 
 
-@pytest.mark.parametrize("name", ["demo", "evaluate", "lola40", "lola40_ablation", "lola40_nfe", "tiny"])
+@pytest.mark.parametrize(
+    "name", ["demo", "evaluate", "light", "lola40", "lola40_ablation", "lola40_nfe", "tiny"]
+)
 def test_the_overlays_that_users_run_are_there(name: str) -> None:
     assert name in OVERLAYS
 
