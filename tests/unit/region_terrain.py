@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from raster_files import write_tif
+from raster_files import SOUTH, write_tif
 from scipy import ndimage
 
 from pipeline.atomic import write_json
@@ -27,11 +27,13 @@ def hills(rows: int, cols: int, seed: int = 0, metres: float = 120.0) -> np.ndar
     return (smooth / smooth.std() * metres - 1500).astype(np.float32)
 
 
-def make_terrain(folder: Path, **files: np.ndarray) -> Terrain:
+def make_terrain(
+    folder: Path, corner: tuple[float, float] = (1000, 2000), crs: str = SOUTH, **files: np.ndarray
+) -> Terrain:
     """Index files that lie 100 km apart, so that each is a site; the index is `folder`/terrain.json."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [
-        write_tif(folder / f"{name}.tif", data, origin=(1e5 * i + 1000, 2000), nodata=np.nan)
+        write_tif(folder / f"{name}.tif", data, crs, origin=(1e5 * i + corner[0], corner[1]), nodata=np.nan)
         for i, (name, data) in enumerate(files.items())
     ]
     index = folder / "terrain.json"

@@ -126,7 +126,14 @@ def test_unknown_keys_are_named(path: str) -> None:
         ("evaluation.members", 1, "greater than or equal to 2"),
         ("evaluation.conditions", {"other": {}}, "conditions: expected one named 'main', found ['other']"),
         ("evaluation.bootstrap", 1, "greater than or equal to 10"),
-        ("region.latitude", 91, "less than or equal to 90"),
+        ("region.light.latitude", 91, "latitude: expected within [-90, 90], found"),
+        ("region.light.latitude", -85, "latitude: expected within [0, 90], degrees towards the pole of the"),
+        ("region.light", {"place": "true", "latitude": 80}, "latitude: expected its default [85, 85]"),
+        ("region.light", {"place": "ephemeris", "declination": 1}, "declination: expected its default"),
+        ("region.light.images", 5, "region.light.images: unknown key"),
+        ("region.masks.half_width_px", 5, "region.masks.half_width_px: unknown key"),
+        ("region.masks.width_m", 0, "width_m: expected > 0, found 0.0"),
+        ("region.images", 20_000, "less than or equal to 10000"),
         ("region.center_m", [1.0], "Field required"),
         ("report.patches", 0, "greater than or equal to 1"),
         ("runtime.device", "tpu", "'auto', 'cpu' or 'cuda'"),
@@ -213,6 +220,10 @@ def test_what_is_no_section_is_named() -> None:
             {"region": {"size_px": 90}},
             "expected a multiple of patches.factor = 16, at least patches.size_px = 96, found 90",
         ),
+        (
+            {"region": {"light": {"place": "ephemeris"}}},
+            "ephemeris.kernels: expected SPICE kernels for region.light.place: ephemeris, found none",
+        ),
     ],
 )
 def test_sections_must_fit_each_other(raw: dict[str, Any], expected: str) -> None:
@@ -283,7 +294,9 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
     assert config != load_config(PUBLISHED)
 
 
-@pytest.mark.parametrize("name", ["demo", "evaluate", "lola40", "lola40_ablation", "lola40_nfe", "tiny"])
+@pytest.mark.parametrize(
+    "name", ["demo", "evaluate", "light", "lola40", "lola40_ablation", "lola40_nfe", "tiny"]
+)
 def test_the_overlays_that_users_run_are_there(name: str) -> None:
     assert name in OVERLAYS
 

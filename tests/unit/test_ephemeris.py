@@ -420,6 +420,9 @@ def test_the_track_is_a_stage_of_those_who_read_it(planned: Callable) -> None:
     trained = {f"{s}_{b}" for s in ("published", "bridge") for b in ("arcs", "missing")}
     lit = {"arcs", *(f"calibration_bridge_{b}" for b in ("fibonacci", "arcs", "missing"))}
     assert readers == {(True, False): trained, (False, True): lit, (True, True): {*lit, *trained}}
+    region = copy.deepcopy(BASE)
+    region["region"]["light"]["place"], region["ephemeris"]["kernels"] = "ephemeris", ["a.bsp", "b.tls"]
+    assert {n for n, stage in planned(region).stages.items() if "ephemeris" in stage.inputs} == {"region"}
 
 
 def test_kernels_count_by_their_bytes_and_order(planned: Callable, tmp_path: Path) -> None:

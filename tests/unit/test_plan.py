@@ -128,6 +128,18 @@ OTHERS: dict[str, Any] = {
     "region.size_px": 128,
     "region.center_m": [0.0, 0.0],
     "region.stride_px": 8,
+    "region.light.place": "true",
+    "region.light.latitude": {"low": 70.0, "high": 80.0},
+    "region.light.longitude": {"low": 10.0, "high": 20.0},
+    "region.light.declination": {"low": -1.5, "high": 1.5},
+    "region.masks.kind": "nac",
+    "region.masks.share": 0.4,
+    "region.masks.width_m": {"low": 1000.0, "high": 2000.0},
+    "region.masks.inclination_deg": {"low": 90.0, "high": 91.0},
+    "region.masks.seam_px": {"low": 2.0, "high": 4.0},
+    "region.masks.seam_share": 0.1,
+    "region.masks.blocks.share": 0.4,
+    "region.masks.blocks.size_px": {"low": 2.0, "high": 3.0},
     "bundle.published": "2027-01-31",
     "runtime.device": "auto",
     "runtime.processes": 2,
@@ -246,7 +258,6 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "patches.*": ("patches",),
     "coverage.*": ("selected",),
     "split.*": ("split",),
-    "illumination.far_*": ("visibility",),  # regions have no far terrain
     "illumination.*": ("visibility", "region"),
     "arcs.tolerance": ("arcs", *WITH_ARCS, *CALIBRATIONS, "region"),
     "arcs.train.images": ALL_BRIDGES,
@@ -447,12 +458,14 @@ def test_far_terrain_is_a_stage_of_its_own(base: Plan, tmp_path: Path) -> None:
     far = {"illumination__far_m": 9000.0, "illumination__far_cell_px": 8}
     on = plan(with_leaves(**far), tmp_path)
     assert set(on.stages) == {*base.stages, "far"}
-    assert on["far"].inputs == ("terrain",) and "far" in on["visibility"].inputs
-    assert "far" not in base["visibility"].inputs
+    assert on["far"].inputs == ("terrain",)
+    for stage in ("visibility", "region"):
+        assert "far" in on[stage].inputs and "far" not in base[stage].inputs
     farther = plan(with_leaves(**{**far, "illumination__far_m": 30000.0}), tmp_path)
-    assert moved_between(on, farther) == after("visibility") & set(on.stages)
+    shaded = after("visibility", "region") & set(on.stages)
+    assert moved_between(on, farther) == shaded
     finer = plan(with_leaves(**{**far, "illumination__far_cell_px": 4}), tmp_path)
-    assert moved_between(on, finer) == after("visibility") & set(on.stages) | {"far"}
+    assert moved_between(on, finer) == shaded | {"far"}
     with pytest.raises(ConfigError, match=r"halo_px: expected at least 2 x illumination\.far_cell_px = 32"):
         load_config(with_leaves(illumination__far_m=9000.0))
 

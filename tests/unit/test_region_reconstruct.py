@@ -17,6 +17,7 @@ from pipeline.config.models import SamplerSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.products import RegionSection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.illumination.far_blocks import write_far
 from pipeline.region import reconstruct as stage
 from pipeline.region.ground import read_ground
 from pipeline.region.images import WindowImages
@@ -43,14 +44,14 @@ def inputs(tmp_path_factory):
     return {"terrain": str(folder / "terrain.json"), "split": str(split), "model": str(model), "vae": []}
 
 
-def section_json(**region):
+def section_json(illumination=None, **region):
     dump = lambda s: s.model_dump(mode="json")  # noqa: E731
     keys = {"size_px": 96, "stride_px": 24, "images": 10, "half_width_px": 40.0, "blend_px": 16, "seed": 5}
     return json.dumps(
         {
             "region": dump(RegionSection(**{**keys, **region})),
             "photometry": dump(PhotometrySection()),
-            "illumination": dump(IlluminationSection()),
+            "illumination": dump(illumination or IlluminationSection()),
             "tolerance": 0.1,
             "factor": FACTOR,
             "size_px": SIZE,
@@ -227,6 +228,27 @@ def test_mistakes_are_named(region, message, inputs, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=message):
         run(tmp_path, inputs, monkeypatch, section_json(**region))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_track_and_the_far_terrain_light_the_region(done, tmp_path, inputs, monkeypatch):
+    """The stage reads both where the config asks for them, and says what is not there before it works."""
+    far, track = tmp_path / "far.zarr.zip", tmp_path / "track.json"
+    write_far(inputs["terrain"], 8, far)
+    # The Sun stands over the far side of the pole.
+    table = {"lon": [200.0], "lat": [-1.5], "distance_km": [1.5e8]}
+    write_json(track, {"schema": "suntrack/1", "frame": "IAU_MOON", "utc": ["2010-01-01"], **table})
+    illumination = IlluminationSection(halo_px=16, far_m=3000, far_cell_px=8)
+    section = section_json(illumination, light={"place": "ephemeris"})
+    given = {"track": [str(track)], "far": [str(far)]}
+    for missing, message in (("far", r"illumination\.far_m = 3000: expected"), ("track", "place: ephemeris")):
+        with pytest.raises(ValueError, match=message):
+            run(tmp_path, {**inputs, **given, missing: []}, monkeypatch, section)
+    assert not (tmp_path / "mean.tif").exists()
+    lit = run(tmp_path, {**inputs, **given}, monkeypatch, section)
+    with rasterio.open(lit / "images.tif") as file:
+        azimuth = {float(file.tags(i)["SUN_AZIMUTH_DEG"]) for i in file.indexes}
+    # Longitude 200 degrees lies at map azimuth 200 degrees from the pole.
+    assert azimuth <= {195.0, 200.0, 205.0}
 
 
 def test_a_model_for_other_patches_is_refused(inputs, tmp_path, monkeypatch):

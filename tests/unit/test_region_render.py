@@ -14,7 +14,7 @@ from pipeline.illumination.directions import fixed_directions, usable_directions
 from pipeline.illumination.photometry import radiance
 from pipeline.illumination.trace import make_engine
 from pipeline.models.apriori import block_mean, prior_from_lr
-from pipeline.region import render as rendering
+from pipeline.region import shadows as shading
 from pipeline.region.ground import read_ground
 from pipeline.region.place import Place
 from pipeline.region.render import render
@@ -27,12 +27,12 @@ def terrain(tmp_path_factory):
     return make_terrain(tmp_path_factory.mktemp("terrain"), a=hills(176, 176, metres=300))
 
 
-def images_of(terrain, light=None, place=None, **keys):
+def images_of(terrain, illumination=None, place=None, **keys):
     section = RegionSection(**{"size_px": 96, "images": 12, "half_width_px": 30.0, "seed": 3, **keys})
-    light = light or IlluminationSection()
+    illumination = illumination or IlluminationSection()
     place = place or Place(0, 40, 32, 96)
-    ground = read_ground(terrain, place, FACTOR, 1, light.halo_px)
-    return ground, render(ground, section, light, 0.1, PHOTOMETRY)
+    ground = read_ground(terrain, place, FACTOR, 1, illumination.halo_px)
+    return ground, render(ground, section, illumination, 0.1, PHOTOMETRY)
 
 
 def test_ground_is_the_bicubic_of_endless_terrain(terrain):
@@ -97,8 +97,8 @@ def test_shadows_are_those_of_the_whole_region_and_its_halo(terrain):
 
 
 def test_suns_lie_on_the_arc_and_strips_are_bands(terrain):
-    _, images = images_of(terrain, images=300, half_width_px=20.0, latitude=80.0, longitude=40.0)
-    usable = fixed_directions()[usable_directions(40.0, 80.0, 0.1, fixed_directions())].astype(np.float32)
+    _, images = images_of(terrain, images=300, half_width_px=20.0, light={"latitude": 80, "longitude": 40})
+    usable = fixed_directions()[usable_directions(40.0, -80.0, 0.1, fixed_directions())].astype(np.float32)
     for sun in images.suns:
         assert (np.abs(usable - sun).max(axis=1) < 1e-6).any()
     assert len(np.unique(images.directions)) <= len(usable) < 300
@@ -120,7 +120,7 @@ def test_suns_lie_on_the_arc_and_strips_are_bands(terrain):
 
 def test_tracing_in_parts_changes_nothing(terrain, monkeypatch):
     _, images = images_of(terrain)
-    monkeypatch.setattr(rendering, "_TRACE_BYTES", 3 * 96 * 96)
+    monkeypatch.setattr(shading, "_TRACE_BYTES", 3 * 96 * 96)
     _, parts = images_of(terrain)
     np.testing.assert_array_equal(images._shadows.values, parts._shadows.values)
 
@@ -135,5 +135,7 @@ def test_the_seed_draws_suns_and_strips(terrain):
 
 
 def test_no_sun_is_a_clear_error(terrain):
-    with pytest.raises(ValueError, match=r"region\.latitude, region\.longitude: no direction"):
-        images_of(terrain, latitude=90.0)
+    with pytest.raises(
+        ValueError, match=r"region\.light: no usable fixed direction in 1000 places .* latitude \[-90"
+    ):
+        images_of(terrain, light={"latitude": 90})

@@ -19,7 +19,7 @@ from pipeline.illumination.embree import EmbreeVisibility
 from pipeline.illumination.far import FarTerrain
 from pipeline.illumination.horizon import HorizonVisibility
 from pipeline.illumination.sweep import NEAR_PX, SweepVisibility, whole_window_engine
-from pipeline.region.render import trace_region
+from pipeline.region.shadows import trace_region
 
 PIXEL = 10.0
 
@@ -210,6 +210,7 @@ def test_the_engine_of_a_whole_real_window_agrees_with_embree(
 def test_the_sweep_is_chosen_for_large_windows_of_the_horizon_engine() -> None:
     large, small = (8, 8, 480, 400), (8, 8, 96, 96)
     assert whole_window_engine("horizon", (496, 416), large, "point") is SweepVisibility
+    assert whole_window_engine("horizon", (496, 416), large, "point", far=True) is HorizonVisibility
     for name, shape, inner, sun in (
         ("horizon", (496, 416), small, "point"),
         ("horizon", (496, 416), large, "disc"),

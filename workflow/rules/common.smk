@@ -82,6 +82,11 @@ def track_of(stage):
     return [PLAN.track] if "ephemeris" in PLAN[stage].inputs else []
 
 
+def far_of(stage):
+    """Block means of the far terrain, for stages that read them."""
+    return [PLAN["far"].path("far.zarr.zip")] if "far" in PLAN[stage].inputs else []
+
+
 def places_of(stage):
     """Patches of the job's tile, for stages that read where they lie."""
     path = PLAN["patches"].path("tile_{tile}.zarr.zip")

@@ -28,7 +28,7 @@ rule illumination_trace:
     input:
         patches=ancient(rules.patches_extract.output.patches),
         selected=ancient(rules.patches_select.output.selected),
-        far=ancient([PLAN["far"].path("far.zarr.zip")] if "far" in PLAN.stages else []),
+        far=ancient(far_of("visibility")),
     output:
         visibility=(
             PLAN["visibility"].path("tile_{tile}.zarr.zip")

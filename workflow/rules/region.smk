@@ -5,6 +5,8 @@ rule region_reconstruct:
         dems=ancient(DEMS),
         counts=ancient(COUNTS),
         split=ancient(rules.patches_split.output.split),
+        far=ancient(far_of("region")),
+        track=ancient(track_of("region")),
         model=ancient(PLAN.model_of(CONFIG.primary)),
         vae=ancient(PLAN.vae_of(CONFIG.primary)),
         calibration=ancient(PLAN.calibration_of(CONFIG.primary)),

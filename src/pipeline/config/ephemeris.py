@@ -40,7 +40,7 @@ Utc = Annotated[str, AfterValidator(_checked_utc)]
 
 
 class EphemerisSection(Section):
-    """The Sun's track, for arcs with ``place: ephemeris``; without such arcs it is not used.
+    """The Sun's track, for arcs and regions with ``place: ephemeris``; without any it is not used.
 
     Attributes
     ----------

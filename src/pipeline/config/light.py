@@ -21,7 +21,8 @@ class IlluminationSection(Section):
     limb_darkening : u of a disc whose brightness falls as 1 - u (1 - mu) from its centre (mu = 1) to its limb
         (mu = 0); 0 is a uniform disc, sunlight has about 0.6 in the visible (Allen 1973).
     curvature : bend the surrounding terrain with the Moon's surface.
-    far_m : how far from the patch's centre coarser terrain casts shadows, m; 0 for none (regions: none).
+    far_m : how far from the patch's centre (or a region's corners) coarser terrain casts shadows, m; 0 for
+        none.
     far_cell_px : side of a block whose mean height stands for that terrain, pixels.
     fibonacci : directions a patch in the Fibonacci group.
     jitter_deg : standard deviation of the Fibonacci jitter, degrees, drawn per patch.

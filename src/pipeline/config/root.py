@@ -117,6 +117,11 @@ class Config(Section):
             first = _explain(error.errors()[0])
             raise ConfigError(f"variants.{name}.{first.removeprefix('(top level): ')}") from None
 
+    def by_ephemeris(self) -> list[str]:
+        """Keys of all draws whose Suns come from SPICE kernels."""
+        region = ["region.light"] if self.region.light.place == "ephemeris" else []
+        return [*self.arcs.of_place("ephemeris"), *region]
+
     def _weights_problems(self) -> list[str]:
         """What is trained or given, and what is done with it, must fit."""
         out: list[str] = []
@@ -183,7 +188,7 @@ class Config(Section):
                 f"inputs.count: expected a count map, since coverage.min_share = {self.coverage.min_share:g}"
                 " > 0, found null (set coverage.min_share: 0 to keep every patch)"
             )
-        by_kernels = self.arcs.of_place("ephemeris")
+        by_kernels = self.by_ephemeris()
         if by_kernels and not self.ephemeris.kernels:
             out.append(
                 f"ephemeris.kernels: expected SPICE kernels for {by_kernels[0]}.place: ephemeris, found none"

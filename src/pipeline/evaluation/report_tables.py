@@ -179,8 +179,8 @@ def region_part(data: ReportData) -> Part:
         f"A region of {width:g} x {width:g} km at lon {place['lon']:.2f}°, lat {place['lat']:.2f}°, "
         f"reconstructed by {metrics['members']} clones of {data.primary} in {windows['count']} moving "
         "windows and blended. Heights and errors in metres, image in radiance factor.",
-        keys("region.size_px", "region.stride_px", "region.members", "region.images", "region.half_width_px",
-             "region.center_m", "region.latitude", "region.blend_px"),
+        keys("region.size_px", "region.stride_px", "region.members", "region.images", "region.light",
+             "region.half_width_px", "region.masks.kind", "region.center_m", "region.blend_px"),
     )  # fmt: skip
     body += _region_scores(
         "Scores over the whole region; training terrain may lie inside.", metrics["region"], keys

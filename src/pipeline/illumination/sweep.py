@@ -30,7 +30,7 @@ WHOLE_WINDOW_PX = 320
 
 
 def whole_window_engine(
-    name: str, shape: tuple[int, int], inner: Window, sun: Literal["point", "disc"]
+    name: str, shape: tuple[int, int], inner: Window, sun: Literal["point", "disc"], far: bool = False
 ) -> Engine:
     """The class that computes visibility over a whole window: that of the engine, or its faster equal.
 
@@ -41,6 +41,7 @@ def whole_window_engine(
     inner : ``(top, left, height, width)`` of the pixels to light. The sweep passes over all of the terrain,
         so they should be at least half of it.
     sun : ``illumination.sun``. The sweep is for a point; shares of the disc are the same either way.
+    far : whether there is far terrain, which the sweep has none of.
 
     Raises
     ------
@@ -49,7 +50,7 @@ def whole_window_engine(
     """
     height, width = inner[2:]
     large = min(height, width) >= WHOLE_WINDOW_PX and 2 * height * width >= shape[0] * shape[1]
-    if name == "horizon" and sun == "point" and large:
+    if name == "horizon" and sun == "point" and large and not far:
         return SweepVisibility
     return make_engine(name)
 

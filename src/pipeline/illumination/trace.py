@@ -54,7 +54,7 @@ class Engine(Protocol):
         curvature: bool = False,
         far: FarTerrain | None = None,
     ) -> Visibility:
-        """Of the pixels `inner` of `dem`; `far` is coarser terrain around it, which regions have none of."""
+        """Of the pixels `inner` of `dem`; `far` is coarser terrain around it, or None."""
 
 
 def make_engine(name: str) -> Engine:

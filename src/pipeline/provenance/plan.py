@@ -168,7 +168,7 @@ class Plan:
 
     def _kernel_digests(self, root: Path, memory: DigestMemory) -> list[str]:
         """What of the SPICE kernels enters the track's key: their bytes in their order, not their places."""
-        if not self.config.arcs.of_place("ephemeris"):
+        if not self.config.by_ephemeris():
             return []
         for path in self.config.ephemeris.kernels:
             if not (root / path).is_file():
@@ -177,7 +177,7 @@ class Plan:
 
     @property
     def track(self) -> str | None:
-        """The Sun's track, where some arcs have ``place: ephemeris``."""
+        """The Sun's track, where some draws have ``place: ephemeris``."""
         return self["ephemeris"].path("track.json") if "ephemeris" in self.stages else None
 
     def _add(
@@ -335,8 +335,7 @@ class Plan:
         region = {
             "region": dump(c.region),
             "photometry": dump(c.photometry),
-            # Regions trace the shadows of their own terrain alone.
-            "illumination": c.illumination.model_dump(mode="json", exclude={"far_m", "far_cell_px"}),
+            "illumination": dump(c.illumination),
             "tolerance": c.arcs.tolerance,
             "factor": c.patches.factor,
             "size_px": c.patches.size_px,
@@ -345,7 +344,9 @@ class Plan:
             **given,
             **threads,
         }
-        before = ("terrain", "split", *self._model_stages(c.primary))
+        far = ("far",) if c.illumination.far_m > 0 else ()
+        suns = ("ephemeris",) if c.region.light.place == "ephemeris" else ()
+        before = ("terrain", "split", *far, *suns, *self._model_stages(c.primary))
         self._add("region", region, ("pipeline.region.reconstruct",), before, store=False)
         trained: tuple[str, ...] = ("manifest", "vae", *self.systems) if c.systems else ()
         shown = ("evaluation", "region", "manifest_test", *trained)
@@ -460,6 +461,6 @@ def _spice_version() -> str:
         return importlib.metadata.version("spiceypy")
     except importlib.metadata.PackageNotFoundError:
         raise ConfigError(
-            "config: arcs: place: ephemeris: expected SPICE, found no package spiceypy; install it with "
+            "config: place: ephemeris: expected SPICE, found no package spiceypy; install it with "
             '`pip install "lunar-bridge[ephemeris]"` (or `pip install spiceypy`)'
         ) from None

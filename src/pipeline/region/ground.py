@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.illumination.place import Place as MapPlace
 from pipeline.models.apriori import prior_from_lr
 from pipeline.region.place import Place
 from pipeline.terrain.grid import Grid
@@ -46,6 +47,14 @@ class Ground:
         """(S, S) true heights."""
         m = self.margin_px
         return self.around[m : m + self.grid.height, m : m + self.grid.width]
+
+    @property
+    def centre(self) -> MapPlace:
+        """Where its middle lies, for Suns and swaths that are seen from its own place."""
+        middle = (self.grid.height - 1) / 2
+        lon, lat = (float(v) for v in self.grid.lonlat(middle, middle))
+        map_lon = (lon - self.grid.projection.lon0) % 360.0 % 360.0
+        return MapPlace(lon, lat, map_lon, self.grid.pole)
 
     def window_cells(self, row: int, col: int, size: int, halo_cells: int) -> NDArray[np.float64]:
         """A priori cells of a window and `halo_cells` around it; `row`, `col` and `size` in pixels."""

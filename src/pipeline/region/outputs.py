@@ -132,7 +132,7 @@ def _metrics(done: Reconstruction, mean: NDArray[np.float64], std: NDArray[np.fl
     clones, seed = done.mosaic.clones, section.seed
     middle = (place.size_px - 1) / 2
     x, y = ground.grid.xy(middle, middle)
-    lon, lat = ground.grid.lonlat(middle, middle)
+    centre = ground.centre
     patches: dict[str, Any] = {
         "test": len(done.test_patches),
         "train": len(done.train_patches),
@@ -152,8 +152,8 @@ def _metrics(done: Reconstruction, mean: NDArray[np.float64], std: NDArray[np.fl
             "size_px": place.size_px,
             "pixel_m": ground.grid.pixel_m,
             "center_m": [float(x), float(y)],
-            "lon": float(lon),
-            "lat": float(lat),
+            "lon": centre.lon,
+            "lat": centre.lat,
         },
         "windows": {"count": len(per_window), "size_px": done.size_px, "stride_px": section.stride_px},
         "members": section.members,

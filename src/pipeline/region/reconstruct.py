@@ -1,8 +1,8 @@
 """Stage ``region``: a moving window of clones over a region, blended into GeoTIFFs.
 
 The region's a priori DEM is the block mean of the true DEM; images are rendered over all of it, with the
-shadows that all of it casts. Every window is sampled on its own, with random numbers that depend on the seed
-and its position alone, and blended by `pipeline.region.blend`.
+shadows that all of it and the terrain around it cast. Every window is sampled on its own, with random numbers
+that depend on the seed and its position alone, and blended by `pipeline.region.blend`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pipeline.config.models import SamplerSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.products import RegionSection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.illumination.ephemeris import read_track
 from pipeline.models.calibrated import load_calibrated
 from pipeline.models.files import model_config
 from pipeline.models.system import System
@@ -34,6 +35,7 @@ from pipeline.region.images import RegionImages, WindowImages
 from pipeline.region.outputs import Reconstruction, write_outputs
 from pipeline.region.place import find_place, split_map
 from pipeline.region.render import render
+from pipeline.region.shadows import far_around
 from pipeline.region.windows import Window, moving_windows
 from pipeline.terrain.index import load_terrain
 from pipeline.training.batches import Batch
@@ -208,8 +210,9 @@ def reconstruct(
     ----------
     section : the stage's JSON section: ``region``, ``photometry``, ``illumination``, ``tolerance``,
         ``factor``, ``size_px``, ``stride_px`` (of the patches) and ``sampler``.
-    inputs : files ``terrain`` (index), ``split``, ``model``, and the lists ``vae`` (empty for pixel space)
-        and ``calibration`` (of the model's clones; may be empty).
+    inputs : files ``terrain`` (index), ``split``, ``model``, and lists of at most one file: ``vae`` (none for
+        pixel space), ``calibration`` (of the model's clones), ``track`` (the Sun's, where
+        ``region.light.place`` is ``ephemeris``) and ``far`` (far terrain, where ``illumination.far_m`` > 0).
     runtime : device.
     outputs : files ``mean``, ``std``, ``prior``, ``truth``, ``images``, ``metrics``, ``quicklook``; with
         ``clones``, the blended clones too.
@@ -240,7 +243,9 @@ def reconstruct(
     place = find_place(terrain, region, splits)
     ground = read_ground(terrain, place, system.factor, system.halo_cells, light.halo_px)
     terrain.close()
-    images = render(ground, region, light, content["tolerance"], photometry)
+    far = far_around(_one(inputs.get("far")), place, light) if light.far_m > 0 else None
+    suns = read_track(path) if (path := _one(inputs.get("track"))) else None
+    images = render(ground, region, light, content["tolerance"], photometry, suns, far)
     mosaic, coverage = reconstruct_windows(system, ground, images, region, sampler, device)
     write_outputs(
         outputs,

@@ -1,10 +1,9 @@
-"""Rendered images of a region: Suns along an arc, shadows that all of it casts, strips of kept data."""
+"""Rendered images of a region: Suns along an arc, the shadows of all terrain around, strips of kept data."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,75 +12,18 @@ from numpy.typing import NDArray
 from pipeline.config.light import IlluminationSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.products import RegionSection
-from pipeline.illumination.directions import NoUsableDirectionError, fixed_directions, usable_directions
-from pipeline.illumination.missing import strip_mask
+from pipeline.illumination.directions import fixed_directions
+from pipeline.illumination.ephemeris import SunTrack
+from pipeline.illumination.far import FarTerrain
+from pipeline.illumination.missing import STRIP, strip_mask
 from pipeline.illumination.photometry import radiance
-from pipeline.illumination.sweep import whole_window_engine
-from pipeline.provenance.progress import track
+from pipeline.region.draws import draw_strips, draw_suns
 from pipeline.region.ground import Ground
 from pipeline.region.images import WindowImages
+from pipeline.region.shadows import Shadows, trace_region
 from pipeline.shards.surface import edge_surface
 
 logger = logging.getLogger(__name__)
-
-# Keep this stage's random numbers apart from those of other stages, and of each other, with one seed.
-SUNS_PURPOSE, STRIPS_PURPOSE = 0x52531, 0x52532
-# Results of shadow tests that are in memory before they are packed.
-_TRACE_BYTES = 2**28
-
-
-@dataclass(frozen=True)
-class Shadows:
-    """Visibility of the Sun over a region.
-
-    Attributes
-    ----------
-    values : (D, S, ceil(S / 8)) u1, bits packed along x; or (D, S, S) u1, visible share of the disc x 255.
-    packed : which of the two.
-    """
-
-    values: NDArray[np.uint8]
-    packed: bool
-
-    def read(
-        self, directions: NDArray[np.int64], row0: int, row1: int, col0: int, col1: int
-    ) -> NDArray[np.float32]:
-        """Visible share, (n, rows, cols) in [0, 1], of the given directions in a window."""
-        if not self.packed:
-            return self.values[directions, row0:row1, col0:col1].astype(np.float32) / np.float32(255)
-        first = col0 // 8
-        part = np.unpackbits(self.values[directions, row0:row1, first : -(-col1 // 8)], axis=-1)
-        return part[..., col0 - 8 * first : col1 - 8 * first].astype(np.float32)
-
-
-def trace_region(ground: Ground, suns: NDArray[np.float32], light: IlluminationSection) -> Shadows:
-    """Visibility over the whole region with the configured engine.
-
-    All of the region casts shadows, and `light.halo_px` pixels around it. Directions go from the lowest Sun
-    up, so that an engine prepares the terrain once; a bounded number of them is in memory unpacked. There is
-    no far terrain (`light.far_m` is not read): a region is large, and its margin may be.
-
-    Parameters
-    ----------
-    ground : the terrain. suns : (D, 3) map frame. light : engine, halo, Sun.
-    """
-    size, cut = ground.grid.height, ground.margin_px - light.halo_px
-    dem = ground.around[cut : ground.around.shape[0] - cut, cut : ground.around.shape[1] - cut]
-    inner = (light.halo_px, light.halo_px, size, size)
-    make = whole_window_engine(light.engine, dem.shape, inner, light.sun)
-    engine = make(dem, ground.grid.pixel_m, inner, light.curvature)
-    packed = light.sun == "point"
-    values = np.zeros((len(suns), size, -(-size // 8) if packed else size), dtype=np.uint8)
-    order = np.argsort(suns[:, 2], kind="stable")
-    step = max(1, _TRACE_BYTES // (size * size * (1 if packed else 4)))
-    parts = [order[i : i + step] for i in range(0, len(order), step)]
-    for part in track(parts, len(parts), f"region: shadows of {len(suns)} Suns"):
-        if packed:
-            values[part] = np.packbits(engine.lit(suns[part]), axis=-1)
-        else:
-            share = engine.share(suns[part], light.disc_deg, light.limb_darkening)
-            values[part] = np.rint(share * 255).astype(np.uint8)
-    return Shadows(values, packed)
 
 
 class RenderedImages:
@@ -93,8 +35,8 @@ class RenderedImages:
     shadows : visibility of the directions in use.
     directions : (N,) each image's row in `shadows` and `suns`.
     suns : (D, 3) float32.
-    strips : (N, 4) float64 strips of kept data in region pixels, see `pipeline.illumination.missing`; None
-        for whole images.
+    strips : (N, 4) or (N, 14) float64 rows of kept data in region pixels, see
+        `pipeline.illumination.missing`; None for whole images.
     photometry : reflectance law.
     """
 
@@ -148,7 +90,10 @@ class RenderedImages:
     def _valid(self, chosen: NDArray[np.int64], row0: int, col0: int, size: int) -> NDArray[np.bool_]:
         if self.strips is None:
             return np.ones((len(chosen), size, size), dtype=bool)
-        strips = self.strips[chosen] - np.array([col0, row0, 0.0, 0.0])
+        strips = self.strips[chosen].copy()
+        # A row holds up to three places: the strip's centre, and the corners of two blocks.
+        for x in (0, 6, 10)[: 1 if strips.shape[1] == STRIP else 3]:
+            strips[:, x : x + 2] -= (col0, row0)
         return strip_mask(strips, size)
 
 
@@ -158,45 +103,40 @@ def render(
     light: IlluminationSection,
     tolerance: float,
     photometry: PhotometrySection,
+    track: SunTrack | None = None,
+    far: FarTerrain | None = None,
 ) -> RenderedImages:
     """Draw Suns and strips, and trace the shadows.
 
-    The Suns are drawn with replacement from the fixed directions that lie on the arc of the region's assumed
-    place and light some of it; each image keeps the strip of the section's half-width around a point anywhere
-    in the region, in any direction.
+    The Suns are drawn with replacement from the fixed directions that lie near the arc of the region's
+    assumed or true place, or near the Suns of the track, and light some of it.
 
     Parameters
     ----------
-    ground : the terrain. section : place of the arc, number of images, strips, seed.
+    ground : the terrain. section : place of the Sun, number of images, strips, seed.
     light, photometry : how light falls. tolerance : ``arcs.tolerance``.
+    track : where the Sun stood; where ``section.light.place`` is ``ephemeris``.
+    far : coarser terrain around the region's halo that casts shadows, or None.
 
     Raises
     ------
     ValueError
-        If no fixed direction is usable.
+        If no fixed direction is usable, or a track is needed and not given.
     """
-    every = fixed_directions()
-    try:
-        usable = usable_directions(section.longitude, section.latitude, tolerance, every)
-    except NoUsableDirectionError as error:
-        raise NoUsableDirectionError(f"region.latitude, region.longitude: {error}") from None
-    suns = every[usable].astype(np.float32)
-    shadows = trace_region(ground, suns, light)
-    lit = np.flatnonzero(shadows.values.any(axis=(1, 2)))
-    if not len(lit):
-        raise NoUsableDirectionError(
-            f"region.latitude: expected a Sun that lights part of the region, found none of {len(suns)} on "
-            f"the arc of longitude {section.longitude:g}, latitude {section.latitude:g}"
-        )
-    drawn = np.random.default_rng([section.seed, SUNS_PURPOSE]).choice(lit, section.images, replace=True)
-    strips = None
-    if section.half_width_px is not None:
-        numbers = np.random.default_rng([section.seed, STRIPS_PURPOSE]).random((section.images, 3))
-        centre = numbers[:, :2] * ground.grid.height - 0.5
-        turn = 180.0 * numbers[:, 2]
-        strips = np.column_stack([centre, turn, np.full(section.images, float(section.half_width_px))])
-    logger.info("region: %d images under %d Suns", section.images, len(np.unique(drawn)))
+    every = fixed_directions().astype(np.float32)
+    known: dict[int, NDArray[np.uint8]] = {}
+
+    def lights(directions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        new = [int(d) for d in directions if int(d) not in known]
+        if new:
+            known.update(zip(new, trace_region(ground, every[new], light, far).values, strict=True))
+        return np.array([known[int(d)].any() for d in directions])
+
+    place, size, pixel_m = ground.centre, ground.grid.height, ground.grid.pixel_m
+    draw = section.light.arc(place.pole, section.images)
+    drawn = draw_suns(draw, tolerance, section.seed, lights, place, track)
     kept, directions = np.unique(drawn, return_inverse=True)
-    return RenderedImages(
-        ground, Shadows(shadows.values[kept], shadows.packed), directions, suns[kept], strips, photometry
-    )
+    logger.info("region: %d images under %d Suns", section.images, len(kept))
+    shadows = Shadows(np.stack([known[int(d)] for d in kept]), light.sun == "point")
+    strips = draw_strips(section, size, place, pixel_m)
+    return RenderedImages(ground, shadows, directions, every[kept], strips, photometry)

@@ -1,0 +1,99 @@
+"""What is drawn for the rendered images of a region: their Suns, and the part of the region each keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.light import ArcDraw
+from pipeline.config.products import RegionSection
+from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set, fixed_directions
+from pipeline.illumination.ephemeris import SunTrack, own_suns
+from pipeline.illumination.missing import WHOLE_HALF_WIDTH_PX, draw_strip
+from pipeline.illumination.place import Place
+
+# Keep this stage's random numbers apart from those of other stages, and of each other, with one seed.
+SUNS_PURPOSE, STRIPS_PURPOSE = 0x52531, 0x52532
+
+Indices = NDArray[np.int64]
+
+
+def draw_suns(
+    draw: ArcDraw,
+    tolerance: float,
+    seed: int,
+    lights: Callable[[Indices], NDArray[np.bool_]],
+    place: Place,
+    track: SunTrack | None = None,
+) -> Indices:
+    """Draw the fixed directions that a region's images come from, as those of a patch are drawn.
+
+    Only directions that are drawn are traced: one that turns out to leave the whole region dark is struck out
+    and the set is drawn again with the same random numbers, so that all directions that light the region stay
+    equally likely.
+
+    Parameters
+    ----------
+    draw : kind of place, its ranges, the declination, and the number of images N.
+    tolerance : ``arcs.tolerance``. seed : of the draw.
+    lights : which of the given directions light some of the region.
+    place : the region's centre. track : where the Sun stood; where the draw's place is ``ephemeris``.
+
+    Returns
+    -------
+    (N,) indices into `fixed_directions`.
+
+    Raises
+    ------
+    NoUsableDirectionError
+        If no direction is usable, or none that is lights the region.
+    ValueError
+        If the draw needs a track that is not given.
+    """
+    suns = own_suns(draw, place, track)
+    useful = np.ones(len(fixed_directions()), dtype=bool)
+    while True:
+        rng = np.random.default_rng([seed, SUNS_PURPOSE])
+        struck = None if useful.all() else useful
+        try:
+            *_, chosen = draw_arc_set(draw, tolerance, rng, struck, place, suns)
+        except NoUsableDirectionError as error:
+            # To the draw, a region is a large patch.
+            message = str(error).replace("the patch", "the region")
+            raise NoUsableDirectionError(f"region.light: {message}") from None
+        asked = np.unique(chosen)
+        dark = asked[~lights(asked)]
+        if not len(dark):
+            return chosen
+        useful[dark] = False
+
+
+def draw_strips(
+    section: RegionSection, size_px: int, place: Place, pixel_m: float
+) -> NDArray[np.float64] | None:
+    """Draw what each image keeps of the region.
+
+    A ``strip`` lies around a point anywhere in the region, in any direction; a ``nac`` swath is drawn as for
+    a patch of the region's size.
+
+    Parameters
+    ----------
+    section : kind, its ranges, number of images N, seed.
+    size_px : side of the region, pixels. place : its centre. pixel_m : pixel size, m.
+
+    Returns
+    -------
+    (N, 4) or (N, 14) rows, see `pipeline.illumination.missing`; None where all images are whole.
+    """
+    rng = np.random.default_rng([section.seed, STRIPS_PURPOSE])
+    if section.masks.kind == "nac":
+        rows = [draw_strip(rng, section.masks, size_px, place, pixel_m) for _ in range(section.images)]
+        return np.array(rows, dtype=np.float64)
+    if section.half_width_px is None:
+        return None
+    numbers = rng.random((section.images, 3))
+    centre, turn = numbers[:, :2] * size_px - 0.5, 180.0 * numbers[:, 2]
+    loses = rng.random(section.images) < section.masks.share
+    return np.column_stack([centre, turn, np.where(loses, section.half_width_px, WHOLE_HALF_WIDTH_PX)])
