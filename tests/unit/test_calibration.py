@@ -221,9 +221,9 @@ def test_a_network_says_how_noisy_its_images_are_and_where_none_lights(tmp_path:
 
 def test_kinds_whose_noise_is_alike_have_one_law() -> None:
     found = ensemble(LAWS["wider"], 0.0)[:4]
-    noisy, plain = Drawn(found[:1], 0.05), Drawn(found[1:], 0.01)
+    noisy, plain = Drawn(found[:1], 0.05, 0.2), Drawn(found[1:], 0.01, 0.2)
     assert told_apart([noisy, plain]) == [plain, noisy]
-    (both,) = told_apart([plain, Drawn(found[:1], 0.0115)])
+    (both,) = told_apart([plain, Drawn(found[:1], 0.0115, 0.2)])
     assert both.noise == 0.01 and len(both.found) == 4
     assert told_apart([noisy]) == [noisy]
 
@@ -268,6 +268,30 @@ def test_where_the_network_is_less_sure_the_curve_counts() -> None:
     assert_close(moved.log().flatten(), torch.tensor([0.0, 0.5, 1.0, 0.7, 0.7 - math.log(2)]))
     with pytest.raises(ValueError, match="expected one log scale for a network without a spread"):
         widened(torch.ones(1, 1, 1, 5), None, light, [seeded(0)])
+
+
+def test_over_a_whole_patch_clones_are_no_further_apart_than_the_bound() -> None:
+    law = Law(Curve((0.1, 9.0), (0.2, 0.2)), Curve((0.1, 9.0), (0.7, 0.7)), 0.3)
+    widened = Widened(Calibration((1.0,), (law,), 0.5))
+    spread = torch.full((2, 1, 32, 32), 0.1)
+    spread[1, :, :, 16:] = 2.0
+    unlit = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    unlit[1, :, :, 24:] = True
+    light = SetLight(torch.full((2,), 0.01), unlit)
+    members = 4000
+    each = [seeded(k, m) for k in range(2) for m in range(members)]
+    factor = widened(torch.ones(2 * members, 1, 1, 1), spread, light, each).unflatten(0, (2, members))
+    std = spread * factor.square().mean(dim=1).sqrt()
+    assert_close(std[0].mean(), 0.1 * torch.tensor(0.2 + 0.3**2).exp(), rtol=0.05, atol=0)
+    assert_close(std[1].square().mean().sqrt(), torch.tensor(0.5), rtol=0.05, atol=0)
+    assert_close(std[1, 0, 0, 31] / std[1, 0, 0, 17], torch.tensor(0.5).exp(), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("value", [None, 0.0, -1, 11, "far", float("nan")])
+def test_an_impossible_bound_is_refused(tmp_path: Path, value: object) -> None:
+    path = write(tmp_path / "c.json", most_px=value)
+    with pytest.raises(ValueError, match=r"c\.json: expected most_px, above 0 and at most 10, found"):
+        read_calibration(path, "m")
 
 
 def test_where_no_image_lights_the_ground_the_fit_has_a_level_of_its_own() -> None:
@@ -316,9 +340,12 @@ CURVE = {"spreads_px": [0.02, 0.1], "log_scales": [0.2, -0.1]}
 LAW = {"noise": 0.01, "lit": CURVE, "unlit": {"spreads_px": [0.03], "log_scales": [0.6]}, "log_spread": 0.7}
 
 
-def write(path: Path, model: str = "m", laws: object = None, **changed: object) -> Path:
+def write(
+    path: Path, model: str = "m", laws: object = None, most_px: object = 0.3, **changed: object
+) -> Path:
     rows = [{**LAW, **changed}] if laws is None else laws
-    path.write_text(json.dumps({"schema": "calibration/4", "model": model, "laws": rows}))
+    content = {"schema": "calibration/4", "model": model, "most_px": most_px, "laws": rows}
+    path.write_text(json.dumps(content))
     return path
 
 
@@ -326,7 +353,7 @@ def test_a_calibration_is_that_of_its_model(tmp_path: Path) -> None:
     model = save_system(tmp_path) / "model.safetensors"
     mark = model_config(model, "bridge")["fingerprint"]
     path = write(tmp_path / "c.json", mark)
-    law = Calibration((0.01,), (Law(Curve((0.02, 0.1), (0.2, -0.1)), Curve((0.03,), (0.6,)), 0.7),))
+    law = Calibration((0.01,), (Law(Curve((0.02, 0.1), (0.2, -0.1)), Curve((0.03,), (0.6,)), 0.7),), 0.3)
     assert load_calibrated(model, calibration=path).widening == Widened(law)
     assert load_calibrated(model).widening is None
     with pytest.raises(ValueError, match=r"c\.json: expected the calibration of the model f00, found"):

@@ -7,7 +7,8 @@ clones are then a scale mixture, as Student's t is one of Gaussians, with heavy 
 beyond what validation patches showed, clones are spread as at the knot. Pixels that no image lights have a
 curve of their own: a network remembers the ground in the shadows of its training terrain, and expects too
 little error there elsewhere. There is a law for clean images and one for noisy ones, of which a network is
-less sure.
+less sure. And where no law can know, on a patch that lies all in the dark, clones are no further apart, over
+the whole patch, than terrain is from the a priori DEM.
 """
 
 from __future__ import annotations
@@ -62,10 +63,12 @@ class Calibration:
     Attributes
     ----------
     noises : rising; `pipeline.models.photometric.set_radiance` measures it. laws : one for each.
+    most_px : largest root mean square, over a patch, of the departures that a law expects, pixels of height.
     """
 
     noises: tuple[float, ...]
     laws: tuple[Law, ...]
+    most_px: float = math.inf
 
 
 def read_calibration(path: Path | str, fingerprint: str) -> Calibration:
@@ -90,7 +93,10 @@ def read_calibration(path: Path | str, fingerprint: str) -> Calibration:
     noises: Any = [row.get("noise") for row in rows]
     if not _rising(noises):
         raise ValueError(f"{path}: expected laws whose noise rises from above 0, found {noises}")
-    return Calibration(tuple(map(float, noises)), tuple(_law(path, row) for row in rows))
+    most: Any = content.get("most_px")
+    if not _rising([most]):
+        raise ValueError(f"{path}: expected most_px, above 0 and at most 10, found {most}")
+    return Calibration(tuple(map(float, noises)), tuple(_law(path, row) for row in rows), float(most))
 
 
 def _law(path: Path | str, row: dict[str, Any]) -> Law:

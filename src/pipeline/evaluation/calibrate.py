@@ -40,17 +40,25 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Drawn:
-    """Departures of all patches and image sets of one kind, and the sets' typical noise."""
+    """Departures of all patches and image sets of one kind.
+
+    Attributes
+    ----------
+    found : the departures. noise : the sets' typical one.
+    prior_px : root mean square of what the a priori DEM itself is off by, pixels of height.
+    """
 
     found: list[Departures]
     noise: float
+    prior_px: float
 
 
 def told_apart(kinds: Sequence[Drawn]) -> list[Drawn]:
     """Kinds by rising noise; together where it hardly differs, so that sets do not tell their kind."""
     ordered = sorted(kinds, key=lambda kind: kind.noise)
     if len(ordered) == 2 and ordered[1].noise < NOISIER * ordered[0].noise:
-        return [Drawn([d for kind in ordered for d in kind.found], ordered[0].noise)]
+        found = [d for kind in ordered for d in kind.found]
+        return [Drawn(found, ordered[0].noise, ordered[0].prior_px)]
     return ordered
 
 
@@ -85,16 +93,16 @@ class Drawing:
         groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
         found: list[Departures] = []
         noises: list[float] = []
+        squared: list[float] = []
         for group in track(groups, len(groups), f"{title}: batches"):
-            parts, noise = self._batch(shards, group, how)
-            found += parts
-            noises += noise
-        return Drawn(found, float(np.median(noises)))
+            parts, noise, off = self._batch(shards, group, how)
+            found, noises, squared = found + parts, noises + noise, squared + off
+        return Drawn(found, float(np.median(noises)), float(np.sqrt(np.mean(squared))))
 
     def _batch(
         self, shards: ShardSet, group: Sequence[tuple[int, int]], how: ImperfectionsSection | None
-    ) -> tuple[list[Departures], list[float]]:
-        """Departures of patches i and image sets k, and the sets' noise."""
+    ) -> tuple[list[Departures], list[float], list[float]]:
+        """Departures of patches i and image sets k, the sets' noise, the prior's mean squared error."""
         system, seed, kind = self.system, self.seed, int(how is not None)
         device = next(system.parameters()).device
         samples = []
@@ -115,7 +123,8 @@ class Drawing:
             )
             wide = None if spread is None else spread[row].double().cpu().numpy()
             found.append(departures(clones, mean, truth, wide, light.unlit[row, 0].cpu().numpy()))
-        return found, light.noise.tolist()
+        off = (batch.dem - batch.prior).double() / batch.pixel_m[:, None, None]
+        return found, light.noise.tolist(), off.square().mean(dim=(1, 2)).tolist()
 
 
 def calibrate_system(
@@ -175,6 +184,7 @@ def calibrate_system(
             "patches": len(picked),
             "sets": SETS,
             "sampler": drawing.sampler.model_dump(mode="json"),
+            "most_px": float(f"{kinds[0].prior_px:.6g}"),
             "laws": [{"noise": kind.noise, **fit(kind.found, drawing.seed)} for kind in told_apart(kinds)],
         },
     )

@@ -62,6 +62,7 @@ class Widened:
             If a law depends on a spread that the network does not give.
         """
         laws = self.calibration.laws
+        known = spread_px is not None
         if spread_px is None:
             if any(len(curve.log_scales) > 1 for law in laws for curve in (law.lit, law.unlit)):
                 raise ValueError("calibration: expected one log scale for a network without a spread")
@@ -70,12 +71,17 @@ class Widened:
         each = [
             torch.where(light.unlit, level(law.unlit, spread_px), level(law.lit, spread_px)) for law in laws
         ]
-        levels = sum(w[:, None, None, None] * found for w, found in zip(weights.T, each))
+        levels = (weights.T[..., None, None, None] * torch.stack(each)).sum(dim=0)
         tails = weights @ weights.new_tensor([law.log_spread for law in laws])
+        if known:
+            # The factor's own spread adds to the variance.
+            expected = spread_px * torch.exp(levels + tails.square()[:, None, None, None])
+            whole = expected.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+            levels = levels - (whole / self.calibration.most_px).clamp_min(1.0).log()
         members = len(states) // len(weights)
         z = normal(states.new_empty(len(states), 1, 1, 1), generators)
         tail = tails.repeat_interleave(members)[:, None, None, None] * z
-        return states * torch.exp(torch.as_tensor(levels).repeat_interleave(members, dim=0) + tail)
+        return states * torch.exp(levels.repeat_interleave(members, dim=0) + tail)
 
 
 def load_calibrated(
