@@ -62,7 +62,10 @@ def main() -> None:
         for manifest, split in ((1, "train"), (1, "validation"), (2, "test")):
             shards = ShardSet(sys.argv[manifest], split)
             picked = range(0, len(shards), max(1, len(shards) // PATCHES))
-            print(row(f"{kind}, {split}", drawing.draw(shards, picked, how, f"{kind}, {split}")), flush=True)
+            print(
+                row(f"{kind}, {split}", drawing.draw(shards, picked, [0], how, f"{kind}, {split}")),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

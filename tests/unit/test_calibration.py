@@ -19,14 +19,16 @@ from torch.testing import assert_close
 
 from pipeline.config.calibration import Calibration, Curve, Law, read_calibration
 from pipeline.config.models import SamplerSection
-from pipeline.evaluation.calibrate import Drawn, told_apart
+from pipeline.evaluation.calibrate import Drawn, Kind, told_apart
 from pipeline.evaluation.calibration_fit import (
     LOG_SPREADS,
     PIXEL_STEP,
     QUANTILES,
+    UNLIT_PIXELS,
     UNLIT_QUANTILES,
     Departures,
     Floats,
+    Pixels,
     curve,
     departures,
     fit,
@@ -221,10 +223,11 @@ def test_a_network_says_how_noisy_its_images_are_and_where_none_lights(tmp_path:
 
 def test_kinds_whose_noise_is_alike_have_one_law() -> None:
     found = ensemble(LAWS["wider"], 0.0)[:4]
-    noisy, plain = Drawn(found[:1], 0.05, 0.2), Drawn(found[1:], 0.01, 0.2)
+    noisy, plain = Kind(Drawn(found[:1], 0.05, 0.2), found[:2]), Kind(Drawn(found[1:], 0.01, 0.3), found[:3])
     assert told_apart([noisy, plain]) == [plain, noisy]
-    (both,) = told_apart([plain, Drawn(found[:1], 0.0115, 0.2)])
-    assert both.noise == 0.01 and len(both.found) == 4
+    (both,) = told_apart([plain, Kind(Drawn(found[:1], 0.0115, 0.2), found[:2])])
+    assert both.held_out.noise == 0.01 and both.held_out.prior_px == 0.3
+    assert len(both.held_out.found) == 4 and len(both.trained) == 5
     assert told_apart([noisy]) == [noisy]
 
 
@@ -312,13 +315,29 @@ def test_where_no_image_lights_the_ground_the_fit_has_a_level_of_its_own() -> No
     assert fit(lit, 0)["unlit"] == fit(lit, 0)["lit"]
 
 
-def test_a_few_dark_pixels_are_believed_to_be_as_the_others() -> None:
+def test_dark_pixels_have_one_level_and_a_few_of_them_that_of_the_others() -> None:
     spread, one = np.array([0.1, 0.2]), np.ones(2)
-    knots, levels = unlit_curve(spread, one, 9 * one, 0.0, 0.0)
+    knots, levels = unlit_curve(Pixels(spread, one, 9 * one))
     assert_allclose(levels, math.log(3))
     assert 0.1 <= knots[0] < knots[1] <= 0.2
-    assert_allclose(unlit_curve(spread, one, 9 * one, 0.0, 2.0)[1], 0.5 * math.log(5))
-    assert_allclose(unlit_curve(one, one, 9 * one, 0.5, 1e9), [[1.0], [0.5]], atol=1e-6)
+    assert_allclose(unlit_curve(Pixels(one, one, 9 * one)), [[1.0], [math.log(3)]])
+    found = ensemble(LAWS["narrower"], 0.0)[:10]
+    few = np.arange(len(found[0].truth)) < UNLIT_PIXELS // 10 - 1
+    law = fit([replace(d, unlit=few, truth=np.where(few, 9.0, d.truth)) for d in found], 0)
+    assert law["unlit"] == law["lit"]
+
+
+def test_training_patches_count_where_they_ask_for_more_and_images_light_the_ground() -> None:
+    held_out, rough = ensemble(LAWS["as drawn"], 0.0)[:60], ensemble(LAWS["wider"], 0.0, seed=1)[:60]
+    smooth = ensemble(LAWS["narrower"], 0.0, seed=1)[:60]
+    alone = fit(held_out, 0)
+    assert fit(held_out, 0, trained=smooth) == alone
+    both = fit(held_out, 0, trained=rough)
+    assert both["lit"]["spreads_px"] == fit([*held_out, *rough], 0)["lit"]["spreads_px"]
+    level = np.mean(both["lit"]["log_scales"]) + both["log_spread"] ** 2
+    assert level == pytest.approx(0.5 * math.log((1 + math.exp(2 * 0.7)) / 2), abs=0.1)
+    dark = [replace(d, unlit=~d.unlit) for d in rough]
+    assert fit(held_out, 0, trained=dark)["lit"] == alone["lit"]
 
 
 def test_clones_lie_on_either_side_of_the_estimate_alike(tmp_path: Path) -> None:

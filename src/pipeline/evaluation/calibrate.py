@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,21 @@ class Drawn:
     prior_px: float
 
 
-def told_apart(kinds: Sequence[Drawn]) -> list[Drawn]:
+@dataclass(frozen=True)
+class Kind:
+    """One kind of image sets: of validation patches, and departures of training patches."""
+
+    held_out: Drawn
+    trained: list[Departures]
+
+
+def told_apart(kinds: Sequence[Kind]) -> list[Kind]:
     """Kinds by rising noise; together where it hardly differs, so that sets do not tell their kind."""
-    ordered = sorted(kinds, key=lambda kind: kind.noise)
-    if len(ordered) == 2 and ordered[1].noise < NOISIER * ordered[0].noise:
-        found = [d for kind in ordered for d in kind.found]
-        return [Drawn(found, ordered[0].noise, ordered[0].prior_px)]
+    ordered = sorted(kinds, key=lambda kind: kind.held_out.noise)
+    if len(ordered) == 2 and ordered[1].held_out.noise < NOISIER * ordered[0].held_out.noise:
+        first, second = ordered
+        both = replace(first.held_out, found=first.held_out.found + second.held_out.found)
+        return [Kind(both, first.trained + second.trained)]
     return ordered
 
 
@@ -79,17 +88,22 @@ class Drawing:
     seed: int
 
     def draw(
-        self, shards: ShardSet, picked: Sequence[int], how: ImperfectionsSection | None, title: str
+        self,
+        shards: ShardSet,
+        picked: Sequence[int],
+        sets: Sequence[int],
+        how: ImperfectionsSection | None,
+        title: str,
     ) -> Drawn:
-        """Clones of `SETS` image sets of each of the picked patches.
+        """Clones of the numbered image sets of each of the picked patches.
 
         Parameters
         ----------
-        shards : the patches. picked : their indices.
+        shards : the patches. picked : their indices. sets : numbers, which say what is drawn.
         how : imperfections of all images; None for perfect ones.
         title : of the progress bar.
         """
-        jobs = [(i, k) for i in picked for k in range(SETS)]
+        jobs = [(i, k) for i in picked for k in sets]
         groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
         found: list[Departures] = []
         noises: list[float] = []
@@ -139,7 +153,7 @@ def calibrate_system(
     """Draw clones of the validation patches under the light of the main evaluation condition, and fit.
 
     Image sets without imperfections have a law of their own, and those with the training's have one, where
-    training has both kinds and their noise tells them apart.
+    training has both kinds and their noise tells them apart. Training patches count as `fit` says.
 
     Parameters
     ----------
@@ -153,7 +167,7 @@ def calibrate_system(
         If there are no validation patches, or inputs do not fit each other.
     """
     content: dict[str, Any] = json.loads(section)
-    shards = ShardSet(manifest, "validation")
+    shards, trained = ShardSet(manifest, "validation"), ShardSet(manifest, "train")
     if not len(shards):
         raise ValueError(
             f"{manifest}: expected validation patches, which `calibrate: true` of a system needs, found none"
@@ -169,13 +183,19 @@ def calibrate_system(
         int(content["seed"]),
     )
     picked = chosen(len(shards), PATCHES)
-    title = f"calibration of {content['stage']}"
-    kinds: list[Drawn] = []
+    # As many sets of training patches, each of another one.
+    others = chosen(len(trained), SETS * len(picked))
+
+    def draw(how: ImperfectionsSection | None, images: str) -> Kind:
+        title = f"calibration of {content['stage']}, {images}"
+        seen = drawing.draw(trained, others, [SETS], how, f"{title}, training patches")
+        return Kind(drawing.draw(shards, picked, range(SETS), how, title), seen.found)
+
+    kinds: list[Kind] = []
     if imperfections.off or imperfections.share < 1:
-        kinds.append(drawing.draw(shards, picked, None, f"{title}, perfect images"))
+        kinds.append(draw(None, "perfect images"))
     if not imperfections.off:
-        every = imperfections.model_copy(update={"share": 1.0})
-        kinds.append(drawing.draw(shards, picked, every, f"{title}, imperfect images"))
+        kinds.append(draw(imperfections.model_copy(update={"share": 1.0}), "imperfect images"))
     write_json(
         out,
         {
@@ -184,7 +204,10 @@ def calibrate_system(
             "patches": len(picked),
             "sets": SETS,
             "sampler": drawing.sampler.model_dump(mode="json"),
-            "most_px": float(f"{kinds[0].prior_px:.6g}"),
-            "laws": [{"noise": kind.noise, **fit(kind.found, drawing.seed)} for kind in told_apart(kinds)],
+            "most_px": float(f"{kinds[0].held_out.prior_px:.6g}"),
+            "laws": [
+                {"noise": kind.held_out.noise, **fit(kind.held_out.found, drawing.seed, trained=kind.trained)}
+                for kind in told_apart(kinds)
+            ],
         },
     )

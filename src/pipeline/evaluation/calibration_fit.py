@@ -22,6 +22,8 @@ PIXEL_STEP = 4
 QUANTILES = (0.05, 0.5, 0.9, 0.97, 0.995)
 #: The same of pixels that no image lights, of which there are few; their curve is flat.
 UNLIT_QUANTILES = (0.5, 0.995)
+#: Fewer of them say nothing; they are then as the others.
+UNLIT_PIXELS = 200
 #: Pixels' worth of belief that curves are flat: a patch's pixels are off together, and the last knot may
 #: stand on two or three craters. More of it widens clones where the network is sure, and rightly so.
 FLAT_PIXELS = 200.0
@@ -123,34 +125,51 @@ def saturated(found: Sequence[Departures]) -> list[Departures]:
     return [held(d) for d in found]
 
 
-def unlit_curve(
-    spread: Floats, variance: Floats, squared: Floats, lit_level: float, believed_pixels: float
-) -> tuple[Floats, Floats]:
-    """One level, up to the last knot, for pixels that no image lights.
+@dataclass(frozen=True)
+class Pixels:
+    """Expected spread, clones' variance and estimate's squared error of n pixels, (n,) each."""
 
-    Parameters
-    ----------
-    spread, variance, squared : (n,) of those pixels, see `curve`.
-    lit_level : that of the others. believed_pixels : pixels' worth of belief in it.
+    spread: Floats
+    variance: Floats
+    squared: Floats
 
-    Returns
-    -------
-    Rising spreads, and the level at each.
-    """
-    belief = believed_pixels * variance.mean()
-    level = 0.5 * np.log((squared.sum() + belief * np.exp(2 * lit_level)) / (variance.sum() + belief))
-    knots = np.unique(np.quantile(spread, UNLIT_QUANTILES))
+    @classmethod
+    def of(cls, found: Sequence[Departures], unlit: bool) -> Pixels:
+        """The pixels that images light, or those that none does."""
+        which = _all(found, "unlit") == unlit
+        variance = np.concatenate([(d.members**2).mean(axis=0) for d in found])
+        squared = np.maximum(_all(found, "truth") ** 2, 1e-12)
+        return cls(_all(found, "spread")[which], variance[which], squared[which])
+
+    @property
+    def level(self) -> float:
+        """The logarithm of the factor that they ask for, all together."""
+        return 0.5 * float(np.log(self.squared.mean() / self.variance.mean()))
+
+
+def unlit_curve(pixels: Pixels) -> tuple[Floats, Floats]:
+    """One level, up to the last knot, for pixels that no image lights: spreads, and the level at each."""
+    knots = np.unique(np.quantile(pixels.spread, UNLIT_QUANTILES))
     knots = knots if len(knots) == 2 else np.ones(1)
-    return knots, np.full(len(knots), level)
+    return knots, np.full(len(knots), pixels.level)
 
 
-def fit(found: Sequence[Departures], seed: int, flat_pixels: float = FLAT_PIXELS) -> dict[str, Any]:
+def fit(
+    found: Sequence[Departures],
+    seed: int,
+    flat_pixels: float = FLAT_PIXELS,
+    trained: Sequence[Departures] = (),
+) -> dict[str, Any]:
     """The law whose clones have the errors' variance at every spread and the flattest rank histogram.
+
+    Training patches are of more sites than validation patches, but a network remembers them: what they say of
+    its errors is too little at best. They count where images light the ground, and only if they ask for more.
 
     Parameters
     ----------
     found : of all validation patches and image sets. seed : of the factors.
     flat_pixels : pixels' worth of belief that curves are flat.
+    trained : of training patches.
 
     Returns
     -------
@@ -165,23 +184,18 @@ def fit(found: Sequence[Departures], seed: int, flat_pixels: float = FLAT_PIXELS
     unlit = _all(found, "unlit")
     if unlit.all():
         raise ValueError("calibration: expected images that light validation patches, found all dark")
-    drawn, found = found, saturated(found)
-    spread, variance = _all(found, "spread"), np.concatenate([(d.members**2).mean(axis=0) for d in found])
-    if not variance.mean() > 0:
+    if not any(d.members.any() for d in found):
         raise ValueError("calibration: expected clones that differ, found none that do")
-    squared = np.maximum(_all(found, "truth") ** 2, 1e-12)
-    lit = curve(spread[~unlit], variance[~unlit], squared[~unlit], flat_pixels)
-    dark = lit
-    if unlit.any():
-        flat = 0.5 * np.log(squared[~unlit].mean() / variance[~unlit].mean())
-        dark = unlit_curve(spread[unlit], variance[unlit], squared[unlit], flat, flat_pixels)
+    drawn, both = found, saturated([*found, *trained])
+    found = saturated(found)
+    own, pooled = Pixels.of(found, unlit=False), Pixels.of(both, unlit=False)
+    if pooled.level > own.level:
+        found, own = both[: len(found)], pooled
+    lit = curve(own.spread, own.variance, own.squared, flat_pixels)
+    dark = unlit_curve(Pixels.of(found, unlit=True)) if unlit.sum() >= UNLIT_PIXELS else lit
     at = [
         np.where(d.unlit, *(np.interp(np.log(d.spread), np.log(k), v) for k, v in (dark, lit))) for d in found
     ]
-    # What belief took from the dark pixels is shared out, so that variance and error agree over all.
-    rest = 0.5 * np.log(squared.mean() / (np.exp(2 * np.concatenate(at)) * variance).mean())
-    lit, dark = ((k, v + rest) for k, v in (lit, dark))
-    at = [level + rest for level in at]
     members = len(found[0].members)
     z = np.random.default_rng([seed, _FACTORS]).standard_normal((REPLICATES, len(found), members))
     best: tuple[float, Floats] | None = None
