@@ -290,10 +290,10 @@ def test_over_a_whole_patch_clones_are_no_further_apart_than_the_bound() -> None
     assert_close(std[1, 0, 0, 31] / std[1, 0, 0, 17], torch.tensor(0.5).exp(), rtol=1e-3, atol=0)
 
 
-@pytest.mark.parametrize("value", [None, 0.0, -1, 11, "far", float("nan")])
+@pytest.mark.parametrize("value", [None, 0.0, -1, True, "far", float("nan"), float("inf")])
 def test_an_impossible_bound_is_refused(tmp_path: Path, value: object) -> None:
     path = write(tmp_path / "c.json", most_px=value)
-    with pytest.raises(ValueError, match=r"c\.json: expected most_px, above 0 and at most 10, found"):
+    with pytest.raises(ValueError, match=r"c\.json: expected most_px, a number above 0, found"):
         read_calibration(path, "m")
 
 

@@ -36,6 +36,8 @@ PATCHES, SETS = 2000, 3
 #: Kinds of image sets are told apart by their noise where it differs by more than this factor.
 NOISIER = 1.2
 BATCH = 16
+#: The bound on departures over a patch where the a priori DEM is exact, pixels.
+LEAST_PX = 1e-6
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ def calibrate_system(
             "patches": len(picked),
             "sets": SETS,
             "sampler": drawing.sampler.model_dump(mode="json"),
-            "most_px": float(f"{kinds[0].held_out.prior_px:.6g}"),
+            "most_px": float(f"{max(kinds[0].held_out.prior_px, LEAST_PX):.6g}"),
             "laws": [
                 {"noise": kind.held_out.noise, **fit(kind.held_out.found, drawing.seed, trained=kind.trained)}
                 for kind in told_apart(kinds)
