@@ -116,7 +116,8 @@ def saturated(found: Sequence[Departures]) -> list[Departures]:
     """Clones that are spread nowhere further than at the last knot: beyond it, few pixels say how far."""
     spread, unlit = _all(found, "spread"), _all(found, "unlit")
     lit_top = np.quantile(spread[~unlit], QUANTILES[-1])
-    unlit_top = np.quantile(spread[unlit], UNLIT_QUANTILES[-1]) if unlit.any() else lit_top
+    many = unlit.sum() >= UNLIT_PIXELS
+    unlit_top = np.quantile(spread[unlit], UNLIT_QUANTILES[-1]) if many else lit_top
 
     def held(d: Departures) -> Departures:
         top = np.where(d.unlit, unlit_top, lit_top)
