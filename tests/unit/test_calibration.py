@@ -166,13 +166,17 @@ def test_beyond_the_last_knot_clones_are_spread_as_at_it() -> None:
     assert_close(spread * level(law, spread).exp(), torch.full((3,), 0.4 * math.exp(0.9)))
     rng = np.random.default_rng(0)
     wide = np.exp(rng.normal(-1, 1.5, (SIDE, SIDE)))
-    dark = rng.uniform(size=wide.shape) < 0.3
+    dark = rng.uniform(size=wide.shape) < 0.6
     found = [departures(wide * rng.normal(0, 1, (MEMBERS, SIDE, SIDE)), 0 * wide, 0 * wide, wide, dark)]
     ratio = saturated(found)[0].members / found[0].members
     for which, quantile in ((~found[0].unlit, QUANTILES[-1]), (found[0].unlit, UNLIT_QUANTILES[-1])):
         spread = found[0].spread[which]
         wanted = np.minimum(1, np.quantile(spread, quantile) / spread)
         assert_allclose(ratio[:, which], np.broadcast_to(wanted, ratio[:, which].shape), rtol=1e-5)
+    few = replace(found[0], unlit=np.arange(len(found[0].spread)) < UNLIT_PIXELS - 1)
+    top = np.quantile(few.spread[~few.unlit], QUANTILES[-1])
+    ratio = saturated([few])[0].members / few.members
+    assert_allclose(ratio, np.broadcast_to(np.minimum(1, top / few.spread), ratio.shape), rtol=1e-5)
 
 
 @given(st.lists(st.floats(1e-3, 1), min_size=1, max_size=3, unique_by=lambda v: round(v, 3)), st.data())
