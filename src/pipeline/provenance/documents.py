@@ -110,8 +110,8 @@ def _trained(name: str) -> str:
     if name.startswith("pretrained"):
         return "Given: trained elsewhere, on what its own card says"
     return (
-        "Trained on the training split; its `calibration.json`, where there is one, is fitted on the validation "
-        "split, and counts training patches where they ask for more spread"
+        "Trained on the training split; its `calibration.json`, where there is one, is fitted on the "
+        "validation split, and counts training patches where they ask for more spread"
     )
 
 
