@@ -11,41 +11,28 @@ ground and where none does.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import yaml
-from snakemake.utils import update_config
 
-from pipeline.config.root import Config, load_config
+from configured import ROOT, configured
 from pipeline.evaluation.calibrate import Drawing, Drawn
+from pipeline.evaluation.calibration_fit import Pixels
 from pipeline.models.files import load_system
 from pipeline.shards.scene import ArcScene
 from pipeline.shards.shard_set import ShardSet
 
-ROOT = Path(__file__).resolve().parents[1]
 #: About this many patches of each split.
 PATCHES = 70
 
 
-def lola40() -> Config:
-    """The config of the shipped weights."""
-    merged: dict[str, Any] = {}
-    for name in ("config", "lola40"):
-        update_config(merged, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()))
-    return load_config(merged)
-
-
 def row(name: str, drawn: Drawn) -> str:
     """One line of the table."""
-    unlit = np.concatenate([d.unlit for d in drawn.found])
-    variance = np.concatenate([(d.members**2).mean(axis=0) for d in drawn.found])
-    squared = np.concatenate([d.truth**2 for d in drawn.found])
-    ratios = [float(np.sqrt(variance[part].sum() / squared[part].sum())) for part in (~unlit, unlit)]
-    share = squared[unlit].sum() / squared.sum()
-    return f"{name:32s} {ratios[0]:8.2f} {ratios[1]:8.2f} {100 * unlit.mean():9.1f} % {100 * share:9.0f} %"
+    lit, dark = (Pixels.of(drawn.found, unlit) for unlit in (False, True))
+    ratios = [np.exp(-pixels.level) for pixels in (lit, dark)]
+    pixels = 100 * len(dark.spread) / (len(lit.spread) + len(dark.spread))
+    share = 100 * dark.squared.sum() / (lit.squared.sum() + dark.squared.sum())
+    return f"{name:32s} {ratios[0]:8.2f} {ratios[1]:8.2f} {pixels:9.1f} % {share:9.0f} %"
 
 
 def main() -> None:
@@ -53,7 +40,7 @@ def main() -> None:
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     torch.set_num_threads(2)
-    config = lola40()
+    config = configured(ROOT / "config/lola40.yaml")
     scene = ArcScene(config.arcs.test["main"], config.arcs.tolerance)
     system = load_system(ROOT / "pretrained/lola40/model.safetensors")
     drawing = Drawing(system, scene, config.photometry, config.bridge.sampler, 0)

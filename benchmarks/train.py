@@ -23,18 +23,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
-from snakemake.utils import update_config
 from torch import Tensor, nn
 
+from configured import ROOT, configured
 from pipeline.config.models import BridgeSection, VaeSection
-from pipeline.config.root import Config, load_config
 from pipeline.models.factory import build_network, build_vae
 from pipeline.models.losses import absolute_sum
 from pipeline.models.published import PublishedNet
 from pipeline.provenance.record import set_threads
 
-ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("vae", "bridge", "loader", "sampler")
 PHASES = ("forward", "backward", "optimiser")
 
@@ -157,13 +154,6 @@ def bridge(batch: int, images: int, rounds: int) -> dict[str, float]:
         return (theirs(x_t, t, lr, sets.images) - target).square().mean()
 
     return compare("bridge", Side(our_loss, adamw(ours)), Side(their_loss, adamw(theirs)), rounds)
-
-
-def configured(path: Path) -> Config:
-    """config/config.yaml with an overlay, as the workflow reads it."""
-    content = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
-    update_config(content, yaml.safe_load(path.read_text(encoding="utf-8")))
-    return load_config(content)
 
 
 def main() -> None:

@@ -99,7 +99,7 @@ def test_a_curve_that_turns_at_a_knot_is_found_exactly() -> None:
     spread = np.exp(rng.uniform(-3, 1, 200_000))
     bend = np.log(np.quantile(spread, 0.5))
     factor = np.exp(np.clip(np.log(spread) - bend, 0, np.log(np.quantile(spread, 0.995)) - bend))
-    knots, levels = curve(spread, spread**2, (factor * spread) ** 2)
+    knots, levels = curve(Pixels(spread, spread**2, (factor * spread) ** 2))
     assert_allclose(knots, np.quantile(spread, QUANTILES))
     assert_allclose(levels, np.maximum(np.log(knots) - bend, 0), atol=0.1)
     assert np.mean(np.exp(2 * np.interp(np.log(spread), np.log(knots), levels)) * spread**2) == pytest.approx(
@@ -108,7 +108,7 @@ def test_a_curve_that_turns_at_a_knot_is_found_exactly() -> None:
 
 
 def test_spreads_that_are_all_the_same_have_one_level() -> None:
-    knots, levels = curve(np.full(50, 0.3), np.full(50, 2.0), np.full(50, 8.0))
+    knots, levels = curve(Pixels(np.full(50, 0.3), np.full(50, 2.0), np.full(50, 8.0)))
     assert_allclose(knots, [1.0])
     assert_allclose(levels, [np.log(2)])
 

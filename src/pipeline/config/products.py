@@ -75,8 +75,6 @@ class RegionLight(ArcDraw):
         its centre with the Sun where SPICE kernels put it (``ephemeris``, see that section).
     latitude : range of the assumed latitude, degrees from the equator towards the pole of the region's map,
         drawn uniformly; refused where it would not be used.
-    longitude : range of the assumed longitude, degrees east of the map's central meridian, drawn uniformly;
-        refused where it would not be used.
     declination : range of the Sun's declination, degrees, drawn uniformly once (published 0; the Moon's
         seasons reach 1.59); refused with an ephemeris, which has its own.
     """
@@ -108,20 +106,13 @@ class RegionLight(ArcDraw):
 
 
 class RegionMasks(StripDraw):
-    """Missing data of a region's images: each keeps one strip or swath.
+    """Missing data of a region's images: each keeps one strip or swath, drawn as those of `masks` are.
 
     Attributes
     ----------
     kind : ``strip`` (any direction, around a point anywhere in the region, `region.half_width_px` to each
         side) or ``nac`` (the swath of the Lunar Reconnaissance Orbiter's Narrow Angle Cameras, as it runs
         over the region's centre; its keys follow `share`).
-    share : share of the images that lose data.
-    width_m : range of the swath's width, m: one camera's 2.5 km to both cameras' 5 km from 50 km above.
-    inclination_deg : range of the orbit's inclination, degrees: the swath runs as the orbit does there.
-    azimuth_jitter_deg : standard deviation of the swath's azimuth about the orbit's (slews), degrees.
-    seam_px : range of the width of the seam between the left and the right camera, pixels.
-    seam_share : probability of a seam without data along the swath's middle.
-    blocks : rectangles without data.
     """
 
     # No key here: `region.half_width_px` is the strip's.

@@ -47,9 +47,16 @@ This file is made by `python -m pipeline.config.reference > config/README.md`.
 
 
 def _meanings(model: type[BaseModel]) -> dict[str, str]:
-    """Attribute descriptions of a section's NumPy docstring: ``a, b : text`` describes both a and b."""
+    """Attribute descriptions of a section: its base's, and in their place those of its own docstring."""
     out: dict[str, str] = {}
-    text = inspect.getdoc(model) or ""
+    for part in reversed(model.__mro__):
+        out |= _described(inspect.cleandoc(part.__doc__ or ""))
+    return out
+
+
+def _described(text: str) -> dict[str, str]:
+    """Those of one NumPy docstring: ``a, b : text`` describes both a and b."""
+    out: dict[str, str] = {}
     _, _, block = text.partition("Attributes\n----------\n")
     names: list[str] = []
     for line in block.splitlines():

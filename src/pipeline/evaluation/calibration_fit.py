@@ -61,9 +61,34 @@ def departures(
     return Departures(away.astype(np.float32), off, wide, unlit[step, step].ravel())
 
 
-def curve(
-    spread: Floats, variance: Floats, squared: Floats, flat_pixels: float = 0.0
-) -> tuple[Floats, Floats]:
+def _all(found: Sequence[Departures], name: str) -> NDArray[Any]:
+    """A field of all pixels, one after the other."""
+    return np.concatenate([getattr(d, name) for d in found])
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Expected spread, clones' variance and estimate's squared error of n pixels, (n,) each."""
+
+    spread: Floats
+    variance: Floats
+    squared: Floats
+
+    @classmethod
+    def of(cls, found: Sequence[Departures], unlit: bool) -> Pixels:
+        """The pixels that images light, or those that none does."""
+        which = _all(found, "unlit") == unlit
+        variance = np.concatenate([(d.members**2).mean(axis=0) for d in found])
+        squared = np.maximum(_all(found, "truth") ** 2, 1e-12)
+        return cls(_all(found, "spread")[which], variance[which], squared[which])
+
+    @property
+    def level(self) -> float:
+        """The logarithm of the factor that they ask for, all together."""
+        return 0.5 * float(np.log(self.squared.mean() / self.variance.mean()))
+
+
+def curve(pixels: Pixels, flat_pixels: float = 0.0) -> tuple[Floats, Floats]:
     """Where clones, as drawn, are too close together or too far apart.
 
     At each knot the level makes the mean of exp(2 level) times the clones' variance that of the squared
@@ -71,15 +96,14 @@ def curve(
 
     Parameters
     ----------
-    spread, variance, squared : (n,) of all pixels: expected spread, clones' variance, estimate's squared
-        error.
+    pixels : all of them.
     flat_pixels : pixels' worth of belief, at each knot, that the curve is flat.
 
     Returns
     -------
     Rising spreads, and levels there; one of each where all spreads are the same.
     """
-    overall = 0.5 * np.log(squared.mean() / variance.mean())
+    spread, variance, squared, overall = pixels.spread, pixels.variance, pixels.squared, pixels.level
     knots = np.unique(np.quantile(spread, QUANTILES))
     if len(knots) < 2 or not knots[0] < knots[-1]:
         return np.ones(1), np.full(1, overall)
@@ -107,11 +131,6 @@ def scores(found: Sequence[Departures], factors: Sequence[Floats], rng: np.rando
     return np.array([np.sqrt((m + 1) / m * variance / squared), js_distance_from_uniform(counts)])
 
 
-def _all(found: Sequence[Departures], name: str) -> NDArray[Any]:
-    """A field of all pixels, one after the other."""
-    return np.concatenate([getattr(d, name) for d in found])
-
-
 def saturated(found: Sequence[Departures]) -> list[Departures]:
     """Clones that are spread nowhere further than at the last knot: beyond it, few pixels say how far."""
     spread, unlit = _all(found, "spread"), _all(found, "unlit")
@@ -124,28 +143,6 @@ def saturated(found: Sequence[Departures]) -> list[Departures]:
         return replace(d, members=d.members * (top / np.maximum(d.spread, top)).astype(np.float32))
 
     return [held(d) for d in found]
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """Expected spread, clones' variance and estimate's squared error of n pixels, (n,) each."""
-
-    spread: Floats
-    variance: Floats
-    squared: Floats
-
-    @classmethod
-    def of(cls, found: Sequence[Departures], unlit: bool) -> Pixels:
-        """The pixels that images light, or those that none does."""
-        which = _all(found, "unlit") == unlit
-        variance = np.concatenate([(d.members**2).mean(axis=0) for d in found])
-        squared = np.maximum(_all(found, "truth") ** 2, 1e-12)
-        return cls(_all(found, "spread")[which], variance[which], squared[which])
-
-    @property
-    def level(self) -> float:
-        """The logarithm of the factor that they ask for, all together."""
-        return 0.5 * float(np.log(self.squared.mean() / self.variance.mean()))
 
 
 def unlit_curve(pixels: Pixels) -> tuple[Floats, Floats]:
@@ -192,7 +189,7 @@ def fit(
     own, pooled = Pixels.of(found, unlit=False), Pixels.of(both, unlit=False)
     if pooled.level > own.level:
         found, own = both[: len(found)], pooled
-    lit = curve(own.spread, own.variance, own.squared, flat_pixels)
+    lit = curve(own, flat_pixels)
     dark = unlit_curve(Pixels.of(found, unlit=True)) if unlit.sum() >= UNLIT_PIXELS else lit
     at = [
         np.where(d.unlit, *(np.interp(np.log(d.spread), np.log(k), v) for k, v in (dark, lit))) for d in found
