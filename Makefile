@@ -42,7 +42,7 @@ demo: env ## the whole pipeline on synthetic terrain; prints where the report is
 
 verify: env ## check a reproducibility bundle, BUNDLE=path/to/bundle.zip; prints PASS and FAIL
 	@test -n "$(BUNDLE)" || { echo "verify: expected BUNDLE=path/to/bundle.zip, found none" >&2; exit 2; }
-	$(BIN)/python -m pipeline.provenance.verify "$(BUNDLE)" --device $(DEVICE)
+	$(BIN)/python -m pipeline.bundle.verify "$(BUNDLE)" --device $(DEVICE)
 
 lock: env ## pin all packages again (UPGRADE=--upgrade: their newest versions)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python envs/lock.py $(UPGRADE)
@@ -75,7 +75,7 @@ check: env ## format, lint, types, import layers, workflow lint, unit tests of t
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --configfile config/tiny.yaml
-	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit/test_{config,plan,digest,store,metrics,order,reference}.py
+	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit/{config,storage} tests/unit/provenance/test_{plan,digest}.py tests/unit/evaluation/test_metrics.py tests/unit/training/test_order.py
 
 bench: bench-light bench-plan bench-train ## all benchmarks
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from configured import ROOT, configured
-from pipeline.evaluation.calibrate import Drawing, Drawn
-from pipeline.evaluation.calibration_fit import Pixels
+from pipeline.calibration.fit import Pixels
+from pipeline.calibration.stage import Drawing, Drawn
 from pipeline.models.files import load_system
 from pipeline.shards.scene import ArcScene
 from pipeline.shards.shard_set import ShardSet

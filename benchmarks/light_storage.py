@@ -12,11 +12,11 @@ import numpy as np
 
 from light_terrain import Floats
 from light_tiles import write_patches
-from pipeline.config.light import IlluminationSection
+from pipeline.config.illumination import IlluminationSection
 from pipeline.illumination.trace import trace_tile
 from pipeline.shards.reader import Shard
-from pipeline.shards.store import read_store
 from pipeline.shards.write import write_shard
+from pipeline.storage.store import read_store
 
 COUNT, SIZE, HALO, IMAGES = 80, 96, 32, 20
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from light_terrain import PIXEL_M, Floats
-from pipeline.config.light import IlluminationSection
+from pipeline.config.illumination import IlluminationSection
 from pipeline.illumination.trace import trace_tile
-from pipeline.shards.store import StoreWriter
+from pipeline.storage.store import StoreWriter
 
 PUBLISHED_PATCHES, DIRECTIONS = 91_708, 390
 

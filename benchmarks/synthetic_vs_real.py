@@ -18,14 +18,14 @@ import rasterio
 from numpy.typing import NDArray
 
 from pipeline.config.synthetic import SyntheticSection
-from pipeline.terrain.relief_statistics import (
+from pipeline.terrain.synthetic.world.world import synthetic_count, synthetic_dem
+from relief_statistics import (
     PERCENTILES,
     ReliefStatistics,
     radial_spectrum,
     relief_statistics,
     slope_degrees,
 )
-from pipeline.terrain.synthetic import synthetic_count, synthetic_dem
 
 ROOT = Path(__file__).resolve().parents[1]
 PIXEL_M = 40.0

@@ -26,11 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from configured import ROOT, configured
-from pipeline.config.models import BridgeSection, VaeSection
+from pipeline.config.bridge import BridgeSection
+from pipeline.config.vae import VaeSection
+from pipeline.jobs.job import set_threads
 from pipeline.models.factory import build_network, build_vae
 from pipeline.models.losses import absolute_sum
 from pipeline.models.published import PublishedNet
-from pipeline.provenance.record import set_threads
 
 PARTS = ("vae", "bridge", "loader", "sampler")
 PHASES = ("forward", "backward", "optimiser")

@@ -16,18 +16,21 @@ import torch
 import pipeline
 from light_storage import make_shard
 from light_terrain import terrain
-from pipeline.config.light import ArcDraw, ShardsSection
-from pipeline.config.models import BridgeSection, SamplerSection, VaeSection
+from pipeline.config.arcs import ArcDraw
+from pipeline.config.bridge import BridgeSection, SamplerSection
 from pipeline.config.pretrained import PretrainedSampler
 from pipeline.config.root import Config
+from pipeline.config.shards import ShardsSection
+from pipeline.config.vae import VaeSection
+from pipeline.jobs.seeds import seeded
 from pipeline.models.apriori import prior_from_lr
 from pipeline.models.factory import build_vae
 from pipeline.models.system import Codec, System
+from pipeline.shards.batches import Batch, assemble, read_sample
 from pipeline.shards.manifest import write_manifest
 from pipeline.shards.scene import ArcScene
 from pipeline.shards.shard_set import ShardSet
-from pipeline.training.batches import Batch, assemble, read_sample
-from pipeline.training.order import DataOrder, seeded
+from pipeline.training.order import DataOrder
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "pretrained" / "lola40"

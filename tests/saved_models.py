@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from pipeline.config.models import BridgeSection, VaeSection
+from pipeline.config.bridge import BridgeSection
+from pipeline.config.vae import VaeSection
 from pipeline.models.factory import build_vae
 from pipeline.models.files import load_vae, model_config, save_model
 from pipeline.models.system import System

@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.patheffects import Normal, Stroke
 
-from pipeline.config.light import StripDraw
+from pipeline.config.masks import StripDraw
 from pipeline.illumination.directions import vectors
 from pipeline.illumination.embree import EmbreeVisibility
 from pipeline.illumination.horizon import HorizonVisibility

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.config.calibration import FILE as CALIBRATION
-from pipeline.config.models import SamplerSection
+from pipeline.config.bridge import SamplerSection
 from pipeline.config.pretrained import PretrainedSection, weights_file
+from pipeline.jobs.seeds import seeded
 from pipeline.models.apriori import prior_from_lr
-from pipeline.models.calibrated import load_calibrated
+from pipeline.models.calibration import load_calibrated
 from pipeline.models.system import System
-from pipeline.training.batches import Batch, fill_nearest
-from pipeline.training.order import seeded
+from pipeline.shards.batches import Batch, fill_nearest
+from pipeline.storage.calibration_law import FILE as CALIBRATION
 
 _CLONES = 0x9AED1C7
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save
 
+from pipeline.bundle.archive import SUMS, unpack, write_archive
+from pipeline.bundle.checks import Bundle, Row
+from pipeline.bundle.crate import CRATE, crate
+from pipeline.bundle.documents import model_card, readme
+from pipeline.bundle.verify import table, verify
 from pipeline.models.files import fingerprint
-from pipeline.provenance.archive import SUMS, unpack, write_archive
-from pipeline.provenance.checks import Bundle, Row
-from pipeline.provenance.crate import CRATE, crate
-from pipeline.provenance.documents import model_card, readme
-from pipeline.provenance.verify import table, verify
 from pipeline.shards.shard_set import ShardSet
 
 pytestmark = pytest.mark.xdist_group("tiny")
@@ -101,7 +101,7 @@ def test_the_bundle_holds_what_a_reviewer_needs(bundle: Path) -> None:
         "models/bridge_missing/model.safetensors", "models/bridge_missing/calibration.json",
         "models/vae/README.md", "models/vae/metrics.jsonl",
         "subset/manifest.json", "subset/test.zarr.zip", "figures/figure_01.png",
-        "source/Snakefile", "source/envs/requirements.txt", "source/src/pipeline/provenance/verify.py",
+        "source/Snakefile", "source/envs/requirements.txt", "source/src/pipeline/bundle/verify.py",
         *(f"records/{name}.json" for name in stages),
     }  # fmt: skip
     assert not [name for name in names if "timing" in name or name.endswith(".pyc")]
@@ -173,7 +173,7 @@ def test_an_honest_bundle_passes(found: list[Row]) -> None:
 
 
 def test_the_command_prints_a_table_and_its_exit_code_says_it(bundle: Path, tmp_path: Path) -> None:
-    call = [sys.executable, "-m", "pipeline.provenance.verify", "--quick"]
+    call = [sys.executable, "-m", "pipeline.bundle.verify", "--quick"]
     done = subprocess.run([*call, str(bundle)], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASS  metrics" in done.stdout

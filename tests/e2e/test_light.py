@@ -14,7 +14,7 @@ import rasterio
 
 from pipeline.illumination.directions import azimuth_elevation
 from pipeline.illumination.missing import FULL, strip_mask
-from pipeline.shards.store import read_store
+from pipeline.storage.store import read_store
 from saved_models import save_system
 
 pytestmark = pytest.mark.xdist_group("light")

@@ -7,7 +7,7 @@ import sys
 
 from training_setups import FREE, content
 
-from pipeline.provenance.record import job
+from pipeline.jobs.job import job
 from pipeline.training.launch import launch
 
 

@@ -10,12 +10,12 @@ import torch
 from raster_files import SOUTH, write_tif
 from scipy import ndimage
 
-from pipeline.atomic import write_json
 from pipeline.config.inputs import InputsSection
+from pipeline.shards.batches import Batch
+from pipeline.storage.atomic import write_json
 from pipeline.terrain.index import index_terrain, load_terrain
 from pipeline.terrain.lattice import Terrain
 from pipeline.terrain.patch_grid import candidates
-from pipeline.training.batches import Batch
 
 SIZE, FACTOR = 32, 8
 

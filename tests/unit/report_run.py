@@ -14,15 +14,15 @@ from PIL import Image
 from raster_files import write_tif
 from scipy import ndimage
 
-from pipeline.atomic import write_json
 from pipeline.config.inputs import InputsSection
-from pipeline.config.light import ShardsSection
 from pipeline.config.root import load_config
+from pipeline.config.shards import ShardsSection
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.illumination.directions import draw_arc_set, fibonacci_directions, fixed_directions
 from pipeline.illumination.missing import WHOLE_HALF_WIDTH_PX, draw_strip
 from pipeline.shards.manifest import write_manifest
-from pipeline.shards.store import StoreWriter
+from pipeline.storage.atomic import write_json
+from pipeline.storage.store import StoreWriter
 from pipeline.terrain.index import index_terrain
 
 PIXEL_M, ROWS, COLS = 20.0, 4, 5

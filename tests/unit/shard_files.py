@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config.light import ShardsSection
+from pipeline.config.shards import ShardsSection
 from pipeline.illumination.directions import fibonacci_directions, fixed_directions
 from pipeline.shards.manifest import write_manifest
-from pipeline.shards.store import StoreWriter
 from pipeline.shards.write import write_shard
+from pipeline.storage.store import StoreWriter
 
 SIZE, FACTOR, HALO, PIXEL_M = 16, 4, 8, 20.0
 SIDE = SIZE + 2 * HALO

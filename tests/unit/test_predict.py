@@ -15,7 +15,7 @@ import torch
 from scipy import ndimage
 
 import pipeline
-from pipeline.config.models import SamplerSection
+from pipeline.config.bridge import SamplerSection
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.models.apriori import bicubic_up
 from pipeline.models.system import System

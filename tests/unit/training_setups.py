@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
-from pipeline.config.models import BridgeSection, OptimiserSection, TrainingSection, VaeSection
+from pipeline.config.bridge import BridgeSection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.config.training import OptimiserSection, TrainingSection
+from pipeline.config.vae import VaeSection
+from pipeline.jobs.job import job
 from pipeline.models.system import System, state_scale
-from pipeline.provenance.record import job
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.bridge import BridgeTask, train_bridge
 from pipeline.training.vae import VaeTask

@@ -39,7 +39,7 @@ REWRITTEN = {
     "tensorboard --logdir *": ("installed", "a server that does not end"),
     "pip install lunar-bridge[[]ephemeris[]]": ("extra", "it would change the environment"),
     "python -m pipeline.illumination.ephemeris *": ("help", "the kernels are the user's"),
-    "python -m pipeline.provenance.verify *": ("help", "the bundle is the user's; tests/e2e/test_bundle.py"),
+    "python -m pipeline.bundle.verify *": ("help", "the bundle is the user's; tests/e2e/test_bundle.py"),
     "python benchmarks/*": ("help", "takes minutes"),
     "python -m pipeline.config.reference > config/README.md": ("compare", "it writes into the project"),
 }

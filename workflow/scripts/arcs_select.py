@@ -1,8 +1,8 @@
 """Adapter of rule `arcs_select`."""
 
-from pipeline.config.light import ArcsSection
+from pipeline.config.arcs import ArcsSection
 from pipeline.illumination.arcs import select_arcs
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):

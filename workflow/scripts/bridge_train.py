@@ -1,6 +1,6 @@
 """Adapter of rule `bridge_train`."""
 
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 from pipeline.training.launch import launch
 
 p, i, o, log = snakemake.params, snakemake.input, snakemake.output, snakemake.log[0]

@@ -1,7 +1,7 @@
 """Adapter of rule `bundle_write`."""
 
-from pipeline.provenance.bundle import write_bundle
-from pipeline.provenance.record import job, stage_record
+from pipeline.bundle.write import write_bundle
+from pipeline.jobs.job import job, stage_record
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):

@@ -1,8 +1,8 @@
 """Adapter of rule `calibration_fit`."""
 
+from pipeline.calibration.stage import calibrate_system
 from pipeline.config.runtime import RuntimeSection
-from pipeline.evaluation.calibrate import calibrate_system
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p), cpu_threads=p.threads):

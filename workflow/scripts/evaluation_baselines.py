@@ -1,7 +1,7 @@
 """Adapter of rule `evaluation_baselines`."""
 
 from pipeline.evaluation.baselines import evaluate_baselines
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p), cpu_threads=p.threads):

@@ -1,7 +1,7 @@
 """Adapter of rule `evaluation_collect`."""
 
 from pipeline.evaluation.collect import collect_metrics
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):

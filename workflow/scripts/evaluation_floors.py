@@ -2,7 +2,7 @@
 
 from pipeline.config.runtime import RuntimeSection
 from pipeline.evaluation.floors import evaluate_floors
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p), cpu_threads=p.threads):

@@ -1,8 +1,8 @@
 """Adapter of rule `illumination_trace`."""
 
-from pipeline.config.light import IlluminationSection
+from pipeline.config.illumination import IlluminationSection
 from pipeline.illumination.trace import trace_tile
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):

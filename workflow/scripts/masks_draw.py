@@ -1,8 +1,8 @@
 """Adapter of rule `masks_draw`."""
 
-from pipeline.config.light import MasksSection
+from pipeline.config.masks import MasksSection
 from pipeline.illumination.masks import draw_masks
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):

@@ -1,7 +1,7 @@
 """Adapter of rule `patches_extract`."""
 
 from pipeline.config.patches import PatchesSection
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 from pipeline.terrain.extract import extract_tile
 
 p = snakemake.params

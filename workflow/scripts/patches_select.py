@@ -1,7 +1,7 @@
 """Adapter of rule `patches_select`."""
 
-from pipeline.config.patches import CoverageSection
-from pipeline.provenance.record import job, stage_record
+from pipeline.config.coverage import CoverageSection
+from pipeline.jobs.job import job, stage_record
 from pipeline.terrain.coverage import select_tile
 
 p = snakemake.params

@@ -1,7 +1,8 @@
 """Adapter of rule `patches_split`."""
 
-from pipeline.config.patches import PatchesSection, SplitSection
-from pipeline.provenance.record import job, stage_record
+from pipeline.config.patches import PatchesSection
+from pipeline.config.split import SplitSection
+from pipeline.jobs.job import job, stage_record
 from pipeline.terrain.split import split_patches
 
 p = snakemake.params

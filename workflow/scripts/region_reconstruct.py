@@ -1,7 +1,7 @@
 """Adapter of rule `region_reconstruct`."""
 
 from pipeline.config.runtime import RuntimeSection
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 from pipeline.region.reconstruct import reconstruct
 
 p = snakemake.params

@@ -1,7 +1,7 @@
 """Adapter of rule `report_write`."""
 
-from pipeline.evaluation.report import write_report
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
+from pipeline.report.page import write_report
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.provenance.record import job, stage_record
-from pipeline.provenance.runs import write_run
+from pipeline.jobs.job import job, stage_record
+from pipeline.provenance.run_folder import write_run
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):

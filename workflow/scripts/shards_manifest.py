@@ -1,7 +1,7 @@
 """Adapter of rule `shards_manifest`."""
 
-from pipeline.config.light import ShardsSection
-from pipeline.provenance.record import job, stage_record
+from pipeline.config.shards import ShardsSection
+from pipeline.jobs.job import job, stage_record
 from pipeline.shards.manifest import write_manifest
 
 p = snakemake.params

@@ -1,6 +1,6 @@
 """Adapter of rule `shards_write`."""
 
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 from pipeline.shards.write import write_shard
 
 p = snakemake.params

@@ -1,7 +1,7 @@
 """Adapter of rule `terrain_fetch`."""
 
-from pipeline.provenance.record import job, stage_record
-from pipeline.terrain.download import fetch
+from pipeline.jobs.job import job, stage_record
+from pipeline.terrain.fetch.download import fetch
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):

@@ -1,7 +1,7 @@
 """Adapter of rule `terrain_index`."""
 
 from pipeline.config.inputs import InputsSection
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 from pipeline.terrain.index import index_terrain
 
 p = snakemake.params

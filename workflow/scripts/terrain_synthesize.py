@@ -1,8 +1,8 @@
 """Adapter of rule `terrain_synthesize`."""
 
 from pipeline.config.synthetic import SyntheticSection
-from pipeline.provenance.record import job, stage_record
-from pipeline.terrain.synthetic import synthesize
+from pipeline.jobs.job import job, stage_record
+from pipeline.terrain.synthetic.world.world import synthesize
 
 p = snakemake.params
 with job(snakemake.log[0], p.level, **stage_record(p)):

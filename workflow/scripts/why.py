@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.provenance.record import job, stage_record
+from pipeline.jobs.job import job, stage_record
 from pipeline.provenance.why import tell
 
 p = snakemake.params

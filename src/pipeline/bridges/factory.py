@@ -8,7 +8,7 @@ from pipeline.bridges.base import Process
 from pipeline.bridges.diffusion import Diffusion
 from pipeline.bridges.i2sb import I2SB
 from pipeline.bridges.interpolant import StochasticInterpolant
-from pipeline.config.models import BridgeSection, SamplerSection
+from pipeline.config.bridge import BridgeSection, SamplerSection
 
 
 def make_process(section: BridgeSection, *, residual_scale: float = 1.0) -> Process:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Positive, PositiveInt, Section, Share
+from pipeline.config.base import Positive, Section
 
 
 class HapkeSection(Section):
@@ -47,102 +47,3 @@ class PhotometrySection(Section):
     phase_unit: Literal["radians", "degrees"] = "radians"
     albedo: Annotated[float, Field(gt=0, le=1)] = 0.1
     hapke: HapkeSection = HapkeSection()
-
-
-class AlbedoField(Section):
-    """Smooth variation of the albedo over a patch, the same in all images of its set.
-
-    Attributes
-    ----------
-    rms : relative standard deviation of the albedo (0: none; a realistic value: 0.1).
-    sigma_px : sigma of the Gaussian that filters white noise, pixels; the field's autocorrelation at
-        distance d is exp(-d^2 / (4 sigma^2)).
-    """
-
-    rms: Annotated[float, Field(ge=0, le=1)] = 0.0
-    sigma_px: Annotated[float, Field(gt=0, le=64)] = 6.0
-
-
-class AlbedoBlocks(Section):
-    """Sharp-edged variation of the albedo: square cells on a grid that lies anywhere.
-
-    Attributes
-    ----------
-    rms : relative standard deviation between cells (0: none).
-    cell_px : side of a cell, pixels.
-    """
-
-    rms: Annotated[float, Field(ge=0, le=1)] = 0.0
-    cell_px: PositiveInt = 16
-
-
-class NoiseSection(Section):
-    """Noise of the camera, drawn anew for each pixel of each image.
-
-    Attributes
-    ----------
-    snr : ratio of the set's median lit radiance to the standard deviation of the read noise, which is the
-        same at all pixels; null for no read noise (a realistic value: 50).
-    photons : photons at the median lit radiance: the variance of the shot noise is proportional to the
-        signal; null for no shot noise.
-    """
-
-    snr: Positive | None = None
-    photons: Positive | None = None
-
-
-class ImperfectionsSection(Section):
-    """How real images differ from rendered ones; everything is off by default.
-
-    In this order: light, albedo, visibility, shift, exposure, noise, quantisation, missing data. Everything
-    is drawn when a sample is read; what one key draws does not depend on the others.
-
-    Attributes
-    ----------
-    share : of the image sets that have them; the others are as rendered.
-    exposure : standard deviation of an image's gain, about 1 (0: none; a realistic value: 0.05).
-    shift_px : standard deviation of an image's misregistration along each axis, pixels (0: none; a realistic
-        value: 0.3). The content moves; the strip of kept data does not.
-    sun_deg : standard deviation of each component of the error of the Sun's direction as it is told to
-        the network, degrees; the images have the right one (0: none; a realistic value: 0.1).
-    quantise_bits : 8 or 12: the levels of the recorded radiance, of which the highest is the set's largest;
-        null for none.
-    """
-
-    share: Share = 1.0
-    albedo: AlbedoField = AlbedoField()
-    albedo_blocks: AlbedoBlocks = AlbedoBlocks()
-    exposure: Annotated[float, Field(ge=0, le=1)] = 0.0
-    shift_px: Annotated[float, Field(ge=0, le=8)] = 0.0
-    noise: NoiseSection = NoiseSection()
-    sun_deg: Annotated[float, Field(ge=0, le=45)] = 0.0
-    quantise_bits: Literal[8, 12] | None = None
-
-    @property
-    def off(self) -> bool:
-        """Whether all images are as rendered."""
-        if not self.share:
-            return True
-        amplitudes = (
-            self.albedo.rms,
-            self.albedo_blocks.rms,
-            self.exposure,
-            self.shift_px,
-            self.noise.snr,
-            self.noise.photons,
-            self.sun_deg,
-            self.quantise_bits,
-        )
-        return not any(amplitudes)
-
-
-class ImperfectionsSections(Section):
-    """Imperfections of the images: albedo variation, camera and knowledge of the Sun; all off by default.
-
-    `train` holds in the three bridge stages, `test` in the evaluation conditions with
-    ``imperfections: true``. In this order: light, albedo, visibility, shift, exposure, noise, quantisation,
-    missing data. Regions and the VAE have perfect images.
-    """
-
-    train: ImperfectionsSection = ImperfectionsSection()
-    test: ImperfectionsSection = ImperfectionsSection()

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.base import Section, Share
-from pipeline.config.models import SamplerSection
+from pipeline.config.bridge import SamplerSection
 
 #: Name of given weights among the systems of the metrics, and of `primary` with them.
 PRETRAINED = "pretrained"

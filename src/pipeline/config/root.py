@@ -7,23 +7,28 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from pipeline.config.arcs import ArcsSection
 from pipeline.config.base import Section
+from pipeline.config.bridge import BridgeSection
 from pipeline.config.bundle import BundleSection
+from pipeline.config.coverage import CoverageSection
 from pipeline.config.ephemeris import EphemerisSection
+from pipeline.config.evaluation import EvaluationSection
+from pipeline.config.illumination import IlluminationSection
+from pipeline.config.imperfections import ImperfectionsSections
 from pipeline.config.inputs import InputsSection
-from pipeline.config.light import (
-    ArcsSection,
-    IlluminationSection,
-    MasksSection,
-    ShardsSection,
-)
-from pipeline.config.models import BridgeSection, TrainingSection, VaeSection
-from pipeline.config.patches import CoverageSection, PatchesSection, SplitSection
-from pipeline.config.photometry import ImperfectionsSections, PhotometrySection
+from pipeline.config.masks import MasksSection
+from pipeline.config.patches import PatchesSection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.config.pretrained import PRETRAINED, PretrainedSection
-from pipeline.config.products import EvaluationSection, RegionSection, ReportSection
+from pipeline.config.region import RegionSection
+from pipeline.config.report import ReportSection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.config.shards import ShardsSection
+from pipeline.config.split import SplitSection
 from pipeline.config.synthetic import SyntheticSection
+from pipeline.config.training import TrainingSection
+from pipeline.config.vae import VaeSection
 
 BRIDGE_STAGES = ("fibonacci", "arcs", "missing")
 

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import torch
 
-from pipeline.atomic import write_json
-from pipeline.config.products import EvaluationSection
-from pipeline.evaluation.arithmetic import arithmetic
+from pipeline.config.evaluation import EvaluationSection
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.per_patch import columns
-from pipeline.evaluation.subset import chosen
+from pipeline.jobs.machine import arithmetic
+from pipeline.jobs.progress import track
 from pipeline.models.apriori import block_mean, prior_from_lr
-from pipeline.provenance.progress import track
-from pipeline.shards.shard_set import ShardSet
-from pipeline.training.batches import fill_nearest
+from pipeline.shards.batches import fill_nearest
+from pipeline.shards.shard_set import ShardSet, chosen
+from pipeline.storage.atomic import write_json
 
 
 def evaluate_baselines(section: str, manifest: Path | str, out: Path | str) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import read_json, write_json, write_text
 from pipeline.evaluation.per_patch import as_csv
+from pipeline.storage.atomic import read_json, write_json, write_text
 
 COLUMNS = (
     "rmse_m",

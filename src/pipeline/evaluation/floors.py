@@ -7,19 +7,18 @@ from pathlib import Path
 
 import torch
 
-from pipeline.atomic import write_json
+from pipeline.config.evaluation import EvaluationSection
 from pipeline.config.photometry import PhotometrySection
-from pipeline.config.products import EvaluationSection
 from pipeline.config.runtime import RuntimeSection
-from pipeline.evaluation.arithmetic import arithmetic
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.per_patch import columns
-from pipeline.evaluation.subset import chosen
+from pipeline.jobs.device import pick_device
+from pipeline.jobs.machine import arithmetic
+from pipeline.jobs.progress import track
 from pipeline.models.files import load_vae, model_config
-from pipeline.provenance.progress import track
-from pipeline.shards.shard_set import ShardSet
-from pipeline.training.batches import assemble, read_sample
-from pipeline.training.loop import pick_device
+from pipeline.shards.batches import assemble, read_sample
+from pipeline.shards.shard_set import ShardSet, chosen
+from pipeline.storage.atomic import write_json
 from pipeline.training.vae import NO_IMAGES
 
 

@@ -26,7 +26,7 @@ def columns(scores: PatchScores, ids: Sequence[int], computed_on: str) -> Column
 
     Parameters
     ----------
-    scores : filled. ids : of its patches, in order. computed_on : see `pipeline.evaluation.arithmetic`.
+    scores : filled. ids : of its patches, in order. computed_on : see `pipeline.jobs.machine`.
     """
     out: Columns = {
         "patch": [int(i) for i in ids],

@@ -13,25 +13,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.atomic import write_json
-from pipeline.config.models import SamplerSection
-from pipeline.config.photometry import ImperfectionsSection, PhotometrySection
-from pipeline.config.products import Condition, EvaluationSection
+from pipeline.config.bridge import SamplerSection
+from pipeline.config.evaluation import Condition, EvaluationSection
+from pipeline.config.imperfections import ImperfectionsSection
+from pipeline.config.photometry import PhotometrySection
 from pipeline.config.runtime import RuntimeSection
-from pipeline.evaluation.arithmetic import arithmetic
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.per_patch import columns
-from pipeline.evaluation.subset import chosen
-from pipeline.models.calibrated import load_calibrated
+from pipeline.jobs.device import pick_device
+from pipeline.jobs.machine import arithmetic
+from pipeline.jobs.progress import track
+from pipeline.jobs.seeds import seeded
+from pipeline.models.calibration import load_calibrated
 from pipeline.models.files import model_config
 from pipeline.models.system import System
-from pipeline.provenance.progress import track
+from pipeline.shards.batches import Batch, assemble, read_sample
 from pipeline.shards.scene import AllFibonacciScene, Scene, StoredScene
-from pipeline.shards.shard_set import ShardSet
-from pipeline.shards.store import StoreWriter
-from pipeline.training.batches import Batch, assemble, read_sample
-from pipeline.training.loop import pick_device
-from pipeline.training.order import seeded
+from pipeline.shards.shard_set import ShardSet, chosen
+from pipeline.storage.atomic import write_json
+from pipeline.storage.store import StoreWriter
 
 _CLONES, _RANKS, _IMPERFECTIONS = 0xC10E5, 0x4A9C, 0x13F3C7
 EXAMPLES = 24

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.atomic import read_json, write_json
 from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set
 from pipeline.illumination.ephemeris import own_suns, read_track
 from pipeline.illumination.place import Place, patch_places
-from pipeline.shards.store import read_store
+from pipeline.storage.atomic import read_json, write_json
+from pipeline.storage.store import read_store
 
 if TYPE_CHECKING:
-    from pipeline.config.light import ArcsSection
+    from pipeline.config.arcs import ArcsSection
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.illumination.place import Place
 
 if TYPE_CHECKING:
-    from pipeline.config.light import ArcDraw
+    from pipeline.config.arcs import ArcDraw
 
 Floats = NDArray[np.float64]
 

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.atomic import read_json, write_json
 from pipeline.config.ephemeris import parse_utc
 from pipeline.illumination.directions import local_to_map_azimuth, vectors
 from pipeline.illumination.place import Place
+from pipeline.storage.atomic import read_json, write_json
 
 if TYPE_CHECKING:
+    from pipeline.config.arcs import ArcDraw
     from pipeline.config.ephemeris import EphemerisSection
-    from pipeline.config.light import ArcDraw
 
 logger = logging.getLogger(__name__)
 

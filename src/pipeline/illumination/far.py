@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.illumination.surface import MOON_RADIUS_M, Window
-from pipeline.shards.store import read_store
+from pipeline.storage.store import read_store
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.provenance.progress import track
-from pipeline.shards.store import StoreWriter
+from pipeline.jobs.progress import track
+from pipeline.storage.store import StoreWriter
 from pipeline.terrain.index import load_terrain
 from pipeline.terrain.lattice import Site, Terrain
 

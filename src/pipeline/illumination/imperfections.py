@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pipeline.config.photometry import AlbedoBlocks, AlbedoField, ImperfectionsSection, NoiseSection
+    from pipeline.config.imperfections import AlbedoBlocks, AlbedoField, ImperfectionsSection, NoiseSection
 
 Floats = NDArray[np.float32]
 Generators = Sequence[np.random.Generator]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.atomic import read_json, write_json
 from pipeline.illumination.missing import draw_strip
 from pipeline.illumination.place import Place, patch_places
-from pipeline.shards.store import read_store
+from pipeline.storage.atomic import read_json, write_json
+from pipeline.storage.store import read_store
 
 if TYPE_CHECKING:
-    from pipeline.config.light import MasksSection
+    from pipeline.config.masks import MasksSection
 
 SCHEMA = "masks/1"
 # Keeps this stage's random numbers apart from those of other stages with the same seed.

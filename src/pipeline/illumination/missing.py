@@ -28,7 +28,7 @@ from pipeline.illumination.directions import local_to_map_azimuth
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.config.light import StripDraw
+    from pipeline.config.masks import StripDraw
     from pipeline.illumination.place import Place
 
 # Half-width of a strip that covers any patch: the image is whole. Finite, so that JSON can hold it.

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.atomic import read_json
 from pipeline.illumination.directions import fibonacci_directions, fixed_directions
 from pipeline.illumination.far import FarDem, FarTerrain
-from pipeline.provenance.progress import track
-from pipeline.shards.store import StoreWriter, read_store
+from pipeline.jobs.progress import track
+from pipeline.storage.atomic import read_json
+from pipeline.storage.store import StoreWriter, read_store
 
 if TYPE_CHECKING:
-    from pipeline.config.light import IlluminationSection
+    from pipeline.config.illumination import IlluminationSection
     from pipeline.illumination.surface import Window
 
 logger = logging.getLogger(__name__)

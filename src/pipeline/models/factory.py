@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from pipeline.config.models import BridgeSection, VaeSection
+from pipeline.config.bridge import BridgeSection
+from pipeline.config.vae import VaeSection
 from pipeline.models.aligned import AlignedNet, Trunk, noise_scales
 from pipeline.models.discriminator import PatchDiscriminator
 from pipeline.models.published import PublishedNet, VectorUNet

@@ -12,10 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from pipeline.atomic import read_json, replacing, write_json
-from pipeline.config.models import BridgeSection, VaeSection
+from pipeline.config.bridge import BridgeSection
+from pipeline.config.vae import VaeSection
 from pipeline.models.factory import build_vae
 from pipeline.models.system import Codec, System
+from pipeline.storage.atomic import read_json, replacing, write_json
 
 S = TypeVar("S", BridgeSection, VaeSection)
 _ENTRIES = {"vae": (), "bridge": ("grid", "state_scale", "residual_scale", "vae_fingerprint")}

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from pipeline.bridges.base import Generators, TrainingPair, normal
 from pipeline.bridges.factory import make_process, sampler_kwargs
-from pipeline.config.models import BridgeSection, SamplerSection, VaeSection
+from pipeline.config.bridge import BridgeSection, SamplerSection
+from pipeline.config.vae import VaeSection
 from pipeline.models.aligned import AlignedCondition, AlignedNet
 from pipeline.models.apriori import crop_halo, match_block_means
 from pipeline.models.factory import build_network
@@ -22,14 +23,14 @@ from pipeline.models.vae import AutoencoderKL
 
 
 class Patches(SetInputs, Protocol):
-    """A batch with (or without) the truth; see `pipeline.training.batches.Batch`."""
+    """A batch with (or without) the truth; see `pipeline.shards.batches.Batch`."""
 
     @property
     def dem(self) -> Tensor | None: ...
 
 
 class Widening(Protocol):
-    """How far draws are moved from the estimate, see `pipeline.models.calibrated`."""
+    """How far draws are moved from the estimate, see `pipeline.models.calibration`."""
 
     def __call__(
         self, states: Tensor, spread_px: Tensor | None, light: SetLight, generators: Generators

@@ -8,7 +8,8 @@ import json
 from functools import cache
 from pathlib import Path
 
-from pipeline.atomic import write_json
+from pipeline.storage.atomic import write_json
+from pipeline.storage.sha256 import file_sha256
 
 SOURCE = Path(__file__).resolve().parents[1]
 
@@ -109,12 +110,6 @@ def module_digest(module: str, source: Path | None = None) -> str | None:
     """Sha256 of one module's code without comments and docstrings; None when there is no such module."""
     path = _module_file(module, source or SOURCE)
     return None if path is None else _parsed(path)[0]
-
-
-def file_sha256(path: Path | str) -> str:
-    """Sha256 of a file's bytes."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class DigestMemory:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import read_json
-from pipeline.config.calibration import FILE as CALIBRATION
-from pipeline.config.calibration import read_calibration
-from pipeline.config.models import SAMPLER_KINDS
+from pipeline.config.bridge import SAMPLER_KINDS
 from pipeline.config.pretrained import weights_file
 from pipeline.config.root import Config, ConfigError
 from pipeline.provenance.digest import DigestMemory
+from pipeline.storage.atomic import read_json
+from pipeline.storage.calibration_law import FILE as CALIBRATION
+from pipeline.storage.calibration_law import read_calibration
 
 SCHEMA = "model/1"
 

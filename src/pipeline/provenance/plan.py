@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.base import canonical_json
-from pipeline.config.models import SamplerSection
+from pipeline.config.bridge import SamplerSection
 from pipeline.config.pretrained import PRETRAINED
 from pipeline.config.root import BRIDGE_STAGES, Config, ConfigError
 from pipeline.provenance.digest import DigestMemory, code_digest
@@ -212,7 +212,7 @@ class Plan:
         terrain: dict[str, Any] = {"pixel_m": c.inputs.pixel_m, "files": self.files.identity}
         code: tuple[str, ...] = ("pipeline.terrain.index",)
         if c.inputs.synthetic:
-            self._add("synthetic", dump(c.synthetic), ("pipeline.terrain.synthetic",), ())
+            self._add("synthetic", dump(c.synthetic), ("pipeline.terrain.synthetic.world",), ())
             self._add("terrain", terrain, code, ("synthetic",))
         else:
             local = [*self.files.dem, *self.files.count]
@@ -295,7 +295,7 @@ class Plan:
                         "seed": section.seed,
                         **pick(c.training, "cpu_threads"),
                     }
-                    code = ("pipeline.evaluation.calibrate",)
+                    code = ("pipeline.calibration.stage",)
                     self._add(f"calibration_{name}", fitted, code, (name, *shown))
                 before = (*(b for b in before if not b.startswith(system)), f"{system}_{stage}")
 
@@ -355,9 +355,9 @@ class Plan:
         report = {"report": dump(c.report), "photometry": dump(c.photometry), "config": whole}
         if self.given is not None:
             report["pretrained"] = self.given.facts
-        self._add("report", report, ("pipeline.evaluation.report",), shown, store=False)
+        self._add("report", report, ("pipeline.report.page",), shown, store=False)
         bundle = {"bundle": dump(c.bundle), "config": whole}
-        self._add("bundle", bundle, ("pipeline.provenance.bundle",), ("report",), store=False)
+        self._add("bundle", bundle, ("pipeline.bundle.write",), ("report",), store=False)
 
     def _sampler_of(self, name: str) -> SamplerSection:
         """How clones of a name in the metrics are drawn."""

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.atomic import read_json
 from pipeline.provenance.leftovers import LeftoverJobs, refuse_leftovers
 from pipeline.provenance.plan import STORE
+from pipeline.storage.atomic import read_json
 
 LOCK = ".training.lock"  # `pipeline.training.writer`
 _KEY = re.compile(r"[0-9a-f]{12}")
@@ -149,7 +149,7 @@ def _folders(root: Path, name: re.Pattern[str] = _KEY) -> Iterator[Path]:
 
 
 def _half_written(folder: Path) -> list[Path]:
-    """What a killed job left in a folder (`pipeline.atomic`, `pipeline.shards.store`): hidden until whole."""
+    """What a killed job left in a folder (files of `pipeline.storage`): hidden until whole."""
     return [p for p in sorted(folder.iterdir()) if p.name.startswith(".") and p.name != LOCK]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import read_json
+from pipeline.storage.atomic import read_json
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:

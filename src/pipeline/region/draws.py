@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.light import ArcDraw
-from pipeline.config.products import RegionSection
+from pipeline.config.arcs import ArcDraw
+from pipeline.config.region import RegionSection
 from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set, fixed_directions
 from pipeline.illumination.ephemeris import SunTrack, own_suns
 from pipeline.illumination.missing import WHOLE_HALF_WIDTH_PX, draw_strip

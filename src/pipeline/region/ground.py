@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pipeline.illumination.place import Place as MapPlace
 from pipeline.models.apriori import prior_from_lr
 from pipeline.region.place import Place
+from pipeline.shards.batches import fill_nearest
 from pipeline.terrain.grid import Grid
 from pipeline.terrain.lattice import Terrain
-from pipeline.training.batches import fill_nearest
 
 # Keys' bicubic reaches two cells.
 _BICUBIC_CELLS = 2

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.atomic import write_json
-from pipeline.config.models import SamplerSection
-from pipeline.config.products import RegionSection
+from pipeline.config.bridge import SamplerSection
+from pipeline.config.region import RegionSection
 from pipeline.illumination.directions import azimuth_elevation
 from pipeline.region.blend import Mosaic
 from pipeline.region.ground import Ground
@@ -21,6 +20,7 @@ from pipeline.region.picture import Shown, write_quicklook
 from pipeline.region.place import Place
 from pipeline.region.products import Band, write_geotiff
 from pipeline.region.scores import patch_scores, std_scores, whole_scores
+from pipeline.storage.atomic import write_json
 
 logger = logging.getLogger(__name__)
 

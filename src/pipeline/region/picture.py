@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from pipeline.atomic import replacing
 from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.directions import azimuth_elevation, vectors
 from pipeline.illumination.photometry import radiance
+from pipeline.storage.atomic import replacing
 
 Floats = NDArray[np.floating[Any]]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.products import RegionSection
+from pipeline.config.region import RegionSection
 from pipeline.terrain.grid import Grid
 from pipeline.terrain.lattice import Terrain
 from pipeline.terrain.patch_grid import Candidates, candidates, free_positions

@@ -17,7 +17,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from pipeline.atomic import replacing
+from pipeline.storage.atomic import replacing
 from pipeline.terrain.grid import Grid
 
 BLOCK_PX = 256

@@ -18,17 +18,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.atomic import read_json
-from pipeline.config.light import IlluminationSection
-from pipeline.config.models import SamplerSection
+from pipeline.config.bridge import SamplerSection
+from pipeline.config.illumination import IlluminationSection
 from pipeline.config.photometry import PhotometrySection
-from pipeline.config.products import RegionSection
+from pipeline.config.region import RegionSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.illumination.ephemeris import read_track
-from pipeline.models.calibrated import load_calibrated
+from pipeline.jobs.device import pick_device
+from pipeline.jobs.progress import track
+from pipeline.jobs.seeds import seeded
+from pipeline.models.calibration import load_calibrated
 from pipeline.models.files import model_config
 from pipeline.models.system import System
-from pipeline.provenance.progress import track
 from pipeline.region.blend import Mosaic, blend_weights
 from pipeline.region.ground import Ground, read_ground
 from pipeline.region.images import RegionImages, WindowImages
@@ -37,10 +38,9 @@ from pipeline.region.place import find_place, split_map
 from pipeline.region.render import render
 from pipeline.region.shadows import far_around
 from pipeline.region.windows import Window, moving_windows
+from pipeline.shards.batches import Batch
+from pipeline.storage.atomic import read_json
 from pipeline.terrain.index import load_terrain
-from pipeline.training.batches import Batch
-from pipeline.training.loop import pick_device
-from pipeline.training.order import seeded
 
 logger = logging.getLogger(__name__)
 

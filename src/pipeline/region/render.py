@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.config.light import IlluminationSection
+from pipeline.config.illumination import IlluminationSection
 from pipeline.config.photometry import PhotometrySection
-from pipeline.config.products import RegionSection
+from pipeline.config.region import RegionSection
 from pipeline.illumination.directions import fixed_directions
 from pipeline.illumination.ephemeris import SunTrack
 from pipeline.illumination.far import FarTerrain

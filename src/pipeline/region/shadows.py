@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.light import IlluminationSection
+from pipeline.config.illumination import IlluminationSection
 from pipeline.illumination.far import FarDem, FarTerrain
 from pipeline.illumination.sweep import whole_window_engine
-from pipeline.provenance.progress import track
+from pipeline.jobs.progress import track
 from pipeline.region.ground import Ground
 from pipeline.region.place import Place
 

@@ -7,8 +7,8 @@ from typing import Any
 
 
 def open(path: Path | str, group: str = "") -> Any:
-    """Open a store as a lazy `xarray.Dataset`; see `pipeline.shards.store.open_store`."""
-    from pipeline.shards.store import open_store  # zarr is heavy, and most importers only want JSON files
+    """Open a store as a lazy `xarray.Dataset`; see `pipeline.storage.store.open_store`."""
+    from pipeline.storage.store import open_store  # zarr is heavy, and most importers only want JSON files
 
     return open_store(path, group)
 

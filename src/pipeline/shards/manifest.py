@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.atomic import read_json, write_json
-from pipeline.config.light import ShardsSection
-from pipeline.provenance.progress import track
+from pipeline.config.shards import ShardsSection
+from pipeline.jobs.progress import track
 from pipeline.shards.reader import Shard
-from pipeline.shards.store import StoreError, store_attrs
+from pipeline.storage.atomic import read_json, write_json
+from pipeline.storage.store import StoreError, store_attrs
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.photometry import PhotometrySection
-from pipeline.shards.store import StoreWriter
 from pipeline.shards.surface import edge_surface
+from pipeline.storage.store import StoreWriter
 
 
 @dataclass(frozen=True)

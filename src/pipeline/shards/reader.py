@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.illumination.place import Place, patch_places
-from pipeline.shards.store import StoreError, read_store
+from pipeline.storage.store import StoreError, read_store
 
 
 class Shard:

@@ -8,7 +8,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.light import ArcDraw, StripDraw
+from pipeline.config.arcs import ArcDraw
+from pipeline.config.masks import StripDraw
 from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set
 from pipeline.illumination.ephemeris import SunTrack, own_suns
 from pipeline.illumination.missing import draw_strip

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import read_json
 from pipeline.shards.manifest import verify_shards
 from pipeline.shards.reader import Shard
+from pipeline.storage.atomic import read_json
 
 
 @dataclass(frozen=True)
@@ -51,3 +51,10 @@ class ShardSet:
         """Shard and position of patch `index`."""
         place = self.places[index]
         return self.shards[place.shard], place.patch
+
+
+def chosen(total: int, most: int | None) -> list[int]:
+    """Indices of at most `most` of `total` patches, evenly spread; all of them when `most` is None."""
+    if most is None or most >= total:
+        return list(range(total))
+    return sorted({round(i * (total - 1) / max(1, most - 1)) for i in range(most)})

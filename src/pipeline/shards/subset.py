@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.light import ShardsSection
+from pipeline.config.shards import ShardsSection
 from pipeline.shards.manifest import write_manifest
 from pipeline.shards.reader import Shard
 from pipeline.shards.shard_set import ShardSet
-from pipeline.shards.store import Stored, StoreError, StoreWriter, read_store
+from pipeline.storage.store import Stored, StoreError, StoreWriter, read_store
 
 # Of the whole shard; that of the first patch stands for all.
 _SAME = ("pixel_m", "size_px", "halo_px", "factor", "split", "light_halo_px", "sun")

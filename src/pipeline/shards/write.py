@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.atomic import read_json
-from pipeline.shards.store import StoreWriter, read_store
+from pipeline.storage.atomic import read_json
+from pipeline.storage.store import StoreWriter, read_store
 
 logger = logging.getLogger(__name__)
 

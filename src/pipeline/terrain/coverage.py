@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.atomic import write_json
-from pipeline.config.patches import CoverageSection
-from pipeline.shards.store import read_store
+from pipeline.config.coverage import CoverageSection
+from pipeline.storage.atomic import write_json
+from pipeline.storage.store import read_store
 
 logger = logging.getLogger(__name__)
 

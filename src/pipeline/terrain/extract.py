@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.patches import PatchesSection
-from pipeline.provenance.progress import track
-from pipeline.shards.store import StoreWriter
+from pipeline.jobs.progress import track
+from pipeline.storage.store import StoreWriter
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.index import load_terrain
 from pipeline.terrain.lattice import Terrain

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.atomic import read_json, write_json
 from pipeline.config.inputs import InputsSection
+from pipeline.storage.atomic import read_json, write_json
 from pipeline.terrain.grid import Grid, GridError, RasterError, check_pixel
 from pipeline.terrain.lattice import (
     Member,

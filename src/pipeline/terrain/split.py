@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.atomic import read_json, write_json
-from pipeline.config.patches import PatchesSection, SplitSection
+from pipeline.config.patches import PatchesSection
+from pipeline.config.split import SplitSection
+from pipeline.storage.atomic import read_json, write_json
 from pipeline.terrain.footprints import Squares, touching
 
 logger = logging.getLogger(__name__)

@@ -9,20 +9,25 @@ from typing import Any
 
 import torch
 
-from pipeline.config.light import ArcDraw, StripDraw
-from pipeline.config.models import SAMPLER_KINDS, BridgeSection, OptimiserSection, TrainingSection
-from pipeline.config.photometry import ImperfectionsSection, PhotometrySection
+from pipeline.config.arcs import ArcDraw
+from pipeline.config.bridge import SAMPLER_KINDS, BridgeSection
+from pipeline.config.imperfections import ImperfectionsSection
+from pipeline.config.masks import StripDraw
+from pipeline.config.photometry import PhotometrySection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.config.training import OptimiserSection, TrainingSection
 from pipeline.illumination.ephemeris import read_track
+from pipeline.jobs.device import pick_device
+from pipeline.jobs.seeds import seeded
 from pipeline.models.files import load_system, load_vae, model_config
 from pipeline.models.system import System, state_scale
+from pipeline.shards.batches import Batch, Sample, assemble, flip, read_sample, transpose
 from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.adam import Adam
-from pipeline.training.batches import Batch, Sample, assemble, flip, read_sample, transpose
 from pipeline.training.finish import checkpoint_folder, finish
-from pipeline.training.loop import average_gradients, pick_device, train
-from pipeline.training.order import DataOrder, seeded
+from pipeline.training.loop import average_gradients, train
+from pipeline.training.order import DataOrder
 
 _INIT = 0xB41D
 RESIDUAL_SAMPLES = 64

@@ -17,7 +17,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from pipeline.atomic import replacing, write_json
+from pipeline.storage.atomic import replacing, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from pipeline.atomic import write_text
 from pipeline.models.files import load_state, save_model
+from pipeline.storage.atomic import write_text
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.loop import Outcome
 

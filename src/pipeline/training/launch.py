@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from pipeline.config.runtime import RuntimeSection
-from pipeline.provenance.record import job
+from pipeline.jobs.job import job
 from pipeline.training.bridge import train_bridge
 from pipeline.training.loop import SAVED
 from pipeline.training.vae import train_vae

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pipeline.config.models import OptimiserSection
+from pipeline.config.training import OptimiserSection
 from pipeline.training.adam import Adam
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.progress import Display, Progress
@@ -67,15 +67,6 @@ class Outcome:
     state: dict[str, Tensor]
     history: list[dict[str, float]]
     first: bool
-
-
-def pick_device(wanted: str) -> torch.device:
-    """The device for ``auto``, ``cpu`` or ``cuda``; each process of a group takes its own GPU."""
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ValueError("runtime.device: expected a CUDA device for 'cuda', found none on this machine")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 @contextmanager

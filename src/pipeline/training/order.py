@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.jobs.seeds import seeded
+
 _SHUFFLE, _SCENE, _NOISE, _FLIP = 0x5EED01, 0x5EED02, 0x5EED03, 0x5EED04
 _IMPERFECTIONS, _TRANSPOSE = 0x5EED05, 0x5EED06
 
@@ -51,9 +53,3 @@ class DataOrder:
     def noise(self, number: int) -> torch.Generator:
         """Random numbers for the times and the noise of sample `number`; always on the CPU."""
         return seeded(self.seed, _NOISE, number)
-
-
-def seeded(*entropy: int) -> torch.Generator:
-    """A torch generator whose stream depends on all the given numbers."""
-    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state))

@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config.models import TrainingSection, VaeSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.config.training import TrainingSection
+from pipeline.config.vae import VaeSection
+from pipeline.jobs.device import pick_device
+from pipeline.jobs.seeds import seeded
 from pipeline.models.factory import build_discriminator, build_vae
 from pipeline.models.losses import (
     Lpips,
@@ -24,13 +27,13 @@ from pipeline.models.losses import (
     slope_loss,
 )
 from pipeline.models.system import Codec
+from pipeline.shards.batches import Sample, assemble, flip, read_sample
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.adam import Adam
-from pipeline.training.batches import Sample, assemble, flip, read_sample
 from pipeline.training.finish import checkpoint_folder, finish
-from pipeline.training.loop import average_gradients, averaged, pick_device, train
-from pipeline.training.order import DataOrder, seeded
+from pipeline.training.loop import average_gradients, averaged, train
+from pipeline.training.order import DataOrder
 
 _INIT = 0x7AE1
 NO_IMAGES = ImageSet("fixed", np.zeros(0, np.int64), np.zeros((0, 3)))

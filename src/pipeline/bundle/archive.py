@@ -1,0 +1,201 @@
+"""Archives that are the same bytes for the same content, and that are not trusted when they are opened.
+
+Members are stored, not compressed (the bytes must not depend on the compressor at hand), sorted and dated
+1980-01-01. Opening one writes nothing outside its folder, whatever its members are called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO
+
+from pipeline.storage.atomic import replacing
+
+SUMS = "SHA256SUMS"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_COPY = 1 << 20
+MOST_MEMBERS = 20_000
+MOST_BYTES = 64 * 2**30
+# A member may grow by this much when it is unpacked; text does by 3 to 20.
+MOST_GROWTH = 100
+
+
+class ArchiveError(ValueError):
+    """An archive that is damaged, or that must not be unpacked."""
+
+
+def write_archive(out: Path | str, members: Mapping[str, Path | bytes]) -> None:
+    """Write files and texts as one zip, atomically, with a member ``SHA256SUMS`` that lists all others.
+
+    Parameters
+    ----------
+    out : archive to make. members : name in the archive -> file to copy, or bytes.
+    """
+    sums = "".join(f"{_sha256(members[name])}  {name}\n" for name in sorted(members))
+    every: dict[str, Path | bytes] = {**members, SUMS: sums.encode()}
+    with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(every):
+            content = every[name]
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+            info.file_size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            with archive.open(info, "w") as target:
+                if isinstance(content, bytes):
+                    target.write(content)
+                else:
+                    with content.open("rb") as source:
+                        shutil.copyfileobj(source, target, _COPY)
+
+
+def _sha256(content: Path | bytes) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def unpack(path: Path | str, folder: Path | str, most_bytes: int = MOST_BYTES) -> list[str]:
+    """Unpack an archive into an empty folder; give back the members' names, sorted.
+
+    Every member is checked before the first byte is written.
+
+    Parameters
+    ----------
+    path : archive. folder : where to write; made if absent.
+    most_bytes : what all members together may hold.
+
+    Raises
+    ------
+    ArchiveError
+        If the file is no whole zip, or a member is absolute, leaves the folder, is a link, a device or
+        encrypted, comes twice (or once as a file and once as a folder), holds more than it may or is damaged.
+        The message names the member.
+    """
+    path, folder = Path(path), Path(folder)
+    if not path.is_file():
+        raise ArchiveError(f"{path}: expected an archive, found no file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+            # A bundle that was cut may end in one of its members' own directory, when that is a zip.
+            if archive.comment or min((i.header_offset for i in infos), default=1) != 0:
+                raise zipfile.BadZipFile("its members do not begin where the file does")
+            _check(path, infos, most_bytes)
+            for info in infos:
+                _write(archive, info, folder)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise ArchiveError(f"{path}: expected a whole zip archive, found a damaged one ({error})") from None
+    return sorted(info.filename for info in infos)
+
+
+def _check(path: Path, infos: list[zipfile.ZipInfo], most_bytes: int) -> None:
+    """Refuse an archive by what its directory says."""
+    if len(infos) > MOST_MEMBERS:
+        raise ArchiveError(f"{path}: expected at most {MOST_MEMBERS} members, found {len(infos)}")
+    seen: dict[str, str] = {}
+    for info in infos:
+        name = info.orig_filename
+        problem = _problem(name) or _kind(info)
+        if problem:
+            raise ArchiveError(f"{path}: member {name!r}: {problem}")
+        # Some file systems do not tell cases apart.
+        twin = seen.setdefault(name.casefold(), name)
+        if twin is not name:
+            raise ArchiveError(f"{path}: member {name!r}: expected it once, found also {twin!r}")
+        if info.file_size > MOST_GROWTH * max(info.compress_size, 1):
+            raise ArchiveError(
+                f"{path}: member {name!r}: expected at most {MOST_GROWTH} times its packed "
+                f"{info.compress_size} bytes, found {info.file_size}"
+            )
+    for name in seen.values():
+        for parent in PurePosixPath(name).parents:
+            if parent.as_posix().casefold() in seen:
+                raise ArchiveError(
+                    f"{path}: member {name!r}: expected a folder {parent.as_posix()!r}, found a file"
+                )
+    total, packed = sum(i.file_size for i in infos), sum(i.compress_size for i in infos)
+    if total > most_bytes:
+        raise ArchiveError(f"{path}: expected at most {most_bytes} bytes in all members, found {total}")
+    if packed > path.stat().st_size:
+        raise ArchiveError(f"{path}: expected members that do not overlap, found {packed} packed bytes")
+
+
+def _problem(name: str) -> str | None:
+    """What is wrong with a member's name."""
+    parts = name.split("/")
+    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or PureWindowsPath(name).root:
+        return "expected a path inside the archive, found an absolute one"
+    if ".." in parts or "\\" in name:
+        return "expected a path inside the archive, found one that may leave it"
+    if any(part in ("", ".") for part in parts) or any(ord(c) < 32 for c in name):
+        return "expected a plain path of a file"
+    return None
+
+
+def _kind(info: zipfile.ZipInfo) -> str | None:
+    """What is wrong with a member's kind."""
+    mode = stat.S_IFMT(info.external_attr >> 16)
+    if mode not in (0, stat.S_IFREG):
+        return "expected a plain file, found a link" if mode == stat.S_IFLNK else "expected a plain file"
+    if info.flag_bits & 0x1:
+        return "expected a plain file, found an encrypted one"
+    return None
+
+
+def _write(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path) -> None:
+    """Write one member; never over a file that is there."""
+    target = folder / info.filename
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with archive.open(info) as source, target.open("xb") as out:
+            _copy(source, out, info)
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise ArchiveError(f"{archive.filename}: member {info.filename!r}: damaged ({error})") from None
+
+
+def _copy(source: object, out: BinaryIO, info: zipfile.ZipInfo) -> None:
+    """Copy at most what the directory promises."""
+    left = info.file_size
+    while left >= 0:
+        block = source.read(_COPY)  # type: ignore[attr-defined]
+        if not block:
+            return
+        left -= len(block)
+        out.write(block)
+    raise zipfile.BadZipFile(f"more than the {info.file_size} bytes that are promised")
+
+
+def check_sums(folder: Path | str, names: list[str]) -> tuple[int, list[str]]:
+    """Compare unpacked files with their ``SHA256SUMS``.
+
+    Returns
+    -------
+    How many files agree, and one line for each that does not, is absent or is not listed.
+    """
+    folder = Path(folder)
+    if SUMS not in names:
+        return 0, [f"{SUMS}: expected a list of digests, found none"]
+    listed: dict[str, str] = {}
+    problems = []
+    for number, line in enumerate((folder / SUMS).read_text(encoding="utf-8").splitlines(), start=1):
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or not name or name in listed:
+            problems.append(f"{SUMS}: line {number}: expected a digest and a name, each name once")
+        listed[name] = digest
+    present = set(names) - {SUMS}
+    problems += [f"{name}: listed in {SUMS}, found no such file" for name in sorted(set(listed) - present)]
+    problems += [f"{name}: not listed in {SUMS}" for name in sorted(present - set(listed))]
+    good = 0
+    for name in sorted(present & set(listed)):
+        found = _sha256(folder / name)
+        if found == listed[name]:
+            good += 1
+        else:
+            problems.append(f"{name}: expected sha256 {listed[name][:12]}..., found {found[:12]}...")
+    return good, problems

@@ -1,0 +1,230 @@
+"""What of a bundle can be checked without computing: config, records, code, plan, packages, documents."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.bundle.crate import CRATE, crate
+from pipeline.bundle.documents import model_card, readme
+from pipeline.config.root import Config, load_config
+from pipeline.provenance.digest import SOURCE, module_digest
+from pipeline.provenance.plan import Plan
+from pipeline.provenance.why import differences
+from pipeline.storage.atomic import read_json
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finding: ``PASS``, ``FAIL``, or ``NOTE`` for what a reader should know; which check; in words."""
+
+    status: Literal["PASS", "FAIL", "NOTE"]
+    check: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An unpacked bundle. `names` are its members."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def path(self, name: str) -> Path:
+        """A member's file.
+
+        Raises
+        ------
+        ValueError
+            If there is no such member.
+        """
+        if name not in self.names:
+            raise ValueError(f"{name}: expected such a member, found none")
+        return self.folder / name
+
+    def read(self, name: str, schema: str | None = None) -> Any:
+        """A JSON member."""
+        self.path(name)
+        try:
+            return read_json(self.folder / name, schema)
+        except ValueError as error:
+            raise ValueError(str(error).replace(f"{self.folder}/", "")) from None
+
+    @cached_property
+    def stages(self) -> dict[str, Any]:
+        """``stages.json``."""
+        found: dict[str, Any] = self.read("stages.json", "stages/1")
+        return found
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration, validated."""
+        return load_config(self.read("config.json"))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The workflow, planned again from the config, the recorded digests and the bundled source."""
+        return Plan(self.config, self.folder, self.stages, self.folder / "source" / "src" / "pipeline")
+
+    def models(self) -> list[str]:
+        """Names of the shipped models."""
+        found = (re.fullmatch(r"models/(\w+)/model\.safetensors", name) for name in self.names)
+        return [match[1] for match in found if match]
+
+
+def check_config(bundle: Bundle) -> Iterator[Row]:
+    """The configuration is valid, and the one that the record names."""
+    dumped = bundle.config.model_dump(mode="json", exclude={"runtime"})
+    found = [*differences(bundle.stages["config"], dumped)]
+    for line in found:
+        yield Row("FAIL", "config", f"config.json is not the config of stages.json: {line}")
+    if bundle.stages["run"] != bundle.config.run:
+        yield Row("FAIL", "config", f"run: expected {bundle.config.run!r}, found {bundle.stages['run']!r}")
+    elif not found:
+        yield Row("PASS", "config", f"run {bundle.config.run}: config.json is valid and that of stages.json")
+
+
+def check_records(bundle: Bundle) -> Iterator[Row]:
+    """Every stage has its record, and every model says which stage made it."""
+    bad = []
+    for name, stage in bundle.stages["stages"].items():
+        if name == "bundle":
+            continue
+        wanted = {
+            "schema": "run/1",
+            "stage": name,
+            "key": stage["key"],
+            "section": json.loads(stage["section"]),
+        }
+        records = [f"records/{name}.json"]
+        if name in bundle.models():
+            records.append(f"models/{name}/run.json")
+            key = bundle.read(f"models/{name}/config.json", "model/1").get("key")
+            if key != stage["key"]:
+                bad.append(f"models/{name}/config.json: key: expected {stage['key']}, found {key}")
+        for record in records:
+            bad += [f"{record}: {line}" for line in differences(wanted, bundle.read(record, "run/1"))]
+    for line in bad:
+        yield Row("FAIL", "records", line)
+    if not bad:
+        count = len(bundle.stages["stages"]) - 1
+        yield Row("PASS", "records", f"{count} stages have the records that stages.json names")
+
+
+def changed_code(bundle: Bundle) -> list[str]:
+    """Modules whose code here is not that of the bundle; comments and docstrings do not count."""
+    theirs = bundle.folder / "source" / "src" / "pipeline"
+    names = {
+        ".".join(("pipeline", *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+        for root in (SOURCE, theirs)
+        for path in root.rglob("*.py")
+    }
+    return [name for name in sorted(names) if module_digest(name, SOURCE) != module_digest(name, theirs)]
+
+
+def check_code(bundle: Bundle) -> Iterator[Row]:
+    """Whether the code that verifies is the code that is shipped."""
+    changed = changed_code(bundle)
+    if changed:
+        shown = ", ".join(changed[:6]) + (f" and {len(changed) - 6} more" if len(changed) > 6 else "")
+        yield Row("NOTE", "code", f"the verifying code differs from the bundled code in {shown}")
+    else:
+        yield Row("PASS", "code", "the verifying code is the bundled code")
+
+
+def check_plan(bundle: Bundle) -> Iterator[Row]:
+    """The bundled config and source give the stages, and the keys, that the record names."""
+    planned = json.loads(bundle.plan.record_json)["stages"]
+    claimed = bundle.stages["stages"]
+    bad = []
+    for name in sorted({*planned, *claimed}):
+        one, two = claimed.get(name), planned.get(name)
+        if one is None or two is None:
+            bad.append(f"stage {name}: {'not planned' if two is None else 'not in stages.json'}")
+        elif one != two:
+            what = ", ".join(part for part in two if one.get(part) != two[part])
+            bad.append(
+                f"stage {name}: claimed key {one.get('key')}, planned {two['key']} (differs in: {what})"
+            )
+    for line in bad:
+        yield Row("FAIL", "plan", line)
+    if bad and changed_code(bundle):
+        yield Row(
+            "NOTE", "plan", "the verifying code plans in its own way: verify with the bundle's own source too"
+        )
+    if bad and platform.python_version_tuple()[:2] != ("3", "11"):
+        yield Row("NOTE", "plan", f"digests of code need Python 3.11, this is {platform.python_version()}")
+    if not bad:
+        yield Row(
+            "PASS", "plan", f"{len(planned)} stages, planned from config.json and source/, have their keys"
+        )
+
+
+def pins(text: str) -> dict[str, str]:
+    """Name -> version of every ``name==version`` line of a requirements file."""
+    found = re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", text, flags=re.M)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+
+
+def check_environment(bundle: Bundle) -> Iterator[Row]:
+    """The packages that computed are those that are pinned; and whether they are those that are here."""
+    from pipeline.provenance.plan import _versions
+
+    pinned = pins(bundle.path("source/envs/requirements.txt").read_text(encoding="utf-8"))
+    used: Mapping[str, str] = bundle.stages["versions"]
+    other = [
+        f"{name} {used[name]} (pinned {pinned.get(name)})" for name in used if pinned.get(name) != used[name]
+    ]
+    if other:
+        yield Row("FAIL", "environment", f"computed with other packages than are pinned: {', '.join(other)}")
+    else:
+        yield Row("PASS", "environment", f"{len(pinned)} packages are pinned, among them all that computed")
+    here = [f"{name} {version}, there {used.get(name)}" for name, version in _versions().items()
+            if used.get(name) != version]  # fmt: skip
+    if here:
+        yield Row("NOTE", "environment", f"other versions here: {'; '.join(here)}")
+
+
+def check_crate(bundle: Bundle) -> Iterator[Row]:
+    """The metadata say what the files are."""
+    found = bundle.read(CRATE)
+    files = {name: bundle.folder / name for name in bundle.names if name not in (CRATE, "SHA256SUMS")}
+    wanted = json.loads(json.dumps(crate(bundle.stages, files)))
+    if changed_code(bundle):
+        told = {e["@id"]: e for e in found["@graph"]}
+        pairs = [(told.get(e["@id"]), e) for e in wanted["@graph"] if "sha256" in e]
+        bad = [new["@id"] for old, new in pairs if not old or old.get("sha256") != new["sha256"]]
+    else:
+        bad = list(differences(_by_id(found), _by_id(wanted)))
+    for line in bad:
+        yield Row("FAIL", "crate", f"{CRATE}: {line}")
+    if not bad:
+        yield Row("PASS", "crate", f"{CRATE} describes the files that there are")
+
+
+def _by_id(found: Any) -> dict[str, Any]:
+    return {"@context": found["@context"], **{entity["@id"]: entity for entity in found["@graph"]}}
+
+
+def check_documents(bundle: Bundle) -> Iterator[Row]:
+    """What README and model cards say is what the numbers say."""
+    if changed_code(bundle):
+        yield Row("NOTE", "documents", "not compared, as the verifying code may write them in other words")
+        return
+    metrics = bundle.read("evaluation/metrics.json", "metrics/1")
+    wanted = {"README.md": readme(bundle.stages, metrics, bundle.read("subset/manifest.json"))}
+    for name in bundle.models():
+        config = bundle.read(f"models/{name}/config.json")
+        weights = bundle.path(f"models/{name}/model.safetensors")
+        wanted[f"models/{name}/README.md"] = model_card(name, weights, config, metrics, bundle.stages)
+    bad = [name for name in wanted if bundle.path(name).read_text(encoding="utf-8") != wanted[name]]
+    for name in bad:
+        yield Row("FAIL", "documents", f"{name}: says something else than the numbers of the bundle")
+    if not bad:
+        yield Row("PASS", "documents", f"{len(wanted)} documents say what metrics.json says")

@@ -1,0 +1,273 @@
+"""RO-Crate metadata of a bundle: Provenance Run Crate 0.5, with what it builds on.
+
+Written by hand to the profile (https://w3id.org/ro/wfrun/provenance/0.5): every stage is a step of the
+workflow, a tool (its code, by digest) and an action that made its record from those of the stages before it.
+Times and places are left out, so that equal results give equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.storage.calibration_law import FILE as CALIBRATION
+
+CRATE = "ro-crate-metadata.json"
+Entity = dict[str, Any]
+
+_CONTEXT = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
+_PROFILES = {
+    "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
+    "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),
+    "https://w3id.org/ro/wfrun/provenance/0.5": ("Provenance Run Crate", "0.5"),
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
+}
+_LICENCE = "https://spdx.org/licenses/Apache-2.0"
+_AUTHORS = "#authors"
+_WORKFLOW = "source/Snakefile"
+_LANGUAGE = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
+_PARAMETER = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
+_DONE = "http://schema.org/CompletedActionStatus"
+_TYPES = {
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".md": "text/markdown",
+    ".csv": "text/csv",
+    ".html": "text/html",
+    ".png": "image/png",
+    ".tif": "image/tiff; application=geotiff",
+    ".zip": "application/zip",
+    ".txt": "text/plain",
+    ".yaml": "application/yaml",
+    ".safetensors": "application/octet-stream",
+}
+# Of the source, these files are described one by one; the rest is the folder's.
+_TOLD = ("source/envs/", "source/pyproject.toml", "source/LICENSE", "source/CITATION.cff")
+# Stage -> the members that it made, beside its record.
+_MADE = {
+    "evaluation": ("evaluation/",),
+    "region": ("region/",),
+    "report": ("report.html", "figures/"),
+    "manifest": ("manifests/manifest.json",),
+    "manifest_test": ("manifests/manifest_test.json", "subset/"),
+}
+
+
+def crate(stages: Mapping[str, Any], members: Mapping[str, Path | bytes]) -> Entity:
+    """The content of ``ro-crate-metadata.json``.
+
+    Parameters
+    ----------
+    stages : ``stages.json``. members : name in the archive -> file or bytes, of all other members.
+    """
+    names = sorted(name for name in members if not name.startswith("source/") or name.startswith(_TOLD))
+    files = [_file(name, members[name]) for name in names]
+    graph = [_descriptor(), _root(stages, names), _workflow(stages), *files]
+    graph += [*_steps(stages), *_actions(stages, names), *_context(stages)]
+    graph.append(
+        {"@id": "source/", "@type": "Dataset", "name": "Source code, configuration and environments"}
+    )
+    for entity in graph:
+        if entity["@id"] in ("config.json", "inputs.json"):
+            entity["exampleOfWork"] = _ref(f"#parameter-{entity['@id'].partition('.')[0]}")
+        if entity["@id"] == "evaluation/metrics.json":
+            entity["exampleOfWork"] = _ref("#parameter-metrics")
+    return {
+        "@context": _CONTEXT,
+        "@graph": sorted(graph, key=lambda e: (e["@id"] not in (CRATE, "./"), e["@id"])),
+    }
+
+
+def _ref(identifier: str) -> Entity:
+    return {"@id": identifier}
+
+
+def _refs(identifiers: Iterable[str]) -> list[Entity]:
+    return [_ref(i) for i in identifiers]
+
+
+def _descriptor() -> Entity:
+    told = ("https://w3id.org/ro/crate/1.1", "https://w3id.org/workflowhub/workflow-ro-crate/1.0")
+    return {"@id": CRATE, "@type": "CreativeWork", "about": _ref("./"), "conformsTo": _refs(told)}
+
+
+def _root(stages: Mapping[str, Any], names: list[str]) -> Entity:
+    run = stages["run"]
+    return {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": f"Reproducibility bundle of run {run}",
+        "description": "Super-resolution of lunar elevation models: configuration, code, weights, numbers, "
+        f"maps and a test subset of run {run}, to be verified with `make verify`.",
+        "datePublished": stages["config"]["bundle"]["published"],
+        "license": _ref(_LICENCE),
+        "author": _ref(_AUTHORS),
+        "conformsTo": _refs(_PROFILES),
+        "hasPart": _refs((_WORKFLOW, "source/", *names)),
+        "mainEntity": _ref(_WORKFLOW),
+        "mentions": _refs(("#run", *(f"#run-{name}" for name in _ran(stages)))),
+    }
+
+
+def _ran(stages: Mapping[str, Any]) -> list[str]:
+    """Stages that were finished when the bundle was made."""
+    return [name for name in stages["stages"] if name != "bundle"]
+
+
+def _workflow(stages: Mapping[str, Any]) -> Entity:
+    names = _ran(stages)
+    return {
+        "@id": _WORKFLOW,
+        "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
+        "name": "Lunar super-resolution with Schrödinger bridges",
+        "conformsTo": _ref("https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"),
+        "programmingLanguage": _ref(_LANGUAGE),
+        "version": stages["stages"]["report"]["code"][:12],
+        "license": _ref(_LICENCE),
+        "author": _ref(_AUTHORS),
+        "input": _refs(("#parameter-config", "#parameter-inputs")),
+        "output": _refs(("#parameter-metrics",)),
+        "hasPart": _refs(f"#tool-{name}" for name in names),
+        "step": _refs(f"{_WORKFLOW}#{name}" for name in names),
+    }
+
+
+def _file(name: str, content: Path | bytes) -> Entity:
+    if isinstance(content, bytes):
+        size, digest = len(content), hashlib.sha256(content).hexdigest()
+    else:
+        size = content.stat().st_size
+        with content.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    entity = {
+        "@id": name,
+        "@type": "File",
+        "name": name,
+        "contentSize": str(size),
+        "sha256": digest,
+    }
+    kind = _TYPES.get(Path(name).suffix)
+    return entity if kind is None else {**entity, "encodingFormat": kind}
+
+
+def _steps(stages: Mapping[str, Any]) -> Iterator[Entity]:
+    """Each stage as a step of the workflow and as the tool that it runs."""
+    for position, name in enumerate(_ran(stages), start=1):
+        yield {
+            "@id": f"{_WORKFLOW}#{name}",
+            "@type": "HowToStep",
+            "name": name,
+            "position": str(position),
+            "workExample": _ref(f"#tool-{name}"),
+        }
+        yield {
+            "@id": f"#tool-{name}",
+            "@type": "SoftwareApplication",
+            "name": f"stage {name}",
+            "softwareVersion": stages["stages"][name]["code"],
+            "description": "Version: sha256 of the library code that the stage runs, without comments",
+        }
+
+
+def _actions(stages: Mapping[str, Any], names: list[str]) -> Iterator[Entity]:
+    """The run, and each stage's part in it."""
+    ran = _ran(stages)
+    outcome = [n for n in names if n.startswith(("evaluation/", "region/", "models/")) or n == "report.html"]
+    yield {
+        "@id": "#run",
+        "@type": "CreateAction",
+        "name": f"Run {stages['run']}",
+        "description": "The whole workflow, from the terrain to the report",
+        "instrument": _ref(_WORKFLOW),
+        "object": _refs(("config.json", "inputs.json")),
+        "result": _refs(outcome),
+        "actionStatus": _ref(_DONE),
+    }
+    yield {
+        "@id": "#organise",
+        "@type": "OrganizeAction",
+        "name": "Snakemake runs the stages",
+        "instrument": _ref("#snakemake"),
+        "object": _refs(f"#control-{name}" for name in ran),
+        "result": _ref("#run"),
+    }
+    for name in ran:
+        stage = stages["stages"][name]
+        before = [f"records/{i}.json" for i in stage["inputs"]] or ["config.json", "inputs.json"]
+        made = [f"records/{name}.json", *(n for n in names if n.startswith(_made(name)))]
+        yield {
+            "@id": f"#run-{name}",
+            "@type": "CreateAction",
+            "name": f"Stage {name}, key {stage['key']}",
+            "description": f"Stage {name} of run {stages['run']}; its settings are in records/{name}.json",
+            "instrument": _ref(f"#tool-{name}"),
+            "object": _refs(before),
+            "result": _refs(made),
+            "actionStatus": _ref(_DONE),
+        }
+        yield {
+            "@id": f"#control-{name}",
+            "@type": "ControlAction",
+            "name": f"Stage {name}",
+            "instrument": _ref(f"{_WORKFLOW}#{name}"),
+            "object": _ref(f"#run-{name}"),
+        }
+
+
+def _made(name: str) -> tuple[str, ...]:
+    if name.startswith("calibration_"):
+        return (f"models/{name.removeprefix('calibration_')}/{CALIBRATION}",)
+    own = ("model.safetensors", "config.json", "metrics.jsonl", "run.json", "README.md")
+    return _MADE.get(name, tuple(f"models/{name}/{file}" for file in own))
+
+
+def _context(stages: Mapping[str, Any]) -> Iterator[Entity]:
+    """Profiles, licence, people, languages and parameters."""
+    for identifier, (name, version) in _PROFILES.items():
+        yield {"@id": identifier, "@type": "CreativeWork", "name": name, "version": version}
+    yield {
+        "@id": _LICENCE,
+        "@type": "CreativeWork",
+        "name": "Apache-2.0",
+        "description": "Apache License 2.0",
+    }
+    yield {"@id": _AUTHORS, "@type": "Organization", "name": "The lunar-bridge authors"}
+    yield {
+        "@id": _LANGUAGE,
+        "@type": "ComputerLanguage",
+        "name": "Snakemake",
+        "alternateName": "SMK",
+        "identifier": _ref("https://doi.org/10.12688/f1000research.29032.2"),
+        "url": _ref("https://snakemake.github.io"),
+    }
+    yield {
+        "@id": "#snakemake",
+        "@type": "SoftwareApplication",
+        "name": "Snakemake",
+        "url": "https://snakemake.github.io",
+        "softwareVersion": "pinned in source/envs/requirements.txt",
+    }
+    told = (
+        ("config", "configuration", "config.json"),
+        ("inputs", "digests and places of the input files", "inputs.json"),
+        ("metrics", "scores on the test split", "evaluation/metrics.json"),
+    )
+    for name, description, example in told:
+        yield {
+            "@id": f"#parameter-{name}",
+            "@type": "FormalParameter",
+            "name": name,
+            "description": description,
+            "additionalType": "File",
+            "conformsTo": _ref(_PARAMETER),
+            "workExample": _ref(example),
+            "valueRequired": "True",
+        }
+    yield {
+        "@id": _PARAMETER,
+        "@type": "CreativeWork",
+        "name": "FormalParameter profile",
+        "version": "1.0-RELEASE",
+    }

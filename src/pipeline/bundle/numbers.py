@@ -1,0 +1,225 @@
+"""Whether a bundle's numbers follow from what it ships: weights, scores of patches and pooled, the region."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import rasterio
+from safetensors.torch import load_file
+
+from pipeline.bundle.checks import Bundle, Row
+from pipeline.config.evaluation import EvaluationSection
+from pipeline.evaluation.collect import collect_metrics
+from pipeline.evaluation.per_patch import Columns, pooled, read_csv
+from pipeline.models.files import fingerprint
+from pipeline.region.scores import std_scores, whole_scores
+from pipeline.shards.shard_set import chosen
+from pipeline.storage.calibration_law import FILE as CALIBRATION
+
+# The same sums over the same numbers; libraries may order them differently.
+POOLED = 1e-9
+# GeoTIFFs hold float32: heights of kilometres to 0.1 mm.
+REGION = 1e-3
+
+
+def unlike(claimed: Any, found: Any, tolerance: float, path: str = "") -> Iterator[str]:
+    """Leaves of JSON values that differ; numbers by more than a relative `tolerance`."""
+    if isinstance(claimed, Mapping) and isinstance(found, Mapping):
+        for key in sorted({*claimed, *found}):
+            if key in claimed and key in found:
+                yield from unlike(claimed[key], found[key], tolerance, f"{path}.{key}".lstrip("."))
+            else:
+                yield f"{path}.{key}".lstrip(".") + (": claimed alone" if key in claimed else ": not claimed")
+    elif isinstance(claimed, list) and isinstance(found, list) and len(claimed) == len(found):
+        for number, (one, two) in enumerate(zip(claimed, found)):
+            yield from unlike(one, two, tolerance, f"{path}[{number}]")
+    elif not _alike(claimed, found, tolerance):
+        yield f"{path}: claimed {_shown(claimed)}, found {_shown(found)}"
+
+
+def _alike(one: Any, two: Any, tolerance: float) -> bool:
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (one, two))
+    return math.isclose(one, two, rel_tol=tolerance, abs_tol=1e-12) if numbers else bool(one == two)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else json.dumps(value)
+
+
+def check_weights(bundle: Bundle) -> Iterator[Row]:
+    """The tensors are those whose fingerprint is named everywhere."""
+    metrics = bundle.read("evaluation/metrics.json", "metrics/1")
+    primary = metrics["primary"]
+    region = bundle.read("region/metrics.json", "region/1")["model_fingerprint"]
+    bad = []
+    for name in bundle.models():
+        found = fingerprint(load_file(bundle.path(f"models/{name}/model.safetensors")))
+        claims = {f"models/{name}/config.json": bundle.read(f"models/{name}/config.json")["fingerprint"]}
+        told = "vae" if name == "pretrained_vae" else name
+        if told in metrics["models"]:
+            claims["evaluation/metrics.json"] = metrics["models"][told]["fingerprint"]
+        if name == primary:
+            claims["region/metrics.json"] = region
+        widths = f"models/{name}/{CALIBRATION}"
+        if widths in bundle.names:
+            claims[widths] = bundle.read(widths)["model"]
+        bad += [f"models/{name}: {file} says {mark}, the tensors give {found}"
+                for file, mark in claims.items() if mark != found]  # fmt: skip
+    missing = sorted({*bundle.plan.scored} - {*bundle.models()})
+    bad += [f"models/{name}: expected its weights, found none" for name in missing]
+    for line in bad:
+        yield Row("FAIL", "weights", line)
+    if not bad:
+        yield Row("PASS", "weights", f"{len(bundle.models())} models have the fingerprints that are named")
+
+
+def _patches(bundle: Bundle) -> dict[tuple[str, str], Columns]:
+    return read_csv(bundle.path("evaluation/patches.csv"))
+
+
+def check_patches(bundle: Bundle) -> Iterator[Row]:
+    """Every system was scored on the same, and on all, of the patches that the config asks for."""
+    tables = _patches(bundle)
+    if not tables:
+        raise ValueError("evaluation/patches.csv: expected a table, found no row")
+    total = bundle.read("manifests/manifest_test.json", "manifest/1")["patches"]["test"]
+    wanted = len(chosen(total, bundle.config.evaluation.max_patches))
+    first = next(iter(tables.values()))["patch"]
+    bad = []
+    if len(first) != wanted or len(set(first)) != len(first):
+        bad.append(f"expected {wanted} different patches, found {len(set(first))} in {len(first)} rows")
+    for (condition, system), table in tables.items():
+        if table["patch"] != first:
+            bad.append(f"{condition}, {system}: expected the patches of the first system, found others")
+    for line in bad:
+        yield Row("FAIL", "patches", f"evaluation/patches.csv: {line}")
+    if not bad:
+        yield Row(
+            "PASS", "patches", f"all {wanted} test patches are in patches.csv under {len(tables)} headings"
+        )
+
+
+def parts(bundle: Bundle) -> dict[str, Any]:
+    """The parts that the evaluation stages wrote, made again from ``patches.csv``, by stage."""
+    tables, plan = _patches(bundle), bundle.plan
+    pixel_m = float(bundle.read("manifests/manifest_test.json", "manifest/1")["grid"]["pixel_m"])
+    section = bundle.config.evaluation
+
+    def rows(condition: str, system: str) -> dict[str, Any]:
+        if (condition, system) not in tables:
+            raise ValueError(
+                f"evaluation/patches.csv: expected rows of {system} under {condition}, found none"
+            )
+        return pooled(tables[condition, system], pixel_m, section.bootstrap, section.seed)
+
+    def model(name: str) -> dict[str, Any]:
+        config = bundle.read(f"models/{name}/config.json", "model/1")
+        return {"fingerprint": config["fingerprint"], "key": config.get("key")}
+
+    schema = {"schema": "evaluation_part/1"}
+    names = ("bicubic", "bicubic_window")
+    out: dict[str, Any] = {"baselines": {**schema, "systems": {name: rows("main", name) for name in names}}}
+    if plan.floor_vae:
+        floors = {name: rows("floor", name) for name in ("vae_truth", "vae_bicubic")}
+        vae = "vae" if plan.given is None else "pretrained_vae"
+        out["floors"] = {**schema, "floors": floors, "models": {"vae": model(vae)}}
+    for name in plan.scored:
+        content = json.loads(plan[f"evaluation_{name}"].section)
+        asked = EvaluationSection.model_validate(content["evaluation"])
+        usual = content["sampler"]["nfe"]
+        found = {
+            label: {name: rows(label, name) | {"nfe": usual if condition.nfe is None else condition.nfe}}
+            for label, condition in asked.conditions.items()
+        }
+        out[name] = {
+            **schema,
+            "systems": dict(found["main"]),
+            "conditions": found,
+            "settings": {label: c.model_dump(mode="json") for label, c in asked.conditions.items()},
+            "models": {name: model(name)},
+        }
+    return out
+
+
+def check_metrics(bundle: Bundle) -> Iterator[Row]:
+    """``metrics.json`` and ``metrics.csv`` are what the scores of all patches give, pooled again."""
+    made = parts(bundle)
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = {name: Path(scratch, f"{name}.json") for name in made}
+        for name, part in made.items():
+            paths[name].write_text(json.dumps(part), encoding="utf-8")
+        floors = [str(paths.pop("floors"))] if "floors" in paths else []
+        baselines = str(paths.pop("baselines"))
+        systems = [str(path) for path in paths.values()]
+        metrics, table = Path(scratch, "metrics.json"), Path(scratch, "metrics.csv")
+        section = bundle.plan["evaluation"].section
+        collect_metrics(section, baselines, floors, systems, metrics, table)
+        again, lines = json.loads(metrics.read_text()), table.read_text().splitlines()
+    claimed = bundle.read("evaluation/metrics.json", "metrics/1")
+    bad = [f"evaluation/metrics.json: {line}" for line in unlike(claimed, again, POOLED)]
+    told = bundle.path("evaluation/metrics.csv").read_text(encoding="utf-8").splitlines()
+    bad += [f"evaluation/metrics.csv: {line}" for line in unlike(_cells(told), _cells(lines), 1e-5)]
+    for line in bad:
+        yield Row("FAIL", "metrics", line)
+    if not bad:
+        yield Row("PASS", "metrics", f"metrics.json follows from patches.csv (relative tolerance {POOLED:g})")
+
+
+def _cells(lines: list[str]) -> dict[str, Any]:
+    """Cells of metrics.csv by condition, system and column; numbers as numbers."""
+    head, *rows = (line.split(",") for line in lines)
+
+    def value(text: str) -> Any:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+    return {
+        f"{row[0]} {row[1]} {name}": value(text) for row in rows for name, text in list(zip(head, row))[2:]
+    }
+
+
+def check_region(bundle: Bundle) -> Iterator[Row]:
+    """The region's scores are those of its GeoTIFFs; its mean is the mean of its clones."""
+    claimed = bundle.read("region/metrics.json", "region/1")
+    bands = {name: _raster(bundle, name) for name in ("mean", "std", "prior", "truth", "clones")}
+    mean, std, prior, truth = (bands[name][0].astype(float) for name in ("mean", "std", "prior", "truth"))
+    clones, pixel_m = bands["clones"].astype(float), float(claimed["place"]["pixel_m"])
+    grid = SimpleNamespace(pixel_m=pixel_m, height=truth.shape[0])
+    ground: Any = SimpleNamespace(grid=grid, truth=truth, prior=prior)
+    seed = bundle.config.region.seed
+    again = {
+        "region": whole_scores(ground, clones, seed),
+        "std": std_scores(mean, std, truth, claimed["members"]),
+    }
+    told = ("rmse_m", "rmse_px", "mae_m", "slope_deg", "crps_fair_m", "member_rmse_m", "rms_m")
+    bad = []
+    for group, rows in (("bicubic", "region"), ("mean", "region"), ("", "std")):
+        one, two = (found[rows][group] if group else found[rows] for found in (claimed, again))
+        picked = [key for key in told if key in two]
+        where = ".".join(filter(None, (rows, group)))
+        bad += [f"region/metrics.json: {where}.{line}" for line in unlike(
+            {k: one.get(k) for k in picked}, {k: two[k] for k in picked}, REGION)]  # fmt: skip
+    off = float(np.abs(clones.mean(axis=0) - mean).max())
+    scale = max(1e-3, float(np.abs(mean).max()))
+    if off > 1e-6 * scale:
+        bad.append(f"region/mean.tif: expected the mean of clones.tif, found up to {off:.3g} m beside it")
+    for line in bad:
+        yield Row("FAIL", "region", line)
+    if not bad:
+        yield Row("PASS", "region", f"scores follow from the GeoTIFFs (relative tolerance {REGION:g})")
+
+
+def _raster(bundle: Bundle, name: str) -> np.ndarray:
+    """Bands of a GeoTIFF, (band, y, x); no other format is opened, as some name other files."""
+    with rasterio.open(bundle.path(f"region/{name}.tif"), driver="GTiff") as raster:
+        bands: np.ndarray = raster.read()
+    return bands

@@ -1,0 +1,198 @@
+"""The evaluation of shipped weights on shipped patches, run again and compared with the claimed scores.
+
+Machines that round alike (`pipeline.jobs.machine`) must agree to the last digit; others within the
+tolerances below, which are those of docs/reproducibility.md.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.bundle.checks import Bundle, Row
+from pipeline.bundle.write import shipped
+from pipeline.config.runtime import RuntimeSection
+from pipeline.evaluation.baselines import evaluate_baselines
+from pipeline.evaluation.floors import evaluate_floors
+from pipeline.evaluation.per_patch import ALWAYS, ENSEMBLE, Columns, read_csv
+from pipeline.evaluation.systems import evaluate_system
+from pipeline.jobs.device import pick_device
+from pipeline.jobs.job import set_threads
+from pipeline.jobs.machine import arithmetic
+from pipeline.shards.shard_set import ShardSet, chosen
+from pipeline.storage.atomic import read_json
+from pipeline.storage.calibration_law import FILE as CALIBRATION
+
+logger = logging.getLogger(__name__)
+
+# Relative, on every patch's score; and the share of pixels whose rank may be another one.
+BETWEEN_CPUS = 1e-3
+WITH_GPU = 2e-2
+RANKS = {BETWEEN_CPUS: 0.01, WITH_GPU: 0.05, 0.0: 0.0}
+
+_MANIFEST, _SHARD = "subset/manifest.json", "subset/test.zarr.zip"
+# Everything a shard needs; object arrays could bring code with them.
+_DTYPE = re.compile(r"^[<|](f[248]|[iu][1248]|b1)$")
+_MOST_CHUNK = 2**31
+
+
+def check_store(path: Path) -> None:
+    """Refuse a zarr store that is more than plain numbers.
+
+    Raises
+    ------
+    ValueError
+        Naming the entry: another type than plain numbers, a filter, another compressor than Zstd, or a chunk
+        that is too big.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries: dict[str, Any] = {}
+        for info in archive.infolist():
+            name = info.filename
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{path.name}: {name}: expected a stored entry, found a compressed one")
+            if name.rpartition("/")[2] in (".zarray", ".zgroup", ".zattrs", ".zmetadata", "zarr.json"):
+                content = json.loads(archive.read(name))
+                nested = content.get("metadata") if name.endswith((".zmetadata", "zarr.json")) else None
+                entries |= {f"{name}: {key}": value for key, value in (nested or {}).items()}
+                entries[name] = content
+    for name, entry in entries.items():
+        if name.endswith("zarr.json"):
+            raise ValueError(f"{path.name}: {name}: expected zarr format 2")
+        if not name.endswith(".zarray"):
+            continue
+        codec = (entry.get("compressor") or {}).get("id", "zstd")
+        if entry.get("filters") or codec != "zstd" or not _DTYPE.match(str(entry.get("dtype"))):
+            raise ValueError(
+                f"{path.name}: {name}: expected plain numbers, found type {entry.get('dtype')!r}, "
+                f"compressor {codec!r}, filters {entry.get('filters')!r}"
+            )
+        if math.prod(entry["chunks"]) > _MOST_CHUNK:
+            raise ValueError(f"{path.name}: {name}: expected a smaller chunk, found {entry['chunks']}")
+
+
+def check_again(bundle: Bundle, device: str = "cpu") -> Iterator[Row]:
+    """Evaluate again; a row a part of the evaluation."""
+    check_store(bundle.path(_SHARD))
+    manifest = bundle.path(_MANIFEST)
+    entries = bundle.read(_MANIFEST, "manifest/1")["shards"]
+    if [e["path"] for e in entries] != ["test.zarr.zip"]:
+        raise ValueError(f"{_MANIFEST}: expected the shard test.zarr.zip alone, found {entries}")
+    ids = [int(i) for shard in ShardSet(manifest, "test").shards for i in shard.ids]
+    claimed = read_csv(bundle.path("evaluation/patches.csv"))
+    yield _subset_row(bundle, ids, claimed)
+    set_threads(bundle.config.training.cpu_threads)
+    runtime = RuntimeSection.model_validate({"device": device})
+    here = arithmetic(pick_device(device))
+    for stage in bundle.plan.stages:
+        if not stage.startswith("evaluation_"):
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            out = Path(scratch, "part.json")
+            logger.info("%s: evaluated again on %d patches", stage, len(ids))
+            try:
+                _evaluate(bundle, stage, manifest, runtime, out)
+            except (ValueError, RuntimeError) as error:
+                text = str(error).replace(f"{bundle.folder}/", "")
+                yield Row("FAIL", "evaluation", f"{stage}: could not be run again: {text}")
+                continue
+            found = read_json(out)["patches"]
+        yield from _compare(stage, found, claimed, ids, arithmetic() if stage.endswith("baselines") else here)
+
+
+def _subset_row(bundle: Bundle, ids: list[int], claimed: Mapping[tuple[str, str], Columns]) -> Row:
+    """The shipped patches are the first evaluated ones, as many as the config asks for."""
+    config = bundle.config
+    total = bundle.read("manifests/manifest_test.json", "manifest/1")["patches"]["test"]
+    evaluated = len(chosen(total, config.evaluation.max_patches))
+    count = shipped(evaluated, config.bundle.patches, config.evaluation.batch)
+    wanted = next(iter(claimed.values()))["patch"][:count]
+    if ids != wanted:
+        return Row("FAIL", "subset", f"{_SHARD}: expected the patches {wanted}, found {ids}")
+    return Row("PASS", "subset", f"the first {count} of {evaluated} evaluated patches are shipped")
+
+
+def _evaluate(bundle: Bundle, stage: str, manifest: Path, runtime: RuntimeSection, out: Path) -> None:
+    """Run one evaluation stage on the subset."""
+    section = json.loads(bundle.plan[stage].section)
+    section["evaluation"]["max_patches"] = None
+    name = stage.removeprefix("evaluation_")
+    given = bundle.plan.given is not None
+    vae = bundle.folder / "models" / ("pretrained_vae" if given else "vae") / "model.safetensors"
+    if name == "baselines":
+        evaluate_baselines(json.dumps(section), manifest, out)
+    elif name == "floors":
+        evaluate_floors(json.dumps(section), manifest, vae, runtime, out)
+    else:
+        model = bundle.path(f"models/{name}/model.safetensors")
+        codec = [str(vae)] if bundle.plan.vae_of(name) else []
+        widths = [str(model.with_name(CALIBRATION))] if bundle.plan.calibration_of(name) else []
+        text = json.dumps({**section, "system": name})
+        examples = out.with_name("examples.zarr.zip")
+        evaluate_system(text, manifest, model, codec, widths, runtime, out, examples)
+
+
+def _compare(
+    stage: str,
+    found: Mapping[str, Mapping[str, Columns]],
+    claimed: Mapping[tuple[str, str], Columns],
+    ids: list[int],
+    here: str,
+) -> Iterator[Row]:
+    """Rows of one stage: PASS when all of its scores agree, else one FAIL a condition and system."""
+    worst, exact, failed = 0.0, True, False
+    for condition, group in found.items():
+        for system, again in group.items():
+            told = claimed.get((condition, system))
+            if told is None:
+                raise ValueError(f"evaluation/patches.csv: expected rows of {system} under {condition}")
+            there = set(told["computed_on"][: len(ids)])
+            alike = there == {here}
+            gpu = any("cpu:" not in where for where in (here, *there))
+            tolerance = 0.0 if alike and not gpu else WITH_GPU if gpu else BETWEEN_CPUS
+            exact &= tolerance == 0
+            off, where = _furthest(told, again, tolerance)
+            worst = max(worst, off)
+            if where:
+                failed = True
+                limit = "the last digit, as this machine rounds like the claimed one" if not tolerance else ""
+                yield Row(
+                    "FAIL",
+                    "evaluation",
+                    f"{system}, {condition}: {where}; expected agreement to {limit or f'{tolerance:g}'}",
+                )
+    if not failed:
+        how = "to the last digit" if exact else f"within tolerance (largest difference {worst:.1e})"
+        yield Row(
+            "PASS", "evaluation", f"{stage.removeprefix('evaluation_')}: {len(ids)} patches agree {how}"
+        )
+
+
+def _furthest(claimed: Columns, again: Columns, tolerance: float) -> tuple[float, str]:
+    """Largest relative difference over all scores, and in words the largest that is beyond the tolerance."""
+    worst, most, words = 0.0, 0.0, ""
+    for row, patch in enumerate(again["patch"]):
+        if row >= len(claimed["patch"]) or claimed["patch"][row] != patch:
+            return math.inf, f"patch {patch}: expected its row in patches.csv, found another"
+        for name in (*ALWAYS, *ENSEMBLE):
+            if name not in again:
+                continue
+            one, two = float(claimed[name][row]), float(again[name][row])
+            off = abs(one - two) / max(abs(one), abs(two), 1e-9)
+            worst = max(worst, off)
+            if off > max(tolerance, most) or math.isnan(off):
+                most = off
+                words = f"patch {patch}: {name} claimed {one:.10g}, found {two:.10g}"
+        if "ranks" in again:
+            ranks = [[int(n) for n in t["ranks"][row].split()] for t in (claimed, again)]
+            moved = sum(abs(a - b) for a, b in zip(*ranks)) / (2 * max(1, sum(ranks[1])))
+            if len(ranks[0]) != len(ranks[1]) or moved > RANKS[tolerance]:
+                words = words or f"patch {patch}: ranks of {moved:.1%} of the pixels are others than claimed"
+    return worst, words

@@ -1,0 +1,138 @@
+"""``make verify BUNDLE=path``: check a bundle on any machine; a table of PASS and FAIL, code 1 on any FAIL.
+
+The bundle is not trusted: nothing is written outside a folder of its own, and none of its code is run. What
+each check can and cannot find is in docs/reproducibility.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipeline.bundle.archive import MOST_BYTES, ArchiveError, check_sums, unpack
+from pipeline.bundle.checks import (
+    Bundle,
+    Row,
+    check_code,
+    check_config,
+    check_crate,
+    check_documents,
+    check_environment,
+    check_plan,
+    check_records,
+)
+from pipeline.bundle.numbers import check_metrics, check_patches, check_region, check_weights
+from pipeline.bundle.reevaluation import check_again
+from pipeline.storage.sha256 import file_sha256
+
+_LONGEST = 12
+Check = Callable[[Bundle], Iterator[Row]]
+CHEAP: tuple[Check, ...] = (
+    check_config,
+    check_records,
+    check_code,
+    check_plan,
+    check_environment,
+    check_weights,
+    check_patches,
+    check_metrics,
+    check_region,
+    check_crate,
+    check_documents,
+)
+
+
+def verify(
+    path: Path | str,
+    folder: Path | str,
+    device: str = "cpu",
+    most_bytes: int = MOST_BYTES,
+    evaluate: bool = True,
+) -> list[Row]:
+    """Run all checks.
+
+    Parameters
+    ----------
+    path : bundle. folder : empty folder to unpack it in.
+    device : ``cpu``, ``cuda`` or ``auto``: where the evaluation is run again.
+    most_bytes : what the bundle may hold.
+    evaluate : run the evaluation again; everything else takes seconds.
+
+    Returns
+    -------
+    One row a finding, in the order of the checks. A bundle that must not be unpacked gives one row.
+    """
+    try:
+        names = unpack(path, folder, most_bytes)
+    except ArchiveError as error:
+        return [Row("FAIL", "archive", str(error))]
+    rows = [Row("PASS", "archive", f"{len(names)} members, none leaves its folder")]
+    rows += guarded("files", lambda: _files(folder, names))
+    bundle = Bundle(Path(folder), tuple(names))
+    for check in CHEAP:
+        rows += guarded(check.__name__.removeprefix("check_"), lambda check=check: check(bundle))  # type: ignore[misc]
+    return rows + guarded("evaluation", lambda: check_again(bundle, device)) if evaluate else rows
+
+
+def _files(folder: Path | str, names: list[str]) -> Iterator[Row]:
+    good, problems = check_sums(folder, names)
+    for problem in problems:
+        yield Row("FAIL", "files", problem)
+    if not problems:
+        yield Row("PASS", "files", f"{good} files have the sha256 that SHA256SUMS lists")
+
+
+def guarded(name: str, work: Callable[[], Iterator[Row]]) -> list[Row]:
+    """A check's rows; what it cannot read is a FAIL."""
+    rows = []
+    try:
+        for row in work():
+            rows.append(row)
+    except (
+        Exception
+    ) as error:  # a bundle may hold anything: what a check stumbles over is a finding, not a crash
+        logging.getLogger(__name__).debug("details", exc_info=True)
+        rows.append(Row("FAIL", name, f"could not be checked: {type(error).__name__}: {error}"))
+    return rows
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as text; of many findings of one check the first are shown."""
+    width = max(len(row.check) for row in rows)
+    lines, shown = [], 0
+    for number, row in enumerate(rows):
+        same = number > 0 and (rows[number - 1].check, rows[number - 1].status) == (row.check, row.status)
+        shown = shown + 1 if same else 1
+        if shown <= _LONGEST:
+            lines.append(f"{row.status:4}  {row.check:{width}}  {row.detail}")
+        elif shown == _LONGEST + 1:
+            lines.append(f"{row.status:4}  {row.check:{width}}  and more")
+    failed = sum(row.status == "FAIL" for row in rows)
+    lines.append("")
+    lines.append("FAIL: " + f"{failed} findings" if failed else "PASS: the bundle is what it claims to be")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 0 when everything passes, 1 on any FAIL, 2 on a wrong call."""
+    parser = argparse.ArgumentParser(prog="verify", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("bundle", type=Path, help="bundle.zip")
+    parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
+    parser.add_argument("--most-gib", type=float, default=MOST_BYTES / 2**30, help="refuse bigger bundles")
+    parser.add_argument("--quick", action="store_true", help="do not run the evaluation again")
+    given = parser.parse_args(arguments)
+    if not given.bundle.is_file():
+        parser.error(f"{given.bundle}: expected a bundle, found no file")
+    logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+        rows = verify(given.bundle, folder, given.device, int(given.most_gib * 2**30), not given.quick)
+    print(f"\n{given.bundle.name}  sha256 {file_sha256(given.bundle)}\n\n{table(rows)}")
+    return 1 if any(row.status == "FAIL" for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

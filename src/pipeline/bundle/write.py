@@ -1,0 +1,194 @@
+"""Stage ``bundle``: what a reviewer gets, as one reproducible archive."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.bundle.archive import write_archive
+from pipeline.bundle.crate import CRATE, crate
+from pipeline.bundle.datasheet import datasheet
+from pipeline.bundle.documents import model_card, readme
+from pipeline.provenance.digest import SOURCE
+from pipeline.shards.shard_set import ShardSet, chosen
+from pipeline.shards.subset import write_subset
+from pipeline.storage.atomic import read_json
+from pipeline.storage.sha256 import file_sha256
+
+FILES = (
+    "Snakefile", "pyproject.toml", "Makefile", "README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md",
+)  # fmt: skip
+FOLDERS = {
+    "workflow": (".smk", ".py"),
+    "src": (".py",),
+    "config": (".yaml", ".md"),
+    "profiles": (".yaml",),
+    "envs": (".txt", ".yaml", ".def", ".py"),
+    "docs": (".md",),
+    "tests": (".py", ".json", ".jsonld", ".txt"),
+}
+Members = dict[str, Path | bytes]
+
+
+def write_bundle(inputs: Mapping[str, Any], out: Path | str, root: Path | str | None = None) -> None:
+    """Write all that a reviewer needs as one zip (docs/formats.md).
+
+    Same results, same bytes: nothing in it depends on when, where or how fast they were made.
+
+    Parameters
+    ----------
+    inputs : the rule's named inputs. out : archive to write.
+    root : of the project whose source is shipped; that of this library by default.
+
+    Raises
+    ------
+    ValueError
+        If a record of a job is not that of the run's stage.
+    """
+    stages = read_json(inputs["stages"], "stages/1")
+    members = results(inputs, stages)
+    members |= {"inputs.json": _json(_input_files(inputs, stages))}
+    members |= dict(source(Path(root) if root is not None else SOURCE.parents[1]))
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        members |= _subset(inputs, stages["config"], Path(scratch))
+        members |= _documents(inputs, stages, members)
+        members[CRATE] = _json(crate(stages, members))
+        write_archive(out, members)
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def results(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> Members:
+    """What the run made: numbers, maps, weights, records."""
+    out: Members = {"stages.json": Path(inputs["stages"]), "config.json": _json(stages["config"])}
+    out["report.html"] = Path(inputs["report"])
+    for role in ("evaluation", "region"):
+        out |= {f"{role}/{Path(p).name}": Path(p) for p in _listed(inputs[role])}
+    for path in map(Path, _listed(inputs["manifests"])):
+        out[f"manifests/{path.parent.parent.name}.json"] = path
+    for path in map(Path, _listed(inputs["models"])):
+        out[f"models/{path.parent.parent.name}/{path.name}"] = path
+    for path in map(Path, _listed(inputs.get("calibrations"))):
+        name = path.parent.parent.name.removeprefix("calibration_")
+        out[f"models/{name}/{path.name}"] = path
+    for name in ("pretrained", "pretrained_vae"):
+        out |= {f"models/{name}/{Path(p).name}": Path(p) for p in _listed(inputs.get(name))}
+    for name, stage in stages["stages"].items():
+        if name != "bundle":  # it is not finished
+            out[f"records/{name}.json"] = _record(name, stage)
+    return out
+
+
+def _record(name: str, stage: Mapping[str, Any]) -> bytes:
+    """The record that each of a stage's jobs left; those of one stage are equal."""
+    wanted = {
+        "schema": "run/1",
+        "stage": name,
+        "key": stage["key"],
+        "section": json.loads(stage["section"]),
+    }
+    for path in sorted(Path("results/logs", name, stage["key"]).glob("*.run.json")):
+        if read_json(path, "run/1") != wanted:
+            raise ValueError(
+                f"{path}: expected the record of stage {name}, key {stage['key']}, found another"
+            )
+    return _json(wanted)
+
+
+def source(root: Path) -> Iterator[tuple[str, Path]]:
+    """The source files and the names that they have in a bundle."""
+    for name in FILES:
+        if (root / name).is_file():
+            yield f"source/{name}", root / name
+    for folder, suffixes in FOLDERS.items():
+        for file in sorted((root / folder).rglob("*")):
+            if file.is_file() and file.suffix in suffixes:
+                yield f"source/{file.relative_to(root).as_posix()}", file
+
+
+def _input_files(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> dict[str, Any]:
+    """Digests of what went in, and where to get it."""
+    local = {Path(path).name: Path(path) for path in _listed(inputs.get("fetched"))}
+    files = []
+    for role, place, digest in stages["files"]:
+        entry = {"role": role, "name": place, "url": None, "sha256": digest}
+        if "://" in place:
+            name = next(Path(p).name for p, url, _ in stages["found"]["urls"] if url == place)
+            entry |= {"name": name, "url": place}
+            if name in local:
+                entry["sha256"] = file_sha256(local[name])
+        files.append(entry)
+    found = stages["found"]
+    files += [_digest("kernel", Path(place).name, digest) for place, digest in _kernels(stages)]
+    if found["lpips"]:
+        files.append(_digest("lpips", Path(stages["config"]["vae"]["lpips_weights"]).name, found["lpips"]))
+    synthetic = stages["config"]["inputs"]["dem"] == "synthetic"
+    return {"schema": "inputs/1", "synthetic": synthetic, "files": files}
+
+
+def _kernels(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if stages["found"]["kernels"]:
+        yield from zip(stages["config"]["ephemeris"]["kernels"], stages["found"]["kernels"])
+
+
+def _digest(role: str, name: str, digest: str) -> dict[str, Any]:
+    return {"role": role, "name": name, "url": None, "sha256": digest.removeprefix("sha256:")}
+
+
+def shipped(evaluated: int, patches: int | None, batch: int) -> int:
+    """How many of the evaluated patches are shipped: whole batches, as sums depend on a batch's size."""
+    return evaluated if patches is None else min(evaluated, -(-patches // batch) * batch)
+
+
+def _subset(inputs: Mapping[str, Any], config: Mapping[str, Any], scratch: Path) -> Members:
+    """The first evaluated patches as a shard of their own."""
+    shards = ShardSet(inputs["test_manifest"], "test")
+    section = config["evaluation"]
+    picked = chosen(len(shards), section["max_patches"])
+    count = shipped(len(picked), config["bundle"]["patches"], section["batch"])
+    write_subset(shards, picked[:count], scratch)
+    return {f"subset/{name}": scratch / name for name in ("manifest.json", "test.zarr.zip")}
+
+
+def _documents(inputs: Mapping[str, Any], stages: Mapping[str, Any], members: Members) -> Members:
+    """What people read: the README, the datasheet, a card for each model, the report's figures."""
+
+    def read(name: str) -> Any:
+        content = members[name]
+        return json.loads(content if isinstance(content, bytes) else content.read_bytes())
+
+    metrics = read("evaluation/metrics.json")
+    manifests = {Path(n).stem: read(n) for n in members if n.startswith("manifests/")}
+    out: Members = {"README.md": readme(stages, metrics, read("subset/manifest.json")).encode()}
+    facts = {name: read_json(inputs[name]) for name in ("terrain", "split")}
+    out["datasheet.md"] = datasheet(stages, manifests, facts, read("inputs.json")).encode()
+    for name in sorted(members):
+        match = re.fullmatch(r"models/(\w+)/model\.safetensors", name)
+        if match:
+            path = members[name]
+            assert isinstance(path, Path)
+            config = read(f"models/{match[1]}/config.json")
+            out[f"models/{match[1]}/README.md"] = model_card(match[1], path, config, metrics, stages).encode()
+    report = Path(inputs["report"]).read_text(encoding="utf-8")
+    pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"[^>]*\balt="([^"]*)"', report)
+    lines = ["# Figures of the report\n"]
+    for number, (data, alt) in enumerate(pictures, start=1):
+        out[f"figures/figure_{number:02d}.png"] = base64.b64decode(data)
+        lines.append(f"- `figure_{number:02d}.png`: {html.unescape(alt)}")
+    if pictures:
+        out["figures/README.md"] = ("\n".join(lines) + "\n").encode()
+    return out

@@ -1,0 +1,1 @@
+"""How wide clones must be spread, fitted on validation patches."""

@@ -1,0 +1,215 @@
+"""Stages ``calibration_<system>_<stage>``: how wide clones must be spread, fitted on validation patches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.calibration.fit import Departures, departures, fit
+from pipeline.config.arcs import ArcDraw
+from pipeline.config.bridge import SamplerSection
+from pipeline.config.imperfections import ImperfectionsSection
+from pipeline.config.photometry import PhotometrySection
+from pipeline.config.runtime import RuntimeSection
+from pipeline.illumination.ephemeris import read_track
+from pipeline.jobs.device import pick_device
+from pipeline.jobs.progress import track
+from pipeline.jobs.seeds import seeded
+from pipeline.models.files import load_system, model_config
+from pipeline.models.system import System
+from pipeline.shards.batches import assemble, read_sample
+from pipeline.shards.scene import ArcScene, Scene
+from pipeline.shards.shard_set import ShardSet, chosen
+from pipeline.storage.atomic import write_json
+from pipeline.storage.calibration_law import SCHEMA
+
+_SCENE, _CLONES, _IMPERFECTIONS = 0xCA11B, 0xCA11C, 0xCA120
+MEMBERS = 16
+#: Validation patches that count at most, and image sets drawn for each, of each kind.
+PATCHES, SETS = 2000, 3
+#: Kinds of image sets are told apart by their noise where it differs by more than this factor.
+NOISIER = 1.2
+BATCH = 16
+#: The bound on departures over a patch where the a priori DEM is exact, pixels.
+LEAST_PX = 1e-6
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Departures of all patches and image sets of one kind.
+
+    Attributes
+    ----------
+    found : the departures. noise : the sets' typical one.
+    prior_px : root mean square of what the a priori DEM itself is off by, pixels of height.
+    """
+
+    found: list[Departures]
+    noise: float
+    prior_px: float
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of image sets: of validation patches, and departures of training patches."""
+
+    held_out: Drawn
+    trained: list[Departures]
+
+
+def told_apart(kinds: Sequence[Kind]) -> list[Kind]:
+    """Kinds by rising noise; together where it hardly differs, so that sets do not tell their kind."""
+    ordered = sorted(kinds, key=lambda kind: kind.held_out.noise)
+    if len(ordered) == 2 and ordered[1].held_out.noise < NOISIER * ordered[0].held_out.noise:
+        first, second = ordered
+        both = replace(first.held_out, found=first.held_out.found + second.held_out.found)
+        return [Kind(both, first.trained + second.trained)]
+    return ordered
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How clones are drawn, and from what images.
+
+    Attributes
+    ----------
+    system : calibrated or not; its own draws count. scene : the light. photometry : of the images.
+    sampler : of the clones. seed : of all that is drawn.
+    """
+
+    system: System
+    scene: Scene
+    photometry: PhotometrySection
+    sampler: SamplerSection
+    seed: int
+
+    def draw(
+        self,
+        shards: ShardSet,
+        picked: Sequence[int],
+        sets: Sequence[int],
+        how: ImperfectionsSection | None,
+        title: str,
+    ) -> Drawn:
+        """Clones of the numbered image sets of each of the picked patches.
+
+        Parameters
+        ----------
+        shards : the patches. picked : their indices. sets : numbers, which say what is drawn.
+        how : imperfections of all images; None for perfect ones.
+        title : of the progress bar.
+        """
+        jobs = [(i, k) for i in picked for k in sets]
+        groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
+        found: list[Departures] = []
+        noises: list[float] = []
+        squared: list[float] = []
+        for group in track(groups, len(groups), f"{title}: batches"):
+            parts, noise, off = self._batch(shards, group, how)
+            found, noises, squared = found + parts, noises + noise, squared + off
+        return Drawn(found, float(np.median(noises)), float(np.sqrt(np.mean(squared))))
+
+    def _batch(
+        self, shards: ShardSet, group: Sequence[tuple[int, int]], how: ImperfectionsSection | None
+    ) -> tuple[list[Departures], list[float], list[float]]:
+        """Departures of patches i and image sets k, the sets' noise, the prior's mean squared error."""
+        system, seed, kind = self.system, self.seed, int(how is not None)
+        device = next(system.parameters()).device
+        samples = []
+        for i, k in group:
+            shard, patch = shards.at(i)
+            images = self.scene.image_set(shard, patch, np.random.default_rng([seed, _SCENE, i, k, kind]))
+            samples.append(read_sample(shard, patch, images, system.halo_cells))
+        rngs = [np.random.default_rng([seed, _IMPERFECTIONS, i, k]) for i, k in group]
+        batch = assemble(samples, system.halo_cells, system.factor, self.photometry, device, how, rngs)
+        generators: list[torch.Generator] = [seeded(seed, _CLONES, i, k, kind) for i, k in group]
+        members, estimate, spread, light = system.sample_around(batch, MEMBERS, generators, self.sampler)
+        assert batch.dem is not None
+        scale = batch.pixel_m.double().cpu().numpy()
+        found = []
+        for row in range(len(group)):
+            clones, mean, truth = (
+                f[row].double().cpu().numpy() / scale[row] for f in (members, estimate, batch.dem)
+            )
+            wide = None if spread is None else spread[row].double().cpu().numpy()
+            found.append(departures(clones, mean, truth, wide, light.unlit[row, 0].cpu().numpy()))
+        off = (batch.dem - batch.prior).double() / batch.pixel_m[:, None, None]
+        return found, light.noise.tolist(), off.square().mean(dim=(1, 2)).tolist()
+
+
+def calibrate_system(
+    section: str,
+    manifest: Path | str,
+    model: Path | str,
+    vae: Sequence[str],
+    runtime: RuntimeSection,
+    out: Path | str,
+    track_file: Sequence[Path | str] = (),
+) -> None:
+    """Draw clones of the validation patches under the light of the main evaluation condition, and fit.
+
+    Image sets without imperfections have a law of their own, and those with the training's have one, where
+    training has both kinds and their noise tells them apart. Training patches count as `fit` says.
+
+    Parameters
+    ----------
+    section : the stage's JSON section: the light, and the sampler.
+    manifest : of the training shards. model, vae : weights. out : JSON file, schema ``calibration/4``.
+    track_file : the Sun's track, for arcs with ``place: ephemeris``.
+
+    Raises
+    ------
+    ValueError
+        If there are no validation patches, or inputs do not fit each other.
+    """
+    content: dict[str, Any] = json.loads(section)
+    shards, trained = ShardSet(manifest, "validation"), ShardSet(manifest, "train")
+    if not len(shards):
+        raise ValueError(
+            f"{manifest}: expected validation patches, which `calibrate: true` of a system needs, found none"
+        )
+    imperfections = ImperfectionsSection.model_validate(content["imperfections"])
+    arcs = content["arcs"]
+    suns = read_track(track_file[0]) if track_file else None
+    drawing = Drawing(
+        load_system(model, vae[0] if vae else None, pick_device(runtime.device)),
+        ArcScene(ArcDraw.model_validate(arcs["main"]), arcs["tolerance"], None, suns),
+        PhotometrySection.model_validate(content["photometry"]),
+        SamplerSection.model_validate(content["sampler"]),
+        int(content["seed"]),
+    )
+    picked = chosen(len(shards), PATCHES)
+    # As many sets of training patches, each of another one.
+    others = chosen(len(trained), SETS * len(picked))
+
+    def draw(how: ImperfectionsSection | None, images: str) -> Kind:
+        title = f"calibration of {content['stage']}, {images}"
+        seen = drawing.draw(trained, others, [SETS], how, f"{title}, training patches")
+        return Kind(drawing.draw(shards, picked, range(SETS), how, title), seen.found)
+
+    kinds: list[Kind] = []
+    if imperfections.off or imperfections.share < 1:
+        kinds.append(draw(None, "perfect images"))
+    if not imperfections.off:
+        kinds.append(draw(imperfections.model_copy(update={"share": 1.0}), "imperfect images"))
+    write_json(
+        out,
+        {
+            "schema": SCHEMA,
+            "model": model_config(model, "bridge")["fingerprint"],
+            "patches": len(picked),
+            "sets": SETS,
+            "sampler": drawing.sampler.model_dump(mode="json"),
+            "most_px": float(f"{max(kinds[0].held_out.prior_px, LEAST_PX):.6g}"),
+            "laws": [
+                {"noise": kind.held_out.noise, **fit(kind.held_out.found, drawing.seed, trained=kind.trained)}
+                for kind in told_apart(kinds)
+            ],
+        },
+    )

@@ -1,0 +1,88 @@
+"""Section ``arcs``: which Suns light a patch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pipeline.config.base import Range, Section, Seed
+
+
+def _place_word(value: object) -> object:
+    """YAML reads an unquoted ``true`` as a boolean."""
+    return "true" if value is True else value
+
+
+class ArcDraw(Section):
+    """How a place, a declination of the Sun and an image set are drawn.
+
+    Attributes
+    ----------
+    place : where the Sun is seen from: an ``assumed`` place, drawn (published), the patch's ``true`` place,
+        or its true place with the Sun where SPICE kernels put it (``ephemeris``, see that section).
+    latitude : range of the assumed latitude, degrees, drawn uniformly; refused where it would not be used.
+    longitude : range of the assumed longitude, degrees east of the map's central meridian, drawn uniformly;
+        refused where it would not be used.
+    declination : range of the Sun's declination, degrees, drawn uniformly once a set (published 0; the Moon's
+        seasons reach 1.59); refused with an ephemeris, which has its own.
+    images : range of the number of images a set, drawn uniformly, with replacement.
+    """
+
+    place: Annotated[Literal["assumed", "true", "ephemeris"], BeforeValidator(_place_word)] = "assumed"
+    latitude: Range = Range(low=0, high=90)
+    longitude: Range = Range(low=0, high=360)
+    declination: Range = Range(low=0, high=0)
+    images: Range = Range(low=5, high=100)
+
+    @model_validator(mode="after")
+    def _possible(self) -> ArcDraw:
+        if not (-90 <= self.latitude.low and self.latitude.high <= 90):
+            raise ValueError(f"latitude: expected within [-90, 90], found {self.latitude}")
+        if not (-1.6 <= self.declination.low and self.declination.high <= 1.6):
+            raise ValueError(f"declination: expected within [-1.6, 1.6], found {self.declination}")
+        if not (1 <= self.images.low and self.images.high <= 10000):
+            raise ValueError(f"images: expected within [1, 10000], found {self.images}")
+        if self.images.low % 1 or self.images.high % 1:
+            raise ValueError(f"images: expected whole numbers, found {self.images}")
+        unused = {
+            "assumed": (),
+            "true": ("latitude", "longitude"),
+            "ephemeris": ("latitude", "longitude", "declination"),
+        }
+        for name in unused[self.place]:
+            default, found = type(self).model_fields[name].default, getattr(self, name)
+            if found != default:
+                raise ValueError(
+                    f"{name}: expected its default [{default.low:g}, {default.high:g}], since it is not "
+                    f"drawn with place: {self.place}, found [{found.low:g}, {found.high:g}]"
+                )
+        return self
+
+
+class ArcsSection(Section):
+    """Sun arcs over the fixed directions.
+
+    Attributes
+    ----------
+    tolerance : largest chord distance of a fixed direction from the arc (published 0.1, about 5.7 deg).
+    train : drawn anew for every training sample; its range of images holds in the Fibonacci stage too.
+    test : named draws, made once for every validation and test patch and stored.
+    """
+
+    tolerance: Annotated[float, Field(gt=0, le=2)] = 0.1
+    train: ArcDraw = ArcDraw()
+    test: dict[str, ArcDraw] = Field(default={"main": ArcDraw(images=Range(low=75, high=75))}, min_length=1)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _plain_names(self) -> ArcsSection:
+        for name in self.test:
+            if not name.isidentifier():
+                raise ValueError(f"test: expected names of letters, digits and _, found {name!r}")
+        return self
+
+    def of_place(self, *places: str) -> list[str]:
+        """Keys of the draws with one of the given places, ``arcs.train`` first."""
+        draws = {"arcs.train": self.train, **{f"arcs.test.{name}": draw for name, draw in self.test.items()}}
+        return [key for key, draw in draws.items() if draw.place in places]

@@ -1,0 +1,152 @@
+"""Sections ``published`` and ``bridge``: a system and how its clones are drawn."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Positive, PositiveInt, Section, Seed, Share
+from pipeline.config.training import OptimiserSection
+
+
+class BridgeStages(Section):
+    """The three stages, each warm-started from the last."""
+
+    fibonacci: OptimiserSection = OptimiserSection(samples=260_000 * 256)
+    arcs: OptimiserSection = OptimiserSection(samples=5_300 * 256)
+    missing: OptimiserSection = OptimiserSection(samples=2_800 * 256)
+
+
+class SamplerSection(Section):
+    """How clones are drawn.
+
+    Attributes
+    ----------
+    nfe : network evaluations a clone (published 10).
+    kind : ``posterior`` (published), ``ode`` or ``dbim`` for I2SB; ``euler``, ``heun`` (two evaluations a
+        step) or ``dbim`` for the interpolant; ``euler`` or ``dbim`` for the diffusion.
+    eta : share of the full noise in each step of ``dbim`` (0 keeps the noise drawn first); others ignore it.
+    grid : ``uniform`` steps (published) or ``quadratic``, finer towards the truth.
+    """
+
+    nfe: Annotated[int, Field(ge=1, le=1000)] = 10
+    kind: Literal["posterior", "ode", "euler", "heun", "dbim"] = "posterior"
+    eta: Share = 0.0
+    grid: Literal["uniform", "quadratic"] = "uniform"
+
+    @model_validator(mode="after")
+    def _even(self) -> SamplerSection:
+        if self.kind == "heun" and self.nfe % 2:
+            raise ValueError(f"nfe: expected an even number with kind 'heun', found {self.nfe}")
+        return self
+
+
+SAMPLER_KINDS = {
+    "i2sb": ("posterior", "ode", "dbim"),
+    "interpolant": ("euler", "heun", "dbim"),
+    "diffusion": ("euler", "dbim"),
+}
+
+
+class BridgeSection(Section):
+    """One super-resolution system.
+
+    Attributes
+    ----------
+    space : ``latent`` (of the VAE, published) or ``pixel``.
+    target : ``dem`` (published) or ``residual`` = DEM minus bicubic a priori.
+    process : ``i2sb`` (published), ``interpolant`` (Yasuda) or ``diffusion`` (its baseline).
+    conditioning : ``published`` (two 768-vectors) or ``aligned`` (full-resolution fields in register).
+    network : ``dit`` (published) or ``unet``.
+    lr_halo_px : a priori terrain beyond the patch that the network sees, pixels (published 0).
+    height_unit : ``km`` (published: metres / 1000) or ``pixel`` (scale-free).
+    width, depth, heads, patch_px : the transformer (published 768, 6, 12, 2).
+    base : channels of the U-Net.
+    beta_max, steps : I2SB's noise schedule (published 0.3 and 1000).
+    start_share : share of I2SB's training pairs at the start of the bridge, where a draw has all to find
+        (published 0: uniform times).
+    noise : the interpolant's epsilon (published 0.2).
+    weighting : what the diffusion's squared error of the noise is weighted by: ``noise`` (1) or ``score``
+        (1/sigma^2, Yasuda's loss of the score, which a few samples near the truth rule: it hardly trains).
+    score : what the network learns of its target: its mean, by the ``squared`` error (published), or its
+        law, by the fair ``crps`` of draws that differ in a noise input.
+    draws : draws of one sample that the score compares.
+    posterior_mean : estimate the posterior mean first and let the bridge carry the rest.
+    mean_weight, slope_weight : weights of the posterior-mean loss and its slope term.
+    state_scale : heights, in the section's unit, that count as 1 in the bridge; null takes 1 for target
+        ``dem``, and for ``residual`` or `posterior_mean` the RMS of the training patches' DEM about their
+        block means. With score ``crps`` and `posterior_mean`, states are in units of the estimate's own
+        spread, and this is the unit of the estimate's losses alone.
+    calibrate : spread clones as the validation patches ask for, see docs/concepts.md; needs `posterior_mean`.
+    keep_block_means : project samples so that their block means equal the a priori DEM.
+    augmentation : ``flips`` (published), or ``square``: its eight symmetries.
+    weight_decay : of AdamW.
+    ema : decay of the weights' average that is kept; 0 keeps the weights (published).
+    clip : largest norm of the gradient; 0 does not clip (published).
+    seed : of initialisation, order and noise.
+    """
+
+    space: Literal["latent", "pixel"] = "latent"
+    target: Literal["dem", "residual"] = "dem"
+    process: Literal["i2sb", "interpolant", "diffusion"] = "i2sb"
+    conditioning: Literal["published", "aligned"] = "published"
+    network: Literal["dit", "unet"] = "dit"
+    lr_halo_px: Annotated[int, Field(ge=0)] = 0
+    height_unit: Literal["km", "pixel"] = "km"
+    width: PositiveInt = 768
+    depth: PositiveInt = 6
+    heads: PositiveInt = 12
+    patch_px: PositiveInt = 2
+    base: PositiveInt = 32
+    beta_max: Annotated[float, Field(gt=0, le=10)] = 0.3
+    steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
+    start_share: Share = 0.0
+    noise: Positive = 0.2
+    weighting: Literal["noise", "score"] = "noise"
+    score: Literal["squared", "crps"] = "squared"
+    draws: Annotated[int, Field(ge=2, le=32)] = 2
+    posterior_mean: bool = False
+    mean_weight: Annotated[float, Field(ge=0)] = 1.0
+    slope_weight: Annotated[float, Field(ge=0)] = 0.0
+    state_scale: Positive | None = None
+    calibrate: bool = False
+    keep_block_means: bool = False
+    stages: BridgeStages = BridgeStages()
+    sampler: SamplerSection = SamplerSection()
+    augmentation: Literal["flips", "square"] = "flips"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BridgeSection:
+        if self.network == "dit" and self.width % self.heads:
+            raise ValueError(f"width: expected a multiple of heads = {self.heads}, found {self.width}")
+        if self.posterior_mean and self.space != "pixel":
+            raise ValueError("posterior_mean: expected space 'pixel', found 'latent'")
+        if self.posterior_mean and self.conditioning != "aligned":
+            raise ValueError("posterior_mean: expected conditioning 'aligned', found 'published'")
+        if self.calibrate and not self.posterior_mean:
+            raise ValueError("calibrate: expected false without posterior_mean, found true")
+        if self.score == "crps" and self.conditioning != "aligned":
+            raise ValueError("score: expected 'squared' with conditioning 'published', found 'crps'")
+        if self.keep_block_means and self.space != "pixel":
+            raise ValueError("keep_block_means: expected space 'pixel', found 'latent'")
+        if self.start_share > 0 and self.process != "i2sb":
+            raise ValueError(
+                f"start_share: expected 0 with process {self.process!r}, found {self.start_share}"
+            )
+        kinds = SAMPLER_KINDS[self.process]
+        if self.sampler.kind not in kinds:
+            raise ValueError(
+                f"sampler.kind: expected one of {', '.join(kinds)} with process {self.process!r}, "
+                f"found {self.sampler.kind!r}"
+            )
+        if self.process == "i2sb" and self.sampler.nfe >= self.steps:
+            raise ValueError(
+                f"sampler.nfe: expected less than steps = {self.steps} with process 'i2sb', "
+                f"found {self.sampler.nfe}"
+            )
+        return self

@@ -1,0 +1,65 @@
+"""Section ``evaluation``: the conditions under which systems are scored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import PositiveInt, Section, Seed
+
+
+class Condition(Section):
+    """What the images of an evaluation look like.
+
+    Attributes
+    ----------
+    light : ``arcs`` (a named draw of `arcs.test`) or ``fibonacci`` (the patch's Fibonacci images).
+    draw : the name in `arcs.test`.
+    missing : whether the stored missing-data strips are applied.
+    systems : which trained stages are scored: ``all``, the ``last`` of each system, or the ``primary`` alone.
+    imperfections : whether the images have the imperfections of `imperfections.test`.
+    nfe : network evaluations a clone; null takes the sampler's.
+    """
+
+    light: Literal["arcs", "fibonacci"] = "arcs"
+    draw: str = "main"
+    missing: bool = False
+    systems: Literal["all", "last", "primary"] = "all"
+    imperfections: bool = False
+    nfe: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _has_strips(self) -> Condition:
+        if self.missing and self.light == "fibonacci":
+            raise ValueError("missing: expected false with light 'fibonacci' (strips belong to arc draws)")
+        return self
+
+
+class EvaluationSection(Section):
+    """Evaluation on the test split.
+
+    Attributes
+    ----------
+    members : clones a patch; the mean is their mean (published 10).
+    conditions : named conditions; `main` is the one that `systems` in metrics.json holds.
+    max_patches : evaluate at most this many patches, evenly spread; null for all.
+    batch : patches a forward pass.
+    bootstrap : resamples for the 95 % confidence intervals (over patches).
+    """
+
+    members: Annotated[int, Field(ge=2, le=1000)] = 10
+    conditions: dict[str, Condition] = Field(default={"main": Condition(missing=True)})
+    max_patches: PositiveInt | None = None
+    batch: PositiveInt = 16
+    bootstrap: Annotated[int, Field(ge=10, le=100_000)] = 1000
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _has_main(self) -> EvaluationSection:
+        if "main" not in self.conditions:
+            raise ValueError(f"conditions: expected one named 'main', found {sorted(self.conditions)}")
+        if self.conditions["main"].systems != "all":
+            found = self.conditions["main"].systems
+            raise ValueError(f"conditions.main.systems: expected 'all', found {found!r}")
+        return self

@@ -1,0 +1,94 @@
+"""Section ``region``: a map of any size."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field, model_validator
+
+from pipeline.config.arcs import ArcDraw
+from pipeline.config.base import Positive, PositiveInt, Range, Section, Seed
+from pipeline.config.masks import StripDraw
+
+
+class RegionLight(ArcDraw):
+    """How the Suns of a region's images are drawn: as in `arcs`, once for the region.
+
+    Attributes
+    ----------
+    place : where the Sun is seen from: an ``assumed`` place (published), the region's centre (``true``), or
+        its centre with the Sun where SPICE kernels put it (``ephemeris``, see that section).
+    latitude : range of the assumed latitude, degrees from the equator towards the pole of the region's map,
+        drawn uniformly; refused where it would not be used.
+    declination : range of the Sun's declination, degrees, drawn uniformly once (published 0; the Moon's
+        seasons reach 1.59); refused with an ephemeris, which has its own.
+    """
+
+    latitude: Range = Range(low=85, high=85)
+    longitude: Range = Range(low=0, high=0)
+    # No key here: a region has one number of images, `region.images`.
+    images: ClassVar[Range] = Range(low=1, high=1)  # type: ignore[misc]
+
+    @model_validator(mode="after")
+    def _towards_the_pole(self) -> RegionLight:
+        if self.latitude.low < 0:
+            raise ValueError(
+                "latitude: expected within [0, 90], degrees towards the pole of the region's map, found "
+                f"{self.latitude}"
+            )
+        return self
+
+    def arc(self, pole: int, images: int) -> ArcDraw:
+        """The draw of so many images that says the same on the map of a pole (+1 north, -1 south)."""
+        count = Range(low=images, high=images)
+        if self.place != "assumed":
+            return ArcDraw(place=self.place, declination=self.declination, images=count)
+        low, high = sorted((pole * self.latitude.low, pole * self.latitude.high))
+        latitude = Range(low=low, high=high)
+        return ArcDraw(
+            latitude=latitude, longitude=self.longitude, declination=self.declination, images=count
+        )
+
+
+class RegionMasks(StripDraw):
+    """Missing data of a region's images: each keeps one strip or swath, drawn as those of `masks` are.
+
+    Attributes
+    ----------
+    kind : ``strip`` (any direction, around a point anywhere in the region, `region.half_width_px` to each
+        side) or ``nac`` (the swath of the Lunar Reconnaissance Orbiter's Narrow Angle Cameras, as it runs
+        over the region's centre; its keys follow `share`).
+    """
+
+    # No key here: `region.half_width_px` is the strip's.
+    half_width_px: ClassVar[Range] = Range(low=1, high=1)  # type: ignore[misc]
+
+
+class RegionSection(Section):
+    """A region reconstructed by a moving window.
+
+    Attributes
+    ----------
+    size_px : side of the square region, pixels.
+    center_m : map coordinates of its centre, metres; null picks the place with the most test patches.
+    stride_px : step of the moving window (published 48).
+    members : clones (published 4).
+    images : images that light the region.
+    light : where the Sun of its images is seen from.
+    half_width_px : half-width of the strip that each image keeps, pixels; null for whole images.
+    masks : what kind of strip that is; with ``nac``, `half_width_px` is not used.
+    blend_px : largest grassfire distance (published 48).
+    blend_sigma_px : Gaussian blur of the weights (published 2).
+    """
+
+    size_px: Annotated[int, Field(ge=16)] = 480
+    center_m: tuple[float, float] | None = None
+    stride_px: PositiveInt = 48
+    members: Annotated[int, Field(ge=2, le=1000)] = 4
+    images: Annotated[int, Field(ge=1, le=10_000)] = 100
+    light: RegionLight = RegionLight()
+    half_width_px: Positive | None = 125.0
+    masks: RegionMasks = RegionMasks()
+    blend_px: PositiveInt = 48
+    blend_sigma_px: Annotated[float, Field(ge=0)] = 2.0
+    seed: Seed = 0

@@ -1,0 +1,45 @@
+"""Sections of the stages ``far``, ``visibility``, ``ephemeris``, ``arcs`` and ``masks``."""
+
+from __future__ import annotations
+
+from pipeline.config.arcs import ArcDraw
+from pipeline.config.base import PositiveInt, Section, Seed
+from pipeline.config.ephemeris import EphemerisSection
+from pipeline.config.illumination import IlluminationSection
+from pipeline.config.masks import StripDraw
+
+
+class FarStage(Section):
+    """Stage ``far``: side of a block of far terrain, pixels."""
+
+    far_cell_px: PositiveInt
+
+
+class VisibilityStage(Section):
+    """Stage ``visibility``."""
+
+    illumination: IlluminationSection
+    size_px: PositiveInt
+
+
+class EphemerisStage(Section):
+    """Stage ``ephemeris``: `kernels` of the section are digests here; `spiceypy` is the package's version."""
+
+    ephemeris: EphemerisSection
+    spiceypy: str | None
+
+
+class ArcsStage(Section):
+    """Stage ``arcs``: the named draws of ``arcs.test``."""
+
+    tolerance: float
+    test: dict[str, ArcDraw]
+    seed: Seed
+
+
+class MasksStage(Section):
+    """Stage ``masks``: the strips of ``masks.test``."""
+
+    test: StripDraw
+    seed: Seed
+    size_px: PositiveInt

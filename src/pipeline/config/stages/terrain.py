@@ -1,0 +1,33 @@
+"""Sections of the stages ``terrain``, ``patches`` and ``split``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.config.base import Positive, PositiveInt, Section
+from pipeline.config.split import SplitSection
+
+
+class TerrainStage(Section):
+    """Stage ``terrain``: pixel size that is expected (metres), and what identifies the input files."""
+
+    pixel_m: Positive | None
+    files: list[list[str]] = []
+
+
+class PatchesStage(Section):
+    """Stage ``patches``: the geometry of `PatchesSection`, without the factor."""
+
+    size_px: PositiveInt
+    halo_px: Annotated[int, Field(ge=0)]
+    stride_px: PositiveInt
+    tiles: PositiveInt
+
+
+class SplitStage(Section):
+    """Stage ``split``."""
+
+    split: SplitSection
+    size_px: PositiveInt

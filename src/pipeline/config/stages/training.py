@@ -1,0 +1,51 @@
+"""Sections of the stages ``vae`` and ``<system>_<stage>``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipeline.config.arcs import ArcDraw
+from pipeline.config.base import Range, Section
+from pipeline.config.bridge import BridgeSection
+from pipeline.config.imperfections import ImperfectionsSection
+from pipeline.config.masks import StripDraw
+from pipeline.config.photometry import PhotometrySection
+from pipeline.config.training import OptimiserSection, TrainingSection
+from pipeline.config.vae import VaeSection
+
+
+class VaeStage(Section):
+    """Stage ``vae``; `lpips_weights` of the section is a digest here."""
+
+    vae: VaeSection
+    training: TrainingSection
+
+
+class TrainArcs(Section):
+    """Suns of the training images."""
+
+    tolerance: float
+    train: ArcDraw
+
+
+class BridgeStage(Section):
+    """Stages ``<system>_<stage>``: what one stage of a bridge's training depends on.
+
+    Attributes
+    ----------
+    stage : ``fibonacci``, ``arcs`` or ``missing``.
+    bridge : the system; its sampler, stages and calibration are not used and have their defaults here.
+    optimiser : of this stage.
+    images : range of the number of Fibonacci images; null in the other stages.
+    arcs : Suns; null in the Fibonacci stage. masks : strips of the last stage, else null.
+    """
+
+    stage: Literal["fibonacci", "arcs", "missing"]
+    training: TrainingSection
+    photometry: PhotometrySection
+    imperfections: ImperfectionsSection
+    bridge: BridgeSection
+    optimiser: OptimiserSection
+    images: Range | None = None
+    arcs: TrainArcs | None = None
+    masks: StripDraw | None = None

@@ -1,0 +1,41 @@
+"""Section ``training``, and the optimiser of a stage."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Positive, PositiveInt, Section
+
+
+class TrainingSection(Section):
+    """What every training shares and what changes its numbers.
+
+    Attributes
+    ----------
+    cpu_threads : torch threads; part of the result, since sums depend on it.
+    precision : ``fp32`` or ``bf16`` (autocast).
+    """
+
+    cpu_threads: Annotated[int, Field(ge=1, le=256)] = 8
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class OptimiserSection(Section):
+    """One stage of training, measured in samples so that it does not depend on the machine.
+
+    Attributes
+    ----------
+    samples : training samples seen in this stage.
+    batch : global batch, whatever the number of processes.
+    learning_rate : AdamW step size.
+    warmup_samples : linear warm-up.
+    decay : ``none`` (published) or ``cosine`` down to zero.
+    """
+
+    samples: PositiveInt
+    batch: PositiveInt = 256
+    learning_rate: Positive = 1e-4
+    warmup_samples: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["none", "cosine"] = "none"

@@ -1,0 +1,1 @@
+"""Everything that estimates a DEM, behind one interface."""

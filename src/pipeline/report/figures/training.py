@@ -1,0 +1,92 @@
+"""Training curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from pipeline.report.figures.style import CYCLE, GRID, drawn, new_figure
+
+Floats = NDArray[np.floating[Any]]
+Lines = Sequence[Mapping[str, float]]
+
+_NOT_LOSSES = ("samples", "learning_rate")
+_COLOURS = {"loss": "#1a1a1a"}
+# Lines of metrics.jsonl a running mean spans.
+_SPAN = 10
+
+
+@drawn
+def draw_curves(panels: Sequence[tuple[str, Lines]], groups: Sequence[Sequence[str]] | None = None) -> Figure:
+    """One panel a training stage (or a group of its losses), all in one row.
+
+    Parameters
+    ----------
+    panels : title and lines of ``metrics.jsonl`` of each stage.
+    groups : with one stage, the losses that share a panel; the others get one panel each.
+    """
+    figure = new_figure(11, 2.7)
+    if groups is not None and len(panels) == 1:
+        title, lines = panels[0]
+        known = losses(lines)
+        parts = [[k for k in group if k in known] for group in groups]
+        parts += [[k] for k in known if not any(k in group for group in groups)]
+        parts = [p for p in parts if p]
+        axes = figure.subplots(1, max(1, len(parts)), squeeze=False)[0]
+        for axis, part in zip(axes, parts, strict=False):
+            _draw(axis, f"{title}: {', '.join(part)}", lines, part)
+        return figure
+    for axis, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _draw(axis, title, lines, losses(lines))
+    return figure
+
+
+def losses(lines: Lines) -> list[str]:
+    """Names of the losses in a curve, sorted; a total that equals its only part is left out."""
+    found = sorted({key for line in lines for key in line} - set(_NOT_LOSSES))
+    if len(found) == 2 and "loss" in found and all(line[found[0]] == line[found[1]] for line in lines):
+        found.remove("loss")
+    return found
+
+
+def running_mean(values: Floats, span: int = _SPAN) -> Floats:
+    """Mean of the last `span` values (fewer at the start), as long as the input."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    end = np.arange(1, len(values) + 1)
+    start = np.maximum(0, end - span)
+    return (sums[end] - sums[start]) / (end - start)
+
+
+def _draw(axis: Axes, title: str, lines: Lines, names: Sequence[str]) -> None:
+    axis.set_title(title)
+    axis.set_xlabel("samples seen")
+    axis.set_ylabel("loss")
+    axis.grid(color=GRID, linewidth=0.5)
+    positive, least, most, longest = True, np.inf, 0.0, 0.0
+    for i, name in enumerate(names):
+        found = np.array([(line["samples"], line[name]) for line in lines if name in line], float)
+        colour = _COLOURS.get(name, CYCLE[i % len(CYCLE)])
+        smooth = len(found) >= 3 * _SPAN
+        axis.plot(*found.T, color=colour, linewidth=0.8, alpha=0.3 if smooth else 0.9,
+                  marker="o" if len(found) < 12 else None, markersize=3,
+                  label=None if smooth else name)  # fmt: skip
+        if smooth:
+            axis.plot(found[:, 0], running_mean(found[:, 1]), color=colour, linewidth=1.5, label=name)
+        positive &= bool((found[:, 1] > 0).all())
+        least, most = min(least, float(found[:, 1].min())), max(most, float(found[:, 1].max()))
+        longest = max(longest, float(found[-1, 0] / found[0, 0]))
+    if names:
+        axis.legend()
+    if positive and most > 4 * least:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+    if longest > 100:
+        axis.set_xscale("log")

@@ -1,0 +1,78 @@
+"""Stage ``report``: the run as one page that a browser opens anywhere.
+
+The page holds everything it needs (style and pictures are inside) and nothing that depends on when or where
+it was made: equal inputs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.report.data import ReportData, read_data
+from pipeline.report.html import Part, page
+from pipeline.report.pictures import (
+    hero,
+    images_part,
+    masks_part,
+    patches_part,
+    suns_part,
+    terrain_part,
+    training_part,
+)
+from pipeline.report.tables import headline, provenance_part, region_part, scores_part, weights_part
+from pipeline.storage.atomic import write_text
+
+logger = logging.getLogger(__name__)
+
+
+def write_report(section: str, inputs: Mapping[str, Any], out: Path | str) -> None:
+    """Write the report as one self-contained HTML file, atomically.
+
+    Parameters
+    ----------
+    section : the stage's JSON section: ``report``, ``photometry`` and, with given weights, ``pretrained``.
+    inputs : the rule's named inputs. Needed: ``stages`` (stages.json) and ``metrics`` (metrics.json). Shown
+        where given: ``examples`` (stores), ``training`` (metrics.jsonl of every training), ``manifests``,
+        ``split``, ``selected``, ``terrain`` (index) and ``region`` (with metrics.json and quicklook.png).
+    out : HTML file to make.
+
+    Raises
+    ------
+    ValueError
+        If an input is not what its name says; the message names the file.
+    """
+    data = read_data(section, inputs)
+    text = render(data)
+    write_text(out, text)
+    logger.info("report: %.1f MB", len(text.encode()) / 1e6)
+
+
+def render(data: ReportData) -> str:
+    """The page as HTML."""
+    config, record = data.config, data.record
+    first = data.examples.get(data.primary, {})
+    pixel = next(iter(first.values())).pixel_m if first else config["inputs"]["pixel_m"]
+    factor = config["patches"]["factor"]
+    scale = f"{factor * pixel:g} m to {pixel:g} m" if pixel else f"{factor} times finer"
+    parts = [
+        Part("top", "Top", hero(data) + headline(data)),
+        terrain_part(data),
+        images_part(data),
+        suns_part(data),
+        masks_part(data),
+        training_part(data) if data.given is None else weights_part(data.given),
+        patches_part(data),
+        scores_part(data),
+        region_part(data),
+        provenance_part(data),
+    ]
+    return page(
+        f"Run {record['run']}: lunar DEM super-resolution",
+        f"{data.primary}, {scale}, one reconstruction and its headline numbers on the test split",
+        parts,
+        f"Report of run {record['run']}, stage key "
+        f"{record['stages'].get('report', {}).get('key', 'unknown')}.",
+    )

@@ -1,0 +1,1 @@
+"""Files: atomic writes, zarr stores, schemas of files."""

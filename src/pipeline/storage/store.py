@@ -1,0 +1,238 @@
+"""Zarr stores as one ordinary, reproducible file.
+
+A store is written as a folder in scratch, then packed into an uncompressed zip whose entries are sorted
+and dated 1980-01-01: equal content gives equal bytes, Snakemake tracks one file, and xarray opens it
+through ``zarr.storage.ZipStore(path, mode="r")``. Zarr format 2 with consolidated metadata is used
+because xarray opens it without a warning.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import zarr
+from numcodecs import Zstd
+
+from pipeline.storage.atomic import replacing
+from pipeline.storage.schema import SCHEMAS, check_written
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class StoreError(ValueError):
+    """A store that cannot be read, or that does not hold what its schema promises."""
+
+
+class _Archive(zarr.storage.ZipStore):
+    """A zip whose damaged entries are named: zlib's own message does not say which file it read."""
+
+    async def get(self, key: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().get(key, *args, **kwargs)
+        except (zipfile.BadZipFile, EOFError, OSError) as error:
+            raise StoreError(
+                f"{self.path}: expected the entry {key!r} as it was written, found damaged bytes ({error}); "
+                f"delete the file and run the same command again"
+            ) from None
+
+
+class StoreWriter:
+    """Write one zarr store atomically; nothing appears at `path` unless the block ends without error.
+
+    Parameters
+    ----------
+    path : file to make (``*.zarr.zip``).
+    schema : name in `pipeline.storage.schema.SCHEMAS`; recorded as ``attrs["schema"]``.
+    attrs : JSON-able attributes of the root group.
+    """
+
+    def __init__(self, path: Path | str, schema: str, attrs: Mapping[str, Any] | None = None) -> None:
+        if schema not in SCHEMAS:
+            raise KeyError(f"schema: expected one of {sorted(SCHEMAS)}, found {schema!r}")
+        self.path = Path(path)
+        self.schema = schema
+        self.attrs = dict(attrs or {})
+
+    def __enter__(self) -> StoreWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target: as much room as the store itself needs, and not the memory that /tmp may be.
+        self._folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
+        self._root = zarr.open_group(str(self._folder), mode="w", zarr_format=2)
+        self._root.attrs.update(dict(sorted({"schema": SCHEMAS[self.schema].tag, **self.attrs}.items())))
+        self._arrays: dict[str, tuple[str, ...]] = {}
+        return self
+
+    def create(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: Any,
+        dims: Sequence[str],
+        chunks: Sequence[int] | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        compress: bool = False,
+    ) -> zarr.Array:
+        """Make an array to be filled by region; `name` may hold a group (``fixed/lit``)."""
+        if len(shape) != len(dims):
+            raise ValueError(f"{self.path}: {name}: expected one dimension name an axis, found {dims}")
+        dtype = np.dtype(dtype)
+        # xarray takes an integer fill value for "missing" and would turn the array into floats.
+        fill: Any = np.nan if dtype.kind == "f" else None
+        array = self._root.create_array(
+            name,
+            shape=tuple(shape),
+            dtype=dtype,
+            chunks=tuple(max(1, int(c)) for c in (chunks or shape)),
+            compressors=Zstd(level=3) if compress else None,
+            fill_value=fill,
+            # Missing chunks would read as the fill value: a chunk must exist to be trusted.
+            config={"write_empty_chunks": True},
+            attributes={"_ARRAY_DIMENSIONS": list(dims), **dict(sorted((attrs or {}).items()))},
+        )
+        self._arrays[name] = tuple(dims)
+        return array
+
+    def write(
+        self,
+        name: str,
+        data: Any,
+        dims: Sequence[str],
+        chunks: Sequence[int] | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        compress: bool = False,
+    ) -> None:
+        """Write a whole array."""
+        data = np.asarray(data)
+        array = self.create(name, data.shape, data.dtype, dims, chunks, attrs, compress)
+        if data.size:
+            array[...] = data
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(self.path)  # a full disk, which the system reports without a name
+            if kind is None:
+                check_written(self.schema, self._arrays, self._root, self.path)
+                for group in sorted({name.rpartition("/")[0] for name in self._arrays} | {""}):
+                    zarr.consolidate_metadata(self._root.store, path=group, zarr_format=2)
+                pack(self._folder, self.path)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def pack(folder: Path, path: Path) -> None:
+    """Pack a folder into a reproducible zip: sorted entries, fixed dates, stored, synced, renamed."""
+    files = sorted((p.relative_to(folder).as_posix(), p) for p in folder.rglob("*") if p.is_file())
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, file in files:
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.external_attr = 0o644 << 16
+            info.file_size = file.stat().st_size
+            with file.open("rb") as source, archive.open(info, "w") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+
+
+class StoredArray:
+    """One array of a store, read when asked; the part of `xarray.DataArray` that stages need."""
+
+    def __init__(self, array: zarr.Array) -> None:
+        self._array = array
+        self.dims: tuple[str, ...] = tuple(array.attrs["_ARRAY_DIMENSIONS"])  # type: ignore[arg-type]
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return np.asarray(self._array[index])
+
+    @property
+    def values(self) -> np.ndarray:
+        """The whole array."""
+        return self[...]
+
+
+class Stored(Mapping[str, StoredArray]):
+    """The arrays of one group of a store by name, and its attributes.
+
+    xarray brings pandas, whose import takes longer than most stages work: stages read through this.
+    """
+
+    def __init__(self, group: zarr.Group) -> None:
+        self.attrs: dict[str, Any] = dict(group.attrs)
+        self._arrays = {name: StoredArray(array) for name, array in sorted(group.arrays())}
+
+    def __getitem__(self, name: str) -> StoredArray:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+def _opened(path: Path | str, group: str, schema: str | None, opener: Callable[[_Archive], Any]) -> Any:
+    """Check what a file is, then open a group of it."""
+    path = Path(path)
+    found = store_attrs(path).get("schema")
+    if schema is not None and found != SCHEMAS[schema].tag:
+        raise StoreError(f"{path}: expected schema {SCHEMAS[schema].tag!r}, found {found!r}")
+    try:
+        return opener(_Archive(path, mode="r"))
+    except (KeyError, FileNotFoundError):
+        raise StoreError(f"{path}: expected a group {group!r}, found none") from None
+
+
+def read_store(path: Path | str, group: str = "", schema: str | None = None) -> Stored:
+    """Open a store without xarray; parameters and errors are those of `open_store`."""
+
+    def opener(archive: _Archive) -> Stored:
+        return Stored(zarr.open_group(archive, path=group, mode="r", zarr_format=2, use_consolidated=True))
+
+    return _opened(path, group, schema, opener)
+
+
+def open_store(path: Path | str, group: str = "", schema: str | None = None) -> Any:
+    """Open a store as a lazy `xarray.Dataset`.
+
+    Parameters
+    ----------
+    path : a ``*.zarr.zip`` made by `StoreWriter`.
+    group : group inside the store; the root by default.
+    schema : schema that the store must have; any by default.
+
+    Raises
+    ------
+    StoreError
+        If the file is absent, is not a whole zip, has another schema, or lacks the group; and, when an array
+        is read, if its bytes are damaged.
+    """
+    import xarray as xr
+
+    def opener(archive: _Archive) -> Any:
+        return xr.open_zarr(archive, group=group or None, consolidated=True, zarr_format=2)
+
+    return _opened(path, group, schema, opener)
+
+
+def store_attrs(path: Path | str) -> dict[str, Any]:
+    """Attributes of a store's root, read without zarr; the cheap check that the file is one of ours."""
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(f"{path}: expected a zarr store, found no file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read(".zattrs"))
+    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, OSError) as error:
+        raise StoreError(
+            f"{path}: expected a whole zarr store, found {path.stat().st_size} bytes that are not one "
+            f"({type(error).__name__})"
+        ) from None
