@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from pipeline.config.base import PositiveInt, Section
 from pipeline.config.bridge import SamplerSection
 from pipeline.config.evaluation import EvaluationSection
@@ -26,12 +28,12 @@ class PredictorStage(Section):
 
     name: str
     predictor: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     evaluation: EvaluationSection
     photometry: PhotometrySection
     imperfections: ImperfectionsSection
     sampler: SamplerSection | None = None
-    weights: dict[str, str] = {}
+    weights: dict[str, str] = Field(default={})
     cpu_threads: PositiveInt
 
 

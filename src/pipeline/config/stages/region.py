@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from pipeline.config.base import PositiveInt, Section
 from pipeline.config.bridge import SamplerSection
 from pipeline.config.illumination import IlluminationSection
@@ -20,5 +22,5 @@ class RegionStage(Section):
     size_px: PositiveInt
     stride_px: PositiveInt
     sampler: SamplerSection
-    weights: dict[str, str] = {}
+    weights: dict[str, str] = Field(default={})
     cpu_threads: PositiveInt

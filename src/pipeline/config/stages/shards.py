@@ -7,7 +7,7 @@ from pipeline.config.photometry import PhotometrySection
 
 
 class ShardsStage(Section):
-    """Stages ``shards`` and ``shards_test``; `radiance` is the law of the plain images, where there are any."""
+    """Stages ``shards`` and ``shards_test``; `radiance` is the law of the plain images, if any."""
 
     factor: PositiveInt
     radiance: PhotometrySection | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
 from pipeline.config.base import Positive, PositiveInt, Section
@@ -14,14 +12,14 @@ class TerrainStage(Section):
     """Stage ``terrain``: pixel size that is expected (metres), and what identifies the input files."""
 
     pixel_m: Positive | None
-    files: list[list[str]] = []
+    files: list[list[str]] = Field(default=[])
 
 
 class PatchesStage(Section):
     """Stage ``patches``: the geometry of `PatchesSection`, without the factor."""
 
     size_px: PositiveInt
-    halo_px: Annotated[int, Field(ge=0)]
+    halo_px: int
     stride_px: PositiveInt
     tiles: PositiveInt
 
