@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline.config.base import canonical_json
 from pipeline.config.bridge import SamplerSection
+from pipeline.config.photometry import law_module
 from pipeline.config.pretrained import PRETRAINED
 from pipeline.config.root import BRIDGE_STAGES, Config, ConfigError
 from pipeline.provenance.digest import DigestMemory, code_digest
@@ -72,6 +73,8 @@ class Plan:
         source: Path | None = None,
     ) -> None:
         self.config = config
+        # Imported by name only, so the closure of a stage that renders images does not hold it.
+        self._law = law_module(config.photometry.law)
         self._source = source
         self.stages: dict[str, Stage] = {}
         if recorded is None:
@@ -246,7 +249,7 @@ class Plan:
         if c.systems:
             self._add("shards", write, code, ("patches", "split", "visibility"))
         if c.shards.radiance:
-            write["radiance"], code = dump(c.photometry), (*code, "pipeline.shards.radiance")
+            write["radiance"], code = dump(c.photometry), (*code, "pipeline.shards.radiance", self._law)
         self._add("shards_test", write, code, ("patches", "split", "visibility", "arcs", "masks"))
         code = ("pipeline.shards.manifest",)
         self._add("manifest_test", {}, code, ("shards_test",))
@@ -284,7 +287,7 @@ class Plan:
                 reads_track = stage != "fibonacci" and c.arcs.train.place == "ephemeris"
                 inputs = (*before, "ephemeris") if reads_track else before
                 name = f"{system}_{stage}"
-                self._add(name, {**content, "bridge": own}, ("pipeline.training.bridge",), inputs)
+                self._add(name, {**content, "bridge": own}, ("pipeline.training.bridge", self._law), inputs)
                 if section.calibrate:
                     fitted = {
                         "stage": stage,
@@ -295,7 +298,7 @@ class Plan:
                         "seed": section.seed,
                         **pick(c.training, "cpu_threads"),
                     }
-                    code = ("pipeline.calibration.stage",)
+                    code = ("pipeline.calibration.stage", self._law)
                     self._add(f"calibration_{name}", fitted, code, (name, *shown))
                 before = (*(b for b in before if not b.startswith(system)), f"{system}_{stage}")
 
@@ -320,7 +323,7 @@ class Plan:
             "imperfections": dump(c.imperfections.test),
             **threads,
         }
-        code: tuple[str, ...] = ("pipeline.evaluation.systems",)
+        code: tuple[str, ...] = ("pipeline.evaluation.systems", self._law)
         for name in self.scored:
             section = {**scene, "sampler": dump(self._sampler_of(name)), **given}
             section["evaluation"] = self._evaluation_of(name)
@@ -347,7 +350,7 @@ class Plan:
         far = ("far",) if c.illumination.far_m > 0 else ()
         suns = ("ephemeris",) if c.region.light.place == "ephemeris" else ()
         before = ("terrain", "split", *far, *suns, *self._model_stages(c.primary))
-        self._add("region", region, ("pipeline.region.reconstruct",), before, store=False)
+        self._add("region", region, ("pipeline.region.reconstruct", self._law), before, store=False)
         trained: tuple[str, ...] = ("manifest", "vae", *self.systems) if c.systems else ()
         shown = ("evaluation", "region", "manifest_test", *trained)
         # Both show the whole configuration.
@@ -355,7 +358,7 @@ class Plan:
         report = {"report": dump(c.report), "photometry": dump(c.photometry), "config": whole}
         if self.given is not None:
             report["pretrained"] = self.given.facts
-        self._add("report", report, ("pipeline.report.page",), shown, store=False)
+        self._add("report", report, ("pipeline.report.page", self._law), shown, store=False)
         bundle = {"bundle": dump(c.bundle), "config": whole}
         self._add("bundle", bundle, ("pipeline.bundle.write",), ("report",), store=False)
 
