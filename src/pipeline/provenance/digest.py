@@ -28,8 +28,8 @@ def _module_file(module: str, source: Path) -> Path | None:
 def _parsed(path: Path) -> tuple[str, frozenset[str]]:
     """Digest of a module's code without comments and docstrings, and what it imports of this package.
 
-    Imported names may be modules or what modules hold. Entries of a `Registry` do not enter: a stage lists the
-    modules that it uses of them, and must not run again for another one.
+    Imported names may be modules or what modules hold. Entries of a `Registry` do not enter: a stage lists
+    the modules that it uses of them, and must not run again for another one.
     """
     try:
         return _parsed_text(path.read_text(encoding="utf-8"))
