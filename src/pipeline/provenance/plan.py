@@ -269,9 +269,8 @@ class Plan:
             before: tuple[str, ...] = ("manifest", "vae") if section.space == "latent" else ("manifest",)
             shown = (*before, "ephemeris") if main.place == "ephemeris" else before
             for stage in BRIDGE_STAGES:
-                # How samples are drawn does not change the weights; other stages' budgets come in by key.
-                own = section.model_dump(mode="json", exclude={"sampler", "stages", "calibrate"})
-                own["optimiser"] = dump(section.stages)[stage]
+                # Other stages' budgets come in by key.
+                own = section.trained() | {"optimiser": dump(section.stages)[stage]}
                 content = {
                     "stage": stage,
                     "training": dump(c.training),

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pipeline.config.arcs import ArcDraw
-from pipeline.config.bridge import SAMPLER_KINDS, BridgeSection
+from pipeline.config.bridge import BridgeSection, any_sampler
 from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.masks import StripDraw
 from pipeline.config.photometry import PhotometrySection
@@ -137,7 +137,7 @@ def train_bridge(
     content: dict[str, Any] = json.loads(section)
     bridge = BridgeSection.model_validate(
         {k: v for k, v in content["bridge"].items() if k != "optimiser"}
-        | {"sampler": _any_sampler(content["bridge"]["process"])}
+        | {"sampler": any_sampler(content["bridge"]["process"])}
     )
     shards = ShardSet(manifest, "train")
     grid = shards.manifest["grid"]
@@ -146,7 +146,7 @@ def train_bridge(
     scale = state_scale(bridge, shards.statistics, grid["pixel_m"])
     if previous:
         system = load_system(previous[0], vae[0] if vae else None, device).train()
-        if system.section != bridge:
+        if system.section.trained() != bridge.trained():
             raise ValueError(f"{previous[0]}: expected the weights of this system, found another config")
     else:
         with torch.random.fork_rng(devices=[]):
@@ -165,19 +165,17 @@ def train_bridge(
         checkpoint_minutes=runtime.checkpoint_minutes,
         name=f"bridge {content['stage']}",
     )
+    # What was trained and nothing else: stages still to come and the sampler are not known here.
+    stages = model_config(previous[0], "bridge")["section"]["stages"] if previous else {}
+    stages[content["stage"]] = task.optimiser_section.model_dump(mode="json")
     config = {
         "kind": "bridge",
         "key": key,
         "stage": content["stage"],
-        "section": bridge.model_dump(mode="json"),
+        "section": bridge.trained() | {"stages": stages},
         "grid": grid,
         "state_scale": system.state_scale,
         "residual_scale": system.residual_scale,
         "vae_fingerprint": model_config(vae[0], "vae")["fingerprint"] if vae else None,
     }
     finish(outcome, config, system.network, out)
-
-
-def _any_sampler(process: str) -> dict[str, Any]:
-    """A sampler that fits the process: training does not sample, so the config's own does not enter."""
-    return {"kind": SAMPLER_KINDS[process][0], "nfe": 1}
