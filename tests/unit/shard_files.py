@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config.shards import ShardsSection
+from pipeline.config.stages.shards import ManifestStage
 from pipeline.illumination.directions import fibonacci_directions, fixed_directions
 from pipeline.shards.manifest import write_manifest
 from pipeline.shards.write import write_shard
@@ -126,5 +126,5 @@ def make_manifest(folder: Path, tiles: int = 2, count: int = 6, light_halo_px: i
             paths.append(str(folder / "shards" / f"{name}_{number:03d}.zarr.zip"))
             write_shard(name, tile.patches, tile.visibility, split, FACTOR, paths[-1])
     manifest = folder / "manifest.json"
-    write_manifest(shards, ShardsSection(), manifest)
+    write_manifest(shards, ManifestStage(statistics_patches=2000), manifest)
     return manifest

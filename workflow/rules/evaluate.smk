@@ -48,7 +48,6 @@ if PLAN.floor_vae:
             runtime=120,
         params:
             **identity("evaluation_floors"),
-            runtime=untracked(CONFIG.runtime.canonical()),
             threads=untracked(THREADS),
             level=untracked(LEVEL),
         script:
@@ -81,7 +80,6 @@ for _model in PLAN.calibrated:
             gpu=1 if CONFIG.runtime.device != "cpu" else 0,
         params:
             **identity(f"calibration_{_model}"),
-            runtime=untracked(CONFIG.runtime.canonical()),
             threads=untracked(THREADS),
             level=untracked(LEVEL),
         script:
@@ -115,7 +113,6 @@ for _model in PLAN.scored:
             gpu=1 if CONFIG.runtime.device != "cpu" else 0,
         params:
             **identity(f"evaluation_{_model}"),
-            runtime=untracked(CONFIG.runtime.canonical()),
             threads=untracked(THREADS),
             level=untracked(LEVEL),
         script:

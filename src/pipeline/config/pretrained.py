@@ -10,9 +10,6 @@ from pydantic import Field, model_validator
 from pipeline.config.base import Section, Share
 from pipeline.config.bridge import SamplerSection
 
-#: Name of given weights among the systems of the metrics, and of `primary` with them.
-PRETRAINED = "pretrained"
-
 
 class PretrainedSampler(SamplerSection):
     """How clones of given weights are drawn: the same keys as any sampler, defaults of the shipped weights.

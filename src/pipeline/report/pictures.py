@@ -12,6 +12,7 @@ import torch
 
 from pipeline.config.arcs import ArcDraw
 from pipeline.config.evaluation import Condition
+from pipeline.config.names import BRIDGE_STAGES, SystemName
 from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.directions import sun_arc
 from pipeline.report.data import ReportData
@@ -274,7 +275,9 @@ def training_part(data: ReportData) -> Part:
             keys("vae.optimiser", "vae.height_unit", "vae.gan_start_samples", "vae.kl_weight"),
         )
     for system in data.config["systems"]:
-        stages = [s for s in data.ordered(data.curves) if s.rpartition("_")[0] == system and data.curves[s]]
+        names = [SystemName(system, stage) for stage in BRIDGE_STAGES]
+        names = [name for name in names if data.curves.get(str(name))]
+        stages = [str(name) for name in names]
         if not stages:
             continue
         drawn = data.config[system].get("score") == "crps"
@@ -289,7 +292,7 @@ def training_part(data: ReportData) -> Part:
                 f"{system}.process",
                 f"{system}.score",
                 f"{system}.space",
-                *(f"{system}.stages.{s.rpartition('_')[2]}.samples" for s in stages),
+                *(f"{system}.stages.{name.stage}.samples" for name in names),
             ),
         )
     return Part("training", heading, body or note("No training curves are at hand."))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.shards import ShardsSection
+from pipeline.config.stages.shards import ManifestStage
 from pipeline.jobs.progress import track
 from pipeline.shards.reader import Shard
 from pipeline.storage.atomic import read_json, write_json
@@ -25,13 +25,13 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_manifest(shards: Mapping[str, Any], section: ShardsSection, out: Path | str) -> None:
+def write_manifest(shards: Mapping[str, Any], section: ManifestStage, out: Path | str) -> None:
     """List shards with digest, patch count and split; add statistics of the training patches.
 
     Parameters
     ----------
     shards : split name -> paths.
-    section : how many training patches enter the statistics.
+    section : how many training patches enter the statistics, where there are some.
     out : manifest to write; shard paths in it are relative to its folder.
     """
     out = Path(out)
@@ -61,7 +61,7 @@ def write_manifest(shards: Mapping[str, Any], section: ShardsSection, out: Path 
     manifest: dict[str, Any] = {"schema": "manifest/1", "shards": entries, "patches": count}
     first = store_attrs(files[0][1])
     manifest["grid"] = {k: first[k] for k in ("pixel_m", "size_px", "halo_px", "factor")}
-    if "train" in shards:
+    if "train" in shards and section.statistics_patches is not None:
         train = [p for s, p in files if s == "train"]
         manifest["statistics"] = _statistics(train, section.statistics_patches)
     write_json(out, manifest)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.config.stages.training import VaeStage
 from pipeline.config.training import TrainingSection
 from pipeline.config.vae import VaeSection
 from pipeline.jobs.device import pick_device
@@ -123,7 +122,7 @@ class VaeTask:
 
 
 def train_vae(
-    section: str,
+    section: VaeStage,
     key: str,
     manifest: Path | str,
     runtime: RuntimeSection,
@@ -134,7 +133,7 @@ def train_vae(
 
     Parameters
     ----------
-    section : the stage's JSON section. key : its key. manifest : of the training shards.
+    section : of the stage. key : its key. manifest : of the training shards.
     runtime : device and checkpoint interval. out : weights to write; the others go beside it.
     lpips_weights : file of the perceptual loss's weights, of which the section holds the digest.
 
@@ -143,12 +142,10 @@ def train_vae(
     ValueError
         If a shard is corrupt, the patch size does not fit the network, or a loss is not finite.
     """
-    content: dict[str, Any] = json.loads(section)
-    vae = VaeSection.model_validate(content["vae"] | {"lpips_weights": lpips_weights})
-    training = TrainingSection.model_validate(content["training"])
+    vae = section.vae.model_copy(update={"lpips_weights": lpips_weights})
     shards = ShardSet(manifest, "train")
     device = pick_device(runtime.device)
-    task = VaeTask(vae, training, shards, device)
+    task = VaeTask(vae, section.training, shards, device)
     outcome = train(
         task,
         vae.optimiser,
@@ -159,5 +156,10 @@ def train_vae(
         checkpoint_minutes=runtime.checkpoint_minutes,
         name="vae",
     )
-    config = {"kind": "vae", "key": key, "section": content["vae"], "grid": shards.manifest["grid"]}
+    config = {
+        "kind": "vae",
+        "key": key,
+        "section": section.vae.model_dump(mode="json"),
+        "grid": shards.manifest["grid"],
+    }
     finish(outcome, config, build_vae(vae), out)

@@ -13,7 +13,7 @@ import pytest
 from shard_files import FACTOR, write_draws, write_split, write_tile
 
 from pipeline.bundle.reevaluation import BETWEEN_CPUS, _compare, _furthest, check_store
-from pipeline.config.shards import ShardsSection
+from pipeline.config.stages.shards import ManifestStage
 from pipeline.evaluation.per_patch import Columns
 from pipeline.shards.manifest import write_manifest
 from pipeline.shards.scene import AllFibonacciScene, StoredScene
@@ -57,7 +57,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
         draws = write_draws(place, [int(i) for i in tile.ids], images)
         paths.append(str(place / "test.zarr.zip"))
         write_shard("test", tile.patches, tile.visibility, split, FACTOR, paths[-1], *draws)
-    write_manifest({"test": paths}, ShardsSection(), folder / "manifest.json")
+    write_manifest({"test": paths}, ManifestStage(statistics_patches=2000), folder / "manifest.json")
     return ShardSet(folder / "manifest.json", "test")
 
 

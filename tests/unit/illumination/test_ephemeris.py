@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from shard_files import write_split, write_tile
 from sky_kernels import AU_KM, EVEN_MOON, EVEN_TURN, IAU_MOON, circle, moon, tdb_seconds, write_kernels
 from test_plan import BASE, after
+from training_setups import bridge_stage
 
 from pipeline.config.arcs import ArcDraw, ArcsSection
 from pipeline.config.ephemeris import EphemerisSection
@@ -358,10 +359,10 @@ def test_assumed_places_do_not_see_the_patches(southern: dict[str, Path]) -> Non
 
 
 def test_a_training_reads_the_track(southern: dict[str, Path]) -> None:
-    draw = ArcDraw(place="ephemeris").model_dump(mode="json")
-    scene: Any = training_scene(
-        {"stage": "arcs", "arcs": {"tolerance": 0.1, "train": draw}}, [str(southern["track"])]
-    )
+    plain = bridge_stage({}, "arcs")
+    assert plain.arcs is not None
+    arcs = plain.arcs.model_copy(update={"train": ArcDraw(place="ephemeris")})
+    scene: Any = training_scene(plain.model_copy(update={"arcs": arcs}), [str(southern["track"])])
     assert scene.track.frame == "MOON_ME" and len(scene.track.lon) == 120
 
 

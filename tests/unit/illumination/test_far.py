@@ -16,8 +16,7 @@ from scipy import ndimage
 from test_trace import SIZE, make_selected
 
 from pipeline.config.illumination import IlluminationSection
-from pipeline.config.inputs import InputsSection
-from pipeline.config.patches import PatchesSection
+from pipeline.config.stages.terrain import PatchesStage, TerrainStage
 from pipeline.illumination.directions import fixed_directions, vectors
 from pipeline.illumination.embree import EmbreeVisibility
 from pipeline.illumination.far import FarDem, FarTerrain, far_mesh
@@ -259,7 +258,7 @@ def test_real_windows_agree(shared_data: Path) -> None:
 
 
 def build(folder: Path, files: list[Path], cell: int) -> Path:
-    index_terrain(files, None, InputsSection(dem="x.tif"), folder / "terrain.json")
+    index_terrain(files, None, TerrainStage(pixel_m=None), folder / "terrain.json")
     write_far(folder / "terrain.json", cell, folder / "far.zarr.zip")
     return folder / "far.zarr.zip"
 
@@ -323,7 +322,7 @@ def tile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     dem[:, 250:] = 900.0
     files = cut(folder, dem, {"west": (0, 300, 0, 200), "wall": (0, 300, 250, 300)})
     build(folder, files, 16)
-    patches = PatchesSection(size_px=SIZE, halo_px=32, factor=4, stride_px=20, tiles=1)
+    patches = PatchesStage(size_px=SIZE, halo_px=32, stride_px=20, tiles=1)
     extract_tile(folder / "terrain.json", patches, 0, folder / "patches.zarr.zip")
     store = read_store(folder / "patches.zarr.zip")
     site, row, col = (store[name].values for name in ("site", "row", "col"))

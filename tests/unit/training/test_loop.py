@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
-from training_setups import ALIGNED, FREE, OPTIMISER, PUBLISHED, VAE, bridge_task, content, vae_task
+from training_setups import ALIGNED, FREE, OPTIMISER, PUBLISHED, VAE, bridge_stage, bridge_task, vae_task
 
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.training import OptimiserSection
@@ -38,7 +38,7 @@ from pipeline.training.vae import train_vae
 
 EACH_STEP, NEVER = 0.0, 1e9  # minutes between checkpoints
 TASKS: dict[str, Callable[[Path], Any]] = {"vae": vae_task, "bridge": bridge_task}
-SETUP = Path(__file__).with_name("training_setups.py")
+SETUP = Path(__file__).parents[1] / "training_setups.py"
 
 
 class Interrupted(Exception):
@@ -336,8 +336,7 @@ def test_the_curve_averages_steps_and_has_a_bounded_length() -> None:
 @pytest.fixture(scope="module")
 def vae_file(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("vae") / "key" / "model.safetensors"
-    section = {"vae": VAE.model_dump(mode="json"), "training": {"cpu_threads": 1}}
-    train_vae(json.dumps(section), "key", small_manifest, RuntimeSection(device="cpu"), out)
+    train_vae(vae_stage(), "key", small_manifest, RuntimeSection(device="cpu"), out)
     return out
 
 
@@ -362,11 +361,8 @@ def test_a_finished_training_whose_files_were_deleted_is_not_trained_again(
 ) -> None:
     """As Snakemake does after a kill between a job's end and its own note of it."""
     shutil.copytree(vae_file.parent / "checkpoints", tmp_path / "checkpoints")
-    section = {"vae": VAE.model_dump(mode="json"), "training": {"cpu_threads": 1}}
     with caplog.at_level(logging.INFO):
-        train_vae(
-            json.dumps(section), "key", small_manifest, RuntimeSection(device="cpu"), tmp_path / vae_file.name
-        )
+        train_vae(vae_stage(), "key", small_manifest, RuntimeSection(device="cpu"), tmp_path / vae_file.name)
     assert "resumed at 32 of 32 samples" in caplog.text
     for name in (vae_file.name, "config.json", "metrics.jsonl"):
         assert (tmp_path / name).read_bytes() == vae_file.with_name(name).read_bytes()
@@ -380,9 +376,8 @@ def test_stages_start_from_the_last_ones_weights(
     runtime, previous = RuntimeSection(device="cpu"), []
     for name in ("fibonacci", "arcs", "missing"):
         out = tmp_path / name / "model.safetensors"
-        section = content(bridge, name)
-        section["bridge"]["optimiser"] |= {"samples": 4, "learning_rate": 1e-9, "warmup_samples": 0}
-        train_bridge(json.dumps(section), name, small_manifest, vae, previous, runtime, out)
+        few = {"samples": 4, "learning_rate": 1e-9, "warmup_samples": 0}
+        train_bridge(bridge_stage(bridge, name, few), name, small_manifest, vae, previous, runtime, out)
         if previous:
             before, after = load_file(previous[0]), load_file(out)
             for key, value in after.items():
@@ -395,13 +390,12 @@ def test_stages_start_from_the_last_ones_weights(
 
 def test_weights_of_another_system_are_refused(small_manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "a" / "model.safetensors"
-    section = content(ALIGNED)
-    section["bridge"]["optimiser"]["samples"] = 4
+    section = bridge_stage(ALIGNED, optimiser={"samples": 4})
     runtime = RuntimeSection(device="cpu")
-    train_bridge(json.dumps(section), "a", small_manifest, [], [], runtime, out)
-    section["bridge"]["beta_max"] = 0.2
+    train_bridge(section, "a", small_manifest, [], [], runtime, out)
+    other = bridge_stage({**ALIGNED, "beta_max": 0.2}, optimiser={"samples": 4})
     with pytest.raises(ValueError, match=r"a/model\.safetensors: expected the weights of this system, found"):
-        train_bridge(json.dumps(section), "b", small_manifest, [], [str(out)], runtime, tmp_path / "b" / "m")
+        train_bridge(other, "b", small_manifest, [], [str(out)], runtime, tmp_path / "b" / "m")
 
 
 def start(manifest: Path, out: Path, samples: int, minutes: float = NEVER, **env: str) -> subprocess.Popen:
@@ -422,7 +416,7 @@ def test_two_processes_agree_with_one(small_manifest: Path, tmp_path: Path) -> N
     outs = [tmp_path / name / "model.safetensors" for name in ("first", "second", "alone")]
     both = [start(small_manifest, out, 32, RANK=str(r), **group) for r, out in enumerate(outs[:2])]
     runtime = RuntimeSection(device="cpu")
-    train_bridge(json.dumps(content(FREE)), "key", small_manifest, [], [], runtime, outs[2])
+    train_bridge(bridge_stage(FREE), "key", small_manifest, [], [], runtime, outs[2])
     for process in both:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
