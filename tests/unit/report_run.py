@@ -156,12 +156,13 @@ def _tables(folder: Path, size: int, factor: int) -> dict[str, Any]:
             {
                 "id": i, "row": corners[i][0], "col": corners[i][1], "site": 0, "on_grid": True, "x0": 0.0,
                 "y0": 0.0, "coverage": 0.5, "kept": str(i) in labels,
-                "reason": None if str(i) in labels else "coverage 0.050 < 0.100",
+                "code": None if str(i) in labels else "low_coverage",
             }
             for i in ids
         ]  # fmt: skip
         selected.append(str(folder / f"tile_{tile:03d}.json"))
-        write_json(selected[-1], {"schema": "selected/1", "tile": tile, "patches": patches, "sites": []})
+        head = {"schema": "selected/1", "tile": tile, "min_share": 0.1, "sites": []}
+        write_json(selected[-1], {**head, "patches": patches})
     split = {
         "schema": "split/1", "method": "block", "patches": labels, "counts": {},
         "dropped": {"shares pixels with a held-out patch": 1},

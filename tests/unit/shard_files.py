@@ -128,3 +128,10 @@ def make_manifest(folder: Path, tiles: int = 2, count: int = 6, light_halo_px: i
     manifest = folder / "manifest.json"
     write_manifest(shards, ManifestStage(statistics_patches=2000), manifest)
     return manifest
+
+
+def make_selected(path: Path, kept: dict[int, bool]) -> Path:
+    """Write ``selected/1``: patch id -> whether it is kept."""
+    entries = [{"id": i, "kept": k, "reason": None if k else "coverage"} for i, k in kept.items()]
+    path.write_text(json.dumps({"schema": "selected/1", "tile": 0, "patches": entries}))
+    return path

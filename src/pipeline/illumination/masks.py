@@ -21,9 +21,7 @@ SCHEMA = "masks/1"
 MASKS_PURPOSE = 0x4D41
 
 
-def draw_masks(
-    arcs_json: Path, masks: MasksStage, size_px: int, out: Path, patch_store: Path | None = None
-) -> None:
+def draw_masks(arcs_json: Path, masks: MasksStage, out: Path, patch_store: Path | None = None) -> None:
     """Draw one mask for every image of every set.
 
     Writes ``{"schema": "masks/1", "draws": {"<name>": {"<id>": {"strips": [[x0, y0, q, w], ...]}}}}`` with

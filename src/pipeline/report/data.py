@@ -20,6 +20,7 @@ from pipeline.report.figures.patches import PatchExample
 from pipeline.shards.shard_set import ShardSet
 from pipeline.storage.atomic import read_json
 from pipeline.storage.store import open_store
+from pipeline.terrain.coverage import LOW_COVERAGE
 
 
 @dataclass(frozen=True)
@@ -177,24 +178,18 @@ def _patches(selected: list[str], split: list[str]) -> PatchTable | None:
     rows: list[tuple[int, int, int]] = []
     roles: list[str] = []
     for path in selected:
-        for patch in read_json(path, "selected/1")["patches"]:
+        table = read_json(path, "selected/1")
+        dropped = {LOW_COVERAGE: f"coverage below {table['min_share']:.3f}"}
+        for patch in table["patches"]:
             rows.append((patch["site"], patch["row"], patch["col"]))
             if patch["kept"]:
                 roles.append(labels["patches"].get(str(patch["id"]), "dropped"))
             else:
                 roles.append("low coverage")
-                reasons[_general(str(patch["reason"]))] += 1
+                reasons[dropped[patch["code"]]] += 1
     reasons.update({str(why): int(n) for why, n in labels.get("dropped", {}).items()})
     site, row, col = np.array(rows, dtype=np.int64).reshape(-1, 3).T
     return PatchTable(site, row, col, np.array(roles, dtype=np.str_), dict(sorted(reasons.items())))
-
-
-def _general(reason: str) -> str:
-    """``coverage 0.094 < 0.100`` without the patch's own number."""
-    words = reason.split()
-    if len(words) == 4 and words[2] == "<":
-        return f"{words[0]} below {words[3]}"
-    return reason
 
 
 def _region(files: list[str]) -> Region | None:

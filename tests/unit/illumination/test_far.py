@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from raster_files import NORTH, cut, relief, write_tif
 from scipy import ndimage
-from test_trace import SIZE, make_selected
+from shard_files import make_selected
 
 from pipeline.config.illumination import IlluminationSection
 from pipeline.config.stages.terrain import PatchesStage, TerrainStage
@@ -29,7 +29,7 @@ from pipeline.terrain.index import index_terrain
 
 ENGINES = [EmbreeVisibility, HorizonVisibility]
 PIXEL, MOON_M = 20.0, 1_737_400.0
-HALO, PATCH = 32, 24
+SIZE, HALO, PATCH = 20, 32, 24
 INNER = (HALO, HALO, PATCH, PATCH)
 NEAR = (PATCH + 2 * HALO,) * 2
 CENTRE = HALO + (PATCH - 1) / 2

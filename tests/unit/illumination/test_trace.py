@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shard_files import make_selected
 
 from pipeline.config.arcs import ArcDraw, ArcsSection
 from pipeline.config.base import Range
@@ -51,12 +52,6 @@ def make_patches(
         writer.write("halo", np.full((n, 4), HALO, np.int32), ("patch", "side"))
         writer.write("pole", np.full(n, -1, np.int8), ("patch",))
     return dem
-
-
-def make_selected(path: Path, kept: dict[int, bool]) -> Path:
-    entries = [{"id": i, "kept": k, "reason": None if k else "coverage"} for i, k in kept.items()]
-    path.write_text(json.dumps({"schema": "selected/1", "tile": 0, "patches": entries}))
-    return path
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ def test_a_run_links_to_its_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_every_job_with_a_key_leaves_a_record_beside_its_log(tmp_path: Path) -> None:
-    with job(str(tmp_path / "tile_003.txt"), stage="patches", key="abc", section='{"size_px": 96}'):
+    with job(str(tmp_path / "tile_003.txt"), stage="patches", key="abc", section={"size_px": 96}):
         pass
     record = json.loads((tmp_path / "tile_003.run.json").read_text())
     assert record == {"schema": "run/1", "stage": "patches", "key": "abc", "section": {"size_px": 96}}

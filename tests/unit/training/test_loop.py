@@ -24,7 +24,17 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
-from training_setups import ALIGNED, FREE, OPTIMISER, PUBLISHED, VAE, bridge_stage, bridge_task, vae_task
+from training_setups import (
+    ALIGNED,
+    FREE,
+    OPTIMISER,
+    PUBLISHED,
+    VAE,
+    bridge_stage,
+    bridge_task,
+    vae_stage,
+    vae_task,
+)
 
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.training import OptimiserSection
