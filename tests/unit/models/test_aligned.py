@@ -203,7 +203,7 @@ def test_bfloat16_autocast_keeps_the_condition_close():
         reference = net.condition(sets)
         with torch.autocast("cpu", torch.bfloat16):
             rounded = net.condition(sets)
-    assert rounded.mean.dtype == torch.float32
+    assert rounded.estimate.mean.dtype == torch.float32
     assert (rounded.estimate.mean - reference.estimate.mean).abs().max() < 0.02
 
 
