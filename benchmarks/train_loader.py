@@ -24,9 +24,11 @@ from pipeline.config.stages.shards import ManifestStage
 from pipeline.config.vae import VaeSection
 from pipeline.jobs.seeds import seeded
 from pipeline.models.apriori import prior_from_lr
+from pipeline.models.batch import Batch
 from pipeline.models.factory import build_vae
-from pipeline.models.system import Codec, System
-from pipeline.shards.batches import Batch, assemble, read_sample
+from pipeline.models.spaces import Codec
+from pipeline.models.system import System
+from pipeline.shards.batches import assemble, read_sample
 from pipeline.shards.manifest import write_manifest
 from pipeline.shards.scene import ArcScene
 from pipeline.shards.shard_set import ShardSet

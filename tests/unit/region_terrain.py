@@ -11,7 +11,7 @@ from raster_files import SOUTH, write_tif
 from scipy import ndimage
 
 from pipeline.config.stages.terrain import TerrainStage
-from pipeline.shards.batches import Batch
+from pipeline.models.batch import Batch
 from pipeline.storage.atomic import write_json
 from pipeline.terrain.index import index_terrain, load_terrain
 from pipeline.terrain.lattice import Terrain

@@ -12,10 +12,11 @@ from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.per_patch import columns
 from pipeline.jobs.machine import arithmetic
 from pipeline.jobs.progress import track
-from pipeline.models.apriori import block_mean, prior_from_lr
+from pipeline.models.apriori import prior_from_lr
 from pipeline.shards.batches import fill_nearest
 from pipeline.shards.shard_set import ShardSet, chosen
 from pipeline.storage.atomic import write_json
+from pipeline.terrain.blocks import block_mean
 
 
 def evaluate_baselines(section: str, manifest: Path | str, out: Path | str) -> None:

@@ -24,10 +24,11 @@ from pipeline.jobs.device import pick_device
 from pipeline.jobs.machine import arithmetic
 from pipeline.jobs.progress import track
 from pipeline.jobs.seeds import seeded
+from pipeline.models.batch import Batch
 from pipeline.models.calibration import load_calibrated
 from pipeline.models.files import model_config
 from pipeline.models.system import System
-from pipeline.shards.batches import Batch, assemble, read_sample
+from pipeline.shards.batches import assemble, read_sample
 from pipeline.shards.scene import AllFibonacciScene, Scene, StoredScene
 from pipeline.shards.shard_set import ShardSet, chosen
 from pipeline.storage.atomic import write_json

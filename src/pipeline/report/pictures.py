@@ -15,6 +15,7 @@ from pipeline.config.evaluation import Condition
 from pipeline.config.names import BRIDGE_STAGES, SystemName
 from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.directions import sun_arc
+from pipeline.models.batch import Batch
 from pipeline.report.data import ReportData
 from pipeline.report.figures.images import distinct_suns, draw_contact_sheet, draw_masks
 from pipeline.report.figures.patches import draw_reconstruction, draw_rows, scale_ends
@@ -23,7 +24,7 @@ from pipeline.report.figures.sky import SkyView, draw_sky
 from pipeline.report.figures.terrain import draw_terrain, panel_px, shown_sites, site_map
 from pipeline.report.figures.training import draw_curves
 from pipeline.report.html import Keys, Part, note, picture, text_table
-from pipeline.shards.batches import Batch, assemble, read_sample
+from pipeline.shards.batches import assemble, read_sample
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import AllFibonacciScene, ImageSet, StoredScene
 from pipeline.shards.shard_set import chosen

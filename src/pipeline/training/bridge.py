@@ -13,9 +13,10 @@ from pipeline.config.stages.training import BridgeStage
 from pipeline.illumination.ephemeris import read_track
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.seeds import seeded
+from pipeline.models.batch import Batch, flip, transpose
 from pipeline.models.files import load_system, load_vae, model_config
 from pipeline.models.system import System, state_scale
-from pipeline.shards.batches import Batch, Sample, assemble, flip, read_sample, transpose
+from pipeline.shards.batches import Sample, assemble, read_sample
 from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.adam import Adam

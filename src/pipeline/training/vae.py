@@ -16,6 +16,7 @@ from pipeline.config.training import TrainingSection
 from pipeline.config.vae import VaeSection
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.seeds import seeded
+from pipeline.models.batch import flip
 from pipeline.models.factory import build_discriminator, build_vae
 from pipeline.models.losses import (
     Lpips,
@@ -25,8 +26,8 @@ from pipeline.models.losses import (
     generator_hinge,
     slope_loss,
 )
-from pipeline.models.system import Codec
-from pipeline.shards.batches import Sample, assemble, flip, read_sample
+from pipeline.models.spaces import Codec
+from pipeline.shards.batches import Sample, assemble, read_sample
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.adam import Adam

@@ -21,7 +21,8 @@ from pipeline.jobs.seeds import seeded
 from pipeline.models.factory import build_vae
 from pipeline.models.files import load_system, load_vae, model_config, save_model
 from pipeline.models.published import parameter_groups
-from pipeline.models.system import Codec, System
+from pipeline.models.spaces import Codec
+from pipeline.models.system import System
 from pipeline.shards.batches import Sample, assemble
 from pipeline.training.bridge import BridgeTask
 from pipeline.training.vae import VaeTask

@@ -21,8 +21,9 @@ from pipeline.config.photometry import PhotometrySection
 from pipeline.config.root import ConfigError, load_config
 from pipeline.evaluation import systems
 from pipeline.illumination.imperfections import apply_imperfections
+from pipeline.models.batch import Batch, flip
 from pipeline.models.system import System
-from pipeline.shards.batches import Batch, Sample, assemble, flip, read_sample
+from pipeline.shards.batches import Sample, assemble, read_sample
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.bridge import BridgeTask
