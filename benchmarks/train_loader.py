@@ -17,7 +17,7 @@ import pipeline
 from light_storage import make_shard
 from light_terrain import terrain
 from pipeline.config.arcs import ArcDraw
-from pipeline.config.bridge import BridgeSection, SamplerSection
+from pipeline.config.bridge import BridgeSampler, BridgeSection
 from pipeline.config.pretrained import PretrainedSampler
 from pipeline.config.root import Config
 from pipeline.config.stages.shards import ManifestStage
@@ -136,8 +136,8 @@ def sampler(rounds: int) -> dict[str, float]:
     torch.manual_seed(0)
     section = VaeSection()
     codec = Codec(build_vae(section).eval().requires_grad_(False), section)
-    systems: dict[str, tuple[System, SamplerSection, int]] = {
-        "published": (System(BridgeSection(), SIZE, FACTOR, 1.0, codec).eval(), SamplerSection(), 4)
+    systems: dict[str, tuple[System, BridgeSampler, int]] = {
+        "published": (System(BridgeSection(), SIZE, FACTOR, 1.0, codec).eval(), BridgeSampler(), 4)
     }
     if (SHIPPED / "model.safetensors").is_file():
         systems["lola40"] = (pipeline.load(SHIPPED), PretrainedSampler(), 16)

@@ -133,9 +133,16 @@ def job(
 
 
 def out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether memory ran out; torch says so in words only."""
-    return isinstance(error, MemoryError) or any(
-        words in str(error) for words in ("can't allocate memory", "out of memory", "std::bad_alloc")
+    """Whether memory ran out; torch says so in words only.
+
+    oneDNN names no cause where it cannot create what it has already planned: there an allocation has failed.
+    An operation that it cannot plan, for want of a kernel, lacks a "primitive descriptor".
+    """
+    return (
+        isinstance(error, MemoryError)
+        or any(words in str(error) for words in ("can't allocate memory", "out of memory", "std::bad_alloc"))
+        or str(error).split("\n")[0]
+        in {f"could not create a {what}" for what in ("primitive", "memory", "memory object")}
     )
 
 

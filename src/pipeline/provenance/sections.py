@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.config.base import Section
-from pipeline.config.bridge import SAMPLER_KINDS, BridgeStages, SamplerSection
+from pipeline.config.bridge import SAMPLER_KINDS, BridgeStages
 from pipeline.config.names import SystemName
+from pipeline.config.photometry import law_module
 from pipeline.provenance.run import Run
 
 
@@ -18,6 +19,11 @@ def values(section: Section, *keys: str) -> dict[str, Any]:
 def some(condition: Any, *names: str) -> tuple[str, ...]:
     """Some names under a condition."""
     return names if condition else ()
+
+
+def law(run: Run, label: str) -> tuple[str, ...]:
+    """The module of the law of reflectance, for stages that render images."""
+    return (law_module(run.config.photometry.law),)
 
 
 def far(run: Run) -> tuple[str, ...]:

@@ -163,7 +163,9 @@ DECLARATIONS = (
         },
         ("pipeline.shards.write",),
         lambda run, _: ("patches", "split", "visibility", "arcs", "masks"),
-        chosen=lambda run, _: some(run.config.shards.radiance, "pipeline.shards.radiance"),
+        chosen=lambda run, label: some(
+            run.config.shards.radiance, "pipeline.shards.radiance", *sections.law(run, label)
+        ),
     ),
     Declaration(
         "manifest_test",
@@ -198,6 +200,7 @@ DECLARATIONS = (
         ("pipeline.training.bridge",),
         sections.bridge_inputs,
         over=lambda run: [str(name) for name in run.trained],
+        chosen=sections.law,
     ),
     Declaration(
         "calibration_{}",
@@ -206,6 +209,7 @@ DECLARATIONS = (
         ("pipeline.calibration.stage",),
         sections.calibration_inputs,
         over=lambda run: run.calibrated,
+        chosen=sections.law,
     ),
     Declaration(
         "region",
@@ -214,6 +218,7 @@ DECLARATIONS = (
         ("pipeline.region.reconstruct",),
         sections.region_inputs,
         stored=False,
+        chosen=sections.law,
     ),
     Declaration(
         "report",
@@ -225,6 +230,7 @@ DECLARATIONS = (
             *some(run.config.systems, "manifest", "vae", *map(str, run.trained)),
         ),
         stored=False,
+        chosen=sections.law,
     ),
     Declaration(
         "bundle",

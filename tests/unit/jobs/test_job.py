@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +61,69 @@ def test_a_mistake_is_one_line_and_exit_code_1(tmp_path: Path, error: Exception)
     assert [line.split("ERROR ")[1] for line in log.read_text().splitlines()] == [str(error)]
     assert "a.tif" in log.read_text()
     assert not (tmp_path / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 8.00 GiB for an array"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("could not create a memory object"),
+    ],
+    ids=str,
+)
+def test_too_little_memory_is_one_line_with_the_words_that_told_it(
+    tmp_path: Path, error: MemoryError | RuntimeError
+) -> None:
+    log = tmp_path / "log.txt"
+    with pytest.raises(SystemExit) as caught, job(str(log)):
+        raise error
+    assert caught.value.code == 1
+    (told,) = log.read_text().splitlines()
+    words = str(error) or "an allocation failed"
+    assert told.endswith(
+        f"ERROR out of memory: {words}; give the job more (mem_mb; profiles/slurm/config.yaml on a cluster)"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "could not create a primitive descriptor for the matmul primitive. Run workload with",
+        "could not create a primitive: of another kind",
+        "mat1 and mat2 shapes cannot be multiplied",
+    ],
+)
+def test_other_troubles_of_torch_keep_their_stack(tmp_path: Path, words: str) -> None:
+    with pytest.raises(RuntimeError, match=words), job(str(tmp_path / "log.txt")):
+        raise RuntimeError(words)
+
+
+def test_onednn_without_memory_is_out_of_memory() -> None:
+    """Its real words under a limit of the address space that leaves room for the tensors only."""
+    code = """
+import resource, sys, torch
+from pipeline.jobs.job import out_of_memory
+torch.set_num_threads(1)
+layer = torch.nn.Conv2d(8, 8, 3)
+inputs = [torch.zeros(1, 8, 8, 8 + n) for n in range(400)]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**24,) * 2)
+try:
+    with torch.no_grad():
+        for x in inputs:  # each shape has code of its own
+            layer(x)
+except RuntimeError as error:
+    print(out_of_memory(error), error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("True "), run.stdout
 
 
 def test_a_bug_keeps_its_stack(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from model_sets import count, stir
 from torch import Tensor
 from training_setups import bridge_stage
 
-from pipeline.config.bridge import BridgeSection, SamplerSection
+from pipeline.config.bridge import BridgeSampler, BridgeSection
 from pipeline.config.training import TrainingSection
 from pipeline.config.vae import VaeSection
 from pipeline.jobs.seeds import seeded
@@ -122,7 +122,7 @@ def test_the_bridge_takes_a_step_comes_back_from_disk_and_draws_terrain(tmp_path
     save_model(tmp_path / "bridge" / "model.safetensors", system.network.state_dict(), config)
     loaded = load_system(tmp_path / "bridge" / "model.safetensors", tmp_path / "vae" / "model.safetensors")
     batch = assemble([sample(2, 4)], 0, FACTOR, task.photometry)
-    how = SamplerSection(nfe=2)
+    how = BridgeSampler(nfe=2)
     clones = [s.eval().sample(batch, 2, [seeded(0)], how) for s in (system, loaded)]
     assert clones[0].shape == (1, 2, SIZE, SIZE)
     assert torch.equal(*clones)

@@ -12,7 +12,7 @@ import torch
 from model_sets import FACTOR, SIZE, lambert_set, stir
 from torch import Tensor, nn
 
-from pipeline.config.bridge import SAMPLER_KINDS, BridgeSection, SamplerSection
+from pipeline.config.bridge import SAMPLER_KINDS, BridgeSampler, BridgeSection
 from pipeline.config.vae import VaeSection
 from pipeline.jobs.seeds import seeded
 from pipeline.models.batch import Batch
@@ -106,7 +106,7 @@ def test_a_law_is_learned_and_drawn_from(combination: dict[str, str]) -> None:
     assert all(p.grad is not None for p in one.network.head.parameters())
     # Without the process's own noise, what is left to tell clones apart is the noise that the network reads.
     kind = "ode" if combination["process"] == "i2sb" else "dbim"
-    clones = one.sample(sets, 2, generators(2), SamplerSection(nfe=1, kind=kind))
+    clones = one.sample(sets, 2, generators(2), BridgeSampler(nfe=1, kind=kind))
     assert torch.isfinite(clones).all()
     assert not torch.equal(clones[:, 0], clones[:, 1])
 
@@ -165,7 +165,7 @@ def test_a_silent_residual_bridge_returns_the_prior() -> None:
     one = system(scale=1.0, height_unit="pixel", **PIXEL_ALIGNED)
     one.network = Silent(one.network)
     sets = batch()
-    ode = SamplerSection(nfe=5, kind="ode")
+    ode = BridgeSampler(nfe=5, kind="ode")
     clones = one.sample(sets, 2, generators(2), ode)
     torch.testing.assert_close(clones, sets.prior[:, None].expand(-1, 2, -1, -1), atol=1e-3, rtol=0)
 
@@ -176,7 +176,7 @@ def test_a_silent_bridge_with_an_estimate_returns_the_estimate() -> None:
     sets = batch()
     estimate = one.condition(sets).estimate.mean[:, 0].detach() * 0.25 * PIXEL_M + sets.prior
     one.network = Silent(one.network)
-    clones = one.sample(sets, 2, generators(2), SamplerSection(nfe=5, kind="ode"))
+    clones = one.sample(sets, 2, generators(2), BridgeSampler(nfe=5, kind="ode"))
     torch.testing.assert_close(clones[:, 0], estimate, atol=1e-2, rtol=1e-5)
 
 
@@ -272,7 +272,7 @@ def test_a_sample_set_is_embedded_once_whatever_the_evaluations_and_members() ->
         getattr(one.network, name).register_forward_hook(
             lambda _, inputs, __, name=name: seen.setdefault(name, []).append(len(inputs[0]))
         )
-    clones = one.sample(batch(2), 3, generators(2), SamplerSection(nfe=4))
+    clones = one.sample(batch(2), 3, generators(2), BridgeSampler(nfe=4))
     assert clones.shape[:2] == (2, 3)
     once, each = [2], [6, 6, 6, 6]  # sample sets; clones at every evaluation
     assert seen == dict(zip(parts, (once, once, once, each, each)))
@@ -285,7 +285,7 @@ def test_aligned_fields_are_computed_once_whatever_the_evaluations_and_members(
     one = system(**combination)
     seen: list[int] = []
     one.network.trunk.register_forward_hook(lambda *_: seen.append(1))
-    one.sample(batch(2), 3, generators(2), SamplerSection(nfe=4))
+    one.sample(batch(2), 3, generators(2), BridgeSampler(nfe=4))
     assert seen == [1]
 
 

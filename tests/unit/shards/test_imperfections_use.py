@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 from shard_files import FACTOR, SIZE
 from training_setups import ALIGNED, bridge_stage
 
-from pipeline.config.bridge import BridgeSection, SamplerSection
+from pipeline.config.bridge import BridgeSampler, BridgeSection
 from pipeline.config.evaluation import Condition, EvaluationSection
 from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.photometry import PhotometrySection
@@ -205,7 +205,7 @@ def evaluated(
     section = EvaluationSection(batch=batch, seed=seed, members=2)
     drawn = systems.draw_clones(
         system,  # type: ignore[arg-type]
-        ShardSet(manifest, "train"), condition, section, LAW, FLAWED, SamplerSection(nfe=1), CPU, name, label,
+        ShardSet(manifest, "train"), condition, section, LAW, FLAWED, BridgeSampler(nfe=1), CPU, name, label,
     )  # fmt: skip
     return [(d.batch.images[d.row][d.batch.present[d.row]], d.batch.sun[d.row]) for d in drawn]
 
