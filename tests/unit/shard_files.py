@@ -128,3 +128,18 @@ def make_manifest(folder: Path, tiles: int = 2, count: int = 6, light_halo_px: i
     manifest = folder / "manifest.json"
     write_manifest(shards, ShardsSection(), manifest)
     return manifest
+
+
+def make_test_manifest(folder: Path, tiles: int = 1, count: int = 6) -> Path:
+    """Test shards of a few tiles with draws ``main`` of different numbers of images, and their manifest."""
+    paths = []
+    for tile in range(tiles):
+        place = folder / f"tile_{tile}"
+        place.mkdir(parents=True)
+        made = write_tile(place, tile, count)
+        ids = [int(i) for i in made.ids]
+        split, draws = write_split(place, dict.fromkeys(ids, "test")), write_draws(place, ids, 5 + 4 * tile)
+        paths.append(str(place / "test.zarr.zip"))
+        write_shard("test", made.patches, made.visibility, split, FACTOR, paths[-1], *draws)
+    write_manifest({"test": paths}, ShardsSection(), folder / "manifest.json")
+    return folder / "manifest.json"

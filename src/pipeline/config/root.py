@@ -20,6 +20,7 @@ from pipeline.config.inputs import InputsSection
 from pipeline.config.masks import MasksSection
 from pipeline.config.patches import PatchesSection
 from pipeline.config.photometry import PhotometrySection
+from pipeline.config.predictors import PredictorsSection
 from pipeline.config.pretrained import PRETRAINED, PretrainedSection
 from pipeline.config.region import RegionSection
 from pipeline.config.report import ReportSection
@@ -76,6 +77,7 @@ class Config(Section):
     bridge: BridgeSection = BridgeSection()
     variants: Variants = Field(default={})
     pretrained: PretrainedSection = PretrainedSection()
+    predictors: PredictorsSection = PredictorsSection()
     evaluation: EvaluationSection = EvaluationSection()
     region: RegionSection = RegionSection()
     report: ReportSection = ReportSection()

@@ -18,8 +18,11 @@ from typing import Any
 
 from pipeline.config.base import canonical_json
 from pipeline.config.bridge import SamplerSection
+from pipeline.config.evaluation import Condition
 from pipeline.config.pretrained import PRETRAINED
 from pipeline.config.root import BRIDGE_STAGES, Config, ConfigError
+from pipeline.config.stages.evaluation import CollectStage, PredictorStage
+from pipeline.predictors.registry import BASELINES, PREDICTORS, TRAINED, Entry
 from pipeline.provenance.digest import DigestMemory, code_digest
 from pipeline.provenance.given import GivenWeights, resolve_given
 from pipeline.provenance.inputs import InputFiles, resolve_inputs
@@ -145,11 +148,30 @@ class Plan:
         return [] if self.given is None else self.given.files[role]
 
     @property
-    def floor_vae(self) -> list[str]:
-        """Weights of the VAE whose floors are measured, as a list that is empty where there is none."""
+    def predictors(self) -> dict[str, Entry]:
+        """Entries of all predictors that are scored, by name in the metrics."""
+        rivals = [n for n, e in PREDICTORS.items() if n not in (*BASELINES, TRAINED) and not e.floor]
+        unknown = [name for name in self.config.predictors.scored if name not in rivals]
+        if unknown:
+            raise ConfigError(
+                f"config: predictors.scored: expected some of {', '.join(rivals)}, found {unknown[0]!r}"
+            )
+        floors = [n for n, e in PREDICTORS.items() if e.floor and (self.systems or self.given_files("vae"))]
+        names = (*BASELINES, *self.config.predictors.scored, *floors)
+        return {name: PREDICTORS[name] for name in names} | dict.fromkeys(self.scored, PREDICTORS[TRAINED])
+
+    def files_of(self, name: str) -> dict[str, list[str]]:
+        """A predictor's weights by role, each as a list that may be empty."""
+        if name in self.scored:
+            calibration = self.calibration_of(name)
+            return {"model": [self.model_of(name)], "vae": self.vae_of(name), "calibration": calibration}
         if self.given is not None:
-            return self.given.vae_files
-        return [self["vae"].path("model.safetensors")]
+            found = {"vae": self.given.vae_files}
+        else:
+            made = {"model": name, "vae": "vae"}.items()
+            found = {r: [self[s].path("model.safetensors")] for r, s in made if s in self.stages}
+        files = self.predictors[name].files
+        return {r: found.get(r, []) if r in files else [] for r in ("model", "vae", "calibration")}
 
     def section_of(self, system: str) -> Any:
         """Config section of a system."""
@@ -302,36 +324,15 @@ class Plan:
     def _build_results(self, dump: Callable[[Any], Any]) -> None:
         c = self.config
         threads = {"cpu_threads": c.training.cpu_threads}
-        chosen = c.evaluation.model_dump(mode="json", include={"max_patches", "bootstrap", "seed"})
-        batch = {"batch": c.evaluation.batch}
-        lone = ("manifest_test",)
-        plain = {"evaluation": chosen, **threads}
-        self._add("evaluation_baselines", plain, ("pipeline.evaluation.baselines",), lone, store=False)
+        for name, entry in self.predictors.items():
+            section = self._predictor_section(name, entry)
+            before = ("manifest_test", *self._file_stages(name, entry))
+            code = ("pipeline.evaluation.stage", entry.module)
+            self._add(f"evaluation_{name}", dump(section), code, before, store=False)
+        parts = tuple(f"evaluation_{name}" for name in self.predictors)
+        collect = CollectStage(primary=c.primary, systems=c.systems)
+        self._add("evaluation", dump(collect), ("pipeline.evaluation.collect",), parts, store=False)
         given = {} if self.given is None else {"weights": self.given.identity}
-        if self.floor_vae:
-            floors = {"evaluation": {**chosen, **batch}, **threads}
-            if self.given is not None:
-                vae = {name: value for name, value in self.given.identity.items() if name.startswith("vae.")}
-                floors["weights"] = vae
-            before: tuple[str, ...] = lone if self.given is not None else (*lone, "vae")
-            self._add("evaluation_floors", floors, ("pipeline.evaluation.floors",), before, store=False)
-        scene = {
-            "photometry": dump(c.photometry),
-            "imperfections": dump(c.imperfections.test),
-            **threads,
-        }
-        code: tuple[str, ...] = ("pipeline.evaluation.systems",)
-        for name in self.scored:
-            section = {**scene, "sampler": dump(self._sampler_of(name)), **given}
-            section["evaluation"] = self._evaluation_of(name)
-            if self.given is not None:
-                section["system"] = name
-            before = (*lone, *self._model_stages(name))
-            self._add(f"evaluation_{name}", section, code, before, store=False)
-        floor = ("evaluation_floors",) if self.floor_vae else ()
-        parts = ("evaluation_baselines", *floor, *(f"evaluation_{s}" for s in self.scored))
-        collect = {"primary": c.primary, "systems": c.systems}
-        self._add("evaluation", collect, ("pipeline.evaluation.collect",), parts, store=False)
         region = {
             "region": dump(c.region),
             "photometry": dump(c.photometry),
@@ -374,18 +375,45 @@ class Plan:
         calibration = (f"calibration_{name}",) if section.calibrate else ()
         return (name, *(("vae",) if section.space == "latent" else ()), *calibration)
 
-    def _evaluation_of(self, model: str) -> dict[str, Any]:
-        """The section ``evaluation`` with the conditions under which a trained stage is scored."""
-        section: dict[str, Any] = _dump(self.config.evaluation)
-        conditions = section["conditions"].items()
-        section["conditions"] = {
-            label: {key: value for key, value in condition.items() if key != "systems"}
-            for label, condition in conditions
-            if model == self.config.primary
-            or condition["systems"] == "all"
-            or (condition["systems"] == "last" and model.endswith(f"_{BRIDGE_STAGES[-1]}"))
+    def _file_stages(self, name: str, entry: Entry) -> tuple[str, ...]:
+        """The stages that make a predictor's weights; none makes given ones."""
+        if name in self.scored:
+            return self._model_stages(name)
+        return tuple(name if role == "model" else role for role in entry.files if self.given is None)
+
+    def _predictor_section(self, name: str, entry: Entry) -> PredictorStage:
+        """What the scores of a predictor depend on."""
+        c = self.config
+        values = _picked(c.evaluation, "max_patches", "batch", "bootstrap", "seed")
+        options = self._sampler_of(name) if name in self.scored else getattr(c.predictors, name, None)
+        if entry.images:
+            values["conditions"] = self._conditions_of(name)
+            values |= {"photometry": c.photometry, "imperfections": c.imperfections.test}
+        if entry.draws:
+            values["members"] = c.evaluation.members
+        if self.given is not None:
+            found = self.given.identity.items()
+            values["weights"] = {k: v for k, v in found if k.partition(".")[0] in entry.files}
+        return PredictorStage(
+            name=name,
+            module=entry.module,
+            make=entry.make,
+            options={} if options is None else _dump(options),
+            floor=entry.floor,
+            cpu_threads=c.training.cpu_threads,
+            **values,
+        )
+
+    def _conditions_of(self, name: str) -> dict[str, Condition]:
+        """The conditions under which a predictor is scored; those for some systems hold for trained ones."""
+        return {
+            label: condition.model_copy(update={"systems": "all"})
+            for label, condition in self.config.evaluation.conditions.items()
+            if name not in self.scored
+            or name == self.config.primary
+            or condition.systems == "all"
+            or (condition.systems == "last" and name.endswith(f"_{BRIDGE_STAGES[-1]}"))
         }
-        return section
 
     @property
     def record_json(self) -> str:

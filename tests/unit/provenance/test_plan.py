@@ -121,6 +121,7 @@ OTHERS: dict[str, Any] = {
     "*.sampler.grid": "quadratic",
     "bridge.score": "squared",
     "published.score": "crps",
+    "predictors.scored": [],
     "evaluation.conditions.*.light": "fibonacci",
     "evaluation.conditions.*.systems": "primary",
     "evaluation.conditions.*.nfe": 1,
@@ -196,6 +197,9 @@ SECTIONS = {
 
 EVERYWHERE = {"report", "bundle"}  # they show the whole configuration
 LAST = {"evaluation", *EVERYWHERE}
+UNTRAINED = tuple(
+    f"evaluation_{name}" for name in ("bicubic", "bicubic_window", "photometric", "vae_truth", "vae_bicubic")
+)
 
 
 def after(*first: str) -> set[str]:
@@ -212,13 +216,13 @@ def after(*first: str) -> set[str]:
         "shards": ["manifest"],
         "shards_test": ["manifest_test"],
         "manifest": ["vae", "bridge_fibonacci", "published_fibonacci"],
-        "manifest_test": ["evaluation_baselines", "evaluation_floors", *(
+        "manifest_test": [*UNTRAINED, *(
             f"evaluation_{s}_{b}" for s in ("published", "bridge") for b in BRIDGES)],
-        "vae": ["published_fibonacci", "evaluation_floors"],
+        "vae": ["published_fibonacci", "evaluation_vae_truth", "evaluation_vae_bicubic"],
         "calibration_bridge_missing": ["region"],
         "bridge_missing": ["region"],
         "region": ["report"],
-        **{f"evaluation_{x}": ["evaluation"] for x in ("baselines", "floors")},
+        **{stage: ["evaluation"] for stage in UNTRAINED},
     }  # fmt: skip
     for system in ("published", "bridge"):
         for number, name in enumerate(BRIDGES):
@@ -240,7 +244,8 @@ def after(*first: str) -> set[str]:
 
 SYSTEMS = ("published", "bridge")
 SYSTEM_EVALUATIONS = tuple(f"evaluation_{s}_{b}" for s in SYSTEMS for b in BRIDGES)
-ALL_EVALUATIONS = ("evaluation_baselines", "evaluation_floors", *SYSTEM_EVALUATIONS)
+ALL_EVALUATIONS = (*UNTRAINED, *SYSTEM_EVALUATIONS)
+OF_IMAGES = ("evaluation_photometric", *SYSTEM_EVALUATIONS)
 ALL_BRIDGES = tuple(f"{s}_{b}" for s in SYSTEMS for b in BRIDGES)
 WITH_ARCS = tuple(f"{s}_{b}" for s in SYSTEMS for b in ("arcs", "missing"))
 CALIBRATIONS = tuple(f"calibration_bridge_{b}" for b in BRIDGES)
@@ -267,9 +272,9 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "ephemeris.*": (),  # no arcs with `place: ephemeris`; those have tests of their own
     "masks.train.*": ("published_missing", "bridge_missing"),
     "masks.*": ("masks",),
-    "photometry.*": (*ALL_BRIDGES, *CALIBRATIONS, "region", *SYSTEM_EVALUATIONS),
+    "photometry.*": (*ALL_BRIDGES, *CALIBRATIONS, "region", *OF_IMAGES),
     "imperfections.train.*": (*ALL_BRIDGES, *CALIBRATIONS),
-    "imperfections.test.*": SYSTEM_EVALUATIONS,
+    "imperfections.test.*": OF_IMAGES,
     "shards.radiance": ("shards_test",),
     "shards.*": ("manifest",),
     "training.cpu_threads": ("vae", *ALL_BRIDGES, *CALIBRATIONS, *ALL_EVALUATIONS, "region"),
@@ -287,11 +292,14 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "evaluation.max_patches": ALL_EVALUATIONS,
     "evaluation.bootstrap": ALL_EVALUATIONS,
     "evaluation.seed": ALL_EVALUATIONS,
-    "evaluation.batch": ("evaluation_floors", *SYSTEM_EVALUATIONS),
+    "evaluation.batch": ALL_EVALUATIONS,
+    "evaluation.members": SYSTEM_EVALUATIONS,
     "evaluation.conditions.*.systems": tuple(
         e for e in SYSTEM_EVALUATIONS if not e.endswith("bridge_missing")
     ),
-    "evaluation.*": SYSTEM_EVALUATIONS,
+    "evaluation.*": OF_IMAGES,
+    "predictors.scored": (),  # makes a stage, or leaves it out
+    "predictors.photometric.*": ("evaluation_photometric",),
     "region.*": ("region",),
     "report.*": ("report",),
     "bundle.*": ("bundle",),
@@ -364,6 +372,8 @@ def test_a_leaf_moves_the_keys_of_the_stages_that_depend_on_it(leaf: str, base: 
     if leaf in ("systems", "bridge.space"):
         holders |= {"evaluation"}  # its section holds the systems
     other_inputs = {"region"} if leaf in ("primary", "bridge.calibrate") else set()
+    if leaf == "predictors.scored":
+        other_inputs |= {"evaluation"}
     if leaf == "bridge.calibrate":
         other_inputs |= {f"evaluation_bridge_{b}" for b in BRIDGES}
     assert own == (holders | EVERYWHERE) & set(found.stages)
@@ -414,9 +424,11 @@ def test_a_condition_is_for_the_systems_that_it_names(systems: str, wanted: set[
     held = {
         name
         for name in found.systems
-        if "extra" in json.loads(found[f"evaluation_{name}"].section)["evaluation"]["conditions"]
+        if "extra" in json.loads(found[f"evaluation_{name}"].section)["conditions"]
     }
     assert held == wanted
+    assert "extra" in json.loads(found["evaluation_photometric"].section)["conditions"]  # for any images
+    assert json.loads(found["evaluation_bicubic"].section)["conditions"] == {}
 
 
 def test_variants_are_systems_with_stages_of_their_own(base: Plan, tmp_path: Path) -> None:
@@ -490,7 +502,7 @@ def test_swaths_read_where_the_patches_lie(base: Plan, tmp_path: Path) -> None:
 def test_the_label_of_a_run_moves_nothing_in_the_store(base: Plan, tmp_path: Path) -> None:
     found = plan(changed("run"), tmp_path)
     in_store = {name for name, s in base.stages.items() if s.folder.startswith("results/store/")}
-    assert len(in_store) == len(base.stages) - 12
+    assert len(in_store) == len(base.stages) - 15
     for name in in_store:
         assert found[name].folder == base[name].folder
     assert found["region"].folder == "results/second/region"
