@@ -118,6 +118,7 @@ OTHERS: dict[str, Any] = {
     "*.sampler.grid": "quadratic",
     "bridge.score": "squared",
     "published.score": "crps",
+    "predictors.scored": [],
     "evaluation.conditions.*.light": "fibonacci",
     "evaluation.conditions.*.systems": "primary",
     "evaluation.conditions.*.nfe": 1,
@@ -191,6 +192,9 @@ SECTIONS = {
     "photometry",
 }
 
+UNTRAINED = tuple(
+    f"evaluation_{name}" for name in ("bicubic", "bicubic_window", "photometric", "vae_truth", "vae_bicubic")
+)
 EVERYWHERE = {"report", "bundle"}  # they show the whole configuration
 LAST = {"evaluation", *EVERYWHERE}
 
@@ -209,13 +213,13 @@ def after(*first: str) -> set[str]:
         "shards": ["manifest"],
         "shards_test": ["manifest_test"],
         "manifest": ["vae", "bridge_fibonacci", "published_fibonacci"],
-        "manifest_test": ["evaluation_baselines", "evaluation_floors", *(
+        "manifest_test": [*UNTRAINED, *(
             f"evaluation_{s}_{b}" for s in ("published", "bridge") for b in BRIDGES)],
-        "vae": ["published_fibonacci", "evaluation_floors"],
+        "vae": ["published_fibonacci", "evaluation_vae_truth", "evaluation_vae_bicubic"],
         "calibration_bridge_missing": ["region"],
         "bridge_missing": ["region"],
         "region": ["report"],
-        **{f"evaluation_{x}": ["evaluation"] for x in ("baselines", "floors")},
+        **{stage: ["evaluation"] for stage in UNTRAINED},
     }  # fmt: skip
     for system in ("published", "bridge"):
         for number, name in enumerate(BRIDGES):
@@ -237,7 +241,8 @@ def after(*first: str) -> set[str]:
 
 SYSTEMS = ("published", "bridge")
 SYSTEM_EVALUATIONS = tuple(f"evaluation_{s}_{b}" for s in SYSTEMS for b in BRIDGES)
-ALL_EVALUATIONS = ("evaluation_baselines", "evaluation_floors", *SYSTEM_EVALUATIONS)
+ALL_EVALUATIONS = (*UNTRAINED, *SYSTEM_EVALUATIONS)
+OF_IMAGES = ("evaluation_photometric", *SYSTEM_EVALUATIONS)
 ALL_BRIDGES = tuple(f"{s}_{b}" for s in SYSTEMS for b in BRIDGES)
 WITH_ARCS = tuple(f"{s}_{b}" for s in SYSTEMS for b in ("arcs", "missing"))
 CALIBRATIONS = tuple(f"calibration_bridge_{b}" for b in BRIDGES)
@@ -264,9 +269,9 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "ephemeris.*": (),  # no arcs with `place: ephemeris`; those have tests of their own
     "masks.train.*": ("published_missing", "bridge_missing"),
     "masks.*": ("masks",),
-    "photometry.*": (*ALL_BRIDGES, *CALIBRATIONS, "region", *SYSTEM_EVALUATIONS),
+    "photometry.*": (*ALL_BRIDGES, *CALIBRATIONS, "region", *OF_IMAGES),
     "imperfections.train.*": (*ALL_BRIDGES, *CALIBRATIONS),
-    "imperfections.test.*": SYSTEM_EVALUATIONS,
+    "imperfections.test.*": OF_IMAGES,
     "shards.radiance": ("shards_test",),
     "shards.*": ("manifest",),
     "training.cpu_threads": ("vae", *ALL_BRIDGES, *CALIBRATIONS, *ALL_EVALUATIONS, "region"),
@@ -284,11 +289,14 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "evaluation.max_patches": ALL_EVALUATIONS,
     "evaluation.bootstrap": ALL_EVALUATIONS,
     "evaluation.seed": ALL_EVALUATIONS,
-    "evaluation.batch": ("evaluation_floors", *SYSTEM_EVALUATIONS),
+    "evaluation.batch": ALL_EVALUATIONS,
+    "evaluation.members": SYSTEM_EVALUATIONS,
     "evaluation.conditions.*.systems": tuple(
         e for e in SYSTEM_EVALUATIONS if not e.endswith("bridge_missing")
     ),
-    "evaluation.*": SYSTEM_EVALUATIONS,
+    "evaluation.*": OF_IMAGES,
+    "predictors.scored": (),  # makes a stage, or leaves it out
+    "predictors.photometric.*": ("evaluation_photometric",),
     "region.*": ("region",),
     "report.*": ("report",),
     "bundle.*": ("bundle",),

@@ -40,9 +40,9 @@ STAGES: dict[str, tuple[str, ...]] = {
     "vae": ("shards",),
     "published_fibonacci": ("vae", "shards"),
     "published_arcs": ("published_fibonacci",),
-    "evaluation_baselines": ("shards",),
+    "evaluation_bicubic": ("shards",),
     "evaluation_published_arcs": ("published_arcs",),
-    "evaluation": ("evaluation_baselines", "evaluation_published_arcs"),
+    "evaluation": ("evaluation_bicubic", "evaluation_published_arcs"),
     "region": ("published_arcs", "terrain"),
     "report": ("evaluation", "region"),
 }

@@ -5,5 +5,5 @@ from pipeline.evaluation.collect import collect_metrics
 from pipeline.jobs.job import rule_job
 
 with rule_job(snakemake, CollectStage) as work:
-    i, o = snakemake.input, snakemake.output
-    collect_metrics(work.section, i.baselines, i.floors, i.systems, o.metrics, o.table, o.patches)
+    o = snakemake.output
+    collect_metrics(work.section, snakemake.input.parts, o.metrics, o.table, o.patches)

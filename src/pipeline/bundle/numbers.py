@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,8 +13,8 @@ import rasterio
 from safetensors.torch import load_file
 
 from pipeline.bundle.checks import Bundle, Row
-from pipeline.config.evaluation import EvaluationSection
-from pipeline.evaluation.collect import collect_metrics
+from pipeline.config.stages.evaluation import PredictorStage
+from pipeline.evaluation.collect import make_part, merged, models_of, table_of
 from pipeline.evaluation.per_patch import Columns, pooled, read_csv
 from pipeline.models.files import fingerprint
 from pipeline.region.scores import std_scores, whole_scores
@@ -106,75 +104,49 @@ def check_patches(bundle: Bundle) -> Iterator[Row]:
         )
 
 
-def parts(bundle: Bundle) -> dict[str, Any]:
-    """The parts that the evaluation stages wrote, made again from ``patches.csv``, by stage."""
-    tables, plan = _patches(bundle), bundle.plan
+def shipped_files(bundle: Bundle, name: str) -> dict[str, list[str]]:
+    """A predictor's weights by role, as the bundle holds them."""
+    vae = "vae" if bundle.plan.given is None else "pretrained_vae"
+    places = {
+        "model": f"models/{name}/model.safetensors",
+        "vae": f"models/{vae}/model.safetensors",
+        "calibration": f"models/{name}/{CALIBRATION}",
+    }
+    asked = bundle.plan.files_of(name).items()
+    return {role: [str(bundle.path(places[role])) for _ in paths] for role, paths in asked}
+
+
+def parts(bundle: Bundle) -> list[dict[str, Any]]:
+    """The parts that the evaluation stages wrote, made again from ``patches.csv``."""
+    tables, out = _patches(bundle), []
     pixel_m = float(bundle.read("manifests/manifest_test.json", "manifest/1")["grid"]["pixel_m"])
-    section = bundle.config.evaluation
-
-    def rows(condition: str, system: str) -> dict[str, Any]:
-        if (condition, system) not in tables:
-            raise ValueError(
-                f"evaluation/patches.csv: expected rows of {system} under {condition}, found none"
-            )
-        return pooled(tables[condition, system], pixel_m, section.bootstrap, section.seed)
-
-    def model(name: str) -> dict[str, Any]:
-        config = bundle.read(f"models/{name}/config.json", "model/1")
-        return {"fingerprint": config["fingerprint"], "key": config.get("key")}
-
-    schema = {"schema": "evaluation_part/1"}
-    names = ("bicubic", "bicubic_window")
-    out: dict[str, Any] = {"baselines": {**schema, "systems": {name: rows("main", name) for name in names}}}
-    if plan.floor_vae:
-        floors = {name: rows("floor", name) for name in ("vae_truth", "vae_bicubic")}
-        vae = "vae" if plan.given is None else "pretrained_vae"
-        out["floors"] = {**schema, "floors": floors, "models": {"vae": model(vae)}}
-    for name in plan.scored:
-        content = json.loads(plan[f"evaluation_{name}"].section)
-        asked = EvaluationSection.model_validate(content["evaluation"])
-        usual = content["sampler"]["nfe"]
-        found = {
-            label: {name: rows(label, name) | {"nfe": usual if condition.nfe is None else condition.nfe}}
-            for label, condition in asked.conditions.items()
-        }
-        out[name] = {
-            **schema,
-            "systems": dict(found["main"]),
-            "conditions": found,
-            "settings": {label: c.model_dump(mode="json") for label, c in asked.conditions.items()},
-            "models": {name: model(name)},
-        }
+    for name in bundle.plan.predictors:
+        section = PredictorStage.model_validate_json(bundle.plan[f"evaluation_{name}"].section)
+        rows = {}
+        for label in section.headings:
+            if (label, name) not in tables:
+                raise ValueError(f"evaluation/patches.csv: expected rows of {name} under {label}, found none")
+            rows[label] = pooled(tables[label, name], pixel_m, section.bootstrap, section.seed)
+        out.append(make_part(section, rows, models_of(name, shipped_files(bundle, name))))
     return out
 
 
 def check_metrics(bundle: Bundle) -> Iterator[Row]:
     """``metrics.json`` and ``metrics.csv`` are what the scores of all patches give, pooled again."""
-    made = parts(bundle)
-    with tempfile.TemporaryDirectory() as scratch:
-        paths = {name: Path(scratch, f"{name}.json") for name in made}
-        for name, part in made.items():
-            paths[name].write_text(json.dumps(part), encoding="utf-8")
-        floors = [str(paths.pop("floors"))] if "floors" in paths else []
-        baselines = str(paths.pop("baselines"))
-        systems = [str(path) for path in paths.values()]
-        metrics, table = Path(scratch, "metrics.json"), Path(scratch, "metrics.csv")
-        section = bundle.plan["evaluation"].section
-        collect_metrics(section, baselines, floors, systems, metrics, table)
-        again, lines = json.loads(metrics.read_text()), table.read_text().splitlines()
+    again = merged(bundle.config.primary, parts(bundle))
     claimed = bundle.read("evaluation/metrics.json", "metrics/1")
     bad = [f"evaluation/metrics.json: {line}" for line in unlike(claimed, again, POOLED)]
-    told = bundle.path("evaluation/metrics.csv").read_text(encoding="utf-8").splitlines()
-    bad += [f"evaluation/metrics.csv: {line}" for line in unlike(_cells(told), _cells(lines), 1e-5)]
+    told = _cells(bundle.path("evaluation/metrics.csv").read_text(encoding="utf-8"))
+    bad += [f"evaluation/metrics.csv: {line}" for line in unlike(told, _cells(table_of(again)), 1e-5)]
     for line in bad:
         yield Row("FAIL", "metrics", line)
     if not bad:
         yield Row("PASS", "metrics", f"metrics.json follows from patches.csv (relative tolerance {POOLED:g})")
 
 
-def _cells(lines: list[str]) -> dict[str, Any]:
+def _cells(table: str) -> dict[str, Any]:
     """Cells of metrics.csv by condition, system and column; numbers as numbers."""
-    head, *rows = (line.split(",") for line in lines)
+    head, *rows = (line.split(",") for line in table.splitlines())
 
     def value(text: str) -> Any:
         try:

@@ -56,11 +56,16 @@ class BridgeSampler(SamplerSection):
     grid: TimeGrid = "uniform"
 
 
-SAMPLER_KINDS = {
+SAMPLER_KINDS: dict[str, tuple[SamplerKind, ...]] = {
     "i2sb": ("posterior", "ode", "dbim"),
     "interpolant": ("euler", "heun", "dbim"),
     "diffusion": ("euler", "dbim"),
 }
+
+
+def any_sampler(process: str) -> BridgeSampler:
+    """A sampler that fits a process: for sections of weights, whose training does not draw clones."""
+    return BridgeSampler(kind=SAMPLER_KINDS[process][0], nfe=1)
 
 
 class BridgeSection(Section):

@@ -21,6 +21,7 @@ from pipeline.config.masks import MasksSection
 from pipeline.config.names import PRETRAINED, SystemName
 from pipeline.config.patches import PatchesSection
 from pipeline.config.photometry import PhotometrySection
+from pipeline.config.predictors import PredictorsSection
 from pipeline.config.pretrained import PretrainedSection
 from pipeline.config.region import RegionSection
 from pipeline.config.report import ReportSection
@@ -75,6 +76,7 @@ class Config(Section):
     bridge: BridgeSection = BridgeSection()
     variants: Variants = Field(default={})
     pretrained: PretrainedSection = PretrainedSection()
+    predictors: PredictorsSection = PredictorsSection()
     evaluation: EvaluationSection = EvaluationSection()
     region: RegionSection = RegionSection()
     report: ReportSection = ReportSection()

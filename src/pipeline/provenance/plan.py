@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.config.base import canonical_json
 from pipeline.config.root import Config
+from pipeline.predictors.registry import Entry
 from pipeline.provenance.digest import code_digest, value_key
 from pipeline.provenance.found import Found
 from pipeline.provenance.stages import DECLARATIONS, Declaration, Run
@@ -108,6 +109,11 @@ class Plan:
         return self.run.scored
 
     @property
+    def predictors(self) -> dict[str, Entry]:
+        """Entries of all predictors that are scored, by name in the metrics."""
+        return self.run.predictors
+
+    @property
     def calibrated(self) -> list[str]:
         """Names in the metrics of the trained systems that are calibrated."""
         return self.run.calibrated
@@ -120,7 +126,7 @@ class Plan:
         """The VAE's weights of a name in the metrics, as a list that is empty in pixel space."""
         if self.given is not None:
             return self.given.vae_files
-        return self.floor_vae if "vae" in self.run.model_stages(name) else []
+        return [self["vae"].path("model.safetensors")] if "vae" in self.run.model_stages(name) else []
 
     def calibration_of(self, name: str) -> list[str]:
         """The calibration of a name in the metrics, as a list that is empty where there is none."""
@@ -129,16 +135,22 @@ class Plan:
         stage = f"calibration_{name}"
         return [self[stage].path("calibration.json")] if stage in self.stages else []
 
+    def files_of(self, name: str) -> dict[str, list[str]]:
+        """A predictor's weights by role, each as a list that may be empty."""
+        if name in self.scored:
+            calibration = self.calibration_of(name)
+            return {"model": [self.model_of(name)], "vae": self.vae_of(name), "calibration": calibration}
+        if self.given is not None:
+            found = {"vae": self.given.vae_files}
+        else:
+            made = {"model": name, "vae": "vae"}.items()
+            found = {r: [self[s].path("model.safetensors")] for r, s in made if s in self.stages}
+        files = self.predictors[name].files
+        return {r: found.get(r, []) if r in files else [] for r in ("model", "vae", "calibration")}
+
     def given_files(self, role: str) -> list[str]:
         """Files of the given weights' ``model``, ``vae`` or ``calibration``; empty where none are given."""
-        return [] if self.given is None else self.given.files[role]
-
-    @property
-    def floor_vae(self) -> list[str]:
-        """Weights of the VAE whose floors are measured, as a list that is empty where there is none."""
-        if self.given is not None:
-            return self.given.vae_files
-        return [self["vae"].path("model.safetensors")]
+        return self.run.given(role)
 
     @property
     def track(self) -> str | None:

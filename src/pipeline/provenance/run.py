@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pipeline.config.arcs import ArcDraw
 from pipeline.config.bridge import BridgeSection, SamplerSection
 from pipeline.config.names import BRIDGE_STAGES, PRETRAINED, SystemName
-from pipeline.config.root import Config
+from pipeline.config.root import Config, ConfigError
+from pipeline.predictors.registry import BASELINES, PREDICTORS, TRAINED, Entry
 from pipeline.provenance.digest import value_key
 from pipeline.provenance.found import Found
 
@@ -56,6 +57,31 @@ class Run:
             return ()
         vae = ("vae",) if section.space == "latent" else ()
         return (name, *vae, *((f"calibration_{name}",) if section.calibrate else ()))
+
+    @property
+    def predictors(self) -> dict[str, Entry]:
+        """Entries of all predictors that are scored, by name in the metrics."""
+        rivals = [n for n, e in PREDICTORS.items() if n not in (*BASELINES, TRAINED) and not e.floor]
+        chosen, vae = self.config.predictors.scored, self.config.systems or self.given("vae")
+        unknown = [name for name in chosen if name not in rivals]
+        if unknown:
+            raise ConfigError(
+                f"config: predictors.scored: expected some of {', '.join(rivals)}, found {unknown[0]!r}"
+            )
+        floors = [name for name, entry in PREDICTORS.items() if entry.floor and vae]
+        names = {name: PREDICTORS[name] for name in (*BASELINES, *chosen, *floors)}
+        return names | dict.fromkeys(self.scored, PREDICTORS[TRAINED])
+
+    def given(self, role: str) -> list[str]:
+        """Files of the given weights' ``model``, ``vae`` or ``calibration``; empty where none are given."""
+        return [] if self.found.given is None else self.found.given.files[role]
+
+    def weights_stages(self, name: str) -> tuple[str, ...]:
+        """The stages that make a predictor's weights; none makes given ones."""
+        if name in self.scored:
+            return self.model_stages(name)
+        files = self.predictors[name].files if self.found.given is None else ()
+        return tuple(name if role == "model" else role for role in files)
 
     @property
     def main_draw(self) -> ArcDraw:

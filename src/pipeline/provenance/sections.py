@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.config.base import Section
-from pipeline.config.bridge import SAMPLER_KINDS, BridgeStages
+from pipeline.config.bridge import BridgeStages, any_sampler
+from pipeline.config.evaluation import Condition
 from pipeline.config.names import SystemName
 from pipeline.config.photometry import law_module
 from pipeline.provenance.run import Run
@@ -46,9 +47,7 @@ def bridge(run: Run, label: str) -> dict[str, Any]:
         # How clones are drawn and spread does not change the weights.
         "bridge": section.model_copy(
             update={
-                "sampler": SamplerSection.model_validate(
-                    {"kind": SAMPLER_KINDS[section.process][0], "nfe": 1}
-                ),
+                "sampler": any_sampler(section.process),
                 "stages": BridgeStages(),
                 "calibrate": False,
             }
@@ -95,6 +94,42 @@ def calibration(run: Run, label: str) -> dict[str, Any]:
 def calibration_inputs(run: Run, label: str) -> tuple[str, ...]:
     vae = some(run.config.system(_name(label).system).space == "latent", "vae")
     return (label, "manifest", *vae, *some(run.main_draw.place == "ephemeris", "ephemeris"))
+
+
+def predictor(run: Run, name: str) -> dict[str, Any]:
+    """Section of a predictor's evaluation: what its kind does not use does not enter."""
+    c, entry = run.config, run.predictors[name]
+    out = values(c.evaluation, "max_patches", "batch", "bootstrap", "seed")
+    out |= {"name": name, "module": entry.module, "make": entry.make, "floor": entry.floor}
+    options = run.sampler(name) if name in run.scored else getattr(c.predictors, name, None)
+    if options is not None:
+        out["options"] = options.model_dump(mode="json")
+    if entry.images:
+        out["conditions"] = _conditions(run, name)
+        out |= {"photometry": c.photometry, "imperfections": c.imperfections.test}
+    if entry.draws:
+        out["members"] = c.evaluation.members
+    weights = {key: value for key, value in run.weights.items() if key.partition(".")[0] in entry.files}
+    return {**out, "weights": weights, "cpu_threads": c.training.cpu_threads}
+
+
+def _conditions(run: Run, name: str) -> dict[str, Condition]:
+    """The conditions under which a predictor is scored; those for some systems are for all rivals."""
+    c, parsed = run.config, SystemName.parse(name)
+    return {
+        label: condition.model_copy(update={"systems": "all"})
+        for label, condition in c.evaluation.conditions.items()
+        if name not in run.scored
+        or name == c.primary
+        or condition.systems == "all"
+        or (condition.systems == "last" and parsed is not None and parsed.last)
+    }
+
+
+def predictor_code(run: Run, name: str) -> tuple[str, ...]:
+    """The chosen predictor's module, and the law's where it needs images."""
+    entry = run.predictors[name]
+    return (entry.module, *(law(run, name) if entry.images else ()))
 
 
 def region(run: Run, label: str) -> dict[str, Any]:

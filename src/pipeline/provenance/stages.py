@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.config.base import Section
 from pipeline.config.coverage import CoverageSection
 from pipeline.config.stages.calibration import CalibrationStage
+from pipeline.config.stages.evaluation import CollectStage, PredictorStage
 from pipeline.config.stages.light import ArcsStage, EphemerisStage, FarStage, MasksStage, VisibilityStage
 from pipeline.config.stages.region import RegionStage
 from pipeline.config.stages.report import BundleStage, ReportStage
@@ -210,6 +211,24 @@ DECLARATIONS = (
         sections.calibration_inputs,
         over=lambda run: run.calibrated,
         chosen=sections.law,
+    ),
+    Declaration(
+        "evaluation_{}",
+        PredictorStage,
+        sections.predictor,
+        ("pipeline.evaluation.stage",),
+        lambda run, name: ("manifest_test", *run.weights_stages(name)),
+        over=lambda run: list(run.predictors),
+        stored=False,
+        chosen=sections.predictor_code,
+    ),
+    Declaration(
+        "evaluation",
+        CollectStage,
+        lambda run, _: values(run.config, "primary", "systems"),
+        ("pipeline.evaluation.collect",),
+        lambda run, _: tuple(f"evaluation_{name}" for name in run.predictors),
+        stored=False,
     ),
     Declaration(
         "region",

@@ -23,8 +23,6 @@ from pipeline.report.html import (
     text_table,
 )
 
-BASELINES = ("bicubic", "bicubic_window")
-
 _ERRORS = (
     Column("rmse_m", "RMSE", "m", "low"),
     Column("rmse_px", "RMSE", "pixels", "low"),
@@ -51,7 +49,7 @@ _DEFINITIONS = (
     "RMSE is pooled over all pixels of the test patches, of the mean of the clones. The slope error is "
     "the mean of atan|difference of the gradients| along x and y (Repasky et al. 2026). bicubic is the "
     "published baseline, of the patch's own a priori cells; bicubic_window also uses the cells around the "
-    "patch. "
+    "patch; photometric is photometric stereo in closed form, without learning. "
 )
 
 
@@ -112,7 +110,7 @@ def scores_part(data: ReportData) -> Part:
         "evaluation.seed",
     )
     body = picture(
-        draw_scores(systems, primary, BASELINES),
+        draw_scores(systems, primary, [name for name in systems if name not in metrics["models"]]),
         "RMSE and slope error of every system with 95 percent intervals",
         "RMSE (m) and slope error (°) of the main condition with 95 % intervals over patches. Orange: "
         f"{primary}; blue: other trained systems; grey squares: baselines without learning. The axis is "
@@ -230,7 +228,8 @@ def _in_order(data: ReportData) -> list[tuple[str, dict[str, Any]]]:
     last = ("evaluation", "region", "report", "bundle")
     names = [str(SystemName(system, stage)) for system in data.config["systems"] for stage in BRIDGE_STAGES]
     trained = [n for n in ("vae", *names) if n in stages]
-    scored = [f"evaluation_{n}" for n in ("baselines", "floors", *trained)]
+    parts = data.ordered(n.removeprefix("evaluation_") for n in stages if n.startswith("evaluation_"))
+    scored = [f"evaluation_{n}" for n in parts]
     wanted = [*trained, *scored, *last]
     ranks = {name: wanted.index(name) if name in wanted else -1 for name in stages}
     out: dict[str, dict[str, Any]] = {}

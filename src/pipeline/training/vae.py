@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +27,7 @@ from pipeline.models.losses import (
 )
 from pipeline.models.spaces import Codec
 from pipeline.shards.batches import Sample, assemble, read_sample
-from pipeline.shards.scene import ImageSet
+from pipeline.shards.scene import NO_IMAGES
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.adam import Adam
 from pipeline.training.finish import checkpoint_folder, finish
@@ -36,7 +35,6 @@ from pipeline.training.loop import average_gradients, averaged, train
 from pipeline.training.order import DataOrder
 
 _INIT = 0x7AE1
-NO_IMAGES = ImageSet("fixed", np.zeros(0, np.int64), np.zeros((0, 3)))
 
 
 class VaeTask:

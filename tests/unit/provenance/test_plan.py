@@ -52,6 +52,8 @@ def test_a_leaf_moves_the_keys_of_the_stages_that_depend_on_it(leaf: str, base: 
     other_inputs = {"region"} if leaf in ("primary", "bridge.calibrate") else set()
     if leaf == "bridge.calibrate":
         other_inputs |= {f"evaluation_bridge_{b}" for b in BRIDGES}
+    if leaf == "predictors.scored":
+        other_inputs |= {"evaluation"}
     assert own == (holders | EVERYWHERE) & set(found.stages)
     assert moved == after(*holders, *other_inputs) & set(found.stages)
 
@@ -86,9 +88,11 @@ def test_a_condition_is_for_the_systems_that_it_names(systems: str, wanted: set[
     held = {
         name
         for name in found.systems
-        if "extra" in json.loads(found[f"evaluation_{name}"].section)["evaluation"]["conditions"]
+        if "extra" in json.loads(found[f"evaluation_{name}"].section)["conditions"]
     }
     assert held == wanted
+    assert "extra" in json.loads(found["evaluation_photometric"].section)["conditions"]  # for any images
+    assert json.loads(found["evaluation_bicubic"].section)["conditions"] == {}
 
 
 def test_variants_are_systems_with_stages_of_their_own(base: Plan, tmp_path: Path) -> None:
@@ -149,7 +153,7 @@ def test_swaths_read_where_the_patches_lie(base: Plan, tmp_path: Path) -> None:
 def test_the_label_of_a_run_moves_nothing_in_the_store(base: Plan, tmp_path: Path) -> None:
     found = plan(changed("run"), tmp_path)
     in_store = {name for name, s in base.stages.items() if s.folder.startswith("results/store/")}
-    assert len(in_store) == len(base.stages) - 12
+    assert len(in_store) == len(base.stages) - 15
     for name in in_store:
         assert found[name].folder == base[name].folder
     assert found["region"].folder == "results/second/region"
