@@ -18,7 +18,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from pipeline.config.synthetic import SyntheticSection
-from pipeline.terrain.synthetic.world.world import synthetic_count, synthetic_dem
+from pipeline.terrain.synthetic.world import synthetic_count, synthetic_dem
 from relief_statistics import (
     PERCENTILES,
     ReliefStatistics,
