@@ -22,10 +22,13 @@ RENDERED = {
     *STAGES,
     *(f"calibration_{name}" for name in STAGES if name.startswith("bridge")),
     *(f"evaluation_{name}" for name in STAGES),
-    "evaluation",
+    *("evaluation", "evaluation_photometric"),
     *SHOWN,
 }
-TESTED = {"shards_test", "manifest_test", "evaluation_baselines", "evaluation_floors"}
+TESTED = {
+    *("shards_test", "manifest_test"),
+    *(f"evaluation_{name}" for name in ("bicubic", "bicubic_window", "vae_truth", "vae_bicubic")),
+}
 
 
 def keys(source: Path, law: str, radiance: bool) -> dict[str, str]:
