@@ -15,7 +15,7 @@ import torch
 from scipy import ndimage
 
 import pipeline
-from pipeline.config.bridge import SamplerSection
+from pipeline.config.bridge import BridgeSampler
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.models.apriori import bicubic_up
 from pipeline.models.system import System
@@ -144,7 +144,7 @@ def test_missing_cells_around_the_patch_are_held(system: System) -> None:
 
 
 def test_a_sampler_of_ones_own(system: System) -> None:
-    one = resolved(system, site(), sampler=SamplerSection(nfe=1, kind="dbim", eta=1.0))
+    one = resolved(system, site(), sampler=BridgeSampler(nfe=1, kind="dbim", eta=1.0))
     assert not np.allclose(one.clones, resolved(system, site()).clones)
 
 

@@ -29,9 +29,6 @@ for _model in PLAN.calibrated:
             gpu=1 if CONFIG.runtime.device != "cpu" else 0,
         params:
             **identity(f"calibration_{_model}"),
-            runtime=untracked(CONFIG.runtime.canonical()),
-            threads=untracked(THREADS),
-            level=untracked(LEVEL),
         script:
             "../scripts/calibration_fit.py"
 
@@ -64,9 +61,6 @@ for _model, _entry in PLAN.predictors.items():
             gpu=1 if _entry.files and CONFIG.runtime.device != "cpu" else 0,
         params:
             **identity(f"evaluation_{_model}"),
-            runtime=untracked(CONFIG.runtime.canonical()),
-            threads=untracked(THREADS),
-            level=untracked(LEVEL),
         script:
             "../scripts/evaluation_predict.py"
 
@@ -90,7 +84,6 @@ rule evaluation_collect:
         runtime=10,
     params:
         **identity("evaluation"),
-        level=untracked(LEVEL),
     script:
         "../scripts/evaluation_collect.py"
 

@@ -2,10 +2,8 @@
 
 from pipeline.config.stages.evaluation import CollectStage
 from pipeline.evaluation.collect import collect_metrics
-from pipeline.jobs.job import job, stage_record
+from pipeline.jobs.job import rule_job
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
+with rule_job(snakemake, CollectStage) as work:
     o = snakemake.output
-    section = CollectStage.model_validate_json(p.section)
-    collect_metrics(section, snakemake.input.parts, o.metrics, o.table, o.patches)
+    collect_metrics(work.section, snakemake.input.parts, o.metrics, o.table, o.patches)

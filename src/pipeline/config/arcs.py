@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -14,8 +14,8 @@ def _place_word(value: object) -> object:
     return "true" if value is True else value
 
 
-class ArcDraw(Section):
-    """How a place, a declination of the Sun and an image set are drawn.
+class SunPlace(Section):
+    """Where the Sun is seen from; each kind of draw has assumed places of its own.
 
     Attributes
     ----------
@@ -26,25 +26,19 @@ class ArcDraw(Section):
         refused where it would not be used.
     declination : range of the Sun's declination, degrees, drawn uniformly once a set (published 0; the Moon's
         seasons reach 1.59); refused with an ephemeris, which has its own.
-    images : range of the number of images a set, drawn uniformly, with replacement.
     """
 
     place: Annotated[Literal["assumed", "true", "ephemeris"], BeforeValidator(_place_word)] = "assumed"
-    latitude: Range = Range(low=0, high=90)
-    longitude: Range = Range(low=0, high=360)
+    latitude: Range
+    longitude: Range
     declination: Range = Range(low=0, high=0)
-    images: Range = Range(low=5, high=100)
 
     @model_validator(mode="after")
-    def _possible(self) -> ArcDraw:
+    def _possible(self) -> Self:
         if not (-90 <= self.latitude.low and self.latitude.high <= 90):
             raise ValueError(f"latitude: expected within [-90, 90], found {self.latitude}")
         if not (-1.6 <= self.declination.low and self.declination.high <= 1.6):
             raise ValueError(f"declination: expected within [-1.6, 1.6], found {self.declination}")
-        if not (1 <= self.images.low and self.images.high <= 10000):
-            raise ValueError(f"images: expected within [1, 10000], found {self.images}")
-        if self.images.low % 1 or self.images.high % 1:
-            raise ValueError(f"images: expected whole numbers, found {self.images}")
         unused = {
             "assumed": (),
             "true": ("latitude", "longitude"),
@@ -57,6 +51,27 @@ class ArcDraw(Section):
                     f"{name}: expected its default [{default.low:g}, {default.high:g}], since it is not "
                     f"drawn with place: {self.place}, found [{found.low:g}, {found.high:g}]"
                 )
+        return self
+
+
+class ArcDraw(SunPlace):
+    """How a place, a declination of the Sun and an image set are drawn.
+
+    Attributes
+    ----------
+    images : range of the number of images a set, drawn uniformly, with replacement.
+    """
+
+    latitude: Range = Range(low=0, high=90)
+    longitude: Range = Range(low=0, high=360)
+    images: Range = Range(low=5, high=100)
+
+    @model_validator(mode="after")
+    def _possible_images(self) -> ArcDraw:
+        if not (1 <= self.images.low and self.images.high <= 10000):
+            raise ValueError(f"images: expected within [1, 10000], found {self.images}")
+        if self.images.low % 1 or self.images.high % 1:
+            raise ValueError(f"images: expected whole numbers, found {self.images}")
         return self
 
 

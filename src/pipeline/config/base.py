@@ -23,6 +23,11 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
+#: Names and the dotted paths of their modules, which are imported when they are used. A stage's code digest
+#: leaves a registry's entries out, and holds the modules that the stage uses.
+Registry = dict[str, str]
+
+
 class Range(Section):
     """A closed interval ``[low, high]`` from which a number is drawn uniformly."""
 

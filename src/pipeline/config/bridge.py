@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,8 +18,13 @@ class BridgeStages(Section):
     missing: OptimiserSection = OptimiserSection(samples=2_800 * 256)
 
 
+Evaluations = Annotated[int, Field(ge=1, le=1000)]
+SamplerKind = Literal["posterior", "ode", "euler", "heun", "dbim"]
+TimeGrid = Literal["uniform", "quadratic"]
+
+
 class SamplerSection(Section):
-    """How clones are drawn.
+    """How clones are drawn; trained systems and given weights have their own defaults.
 
     Attributes
     ----------
@@ -30,23 +35,37 @@ class SamplerSection(Section):
     grid : ``uniform`` steps (published) or ``quadratic``, finer towards the truth.
     """
 
-    nfe: Annotated[int, Field(ge=1, le=1000)] = 10
-    kind: Literal["posterior", "ode", "euler", "heun", "dbim"] = "posterior"
-    eta: Share = 0.0
-    grid: Literal["uniform", "quadratic"] = "uniform"
+    nfe: Evaluations
+    kind: SamplerKind
+    eta: Share
+    grid: TimeGrid
 
     @model_validator(mode="after")
-    def _even(self) -> SamplerSection:
+    def _even(self) -> Self:
         if self.kind == "heun" and self.nfe % 2:
             raise ValueError(f"nfe: expected an even number with kind 'heun', found {self.nfe}")
         return self
 
 
-SAMPLER_KINDS = {
+class BridgeSampler(SamplerSection):
+    """How clones of a trained system are drawn: the published defaults."""
+
+    nfe: Evaluations = 10
+    kind: SamplerKind = "posterior"
+    eta: Share = 0.0
+    grid: TimeGrid = "uniform"
+
+
+SAMPLER_KINDS: dict[str, tuple[SamplerKind, ...]] = {
     "i2sb": ("posterior", "ode", "dbim"),
     "interpolant": ("euler", "heun", "dbim"),
     "diffusion": ("euler", "dbim"),
 }
+
+
+def any_sampler(process: str) -> BridgeSampler:
+    """A sampler that fits a process: for sections of weights, whose training does not draw clones."""
+    return BridgeSampler(kind=SAMPLER_KINDS[process][0], nfe=1)
 
 
 class BridgeSection(Section):
@@ -113,7 +132,7 @@ class BridgeSection(Section):
     calibrate: bool = False
     keep_block_means: bool = False
     stages: BridgeStages = BridgeStages()
-    sampler: SamplerSection = SamplerSection()
+    sampler: BridgeSampler = BridgeSampler()
     augmentation: Literal["flips", "square"] = "flips"
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0

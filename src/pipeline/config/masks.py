@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from pipeline.config.base import Range, Section, Seed, Share
+
+S = TypeVar("S", bound=Section)
+
+
+def _positive(section: S, *keys: str) -> S:
+    """The section, whose ranges of these keys must lie above 0."""
+    for key in keys:
+        low = getattr(section, key).low
+        if low <= 0:
+            raise ValueError(f"{key}: expected > 0, found {low}")
+    return section
 
 
 class BlockDraw(Section):
@@ -28,14 +39,38 @@ class BlockDraw(Section):
         return self
 
 
-class StripDraw(Section):
+class MaskKind(Section):
     """Missing data: an image keeps one strip.
 
     Attributes
     ----------
     kind : ``strip`` (published: any direction, centred on a diagonal of the patch) or ``nac`` (the swath of
         the Lunar Reconnaissance Orbiter's Narrow Angle Cameras; its keys follow `share`).
+    """
+
+    kind: Literal["strip", "nac"] = "strip"
+
+
+class StripWidth(MaskKind):
+    """Width of a ``strip``, drawn for each image.
+
+    Attributes
+    ----------
     half_width_px : range of the half-width of a ``strip``, pixels (published 25 to 50).
+    """
+
+    half_width_px: Range = Range(low=25, high=50)
+
+    @model_validator(mode="after")
+    def _positive_width(self) -> Self:
+        return _positive(self, "half_width_px")
+
+
+class Missing(MaskKind):
+    """Which images lose data, and the swath of a ``nac`` image.
+
+    Attributes
+    ----------
     share : share of the images that lose data.
     width_m : range of the swath's width, m: one camera's 2.5 km to both cameras' 5 km from 50 km above.
     inclination_deg : range of the orbit's inclination, degrees: the swath runs as the orbit does there.
@@ -45,8 +80,6 @@ class StripDraw(Section):
     blocks : rectangles without data.
     """
 
-    kind: Literal["strip", "nac"] = "strip"
-    half_width_px: Range = Range(low=25, high=50)
     share: Share = 1.0
     width_m: Range = Range(low=2500, high=5000)
     inclination_deg: Range = Range(low=85, high=95)
@@ -56,14 +89,15 @@ class StripDraw(Section):
     blocks: BlockDraw = BlockDraw()
 
     @model_validator(mode="after")
-    def _positive(self) -> StripDraw:
-        for key in ("half_width_px", "width_m", "seam_px"):
-            low = getattr(self, key).low
-            if low <= 0:
-                raise ValueError(f"{key}: expected > 0, found {low}")
+    def _possible(self) -> Self:
+        _positive(self, "width_m", "seam_px")
         if not (0 <= self.inclination_deg.low and self.inclination_deg.high <= 180):
             raise ValueError(f"inclination_deg: expected within [0, 180], found {self.inclination_deg}")
         return self
+
+
+class StripDraw(Missing, StripWidth):
+    """Missing data of a patch's images: strips of drawn widths, or swaths."""
 
 
 class MasksSection(Section):

@@ -4,9 +4,38 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from pipeline.config.base import Positive, Section
+from pipeline.config.base import Positive, Registry, Section
+
+#: Laws of reflectance, and the module of each.
+LAWS: Registry = {
+    "exponential": "pipeline.illumination.laws.exponential",
+    "lambert": "pipeline.illumination.laws.lambert",
+    "lunar_lambert": "pipeline.illumination.laws.lunar_lambert",
+    "hapke": "pipeline.illumination.laws.hapke",
+}
+
+
+def law_module(name: str) -> str:
+    """The module of a law: code that belongs to the key of each stage that renders images with it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such law.
+    """
+    if name not in LAWS:
+        raise ValueError(f"expected a law of reflectance, one of {', '.join(LAWS)}, found {name!r}")
+    return LAWS[name]
+
+
+def _known(name: str) -> str:
+    law_module(name)
+    return name
+
+
+LawName = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": [*LAWS]})]
 
 
 class HapkeSection(Section):
@@ -43,7 +72,7 @@ class PhotometrySection(Section):
     albedo : normal albedo that scales the radiance of all laws but Hapke's.
     """
 
-    law: Literal["exponential", "lambert", "lunar_lambert", "hapke"] = "exponential"
+    law: LawName = "exponential"
     phase_unit: Literal["radians", "degrees"] = "radians"
     albedo: Annotated[float, Field(gt=0, le=1)] = 0.1
     hapke: HapkeSection = HapkeSection()

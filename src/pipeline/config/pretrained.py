@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from pipeline.config.base import Section, Share
-from pipeline.config.bridge import SamplerSection
-
-#: Name of given weights among the systems of the metrics, and of `primary` with them.
-PRETRAINED = "pretrained"
+from pipeline.config.bridge import Evaluations, SamplerKind, SamplerSection, TimeGrid
 
 
 class PretrainedSampler(SamplerSection):
-    """How clones of given weights are drawn: the same keys as any sampler, defaults of the shipped weights.
+    """How clones of given weights are drawn: the defaults are those of the shipped weights.
 
     Attributes
     ----------
     nfe : network evaluations a clone.
     kind : one of the model's process, see ``published.sampler.kind``; every process has ``dbim``.
-    eta : share of the full noise in each step of ``dbim`` (0 keeps the noise drawn first); others ignore it.
     grid : ``uniform`` steps or ``quadratic``, finer towards the truth.
     """
 
-    nfe: Annotated[int, Field(ge=1, le=1000)] = 4
-    kind: Literal["posterior", "ode", "euler", "heun", "dbim"] = "dbim"
+    nfe: Evaluations = 4
+    kind: SamplerKind = "dbim"
     eta: Share = 1.0
-    grid: Literal["uniform", "quadratic"] = "quadratic"
+    grid: TimeGrid = "quadratic"
 
 
 class PretrainedSection(Section):

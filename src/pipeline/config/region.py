@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipeline.config.arcs import ArcDraw
+from pipeline.config.arcs import ArcDraw, SunPlace
 from pipeline.config.base import Positive, PositiveInt, Range, Section, Seed
-from pipeline.config.masks import StripDraw
+from pipeline.config.masks import Missing
 
 
-class RegionLight(ArcDraw):
+class RegionLight(SunPlace):
     """How the Suns of a region's images are drawn: as in `arcs`, once for the region.
 
     Attributes
@@ -26,8 +26,6 @@ class RegionLight(ArcDraw):
 
     latitude: Range = Range(low=85, high=85)
     longitude: Range = Range(low=0, high=0)
-    # No key here: a region has one number of images, `region.images`.
-    images: ClassVar[Range] = Range(low=1, high=1)  # type: ignore[misc]
 
     @model_validator(mode="after")
     def _towards_the_pole(self) -> RegionLight:
@@ -50,7 +48,7 @@ class RegionLight(ArcDraw):
         )
 
 
-class RegionMasks(StripDraw):
+class RegionMasks(Missing):
     """Missing data of a region's images: each keeps one strip or swath, drawn as those of `masks` are.
 
     Attributes
@@ -59,9 +57,6 @@ class RegionMasks(StripDraw):
         side) or ``nac`` (the swath of the Lunar Reconnaissance Orbiter's Narrow Angle Cameras, as it runs
         over the region's centre; its keys follow `share`).
     """
-
-    # No key here: `region.half_width_px` is the strip's.
-    half_width_px: ClassVar[Range] = Range(low=1, high=1)  # type: ignore[misc]
 
 
 class RegionSection(Section):

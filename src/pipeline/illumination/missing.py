@@ -28,7 +28,7 @@ from pipeline.illumination.directions import local_to_map_azimuth
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.config.masks import StripDraw
+    from pipeline.config.masks import Missing, StripDraw
     from pipeline.illumination.place import Place
 
 # Half-width of a strip that covers any patch: the image is whole. Finite, so that JSON can hold it.
@@ -96,7 +96,7 @@ def draw_strip(
     return float(x0), float(y0), float(45.0 - 180.0 * turn), float(half_width)
 
 
-def draw_swath(rng: np.random.Generator, draw: StripDraw, size_px: int, place: Place, pixel_m: float) -> Row:
+def draw_swath(rng: np.random.Generator, draw: Missing, size_px: int, place: Place, pixel_m: float) -> Row:
     """Draw the swath of one Narrow Angle Camera image, with its seam and blocks.
 
     The width is uniform in its range; the azimuth is that of an orbit of uniform inclination at the patch's

@@ -8,16 +8,16 @@ Sun's distance from the zenith.
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from pipeline.config.photometry import HapkeSection, PhotometrySection
+from pipeline.config.photometry import PhotometrySection, law_module
 
 
 def surface_gradients(dem: Tensor, pixel_m: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -36,35 +36,6 @@ def surface_gradients(dem: Tensor, pixel_m: float | Tensor) -> tuple[Tensor, Ten
         pixel_m = pixel_m.to(dem)[..., None, None]
     down, right = torch.gradient(dem, dim=(-2, -1))
     return right / pixel_m, -down / pixel_m
-
-
-def hapke_reflectance(mu0: Tensor, mu: Tensor, phase: Tensor, section: HapkeSection) -> Tensor:
-    """Hapke's law of a smooth surface, without its factor w / (4 pi).
-
-    r = w / (4 pi) mu0 / (mu0 + mu) [(1 + B(g)) p(g) + H(mu0) H(mu) - 1] (Hapke 1981, 2012) with
-    B(g) = B0 / (1 + tan(g / 2) / h), H(x) = (1 + 2 x) / (1 + 2 x sqrt(1 - w)) and the double
-    Henyey-Greenstein function p(g) = (1 + c) / 2 l(b) + (1 - c) / 2 l(-b), where
-    l(b) = (1 - b^2) / (1 - 2 b cos g + b^2)^1.5. With b > 0, l(b) is the backward lobe, and c = 1 or -1 is
-    the single function. Hapke's macroscopic roughness (1984) is left out: the surface is as smooth as the
-    DEM.
-
-    Parameters
-    ----------
-    mu0, mu : cosines of incidence and emission, mu0 >= 0, mu > 0. phase : g, radians. section : parameters.
-
-    Returns
-    -------
-    mu0 / (mu0 + mu) [(1 + B) p + H H - 1], without w / (4 pi).
-    """
-    b, c = section.b, section.c
-    cosine, root = torch.cos(phase), math.sqrt(1 - section.w)
-    backward = (1 - b * b) * (1 - 2 * b * cosine + b * b) ** -1.5
-    forward = (1 - b * b) * (1 + 2 * b * cosine + b * b) ** -1.5
-    particle = 0.5 * (1 + c) * backward + 0.5 * (1 - c) * forward
-    surge = section.b0 / (1 + torch.tan(phase / 2) / section.h)
-    single = (1 + surge) * particle - 1
-    multiple = ((1 + 2 * mu0) / (1 + 2 * root * mu0)) * ((1 + 2 * mu) / (1 + 2 * root * mu))
-    return mu0 / (mu0 + mu) * (multiple + single)
 
 
 @overload
@@ -105,11 +76,7 @@ def radiance(
     Takes torch tensors and gives one, on their device; or takes a NumPy DEM, with anything that NumPy makes
     an array of for the rest, and gives an array.
 
-    Laws: ``exponential``, the published one, r = a mu0 exp(-0.013 g + 0.965 (mu0 - mu)) with g in the unit of
-    `section.phase_unit` (Repasky et al. 2026); ``lambert``, r = a mu0; ``lunar_lambert``,
-    r = a [2 L mu0 / (mu0 + mu) + (1 - L) mu0] with L = 1 - 0.019 g + 0.000242 g^2 - 0.00000146 g^3, g in
-    degrees (McEwen 1996); ``hapke``, see `hapke_reflectance`. mu0 = max(0, cos i), mu = cos e; a is
-    `section.albedo`, which Hapke's w replaces.
+    The laws stand in `pipeline.illumination.laws`, each with its formula and source.
 
     Parameters
     ----------
@@ -132,7 +99,7 @@ def radiance(
     Raises
     ------
     ValueError
-        If `dem` is not of floating point.
+        If `dem` is not of floating point, or there is no such law.
     """
     if isinstance(dem, np.ndarray):
         lit, albedo, viewer = (None if part is None else _tensor(part) for part in (lit, albedo, viewer))
@@ -161,27 +128,25 @@ def radiance(
         seen, cos_phase = mu > 0, (sun * viewer).sum(dim=-1)
         mu = torch.where(seen, mu, 1.0)  # any emission that no law divides by
     phase = torch.acos(cos_phase.clamp(-1, 1))[..., None, None]
-
-    scale = section.albedo
-    if section.law == "exponential":
-        unit = 1.0 if section.phase_unit == "radians" else 180.0 / math.pi
-        value = incidence * torch.exp(0.965 * incidence)
-        value = value * torch.exp(-0.965 * mu) * torch.exp(-0.013 * unit * phase)
-    elif section.law == "lambert":
-        value = incidence
-    elif section.law == "lunar_lambert":
-        g = torch.rad2deg(phase)
-        limb = 1 - 0.019 * g + 0.000242 * g**2 - 0.00000146 * g**3
-        value = incidence * (2 * limb / (incidence + mu) + (1 - limb))
-    else:
-        value = hapke_reflectance(incidence, mu, phase, section.hapke)
-        scale = section.hapke.w / (4 * math.pi)
-    value = value * (math.pi * scale)
+    value = _law(section.law)(incidence, mu, phase, section)
     if seen is not None:
         value = value * seen
     if albedo is not None:
         value = value * albedo.to(dem)[..., None, :, :]
     return value if lit is None else (value * lit).to(dem.dtype)
+
+
+def _law(name: str) -> Callable[[Tensor, Tensor, Tensor, PhotometrySection], Tensor]:
+    """The function of a law, from its module."""
+    module = law_module(name)
+    try:
+        law: Callable[[Tensor, Tensor, Tensor, PhotometrySection], Tensor]
+        law = import_module(module).radiance_factor
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"photometry.law: expected {module}.radiance_factor for the law {name!r}, found none ({error})"
+        ) from error
+    return law
 
 
 def _tensor(array: ArrayLike) -> Tensor:

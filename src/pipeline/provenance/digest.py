@@ -7,7 +7,9 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from pipeline.config.base import canonical_json
 from pipeline.storage.atomic import write_json
 from pipeline.storage.sha256 import file_sha256
 
@@ -28,7 +30,8 @@ def _module_file(module: str, source: Path) -> Path | None:
 def _parsed(path: Path) -> tuple[str, frozenset[str]]:
     """Digest of a module's code without comments and docstrings, and what it imports of this package.
 
-    Imported names may be modules or what modules hold.
+    Imported names may be modules or what modules hold. Entries of a `Registry` do not enter: a stage lists
+    the modules that it uses of them, and must not run again for another one.
     """
     try:
         return _parsed_text(path.read_text(encoding="utf-8"))
@@ -54,9 +57,14 @@ def _parsed_text(text: str) -> tuple[str, frozenset[str]]:
             raise ValueError("expected absolute imports, found a relative one")
         elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             _drop_docstring(node)
+    tree.body = [node for node in tree.body if not _is_registry(node)]
     code = ast.unparse(tree)
     ours = frozenset(name for name in imports if name.split(".")[0] == "pipeline")
     return hashlib.sha256(code.encode()).hexdigest(), ours
+
+
+def _is_registry(node: ast.stmt) -> bool:
+    return isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "Registry"
 
 
 def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
@@ -110,6 +118,11 @@ def module_digest(module: str, source: Path | None = None) -> str | None:
     """Sha256 of one module's code without comments and docstrings; None when there is no such module."""
     path = _module_file(module, source or SOURCE)
     return None if path is None else _parsed(path)[0]
+
+
+def value_key(value: Any) -> str:
+    """First 12 hex digits of the sha256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:12]
 
 
 class DigestMemory:

@@ -11,7 +11,7 @@ from pipeline.config.arcs import ArcDraw
 from pipeline.config.region import RegionSection
 from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set, fixed_directions
 from pipeline.illumination.ephemeris import SunTrack, own_suns
-from pipeline.illumination.missing import WHOLE_HALF_WIDTH_PX, draw_strip
+from pipeline.illumination.missing import WHOLE_HALF_WIDTH_PX, draw_swath
 from pipeline.illumination.place import Place
 
 # Keep this stage's random numbers apart from those of other stages, and of each other, with one seed.
@@ -89,7 +89,7 @@ def draw_strips(
     """
     rng = np.random.default_rng([section.seed, STRIPS_PURPOSE])
     if section.masks.kind == "nac":
-        rows = [draw_strip(rng, section.masks, size_px, place, pixel_m) for _ in range(section.images)]
+        rows = [draw_swath(rng, section.masks, size_px, place, pixel_m) for _ in range(section.images)]
         return np.array(rows, dtype=np.float64)
     if section.half_width_px is None:
         return None

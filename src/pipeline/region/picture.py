@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+import pipeline.illumination.laws.lambert  # noqa: F401 - of `hillshade`: imported here, it enters the keys
 from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.directions import azimuth_elevation, vectors
 from pipeline.illumination.photometry import radiance

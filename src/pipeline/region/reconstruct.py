@@ -27,6 +27,7 @@ from pipeline.illumination.ephemeris import read_track
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.progress import track
 from pipeline.jobs.seeds import seeded
+from pipeline.models.batch import Batch
 from pipeline.models.calibration import load_calibrated
 from pipeline.models.files import model_config
 from pipeline.models.system import System
@@ -38,7 +39,6 @@ from pipeline.region.place import find_place, split_map
 from pipeline.region.render import render
 from pipeline.region.shadows import far_around
 from pipeline.region.windows import Window, moving_windows
-from pipeline.shards.batches import Batch
 from pipeline.storage.atomic import read_json
 from pipeline.terrain.index import load_terrain
 

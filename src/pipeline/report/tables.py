@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pipeline.config.names import BRIDGE_STAGES, SystemName
 from pipeline.report.data import ReportData
 from pipeline.report.figures.scores import draw_ranks, draw_scores
 from pipeline.report.html import (
@@ -225,7 +226,8 @@ def _in_order(data: ReportData) -> list[tuple[str, dict[str, Any]]]:
     """Stages after their inputs: data, trainings as they follow each other, evaluations, the rest."""
     stages = data.record["stages"]
     last = ("evaluation", "region", "report", "bundle")
-    trained = data.ordered(n for n in stages if n == "vae" or n.rpartition("_")[0] in data.config["systems"])
+    names = [str(SystemName(system, stage)) for system in data.config["systems"] for stage in BRIDGE_STAGES]
+    trained = [n for n in ("vae", *names) if n in stages]
     parts = data.ordered(n.removeprefix("evaluation_") for n in stages if n.startswith("evaluation_"))
     scored = [f"evaluation_{n}" for n in parts]
     wanted = [*trained, *scored, *last]

@@ -15,7 +15,7 @@ from pipeline.bridges.diffusion import Diffusion
 from pipeline.bridges.factory import make_process, sampler_kwargs
 from pipeline.bridges.i2sb import I2SB
 from pipeline.bridges.interpolant import StochasticInterpolant
-from pipeline.config.bridge import SAMPLER_KINDS, BridgeSection, SamplerSection
+from pipeline.config.bridge import SAMPLER_KINDS, BridgeSampler, BridgeSection
 
 PROCESSES: dict[str, Process] = {
     "i2sb": I2SB(),
@@ -159,7 +159,7 @@ def test_factory_builds_what_the_section_names():
     bridge = make_process(BridgeSection(beta_max=0.1, steps=200))
     assert isinstance(bridge, I2SB) and bridge.steps == 200
     assert bridge.sf[-1] == pytest.approx(I2SB(0.1, 200).sf[-1])
-    euler = SamplerSection(kind="euler", nfe=7)
+    euler = BridgeSampler(kind="euler", nfe=7)
     interpolant = make_process(BridgeSection(process="interpolant", noise=0.05, sampler=euler))
     assert isinstance(interpolant, StochasticInterpolant) and interpolant.noise == 0.05
     diffusion = make_process(BridgeSection(process="diffusion", sampler=euler), residual_scale=0.02)
@@ -175,7 +175,7 @@ def test_config_and_processes_know_the_same_samplers():
 @pytest.mark.parametrize("process", SAMPLER_KINDS)
 @pytest.mark.parametrize("kind", ["posterior", "ode", "euler", "heun", "dbim"])
 def test_config_and_factory_refuse_a_foreign_sampler(process, kind):
-    sampler = SamplerSection(kind=kind)
+    sampler = BridgeSampler(kind=kind)
     if kind in SAMPLER_KINDS[process]:
         assert kind in make_process(BridgeSection(process=process, sampler=sampler)).kinds
         return
@@ -188,6 +188,6 @@ def test_config_and_factory_refuse_a_foreign_sampler(process, kind):
 
 def test_config_refuses_impossible_evaluations():
     with pytest.raises(ValidationError, match="expected an even number with kind 'heun', found 5"):
-        SamplerSection(kind="heun", nfe=5)
+        BridgeSampler(kind="heun", nfe=5)
     with pytest.raises(ValidationError, match="expected less than steps = 10"):
         BridgeSection(steps=10)

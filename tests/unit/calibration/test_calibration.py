@@ -34,14 +34,15 @@ from pipeline.calibration.fit import (
     unlit_curve,
 )
 from pipeline.calibration.stage import Drawn, Kind, told_apart
-from pipeline.config.bridge import SamplerSection
+from pipeline.config.bridge import BridgeSampler
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.jobs.seeds import seeded
-from pipeline.models.apriori import block_mean, crop_halo
+from pipeline.models.apriori import crop_halo
 from pipeline.models.calibration import Widened, level, load_calibrated, places
 from pipeline.models.files import load_system, model_config
 from pipeline.models.photometric import SetLight, set_radiance
 from pipeline.storage.calibration_law import Calibration, Curve, Law, read_calibration
+from pipeline.terrain.blocks import block_mean
 from saved_models import save_system
 
 PATCHES, MEMBERS, SIDE = 120, 16, 80
@@ -214,7 +215,7 @@ def test_a_network_says_how_noisy_its_images_are_and_where_none_lights(tmp_path:
     images[1, 2, :8, :16] = 1.0
     valid[1, :, -1] = False
     light = system.sample_around(
-        replace(batch, images=images, valid=valid), 2, [seeded(0), seeded(1)], SamplerSection(nfe=1)
+        replace(batch, images=images, valid=valid), 2, [seeded(0), seeded(1)], BridgeSampler(nfe=1)
     )[3]
     assert_close(light.noise, set_radiance(images, valid, batch.present)[1])
     assert light.noise[1] > 2 * light.noise[0]
@@ -238,7 +239,7 @@ def test_kinds_whose_noise_is_alike_have_one_law() -> None:
 def test_a_calibrated_system_draws_its_clones_further_from_its_estimate(tmp_path: Path) -> None:
     system = load_system(save_system(tmp_path) / "model.safetensors")
     batch = lambert_set(3, 4, size=32, factor=8, halo_cells=2)
-    once = SamplerSection(nfe=1)
+    once = BridgeSampler(nfe=1)
 
     def drawn(patches: Sequence[int] = range(3)) -> list[torch.Generator]:
         return [seeded(1, k) for k in patches]
@@ -347,7 +348,7 @@ def test_training_patches_count_where_they_ask_for_more_and_images_light_the_gro
 def test_clones_lie_on_either_side_of_the_estimate_alike(tmp_path: Path) -> None:
     system = load_system(save_system(tmp_path) / "model.safetensors")
     batch = lambert_set(1, 4, size=32, factor=8, halo_cells=2)
-    clones, estimate, *_ = system.sample_around(batch, 400, [seeded(2)], SamplerSection(nfe=1))
+    clones, estimate, *_ = system.sample_around(batch, 400, [seeded(2)], BridgeSampler(nfe=1))
     away = (clones - estimate[:, None])[0].flatten(1)
     typical = away.pow(2).mean(dim=0).sqrt()
     assert float((away.mean(dim=0).abs() / typical).mean()) < 1.5 * math.sqrt(2 / math.pi / 400)

@@ -92,7 +92,7 @@ def test_unknown_keys_are_named(path: str) -> None:
         ("arcs.test", {"high sun": {}}, "test: expected names of letters, digits and _, found 'high sun'"),
         ("masks.train.half_width_px", [0, 3], "half_width_px: expected > 0, found 0.0"),
         ("masks.test.share", 1.5, "less than or equal to 1"),
-        ("photometry.law", "minnaert", "'exponential', 'lambert', 'lunar_lambert' or 'hapke'"),
+        ("photometry.law", "minnaert", "one of exponential, lambert, lunar_lambert, hapke, found 'minnaert'"),
         ("photometry.hapke.w", 1.2, "less than or equal to 1"),
         ("photometry.hapke.h", 0, "greater than 0"),
         ("imperfections.train.albedo.rms", 2, "less than or equal to 1"),

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pipeline.config.photometry import HapkeSection, PhotometrySection
-from pipeline.illumination.photometry import hapke_reflectance, radiance
+from pipeline.illumination.laws.hapke import hapke_reflectance
+from pipeline.illumination.photometry import radiance
 
 
 def test_the_default_moon_is_as_bright_as_the_moon():

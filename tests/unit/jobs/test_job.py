@@ -7,13 +7,18 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from snakemake.iocontainers import Params
 
-from pipeline.jobs.job import job, stage_record
+from pipeline.config.coverage import CoverageSection
+from pipeline.config.runtime import RuntimeSection
+from pipeline.jobs.job import job, rule_job
 from pipeline.jobs.progress import track
 from pipeline.provenance.run_folder import write_run
 
@@ -58,6 +63,69 @@ def test_a_mistake_is_one_line_and_exit_code_1(tmp_path: Path, error: Exception)
     assert not (tmp_path / "run.json").exists()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 8.00 GiB for an array"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("could not create a memory object"),
+    ],
+    ids=str,
+)
+def test_too_little_memory_is_one_line_with_the_words_that_told_it(
+    tmp_path: Path, error: MemoryError | RuntimeError
+) -> None:
+    log = tmp_path / "log.txt"
+    with pytest.raises(SystemExit) as caught, job(str(log)):
+        raise error
+    assert caught.value.code == 1
+    (told,) = log.read_text().splitlines()
+    words = str(error) or "an allocation failed"
+    assert told.endswith(
+        f"ERROR out of memory: {words}; give the job more (mem_mb; profiles/slurm/config.yaml on a cluster)"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "could not create a primitive descriptor for the matmul primitive. Run workload with",
+        "could not create a primitive: of another kind",
+        "mat1 and mat2 shapes cannot be multiplied",
+    ],
+)
+def test_other_troubles_of_torch_keep_their_stack(tmp_path: Path, words: str) -> None:
+    with pytest.raises(RuntimeError, match=words), job(str(tmp_path / "log.txt")):
+        raise RuntimeError(words)
+
+
+def test_onednn_without_memory_is_out_of_memory() -> None:
+    """Its real words under a limit of the address space that leaves room for the tensors only."""
+    code = """
+import resource, sys, torch
+from pipeline.jobs.job import out_of_memory
+torch.set_num_threads(1)
+layer = torch.nn.Conv2d(8, 8, 3)
+inputs = [torch.zeros(1, 8, 8, 8 + n) for n in range(400)]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**24,) * 2)
+try:
+    with torch.no_grad():
+        for x in inputs:  # each shape has code of its own
+            layer(x)
+except RuntimeError as error:
+    print(out_of_memory(error), error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("True "), run.stdout
+
+
 def test_a_bug_keeps_its_stack(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), job(str(tmp_path / "log.txt")):
         raise ZeroDivisionError
@@ -83,7 +151,7 @@ def test_records_hold_identity_and_times_stand_apart(tmp_path: Path) -> None:
     for name in "ab":
         record = tmp_path / name / "run.json"
         record.parent.mkdir()
-        with job(None, stage="vae", key="0123", section='{"base": 64}', run_record=record):
+        with job(None, stage="vae", key="0123", section={"base": 64}, run_record=record):
             pass
         texts.append(record.read_bytes())
         timing = json.loads((tmp_path / name / "run.timing.json").read_text())
@@ -107,12 +175,27 @@ def test_threads_of_torch_are_set_from_the_config(tmp_path: Path) -> None:
         torch.set_deterministic_debug_mode(before[1])
 
 
-def test_a_stages_params_become_its_record() -> None:
+class Rule:
+    """What Snakemake hands to a rule's adapter."""
+
+    def __init__(self, folder: Path, **params: str) -> None:
+        self.log = [str(folder / "log.txt")]
+        self.params = Params(fromdict={"stage": "selected", "key": "k", "runtime": "{}", **params})
+
+
+def test_a_rules_section_is_parsed_and_recorded(tmp_path: Path) -> None:
     """Snakemake's params look like a mapping but are a list: `in` asks for values, not for names."""
-    named = {"stage": "vae", "key": "k", "section": "{}", "level": "INFO", "runtime": "{}"}
-    params = Params(fromdict=named)
-    assert stage_record(params) == stage_record(named) == {"stage": "vae", "key": "k", "section": "{}"}
-    assert stage_record(Params(fromdict={"level": "INFO"})) == {}
+    with rule_job(Rule(tmp_path, section='{"min_share":0.5}'), CoverageSection) as work:
+        assert work.section == CoverageSection(min_share=0.5)
+        assert (work.key, work.runtime) == ("k", RuntimeSection())
+    record = json.loads((tmp_path / "log.run.json").read_text())
+    assert record == {"schema": "run/1", "stage": "selected", "key": "k", "section": {"min_share": 0.5}}
+
+
+def test_a_section_of_another_kind_is_refused(tmp_path: Path) -> None:
+    rule = Rule(tmp_path, section='{"min_share":2}')
+    with pytest.raises(ValidationError, match="min_share"), rule_job(rule, CoverageSection):
+        raise AssertionError("not reached")
 
 
 def test_progress_passes_everything_on_and_tells_the_end(caplog: pytest.LogCaptureFixture) -> None:
@@ -144,7 +227,7 @@ def test_a_run_links_to_its_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_every_job_with_a_key_leaves_a_record_beside_its_log(tmp_path: Path) -> None:
-    with job(str(tmp_path / "tile_003.txt"), stage="patches", key="abc", section='{"size_px": 96}'):
+    with job(str(tmp_path / "tile_003.txt"), stage="patches", key="abc", section={"size_px": 96}):
         pass
     record = json.loads((tmp_path / "tile_003.run.json").read_text())
     assert record == {"schema": "run/1", "stage": "patches", "key": "abc", "section": {"size_px": 96}}

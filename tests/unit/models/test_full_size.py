@@ -12,16 +12,17 @@ import pytest
 import torch
 from model_sets import count, stir
 from torch import Tensor
-from training_setups import content
+from training_setups import bridge_stage
 
-from pipeline.config.bridge import BridgeSection, SamplerSection
+from pipeline.config.bridge import BridgeSampler, BridgeSection
 from pipeline.config.training import TrainingSection
 from pipeline.config.vae import VaeSection
 from pipeline.jobs.seeds import seeded
 from pipeline.models.factory import build_vae
 from pipeline.models.files import load_system, load_vae, model_config, save_model
 from pipeline.models.published import parameter_groups
-from pipeline.models.system import Codec, System
+from pipeline.models.spaces import Codec
+from pipeline.models.system import System
 from pipeline.shards.batches import Sample, assemble
 from pipeline.training.bridge import BridgeTask
 from pipeline.training.vae import VaeTask
@@ -101,7 +102,7 @@ def test_the_bridge_takes_a_step_comes_back_from_disk_and_draws_terrain(tmp_path
 
     # Nothing that starts at zero may keep a gradient from the rest.
     stir(system.network, amount=0.02)
-    task = BridgeTask(content({}), system, Patches(), CPU)  # type: ignore[arg-type]
+    task = BridgeTask(bridge_stage({}), system, Patches(), CPU)  # type: ignore[arg-type]
     before = copied(system.network)
     losses = task.step([sample(0, 4), sample(1, 3)], [0, 1], seen=0)
     assert math.isfinite(losses["loss"])
@@ -121,7 +122,7 @@ def test_the_bridge_takes_a_step_comes_back_from_disk_and_draws_terrain(tmp_path
     save_model(tmp_path / "bridge" / "model.safetensors", system.network.state_dict(), config)
     loaded = load_system(tmp_path / "bridge" / "model.safetensors", tmp_path / "vae" / "model.safetensors")
     batch = assemble([sample(2, 4)], 0, FACTOR, task.photometry)
-    how = SamplerSection(nfe=2)
+    how = BridgeSampler(nfe=2)
     clones = [s.eval().sample(batch, 2, [seeded(0)], how) for s in (system, loaded)]
     assert clones[0].shape == (1, 2, SIZE, SIZE)
     assert torch.equal(*clones)

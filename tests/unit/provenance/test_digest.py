@@ -129,6 +129,17 @@ def test_other_modules_change_nothing(package: Path) -> None:
     assert key() == before
 
 
+@pytest.mark.parametrize(
+    ("annotation", "counts"), [(": Registry", False), (": dict[str, str]", True), ("", True)]
+)
+def test_entries_of_a_registry_do_not_count(package: Path, annotation: str, counts: bool) -> None:
+    """A stage lists the modules that it uses of one among its own."""
+    (package / "other.py").write_text(f'Y = 1\nLAWS{annotation} = {{"a": "pipeline.a"}}\n')
+    before = key()
+    change(package / "other.py", '"pipeline.a"', '"pipeline.a", "b": "pipeline.b"')
+    assert (key() != before) == counts
+
+
 def test_a_string_that_is_no_docstring_counts(package: Path) -> None:
     (package / "other.py").write_text('Y = 1\nTEXT = "a"\n')
     before = key()

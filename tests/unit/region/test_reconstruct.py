@@ -11,7 +11,7 @@ import rasterio
 import torch
 from region_terrain import FACTOR, SIZE, FakeSystem, hills, label_patches, make_terrain, write_split
 
-from pipeline.config.bridge import SamplerSection
+from pipeline.config.bridge import BridgeSampler
 from pipeline.config.illumination import IlluminationSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.region import RegionSection
@@ -31,7 +31,7 @@ from pipeline.terrain.readers import open_raster
 
 NAMES = {n: f"{n}.tif" for n in ("mean", "std", "prior", "truth", "images", "clones")}
 NAMES |= {"metrics": "metrics.json", "quicklook": "quicklook.png"}
-SAMPLER = SamplerSection(nfe=7)
+SAMPLER = BridgeSampler(nfe=7)
 
 
 @pytest.fixture(scope="module")

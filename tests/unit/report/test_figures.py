@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from raster_files import write_tif
 from report_run import heights
 
-from pipeline.config.inputs import InputsSection
 from pipeline.config.photometry import PhotometrySection
+from pipeline.config.stages.terrain import TerrainStage
 from pipeline.illumination.directions import vectors
 from pipeline.illumination.photometry import radiance
 from pipeline.report.figures.images import distinct_suns, draw_contact_sheet
@@ -111,7 +111,7 @@ def terrain_index(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.nd
     dem = heights(90, 130, seed=3)
     dem[:12, :12] = np.nan
     path = write_tif(folder / "dem.tif", dem, nodata=np.nan)
-    index_terrain([path], None, InputsSection(dem="synthetic", pixel_m=20.0), folder / "terrain.json")
+    index_terrain([path], None, TerrainStage(pixel_m=20.0), folder / "terrain.json")
     return folder / "terrain.json", dem
 
 

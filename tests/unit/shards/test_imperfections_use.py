@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from shard_files import FACTOR, SIZE
-from training_setups import ALIGNED, content
+from training_setups import ALIGNED, bridge_stage
 
 from pipeline.config.bridge import BridgeSection
 from pipeline.config.evaluation import Condition
@@ -23,9 +23,10 @@ from pipeline.config.stages.evaluation import PredictorStage
 from pipeline.evaluation import conditions
 from pipeline.evaluation.stage import predict
 from pipeline.illumination.imperfections import apply_imperfections
+from pipeline.models.batch import Batch, flip
 from pipeline.models.system import System
 from pipeline.predictors.interface import Predictor
-from pipeline.shards.batches import Batch, Sample, assemble, flip, read_sample
+from pipeline.shards.batches import Sample, assemble, read_sample
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.bridge import BridgeTask
@@ -104,7 +105,7 @@ def test_images_are_of_the_true_sun(small_manifest: Path) -> None:
     assert (found.sun - plain.sun).norm(dim=-1).max() > 0.1
 
 
-def test_the_content_moves_under_its_strip(small_manifest: Path) -> None:
+def test_the_bridge_stage_moves_under_its_strip(small_manifest: Path) -> None:
     """What a strip keeps is cut from the moved image."""
     whole = samples(small_manifest, (4,))
     cut = samples(small_manifest, (4,), strips=True)
@@ -128,7 +129,8 @@ def test_a_row_is_the_same_in_any_batch(small_manifest: Path) -> None:
 def task(manifest: Path, **imperfections: Any) -> BridgeTask:
     section, shards = BridgeSection(**ALIGNED), ShardSet(manifest, "train")
     system = System(section, SIZE, FACTOR, 1.0)
-    given = {**content(ALIGNED, "missing"), "imperfections": imperfections}
+    plain = bridge_stage(ALIGNED, "missing")
+    given = plain.model_copy(update={"imperfections": ImperfectionsSection.model_validate(imperfections)})
     return BridgeTask(given, system, shards, CPU)
 
 
