@@ -103,6 +103,14 @@ def test_what_cannot_be_asked_for_is_refused(name: str, tmp_path: Path) -> None:
         plan(tmp_path, scored=[name])
 
 
+def test_a_learned_rival_reads_the_weights_of_the_stage_of_its_name(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(PREDICTORS, "vae", Entry("pipeline.predictors.floors", files=("model",)))
+    found = plan(tmp_path, scored=["vae"])
+    assert found["evaluation_vae"].inputs == ("manifest_test", "vae")
+    weights = [found["vae"].path("model.safetensors")]
+    assert found.files_of("vae") == {"model": weights, "vae": [], "calibration": []}
+
+
 def test_without_rivals_there_are_none(tmp_path: Path) -> None:
     found = plan(tmp_path, scored=[])
     assert set(plan(tmp_path).stages) - set(found.stages) == {"evaluation_photometric"}
