@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.report.figures.relief import block_means, hillshade, show_relief, stretch
-from pipeline.report.figures.style import drawn, image_axis, new_figure, round_up, scale_bar
+from pipeline.drawing.relief import hillshade, show_relief, stretch
+from pipeline.drawing.style import drawn, new_figure, round_up, scale_bar, show_map
+from pipeline.terrain.blocks import block_mean
 
 Floats = NDArray[np.floating[Any]]
 
@@ -78,12 +79,8 @@ def draw_rows(examples: Sequence[PatchExample], error_m: float, std_m: float) ->
     for row, example in enumerate(examples):
         axes = [figure.add_subplot(grid[row, col]) for col in range(7)]
         _reliefs(axes[:5], example)
-        image_axis(axes[5])
-        panels[0] = axes[5].imshow(
-            example.mean - example.truth, cmap="RdBu_r", vmin=-error_m, vmax=error_m, interpolation="nearest"
-        )
-        image_axis(axes[6])
-        panels[1] = axes[6].imshow(example.std, cmap="magma", vmin=0, vmax=std_m, interpolation="nearest")
+        panels[0] = show_map(axes[5], example.mean - example.truth, "RdBu_r", (-error_m, error_m))
+        panels[1] = show_map(axes[6], example.std, "magma", (0, std_m))
         axes[0].set_ylabel(example.label, fontsize=8.5)
         if row == 0:
             for axis, title in zip(axes, titles, strict=True):
@@ -100,7 +97,7 @@ def draw_rows(examples: Sequence[PatchExample], error_m: float, std_m: float) ->
 
 def _reliefs(axes: Sequence[Axes], example: PatchExample) -> None:
     ends = stretch(hillshade(example.truth, example.pixel_m))
-    cells = block_means(example.truth, example.factor)
+    cells = block_mean(example.truth, example.factor, np.float64)
     # Shaded at their own resolution: on the fine grid flat cells have no slope but at their borders.
     show_relief(axes[0], cells, example.pixel_m * example.factor, ends)
     maps = (example.prior, example.mean, example.clone, example.truth)

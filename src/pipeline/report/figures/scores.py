@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pipeline.report.figures.style import CYCLE, GRID, QUIET, drawn, new_figure
+from pipeline.drawing.style import CYCLE, GRID, QUIET, drawn, new_figure
 
 
 @drawn

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from pipeline.report.figures.style import CYCLE, GRID, drawn, new_figure
+from pipeline.drawing.style import CYCLE, GRID, drawn, new_figure
 
 Floats = NDArray[np.floating[Any]]
 Lines = Sequence[Mapping[str, float]]

@@ -12,9 +12,12 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.image import AxesImage
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+from numpy.typing import NDArray
 from PIL import Image
 
 INK, QUIET, NO_DATA, GRID = "#1a1a1a", "#5c5c5c", "#dfe3ea", "#d9d9d9"
@@ -48,7 +51,7 @@ P = ParamSpec("P")
 
 
 def drawn(draw: Callable[P, Figure]) -> Callable[P, bytes]:
-    """Turn a function that draws a figure into one that returns its PNG, in the report's style."""
+    """Turn a function that draws a figure into one that returns its PNG, in the common style."""
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> bytes:
@@ -86,6 +89,31 @@ def image_axis(axis: Axes, title: str = "") -> None:
         spine.set_visible(True)
     if title:
         axis.set_title(title)
+
+
+def show_map(
+    axis: Axes,
+    values: NDArray[Any],
+    colours: str | Colormap,
+    ends: tuple[float, float],
+    title: str = "",
+    unit: str = "",
+    extend: str = "neither",
+) -> AxesImage:
+    """One panel; pixels of small maps are drawn as they are.
+
+    Parameters
+    ----------
+    axis : to draw on. values : (rows, cols), NaN where there are no data; the map's top is up.
+    colours, ends : colour map and the values at its ends. title : of the panel.
+    unit : label of a colour bar below the panel; '' for none. extend : ends that values may lie beyond.
+    """
+    image_axis(axis, title)
+    how = "nearest" if max(values.shape) < 400 else "antialiased"
+    panel = axis.imshow(values, cmap=colours, vmin=ends[0], vmax=ends[1], interpolation=how)
+    if unit:
+        colour_bar(axis, panel, unit, extend)
+    return panel
 
 
 def colour_bar(axis: Axes, panel: Any, label: str, extend: str = "neither") -> None:
