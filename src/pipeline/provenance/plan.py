@@ -20,6 +20,7 @@ from pipeline.config.base import canonical_json
 from pipeline.config.bridge import SamplerSection
 from pipeline.config.pretrained import PRETRAINED
 from pipeline.config.root import BRIDGE_STAGES, Config, ConfigError
+from pipeline.config.stages.region import RegionStage
 from pipeline.provenance.digest import DigestMemory, code_digest
 from pipeline.provenance.given import GivenWeights, resolve_given
 from pipeline.provenance.inputs import InputFiles, resolve_inputs
@@ -332,22 +333,23 @@ class Plan:
         parts = ("evaluation_baselines", *floor, *(f"evaluation_{s}" for s in self.scored))
         collect = {"primary": c.primary, "systems": c.systems}
         self._add("evaluation", collect, ("pipeline.evaluation.collect",), parts, store=False)
-        region = {
-            "region": dump(c.region),
-            "photometry": dump(c.photometry),
-            "illumination": dump(c.illumination),
-            "tolerance": c.arcs.tolerance,
-            "factor": c.patches.factor,
-            "size_px": c.patches.size_px,
-            "stride_px": c.patches.stride_px,
-            "sampler": dump(self._sampler_of(c.primary)),
-            **given,
-            **threads,
-        }
+        region = RegionStage(
+            region=c.region,
+            photometry=c.photometry,
+            illumination=c.illumination,
+            tolerance=c.arcs.tolerance,
+            factor=c.patches.factor,
+            size_px=c.patches.size_px,
+            stride_px=c.patches.stride_px,
+            sampler=self._sampler_of(c.primary),
+            weights=given.get("weights", {}),
+            cpu_threads=c.training.cpu_threads,
+        )
         far = ("far",) if c.illumination.far_m > 0 else ()
         suns = ("ephemeris",) if c.region.light.place == "ephemeris" else ()
         before = ("terrain", "split", *far, *suns, *self._model_stages(c.primary))
-        self._add("region", region, ("pipeline.region.reconstruct",), before, store=False)
+        code = ("pipeline.region.reconstruct", "pipeline.region.render")
+        self._add("region", dump(region), code, before, store=False)
         trained: tuple[str, ...] = ("manifest", "vae", *self.systems) if c.systems else ()
         shown = ("evaluation", "region", "manifest_test", *trained)
         # Both show the whole configuration.
