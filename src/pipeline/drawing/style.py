@@ -11,11 +11,13 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 from PIL import Image
@@ -116,11 +118,10 @@ def show_map(
     return panel
 
 
-def colour_bar(axis: Axes, panel: Any, label: str, extend: str = "neither") -> None:
-    """A horizontal bar below a panel, with its unit."""
-    bar = axis.figure.colorbar(
-        panel, ax=axis, orientation="horizontal", fraction=0.05, pad=0.02, aspect=28, extend=extend
-    )
+def colour_bar(axis: Axes, panel: Any, label: str, extend: str = "neither", fill: bool = False) -> None:
+    """A horizontal bar below a panel's axis, with its unit; or one that fills an axis of its own."""
+    where: Any = {"cax": axis} if fill else {"ax": axis, "fraction": 0.05, "pad": 0.02, "aspect": 28}
+    bar = axis.figure.colorbar(panel, orientation="horizontal", extend=extend, **where)
     bar.outline.set_linewidth(0.4)
     bar.ax.tick_params(length=2, width=0.5, pad=2)
     bar.ax.locator_params(nbins=4)
@@ -138,6 +139,13 @@ def scale_bar(axis: Axes, pixels: float, pixel_m: float) -> None:
     # A dark plate keeps the bar legible on sunlit slopes.
     bar.patch.set(facecolor="black", alpha=0.55, edgecolor="none")
     axis.add_artist(bar)
+
+
+def round_ticks(axis: Axis) -> None:
+    """Ticks at 1, 2 and 5 times powers of ten, without exponents, on a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def metres_text(metres: float) -> str:

@@ -4,87 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.bridge import SamplerSection
-from pipeline.config.region import RegionSection
 from pipeline.illumination.directions import azimuth_elevation
-from pipeline.region.blend import Mosaic
-from pipeline.region.ground import AprioriDem, centre_of
-from pipeline.region.picture import Shown, write_quicklook
-from pipeline.region.place import Place
+from pipeline.region.ground import centre_of
+from pipeline.region.picture import write_quicklook
 from pipeline.region.products import Band, write_geotiff
+from pipeline.region.reconstruction import Reconstruction
 from pipeline.region.scores import patch_scores, std_scores, whole_scores
-from pipeline.region.source import RegionImages, WindowImages
+from pipeline.region.source import WindowImages
 from pipeline.storage.atomic import write_json
 
 logger = logging.getLogger(__name__)
 
 # Images in images.tif.
 _SAMPLE_IMAGES = 8
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a region and its model come from, for tags and metrics; what is not known is left out of them.
-
-    Attributes
-    ----------
-    site : name of the piece of terrain. place : where on it.
-    fingerprint : of the model's weights. key : of the stage.
-    patches : (n, 2) rows and columns, in the region, of whole ``test`` and ``train`` patches.
-    """
-
-    site: str = ""
-    place: Place | None = None
-    fingerprint: str = ""
-    key: str = ""
-    patches: Mapping[str, NDArray[np.int64]] | None = None
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """A finished region.
-
-    Attributes
-    ----------
-    apriori, truth, images, mosaic : what went in, the true heights (S, S) or None, and what came out.
-    section, sampler, size_px : how it was made; `size_px` is a window's side.
-    images_per_window : images used in each window. images_per_pixel : (S, S) images with data.
-    origin : of the region and the model.
-    """
-
-    apriori: AprioriDem
-    truth: NDArray[np.floating[Any]] | None
-    images: RegionImages
-    mosaic: Mosaic
-    section: RegionSection
-    sampler: SamplerSection
-    size_px: int
-    images_per_window: list[int]
-    images_per_pixel: NDArray[np.int32]
-    origin: Origin
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """What the products say of their origin."""
-        return {
-            "MODEL_FINGERPRINT": self.origin.fingerprint,
-            "STAGE_KEY": self.origin.key,
-            "MEMBERS": str(self.section.members),
-            "NFE": str(self.sampler.nfe),
-            "SAMPLER": self.sampler.kind,
-            "FACTOR": str(self.apriori.factor),
-            "WINDOW_PX": str(self.size_px),
-            "STRIDE_PX": str(self.section.stride_px),
-            "IMAGES": str(self.images.count),
-            "SITE": self.origin.site,
-            "HEIGHT_DATUM": "sphere of radius 1737400 m",
-        }
 
 
 def write_outputs(outputs: Mapping[str, str], done: Reconstruction) -> None:
@@ -116,7 +53,7 @@ def write_outputs(outputs: Mapping[str, str], done: Reconstruction) -> None:
     write_geotiff(outputs["images"], grid, _image_bands(sample, picked), done.tags)
     scores = _metrics(done, mean, std)
     write_json(outputs["metrics"], scores)
-    write_quicklook(outputs["quicklook"], _shown(done, scores, mean, std, sample))
+    write_quicklook(outputs["quicklook"], done, scores, sample)
     if whole := scores.get("region"):
         logger.info(
             "region: RMSE %.2f m (bicubic %.2f m), slope error %.2f deg (bicubic %.2f deg)",
@@ -191,45 +128,3 @@ def _metrics(done: Reconstruction, mean: NDArray[np.float64], std: NDArray[np.fl
                 truth, prior, clones, test, size, grid.pixel_m, seed
             )
     return scores
-
-
-def _shown(
-    done: Reconstruction,
-    scores: dict[str, Any],
-    mean: NDArray[np.float64],
-    std: NDArray[np.float64],
-    sample: WindowImages,
-) -> Shown:
-    """The picture's parts; its image is the one of the sample that shows most lit terrain."""
-    best = int((sample.images > 0).sum(dim=(1, 2)).argmax())
-    place, apriori = scores["place"], done.apriori
-    east = f"{abs(place['lon']):.2f}° {'E' if place['lon'] >= 0 else 'W'}"
-    north = f"{abs(place['lat']):.2f}° {'N' if place['lat'] >= 0 else 'S'}"
-    width = place["size_px"] * place["pixel_m"] / 1000
-    windows = scores["windows"]
-    facts = [
-        f"{width:g} x {width:g} km at {north}, {east}",
-        f"{windows['count']} windows of {windows['size_px']} px, stride {windows['stride_px']} px",
-        f"{scores['members']} clones, {scores['nfe']} evaluations each",
-        f"{done.images.count} images, {scores['images']['per_window']['median']:g} in a typical window",
-    ]
-    if whole := scores.get("region"):
-        slopes = whole["mean"]["slope_deg"], whole["bicubic"]["slope_deg"]
-        facts.append(f"slope error {slopes[0]:.2f}° (bicubic {slopes[1]:.2f}°)")
-    names = done.origin.site.split("+")
-    title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    return Shown(
-        title=title.replace("_", " "),
-        subtitle="   ·   ".join(facts),
-        origin=f"model {done.origin.fingerprint}" if done.origin.fingerprint else "",
-        prior=apriori.prior,
-        mean=mean,
-        clone=done.mosaic.clones[0],
-        truth=done.truth,
-        std=std,
-        image=sample.images[best].numpy(),
-        valid=sample.valid[best].numpy(),
-        sun=sample.sun[best].numpy(),
-        pixel_m=place["pixel_m"],
-        cell_m=place["pixel_m"] * apriori.factor,
-    )

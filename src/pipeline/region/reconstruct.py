@@ -8,7 +8,7 @@ and blended by `pipeline.region.blend`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,9 @@ from pipeline.models.files import model_config
 from pipeline.models.system import System
 from pipeline.region.blend import Mosaic, blend_weights
 from pipeline.region.ground import AprioriDem, read_ground
-from pipeline.region.outputs import Origin, Reconstruction, write_outputs
+from pipeline.region.outputs import write_outputs
 from pipeline.region.place import find_place, split_map
+from pipeline.region.reconstruction import Origin, Reconstruction
 from pipeline.region.source import RegionImages, WindowImages, one_file, open_images
 from pipeline.region.windows import Window, moving_windows
 from pipeline.shards.batches import Batch
@@ -158,36 +159,18 @@ def reconstruct_windows(
     )
     coverage = Coverage([], np.zeros((rows, cols), dtype=np.int32))
     step = max(1, min(batch, _BATCH_PX // (images.count * size**2)))
-    with torch.inference_mode():
-        for window, clones in _sample(
-            system, apriori, images, section, sampler, windows, step, device, coverage
-        ):
-            mosaic.add(window, clones)
-    return mosaic, coverage
-
-
-def _sample(
-    system: System,
-    apriori: AprioriDem,
-    images: RegionImages,
-    section: RegionSection,
-    sampler: SamplerSection,
-    windows: Sequence[Window],
-    step: int,
-    device: torch.device | str,
-    coverage: Coverage,
-) -> Iterator[tuple[Window, NDArray[np.float64]]]:
-    """Clones (M, P, P) of each window, metres above the sphere, in the order of the windows."""
     parts = [windows[i : i + step] for i in range(0, len(windows), step)]
     label = f"region: batches of windows ({len(windows)} windows, {section.members} clones)"
-    for part in track(parts, len(parts), label):
-        patches = [prepare(apriori, images, window, system.halo_cells) for window in part]
-        generators = [seeded(section.seed, CLONES_PURPOSE, w.row, w.col) for w in part]
-        batch = collate(patches, apriori.grid.pixel_m, device)
-        clones = system.sample(batch, section.members, generators, sampler).double().cpu().numpy()
-        for patch, heights in zip(patches, clones, strict=True):
-            coverage.add(patch)
-            yield patch.window, heights + patch.reference
+    with torch.inference_mode():
+        for part in track(parts, len(parts), label):
+            patches = [prepare(apriori, images, window, system.halo_cells) for window in part]
+            generators = [seeded(section.seed, CLONES_PURPOSE, w.row, w.col) for w in part]
+            inputs = collate(patches, apriori.grid.pixel_m, device)
+            clones = system.sample(inputs, section.members, generators, sampler).double().cpu().numpy()
+            for patch, heights in zip(patches, clones, strict=True):
+                coverage.add(patch)
+                mosaic.add(patch.window, heights + patch.reference)
+    return mosaic, coverage
 
 
 def reconstruct_region(

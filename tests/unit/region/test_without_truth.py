@@ -22,9 +22,10 @@ from pipeline.provenance.digest import code_digest
 from pipeline.provenance.plan import Plan
 from pipeline.region.arrays import ArrayImages
 from pipeline.region.ground import apriori_dem, read_ground
-from pipeline.region.outputs import Origin, write_outputs
+from pipeline.region.outputs import write_outputs
 from pipeline.region.place import Place
 from pipeline.region.reconstruct import reconstruct_region
+from pipeline.region.reconstruction import Origin
 from pipeline.region.source import SOURCES, open_images
 from pipeline.report.data import Region, ReportData
 from pipeline.report.tables import region_part

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.drawing.relief import hillshade, show_relief, stretch
-from pipeline.drawing.style import drawn, new_figure, round_up, scale_bar, show_map
+from pipeline.drawing.style import colour_bar, drawn, new_figure, round_up, scale_bar, show_map
 from pipeline.terrain.blocks import block_mean
 
 Floats = NDArray[np.floating[Any]]
@@ -86,12 +86,7 @@ def draw_rows(examples: Sequence[PatchExample], error_m: float, std_m: float) ->
             for axis, title in zip(axes, titles, strict=True):
                 axis.set_title(title, fontsize=9)
     for col, panel, end in ((5, panels[0], "both"), (6, panels[1], "max")):
-        place = figure.add_subplot(grid[-1, col])
-        bar = figure.colorbar(panel, cax=place, orientation="horizontal", extend=end)
-        bar.outline.set_linewidth(0.4)
-        bar.ax.tick_params(length=2, width=0.5, pad=2)
-        bar.ax.locator_params(nbins=4)
-        bar.set_label("m", fontsize=8, labelpad=1)
+        colour_bar(figure.add_subplot(grid[-1, col]), panel, "m", end, fill=True)
     return figure
 
 
