@@ -12,7 +12,7 @@ from region_terrain import FACTOR, SIZE, FakeSystem, hills, make_terrain
 
 from pipeline.bundle.checks import Bundle
 from pipeline.bundle.numbers import check_region
-from pipeline.config.bridge import SamplerSection
+from pipeline.config.bridge import BridgeSampler
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.region import RegionSection
 from pipeline.config.report import ReportSection
@@ -73,7 +73,7 @@ def run(folder, ground, truth=None, origin=None):
     """Products of the region below `folder`/region."""
     images, suns, _ = arrays()
     done = reconstruct_region(
-        LitSystem(), ground[0], ArrayImages(images, suns), SECTION, SamplerSection(nfe=7), truth, origin
+        LitSystem(), ground[0], ArrayImages(images, suns), SECTION, BridgeSampler(nfe=7), truth, origin
     )
     write_outputs(outputs_of(folder / "region"), done)
     return folder
@@ -247,7 +247,7 @@ def test_an_apriori_dem_that_does_not_fit_is_refused(ground):
     images, suns, _ = arrays()
     coarse = apriori_dem(apriori.grid, 16, 2, apriori.cells[:8, :8])
     with pytest.raises(ValueError, match=r"expected cells of 8 px and 1 of them around .* found 16 px and 2"):
-        reconstruct_region(LitSystem(), coarse, ArrayImages(images, suns), SECTION, SamplerSection(nfe=7))
+        reconstruct_region(LitSystem(), coarse, ArrayImages(images, suns), SECTION, BridgeSampler(nfe=7))
 
 
 def test_sources_are_named(ground):
