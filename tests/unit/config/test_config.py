@@ -233,7 +233,7 @@ def test_what_is_no_section_is_named() -> None:
                 (
                     {"nfe": 7, "systems": "last"},
                     {},
-                    "evaluation.conditions.more.nfe: expected an even number with kind 'heun' of bridge, found 7",
+                    "conditions.more.nfe: expected an even number with kind 'heun' of bridge, found 7",
                 ),
                 (
                     {"nfe": 100, "systems": "primary"},
@@ -244,7 +244,7 @@ def test_what_is_no_section_is_named() -> None:
                 (
                     {"nfe": 7, "systems": "primary"},
                     {"primary": "bridge_arcs"},
-                    "evaluation.conditions.more.nfe: expected an even number with kind 'heun' of bridge, found 7",
+                    "conditions.more.nfe: expected an even number with kind 'heun' of bridge, found 7",
                 ),
             )
         ),

@@ -13,7 +13,7 @@ from region_terrain import FACTOR, SIZE, FakeSystem, hills, make_terrain
 from pipeline.bundle.checks import Bundle
 from pipeline.bundle.numbers import check_region
 from pipeline.config.bridge import BridgeSampler
-from pipeline.config.photometry import PhotometrySection
+from pipeline.config.photometry import PhotometrySection, law_module
 from pipeline.config.region import RegionSection
 from pipeline.config.report import ReportSection
 from pipeline.config.root import load_config
@@ -258,7 +258,8 @@ def test_sources_are_named(ground):
         open_images("camera", section, {}, *ground)
     with pytest.raises(ValueError, match="images: expected true terrain to render them from, found none"):
         open_images("rendered", section, {}, ground[0])
-    # The module is imported by name: it must enter the stage's key by itself.
-    assert plan["region"].code == code_digest(("pipeline.region.reconstruct", SOURCES["rendered"]))
+    # Modules that are imported by name must enter the stage's key by themselves.
+    law = law_module(config.photometry.law)
+    assert plan["region"].code == code_digest(("pipeline.region.reconstruct", SOURCES["rendered"], law))
     assert plan["region"].code != code_digest(("pipeline.region.reconstruct",))
     assert SIZE == LitSystem.size_px
