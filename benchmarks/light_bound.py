@@ -11,9 +11,9 @@ from numba import njit
 from light_terrain import INNER, PIXEL_M, Floats, mirrored
 from light_windows import seconds
 from pipeline.illumination import horizon_kernels as kernels
+from pipeline.illumination.crossing_kernels import LANES, TILE, WINDOW, crossing_table, crossings_of
 from pipeline.illumination.directions import azimuth_elevation, fixed_directions
 from pipeline.illumination.horizon import HorizonVisibility, by_azimuth
-from pipeline.illumination.horizon_kernels import LANES, TILE, WINDOW
 
 # Of one crossing for LANES pixels: two loads; subtract, multiply-add, subtract, multiply, compare, select.
 LOADS, FLOPS = 2, 6
@@ -88,11 +88,11 @@ def bound(patch: Floats, window: Floats) -> dict[str, float]:
     tangents = np.tan(np.radians(elevation)).astype(np.float32)[order]
     visibility = HorizonVisibility(patch, PIXEL_M, INNER)
     terrain = visibility._terrain
-    table = kernels.crossing_table(terrain)
+    table = crossing_table(terrain)
     horizon, fast = np.empty(len(terrain.start), np.float32), np.empty(len(terrain.start), np.float32)
     tested = taken = crossings = every = 0
     for i, (east, south) in enumerate(headings):
-        count = kernels.crossings_of(east, south, terrain, *table)
+        count = crossings_of(east, south, terrain, *table)
         levels = tangents[begin[i] : begin[i + 1]]
         kernels._reset(terrain, np.float32(0), horizon)
         kernels._reset(terrain, np.float32(0), fast)
@@ -116,10 +116,10 @@ def bound(patch: Floats, window: Floats) -> dict[str, float]:
         # Nothing is skipped: what the inner loop can do, from the first, second and third level of cache.
         square = HorizonVisibility(mirrored(window, side), PIXEL_M, (0, 0, side, side))._terrain
         square = square._replace(pooled=np.full_like(square.pooled, 1e30))
-        table = kernels.crossing_table(square)
+        table = crossing_table(square)
         horizon = np.empty(len(square.start), np.float32)
         kernels._reset(square, np.float32(0), horizon)
-        count = kernels.crossings_of(*headings[7], square, *table)
+        count = crossings_of(*headings[7], square, *table)
         count = min(count, 24)
         levels = np.array([0, np.inf], np.float32)
         done = _loads(square, table, count)

@@ -20,13 +20,15 @@ from pipeline.config.arcs import ArcDraw
 from pipeline.config.bridge import BridgeSampler, BridgeSection
 from pipeline.config.pretrained import PretrainedSampler
 from pipeline.config.root import Config
-from pipeline.config.shards import ShardsSection
+from pipeline.config.stages.shards import ManifestStage
 from pipeline.config.vae import VaeSection
 from pipeline.jobs.seeds import seeded
 from pipeline.models.apriori import prior_from_lr
+from pipeline.models.batch import Batch
 from pipeline.models.factory import build_vae
-from pipeline.models.system import Codec, System
-from pipeline.shards.batches import Batch, assemble, read_sample
+from pipeline.models.spaces import Codec
+from pipeline.models.system import System
+from pipeline.shards.batches import assemble, read_sample
 from pipeline.shards.manifest import write_manifest
 from pipeline.shards.scene import ArcScene
 from pipeline.shards.shard_set import ShardSet
@@ -77,7 +79,9 @@ def loader(config: Config, rounds: int) -> dict[str, float]:
     halo_cells = config.bridge.lr_halo_px // FACTOR
     with tempfile.TemporaryDirectory() as name:
         path = make_shard(Path(name), terrain()[2])
-        write_manifest({"train": [str(path)]}, ShardsSection(), Path(name) / "manifest.json")
+        write_manifest(
+            {"train": [str(path)]}, ManifestStage(statistics_patches=2000), Path(name) / "manifest.json"
+        )
         shards = ShardSet(Path(name) / "manifest.json", "train")
         order = DataOrder(len(shards), 0)
         numbers = np.arange(BATCH * BATCHES).reshape(BATCHES, BATCH).tolist()

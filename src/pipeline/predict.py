@@ -17,10 +17,12 @@ from pipeline.config.bridge import SamplerSection
 from pipeline.config.pretrained import PretrainedSection, weights_file
 from pipeline.jobs.seeds import seeded
 from pipeline.models.apriori import prior_from_lr
+from pipeline.models.batch import Batch, pad_sets
 from pipeline.models.calibration import load_calibrated
 from pipeline.models.system import System
-from pipeline.shards.batches import Batch, fill_nearest
+from pipeline.shards.batches import fill_nearest
 from pipeline.storage.calibration_law import FILE as CALIBRATION
+from pipeline.terrain.blocks import block_mean
 
 _CLONES = 0x9AED1C7
 
@@ -80,8 +82,7 @@ def coarse(dem: ArrayLike, factor: int) -> NDArray[np.float64]:
         raise ValueError(
             f"dem: expected (rows, cols), both multiples of factor = {factor}, found {heights.shape}"
         )
-    rows, cols = (n // factor for n in heights.shape)
-    return heights.reshape(rows, factor, cols, factor).mean(axis=(1, 3))
+    return block_mean(heights, factor)
 
 
 def super_resolve(
@@ -123,28 +124,24 @@ def super_resolve(
         raise ValueError(f"pixel_m: expected metres > 0, found {pixel_m}")
     if members < 2:
         raise ValueError(f"members: expected at least 2 clones, found {members}")
-    present = np.ones(len(sun), dtype=bool)
-    if not len(sun):  # networks want one image, if only as padding
-        present, sun = np.zeros(1, dtype=bool), np.array([[0.0, 0.0, 1.0]])
-        pictures, seen = (np.zeros((1, *pictures.shape[1:]), dtype=a.dtype) for a in (pictures, seen))
     halo, device = system.halo_cells, next(system.parameters()).device
     inner = cells[halo : len(cells) - halo, halo : len(cells) - halo]
     reference = float(inner.mean())
     prior = prior_from_lr(torch.from_numpy(cells - reference), halo, system.factor)
 
     def to(array: NDArray[Any] | torch.Tensor, kind: torch.dtype = torch.float32) -> torch.Tensor:
-        return torch.as_tensor(array).to(device=device, dtype=kind)[None]
+        return torch.as_tensor(array).to(device=device, dtype=kind)
 
     batch = Batch(
         dem=None,
-        lr=to(cells - reference),
-        prior=to(prior),
-        images=to(pictures),
-        valid=to(seen, torch.bool),
-        sun=to(sun),
-        present=to(present, torch.bool),
-        pixel_m=to(np.array(pixel_m)),
-        reference=to(np.array(reference)),
+        lr=to(cells - reference)[None],
+        prior=to(prior)[None],
+        images=to(pad_sets([pictures], least=1)),
+        valid=to(pad_sets([seen], least=1), torch.bool),
+        sun=to(pad_sets([sun], (0, 0, 1), least=1)),
+        present=to(pad_sets([np.ones(len(sun), bool)], least=1), torch.bool),
+        pixel_m=to(np.array([pixel_m])),
+        reference=to(np.array([reference])),
     )
     how = sampler or PretrainedSection().sampler
     drawn = system.sample(batch, members, [seeded(seed, _CLONES)], how)

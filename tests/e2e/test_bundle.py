@@ -94,7 +94,7 @@ def test_the_bundle_holds_what_a_reviewer_needs(bundle: Path) -> None:
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
         every = b"".join(archive.read(name) for name in names if not name.startswith("source/"))
     assert set(sums) == names - {SUMS}
-    stages = ("synthetic", "patches", "visibility", "shards_test", "evaluation_floors", "region", "report")
+    stages = ("synthetic", "patches", "visibility", "shards_test", "evaluation_vae_truth", "region", "report")
     assert names >= {
         "README.md", "datasheet.md", "stages.json", "config.json", "inputs.json", "report.html", CRATE,
         "evaluation/metrics.json", "evaluation/metrics.csv", "evaluation/patches.csv", "region/mean.tif",
@@ -168,7 +168,7 @@ def test_an_honest_bundle_passes(found: list[Row]) -> None:
         "metrics", "region", "crate", "documents", "subset", "evaluation",
     }  # fmt: skip
     again = [row.detail for row in found if row.check == "evaluation"]
-    assert len(again) == 8  # baselines, floors and six systems
+    assert len(again) == 11  # two bicubics, photometric stereo, two floors and six systems
     assert all(line.endswith("4 patches agree to the last digit") for line in again)
 
 

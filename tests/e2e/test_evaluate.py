@@ -30,7 +30,8 @@ runtime: {device: cpu, workers: 1}
 # No training, no training shards, no floors, no report.
 JOBS = {
     "terrain_index", "patches_extract", "patches_select", "patches_split", "illumination_trace",
-    "arcs_select", "masks_draw", "shards_write_test", "shards_manifest_test", "evaluation_baselines",
+    "arcs_select", "masks_draw", "shards_write_test", "shards_manifest_test", "evaluation_bicubic",
+    "evaluation_bicubic_window", "evaluation_photometric",
     "evaluation_pretrained", "evaluation_collect", "evaluation", "region_reconstruct", "region", "total",
 }  # fmt: skip
 TARGETS = ("evaluation", "region", "--configfile", "config/evaluate.yaml", "small.yaml", "--config")
@@ -68,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, snakemake: Callable) -> Pat
 def test_metrics_have_the_documented_shape(folder: Path) -> None:
     metrics = read(folder / "results" / "evaluate" / "evaluation" / "metrics.json")
     assert (metrics["schema"], metrics["primary"], metrics["floors"]) == ("metrics/1", "pretrained", {})
-    assert set(metrics["systems"]) == {"bicubic", "bicubic_window", "pretrained"}
+    assert set(metrics["systems"]) == {"bicubic", "bicubic_window", "photometric", "pretrained"}
     assert set(metrics["conditions"]) == {"main", "missing"}
     config = read(folder / "w" / "config.json")
     assert metrics["models"] == {"pretrained": {"fingerprint": config["fingerprint"], "key": config["key"]}}
@@ -76,9 +77,12 @@ def test_metrics_have_the_documented_shape(folder: Path) -> None:
     assert (row["members"], row["nfe"], row["n_patches"]) == (2, 4, 6)
     assert row["rmse_m"] == pytest.approx(20 * row["rmse_px"]) and row["rmse_m"] > 0
     assert metrics["systems"]["bicubic"]["rmse_vs_bicubic"] == 1
+    assert metrics["systems"]["photometric"]["rmse_vs_bicubic_window"] < 1
+    assert "members" not in metrics["systems"]["photometric"]
     table = (folder / "results" / "evaluate" / "evaluation" / "metrics.csv").read_text()
     assert [line.split(",")[:2] for line in table.splitlines()[1:]] == [
-        ["main", "bicubic"], ["main", "bicubic_window"], ["main", "pretrained"], ["missing", "pretrained"],
+        ["main", "bicubic"], ["main", "bicubic_window"], ["main", "photometric"], ["main", "pretrained"],
+        ["missing", "photometric"], ["missing", "pretrained"],
     ]  # fmt: skip
 
 

@@ -19,7 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from test_tiny import artefacts
+
+from interrupted import artefacts
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny")]
 ROOT = Path(__file__).resolve().parents[2]

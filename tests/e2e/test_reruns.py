@@ -32,7 +32,10 @@ LIGHT = {
     "shards_write_test": 2,
 }
 MANIFESTS = {"shards_manifest": 1, "shards_manifest_test": 1}
-PLAIN = {"evaluation_baselines": 1, "evaluation_floors": 1}
+PLAIN = {
+    f"evaluation_{name}": 1
+    for name in ("bicubic", "bicubic_window", "photometric", "vae_truth", "vae_bicubic")
+}
 EVALUATIONS = {k: 1 for k in trained("fibonacci", "arcs", "missing") if k.startswith("evaluation_")}
 CHANGES = {
     "runtime: {log_level: DEBUG, workers: 2, checkpoint_minutes: 1, keep_intermediates: false}": {},

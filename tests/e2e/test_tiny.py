@@ -37,11 +37,11 @@ def test_metrics_have_the_documented_shape(tiny: Path) -> None:
     metrics = read(tiny / "results" / "tiny" / "evaluation" / "metrics.json")
     assert metrics["schema"] == "metrics/1"
     assert metrics["primary"] == "bridge_missing"
-    assert set(metrics["systems"]) == {"bicubic", "bicubic_window", *SYSTEMS}
+    assert set(metrics["systems"]) == {"bicubic", "bicubic_window", "photometric", *SYSTEMS}
     assert set(metrics["floors"]) == {"vae_truth", "vae_bicubic"}
     assert set(metrics["conditions"]) == {"main", "missing"}
     for label, condition in metrics["conditions"].items():
-        assert set(condition["systems"]) == set(SYSTEMS)
+        assert set(condition["systems"]) == {"photometric", *SYSTEMS}
         assert condition["settings"]["missing"] == (label == "missing")
     for name, row in {**metrics["systems"], **metrics["floors"]}.items():
         assert row["n_patches"] == 8

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
-from training_setups import FREE, content
+from training_setups import FREE, bridge_stage
 
-from pipeline.jobs.job import job
+from pipeline.config.runtime import RuntimeSection
+from pipeline.jobs.job import Work, job
 from pipeline.training.launch import launch
 
 
 def main(manifest: str, out: str, samples: str, runtime: str) -> None:
     """Train the aligned system for `samples` samples under a runtime section (JSON)."""
-    section = content(FREE)
-    section["bridge"]["optimiser"]["samples"] = int(samples)
+    section = bridge_stage(FREE, optimiser={"samples": int(samples)})
+    work = Work(section, "key", RuntimeSection.model_validate_json(runtime))
     with job(None, cpu_threads=1):
-        launch(
-            "bridge",
-            runtime,
-            None,
-            "INFO",
-            1,
-            section=json.dumps(section),
-            key="key",
-            manifest=manifest,
-            vae=[],
-            previous=[],
-            out=out,
-        )
+        launch("bridge", work, None, manifest=manifest, vae=[], previous=[], out=out)
 
 
 if __name__ == "__main__":

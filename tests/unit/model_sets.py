@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.apriori import block_mean, prior_from_lr
+from pipeline.models.apriori import prior_from_lr
+from pipeline.models.batch import Batch
+from pipeline.terrain.blocks import block_mean
 
 SIZE, FACTOR = 32, 8
-
-
-@dataclass(frozen=True)
-class SampleSet:
-    """What `condition` reads, plus the truth."""
-
-    dem: Tensor
-    lr: Tensor
-    prior: Tensor
-    images: Tensor
-    valid: Tensor
-    sun: Tensor
-    present: Tensor
-    pixel_m: Tensor
-
-    def with_(self, **changes: Tensor) -> SampleSet:
-        return replace(self, **changes)
 
 
 def smooth_terrain(batch: int, size: int, generator: torch.Generator, relief_px: float = 2.0) -> Tensor:
@@ -47,7 +31,7 @@ def lambert_set(
     pixel_m: float = 40.0,
     halo_cells: int = 0,
     seed: int = 0,
-) -> SampleSet:
+) -> Batch:
     """Lambert images of smooth terrain without cast shadows, all valid, all present."""
     generator = torch.Generator().manual_seed(seed)
     halo = halo_cells * factor
@@ -64,7 +48,7 @@ def lambert_set(
     normal = torch.stack([-right, down, torch.ones_like(down)], dim=1)[:, :, inner, inner]
     normal = normal / normal.norm(dim=1, keepdim=True)
     radiance = 0.3 * torch.einsum("bnc,bchw->bnhw", sun, normal).clamp_min(0)
-    return SampleSet(
+    return Batch(
         dem=dem[:, inner, inner],
         lr=lr,
         prior=prior_from_lr(lr, halo_cells, factor),
@@ -73,6 +57,7 @@ def lambert_set(
         sun=sun,
         present=torch.ones(batch, images, dtype=torch.bool),
         pixel_m=torch.full((batch,), pixel_m),
+        reference=torch.zeros(batch),
     )
 
 

@@ -10,8 +10,8 @@ import torch
 from raster_files import SOUTH, write_tif
 from scipy import ndimage
 
-from pipeline.config.inputs import InputsSection
-from pipeline.shards.batches import Batch
+from pipeline.config.stages.terrain import TerrainStage
+from pipeline.models.batch import Batch
 from pipeline.storage.atomic import write_json
 from pipeline.terrain.index import index_terrain, load_terrain
 from pipeline.terrain.lattice import Terrain
@@ -37,7 +37,7 @@ def make_terrain(
         for i, (name, data) in enumerate(files.items())
     ]
     index = folder / "terrain.json"
-    index_terrain(paths, None, InputsSection(dem=[str(p) for p in paths]), index)
+    index_terrain(paths, None, TerrainStage(pixel_m=None), index)
     return load_terrain(index)
 
 

@@ -14,9 +14,12 @@ from PIL import Image
 from raster_files import write_tif
 from scipy import ndimage
 
-from pipeline.config.inputs import InputsSection
+from pipeline.config.photometry import PhotometrySection
+from pipeline.config.report import ReportSection
 from pipeline.config.root import load_config
-from pipeline.config.shards import ShardsSection
+from pipeline.config.stages.report import ReportStage
+from pipeline.config.stages.shards import ManifestStage
+from pipeline.config.stages.terrain import TerrainStage
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.illumination.directions import draw_arc_set, fibonacci_directions, fixed_directions
 from pipeline.illumination.missing import WHOLE_HALF_WIDTH_PX, draw_strip
@@ -37,9 +40,9 @@ STAGES: dict[str, tuple[str, ...]] = {
     "vae": ("shards",),
     "published_fibonacci": ("vae", "shards"),
     "published_arcs": ("published_fibonacci",),
-    "evaluation_baselines": ("shards",),
+    "evaluation_bicubic": ("shards",),
     "evaluation_published_arcs": ("published_arcs",),
-    "evaluation": ("evaluation_baselines", "evaluation_published_arcs"),
+    "evaluation": ("evaluation_bicubic", "evaluation_published_arcs"),
     "region": ("published_arcs", "terrain"),
     "report": ("evaluation", "region"),
 }
@@ -49,7 +52,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 class Run:
     """Files of a run: `section` and `inputs` are what the stage gets."""
 
-    section: str
+    section: ReportStage
     inputs: dict[str, Any]
     metrics: dict[str, Any]
 
@@ -125,14 +128,14 @@ def make_run(
         },
     )  # fmt: skip
     inputs["stages"] = str(folder / "stages.json")
-    section = json.dumps({"report": {"patches": 2}, "photometry": {}})
+    section = ReportStage(report=ReportSection(patches=2), photometry=PhotometrySection(), config="c" * 12)
     return Run(section, inputs, metrics)
 
 
 def _terrain(folder: Path, dem: np.ndarray) -> str:
     path = write_tif(folder / "made_up.tif", dem, pixel=PIXEL_M)
     out = folder / "terrain.json"
-    index_terrain([path], None, InputsSection(dem="synthetic", pixel_m=PIXEL_M), out)
+    index_terrain([path], None, TerrainStage(pixel_m=PIXEL_M), out)
     return str(out)
 
 
@@ -153,12 +156,13 @@ def _tables(folder: Path, size: int, factor: int) -> dict[str, Any]:
             {
                 "id": i, "row": corners[i][0], "col": corners[i][1], "site": 0, "on_grid": True, "x0": 0.0,
                 "y0": 0.0, "coverage": 0.5, "kept": str(i) in labels,
-                "reason": None if str(i) in labels else "coverage 0.050 < 0.100",
+                "code": None if str(i) in labels else "low_coverage",
             }
             for i in ids
         ]  # fmt: skip
         selected.append(str(folder / f"tile_{tile:03d}.json"))
-        write_json(selected[-1], {"schema": "selected/1", "tile": tile, "patches": patches, "sites": []})
+        head = {"schema": "selected/1", "tile": tile, "min_share": 0.1, "sites": []}
+        write_json(selected[-1], {**head, "patches": patches})
     split = {
         "schema": "split/1", "method": "block", "patches": labels, "counts": {},
         "dropped": {"shares pixels with a held-out patch": 1},
@@ -213,7 +217,9 @@ def _shards(
             kept = np.array([[draw_strip(rng, section, size) for _ in row] for row in images])
         w.write("draws_main/strips", kept, ("patch", "image", "strip"))
     write_manifest(
-        {"test": str(folder / "test_000.zarr.zip")}, ShardsSection(), folder / "manifest_test.json"
+        {"test": str(folder / "test_000.zarr.zip")},
+        ManifestStage(statistics_patches=2000),
+        folder / "manifest_test.json",
     )
     return folder / "manifest_test.json"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config.shards import ShardsSection
+from pipeline.config.stages.shards import ManifestStage
 from pipeline.illumination.directions import fibonacci_directions, fixed_directions
 from pipeline.shards.manifest import write_manifest
 from pipeline.shards.write import write_shard
@@ -126,5 +126,27 @@ def make_manifest(folder: Path, tiles: int = 2, count: int = 6, light_halo_px: i
             paths.append(str(folder / "shards" / f"{name}_{number:03d}.zarr.zip"))
             write_shard(name, tile.patches, tile.visibility, split, FACTOR, paths[-1])
     manifest = folder / "manifest.json"
-    write_manifest(shards, ShardsSection(), manifest)
+    write_manifest(shards, ManifestStage(statistics_patches=2000), manifest)
     return manifest
+
+
+def make_selected(path: Path, kept: dict[int, bool]) -> Path:
+    """Write ``selected/1``: patch id -> whether it is kept."""
+    entries = [{"id": i, "kept": k, "reason": None if k else "coverage"} for i, k in kept.items()]
+    path.write_text(json.dumps({"schema": "selected/1", "tile": 0, "patches": entries}))
+    return path
+
+
+def make_test_manifest(folder: Path, tiles: int = 1, count: int = 6) -> Path:
+    """Test shards of a few tiles with draws ``main`` of different numbers of images, and their manifest."""
+    paths = []
+    for tile in range(tiles):
+        place = folder / f"tile_{tile}"
+        place.mkdir(parents=True)
+        made = write_tile(place, tile, count)
+        ids = [int(i) for i in made.ids]
+        split, draws = write_split(place, dict.fromkeys(ids, "test")), write_draws(place, ids, 5 + 4 * tile)
+        paths.append(str(place / "test.zarr.zip"))
+        write_shard("test", made.patches, made.visibility, split, FACTOR, paths[-1], *draws)
+    write_manifest({"test": paths}, ManifestStage(), folder / "manifest.json")
+    return folder / "manifest.json"

@@ -12,6 +12,7 @@ import torch
 
 from pipeline.config.bridge import BridgeSection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.config.stages.training import BridgeStage, VaeStage
 from pipeline.config.training import OptimiserSection, TrainingSection
 from pipeline.config.vae import VaeSection
 from pipeline.jobs.job import job
@@ -53,19 +54,29 @@ FREE = {**ALIGNED, "keep_block_means": False}
 PUBLISHED = {"width": 32, "depth": 1, "heads": 2}
 
 
-def content(bridge: dict[str, Any], stage: str = "fibonacci", **training: Any) -> dict[str, Any]:
+def bridge_stage(
+    bridge: dict[str, Any], stage: str = "fibonacci", optimiser: dict[str, Any] | None = None, **training: Any
+) -> BridgeStage:
     """A bridge stage's section, as the plan makes it."""
-    own = BridgeSection(**bridge).model_dump(mode="json", exclude={"sampler", "stages"})
-    return {
-        "bridge": {**own, "optimiser": OPTIMISER.model_dump(mode="json")},
-        "stage": stage,
-        "training": {"cpu_threads": 1, **training},
-        "photometry": {},
-        "imperfections": {},
-        "images": {"low": 3, "high": 6},
-        "arcs": {"tolerance": 0.1, "train": {"latitude": [60, 85], "images": [3, 6]}},
-        "masks": {"half_width_px": [4, 6]},
-    }
+    first = stage == "fibonacci"
+    return BridgeStage.model_validate(
+        {
+            "bridge": bridge,
+            "optimiser": OPTIMISER.model_dump() | (optimiser or {}),
+            "stage": stage,
+            "training": {"cpu_threads": 1, **training},
+            "photometry": {},
+            "imperfections": {},
+            "images": {"low": 3, "high": 6} if first else None,
+            "arcs": None if first else {"tolerance": 0.1, "train": {"latitude": [60, 85], "images": [3, 6]}},
+            "masks": {"half_width_px": [4, 6]} if stage == "missing" else None,
+        }
+    )
+
+
+def vae_stage() -> VaeStage:
+    """The VAE's section, as the plan makes it."""
+    return VaeStage(vae=VAE, training=TrainingSection(cpu_threads=1))
 
 
 def vae_task(manifest: Path, precision: str = "fp32", section: VaeSection = VAE) -> VaeTask:
@@ -83,16 +94,15 @@ def bridge_task(
         torch.manual_seed(1)
         scale = state_scale(section, shards.statistics, grid["pixel_m"])
         system = System(section, grid["size_px"], grid["factor"], scale)
-    return BridgeTask(content(bridge, stage, precision=precision), system, shards, CPU)
+    return BridgeTask(bridge_stage(bridge, stage, precision=precision), system, shards, CPU)
 
 
 def main(manifest: str, out: str, samples: str, checkpoint_minutes: str) -> None:
     """Train the aligned system as its rule does, in a process that can be killed or be one of several."""
-    section = content(FREE)
-    section["bridge"]["optimiser"]["samples"] = int(samples)
+    section = bridge_stage(FREE, optimiser={"samples": int(samples)})
     runtime = RuntimeSection(device="cpu", checkpoint_minutes=float(checkpoint_minutes))
     with job(None, cpu_threads=1):
-        train_bridge(json.dumps(section), "key", manifest, [], [], runtime, out)
+        train_bridge(section, "key", manifest, [], [], runtime, out)
 
 
 def serve() -> None:

@@ -14,6 +14,7 @@ import yaml
 from snakemake.persistence.file import FilePersistence
 
 from pipeline.config.patches import PatchesSection
+from pipeline.predictors.registry import PREDICTORS, TRAINED
 from saved_models import save_system
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,9 +138,9 @@ def test_given_weights_plan_no_training(folder: Path, snakemake: Callable) -> No
     assert done.returncode == 0, done.text
     assert set(done.jobs) == {
         "terrain_index", "patches_extract", "patches_select", "patches_split", "illumination_trace",
-        "arcs_select", "masks_draw", "shards_write_test", "shards_manifest_test", "evaluation_baselines",
-        "evaluation_pretrained", "evaluation_collect", "region_reconstruct", "run_record", "report_write",
-        "bundle_write", "all", "total",
+        "arcs_select", "masks_draw", "shards_write_test", "shards_manifest_test", "evaluation_bicubic",
+        "evaluation_bicubic_window", "evaluation_photometric", "evaluation_pretrained", "evaluation_collect",
+        "region_reconstruct", "run_record", "report_write", "bundle_write", "all", "total",
     }  # fmt: skip
     assert not (folder / "results" / "store").exists()
 
@@ -235,7 +236,8 @@ def test_the_slurm_profile_scales_every_jobs_memory_by_the_attempt() -> None:
         memory = re.search(r"^ +mem_mb=(\d+),$", body, re.M)
         if memory and "script:" in body and "localrule: True" not in body:
             stem = re.search(r'f"(\w+_)\{_model\}"$', body, re.M)
-            models = [*systems, *(["pretrained"] if stem and stem.group(1) == "evaluation_" else [])]
+            untrained = [*(name for name in PREDICTORS if name != TRAINED), "pretrained"]
+            models = [*systems, *(untrained if stem and stem.group(1) == "evaluation_" else [])]
             names = [f"{stem.group(1)}{model}" for model in models] if stem else [name]
             wanted |= {each: f"{memory.group(1)} * attempt" for each in names}
     assert found == wanted

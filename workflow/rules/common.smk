@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
 
+from pipeline.config.names import SystemName
 from pipeline.config.root import ConfigError, load_config
 from pipeline.provenance.leftovers import (
     clear_checkpoints,
@@ -67,14 +68,14 @@ def identity(stage):
         "stage": stage,
         "key": PLAN[stage].key,
         "section": untracked(PLAN[stage].section),
+        "runtime": untracked(CONFIG.runtime.canonical()),
     }
 
 
-def weights(model, before):
-    """Weights of an earlier stage of a model's system, as a list that may be empty."""
-    system, stage = model.split("_")
-    name = before.get(stage)
-    return [PLAN[f"{system}_{name}"].path("model.safetensors")] if name else []
+def previous_weights(model):
+    """Weights that a stage of a training starts from, as a list that is empty for the first."""
+    before = SystemName.parse(model).previous
+    return [PLAN[str(before)].path("model.safetensors")] if before else []
 
 
 def track_of(stage):

@@ -1,58 +1,6 @@
-# How wide clones are spread, fitted on the validation split; evaluation on the test split: baselines, the VAE's floors, every trained stage or the given weights, then one
-# metrics.json.
+# How wide clones are spread, fitted on the validation split; evaluation on the test split: every predictor
+# (bicubics, rivals, the VAE's floors, trained stages or the given weights), then one metrics.json.
 PARTS = f"{RESULTS}/evaluation/parts"
-
-
-rule evaluation_baselines:
-    input:
-        manifest=ancient(rules.shards_manifest_test.output.manifest),
-        shards=ancient(rules.shards_manifest_test.input),
-    output:
-        part=f"{PARTS}/baselines.json",
-    log:
-        log_of("evaluation_baselines"),
-    benchmark:
-        benchmark_of("evaluation_baselines")
-    conda:
-        "../../envs/environment.yaml"
-    threads: THREADS
-    resources:
-        mem_mb=8000,
-        runtime=120,
-    params:
-        **identity("evaluation_baselines"),
-        threads=untracked(THREADS),
-        level=untracked(LEVEL),
-    script:
-        "../scripts/evaluation_baselines.py"
-
-
-if PLAN.floor_vae:
-
-    rule evaluation_floors:
-        input:
-            manifest=ancient(rules.shards_manifest_test.output.manifest),
-            shards=ancient(rules.shards_manifest_test.input),
-            vae=ancient(PLAN.floor_vae),
-        output:
-            part=f"{PARTS}/floors.json",
-        log:
-            log_of("evaluation_floors"),
-        benchmark:
-            benchmark_of("evaluation_floors")
-        conda:
-            "../../envs/environment.yaml"
-        threads: THREADS
-        resources:
-            mem_mb=8000,
-            runtime=120,
-        params:
-            **identity("evaluation_floors"),
-            runtime=untracked(CONFIG.runtime.canonical()),
-            threads=untracked(THREADS),
-            level=untracked(LEVEL),
-        script:
-            "../scripts/evaluation_floors.py"
 
 
 for _model in PLAN.calibrated:
@@ -81,14 +29,11 @@ for _model in PLAN.calibrated:
             gpu=1 if CONFIG.runtime.device != "cpu" else 0,
         params:
             **identity(f"calibration_{_model}"),
-            runtime=untracked(CONFIG.runtime.canonical()),
-            threads=untracked(THREADS),
-            level=untracked(LEVEL),
         script:
             "../scripts/calibration_fit.py"
 
 
-for _model in PLAN.scored:
+for _model, _entry in PLAN.predictors.items():
 
     rule:
         name:
@@ -96,12 +41,13 @@ for _model in PLAN.scored:
         input:
             manifest=ancient(rules.shards_manifest_test.output.manifest),
             shards=ancient(rules.shards_manifest_test.input),
-            model=ancient(PLAN.model_of(_model)),
-            vae=ancient(PLAN.vae_of(_model)),
-            calibration=ancient(PLAN.calibration_of(_model)),
+            model=ancient(PLAN.files_of(_model)["model"]),
+            vae=ancient(PLAN.files_of(_model)["vae"]),
+            calibration=ancient(PLAN.files_of(_model)["calibration"]),
         output:
             part=f"{PARTS}/{_model}.json",
-            examples=f"{PARTS}/{_model}.examples.zarr.zip",
+            # For the report, of predictors that draw.
+            examples=[f"{PARTS}/{_model}.examples.zarr.zip"] if _entry.draws else [],
         log:
             log_of(f"evaluation_{_model}"),
         benchmark:
@@ -112,21 +58,16 @@ for _model in PLAN.scored:
         resources:
             mem_mb=12000,
             runtime=720,
-            gpu=1 if CONFIG.runtime.device != "cpu" else 0,
+            gpu=1 if _entry.files and CONFIG.runtime.device != "cpu" else 0,
         params:
             **identity(f"evaluation_{_model}"),
-            runtime=untracked(CONFIG.runtime.canonical()),
-            threads=untracked(THREADS),
-            level=untracked(LEVEL),
         script:
-            "../scripts/evaluation_system.py"
+            "../scripts/evaluation_predict.py"
 
 
 rule evaluation_collect:
     input:
-        baselines=rules.evaluation_baselines.output.part,
-        floors=[rules.evaluation_floors.output.part] if PLAN.floor_vae else [],
-        systems=[f"{PARTS}/{model}.json" for model in PLAN.scored],
+        parts=[f"{PARTS}/{name}.json" for name in PLAN.predictors],
     output:
         metrics=f"{RESULTS}/evaluation/metrics.json",
         table=f"{RESULTS}/evaluation/metrics.csv",
@@ -143,7 +84,6 @@ rule evaluation_collect:
         runtime=10,
     params:
         **identity("evaluation"),
-        level=untracked(LEVEL),
     script:
         "../scripts/evaluation_collect.py"
 

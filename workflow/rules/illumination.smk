@@ -18,8 +18,6 @@ if "far" in PLAN.stages:
             runtime=120,
         params:
             **identity("far"),
-            cell_px=untracked(CONFIG.illumination.far_cell_px),
-            level=untracked(LEVEL),
         script:
             "../scripts/terrain_far.py"
 
@@ -47,9 +45,6 @@ rule illumination_trace:
         runtime=240,
     params:
         **identity("visibility"),
-        illumination=untracked(CONFIG.illumination.canonical()),
-        size_px=untracked(CONFIG.patches.size_px),
-        level=untracked(LEVEL),
     script:
         "../scripts/illumination_trace.py"
 
@@ -72,8 +67,6 @@ if PLAN.track:
             runtime=30,
         params:
             **identity("ephemeris"),
-            ephemeris=untracked(CONFIG.ephemeris.canonical()),
-            level=untracked(LEVEL),
         script:
             "../scripts/ephemeris.py"
 
@@ -98,8 +91,6 @@ rule arcs_select:
         runtime=30,
     params:
         **identity("arcs"),
-        arcs=untracked(CONFIG.arcs.canonical()),
-        level=untracked(LEVEL),
     script:
         "../scripts/arcs_select.py"
 
@@ -121,9 +112,6 @@ rule masks_draw:
         runtime=30,
     params:
         **identity("masks"),
-        masks=untracked(CONFIG.masks.canonical()),
-        size_px=untracked(CONFIG.patches.size_px),
-        level=untracked(LEVEL),
     script:
         "../scripts/masks_draw.py"
 

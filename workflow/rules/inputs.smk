@@ -20,7 +20,6 @@ if CONFIG.inputs.synthetic:
             runtime=30,
         params:
             **identity("synthetic"),
-            level=untracked(LEVEL),
         script:
             "../scripts/terrain_synthesize.py"
 
@@ -65,8 +64,6 @@ rule terrain_index:
         runtime=30,
     params:
         **identity("terrain"),
-        inputs=untracked(CONFIG.inputs.canonical()),
-        level=untracked(LEVEL),
     script:
         "../scripts/terrain_index.py"
 

@@ -17,8 +17,6 @@ rule patches_extract:
         runtime=60,
     params:
         **identity("patches"),
-        patches=untracked(CONFIG.patches.canonical()),
-        level=untracked(LEVEL),
     script:
         "../scripts/patches_extract.py"
 
@@ -39,8 +37,6 @@ rule patches_select:
         runtime=30,
     params:
         **identity("selected"),
-        coverage=untracked(CONFIG.coverage.canonical()),
-        level=untracked(LEVEL),
     script:
         "../scripts/patches_select.py"
 
@@ -61,9 +57,6 @@ rule patches_split:
         runtime=30,
     params:
         **identity("split"),
-        patches=untracked(CONFIG.patches.canonical()),
-        split=untracked(CONFIG.split.canonical()),
-        level=untracked(LEVEL),
     script:
         "../scripts/patches_split.py"
 

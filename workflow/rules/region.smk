@@ -32,9 +32,6 @@ rule region_reconstruct:
         gpu=1 if CONFIG.runtime.device != "cpu" else 0,
     params:
         **identity("region"),
-        runtime=untracked(CONFIG.runtime.canonical()),
-        threads=untracked(THREADS),
-        level=untracked(LEVEL),
     script:
         "../scripts/region_reconstruct.py"
 

@@ -49,7 +49,6 @@ rule report_write:
         runtime=30,
     params:
         **identity("report"),
-        level=untracked(LEVEL),
     script:
         "../scripts/report_write.py"
 
@@ -87,7 +86,6 @@ rule bundle_write:
         runtime=30,
     params:
         **identity("bundle"),
-        level=untracked(LEVEL),
     script:
         "../scripts/bundle_write.py"
 

@@ -21,8 +21,6 @@ if CONFIG.systems:
             runtime=60,
         params:
             **identity("shards"),
-            factor=untracked(CONFIG.patches.factor),
-            level=untracked(LEVEL),
         script:
             "../scripts/shards_write.py"
 
@@ -47,11 +45,6 @@ rule shards_write_test:
         runtime=60,
     params:
         **identity("shards_test"),
-        factor=untracked(CONFIG.patches.factor),
-        photometry=untracked(
-            CONFIG.photometry.canonical() if CONFIG.shards.radiance else None
-        ),
-        level=untracked(LEVEL),
     script:
         "../scripts/shards_write_test.py"
 
@@ -76,8 +69,6 @@ if CONFIG.systems:
             runtime=120,
         params:
             **identity("manifest"),
-            shards=untracked(CONFIG.shards.canonical()),
-            level=untracked(LEVEL),
         script:
             "../scripts/shards_manifest.py"
 
@@ -99,8 +90,6 @@ rule shards_manifest_test:
         runtime=60,
     params:
         **identity("manifest_test"),
-        shards=untracked(CONFIG.shards.canonical()),
-        level=untracked(LEVEL),
     script:
         "../scripts/shards_manifest.py"
 

@@ -24,9 +24,6 @@ if CONFIG.systems:
         params:
             **identity("vae"),
             lpips=untracked(CONFIG.vae.lpips_weights),
-            runtime=untracked(CONFIG.runtime.canonical()),
-            threads=untracked(THREADS),
-            level=untracked(LEVEL),
         script:
             "../scripts/vae_train.py"
 
@@ -40,7 +37,7 @@ for _model in PLAN.systems:
             manifest=ancient(rules.shards_manifest.output.manifest),
             shards=ancient(rules.shards_manifest.input),
             vae=ancient(PLAN.vae_of(_model)),
-            previous=ancient(weights(_model, {"arcs": "fibonacci", "missing": "arcs"})),
+            previous=ancient(previous_weights(_model)),
             track=ancient(track_of(_model)),
         output:
             model=PLAN[_model].path("model.safetensors"),
@@ -60,9 +57,6 @@ for _model in PLAN.systems:
             runtime=2880,
         params:
             **identity(_model),
-            runtime=untracked(CONFIG.runtime.canonical()),
-            threads=untracked(THREADS),
-            level=untracked(LEVEL),
         script:
             "../scripts/bridge_train.py"
 

@@ -1,12 +1,10 @@
 """Adapter of rule `arcs_select`."""
 
-from pipeline.config.arcs import ArcsSection
+from pipeline.config.stages.light import ArcsStage
 from pipeline.illumination.arcs import select_arcs
-from pipeline.jobs.job import job, stage_record
+from pipeline.jobs.job import rule_job
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
-    arcs = ArcsSection.model_validate_json(p.arcs)
-    i = snakemake.input
-    out = snakemake.output.arcs
-    select_arcs(i.selected, i.split, i.visibility, arcs, out, list(i.patches), list(i.track))
+with rule_job(snakemake, ArcsStage) as work:
+    i, o = snakemake.input, snakemake.output
+    more = list(i.patches), list(i.track)
+    select_arcs(i.selected, i.split, i.visibility, work.section, o.arcs, *more)

@@ -1,8 +1,8 @@
 """Adapter of rule `bundle_write`."""
 
 from pipeline.bundle.write import write_bundle
-from pipeline.jobs.job import job, stage_record
+from pipeline.config.stages.report import BundleStage
+from pipeline.jobs.job import rule_job
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
+with rule_job(snakemake, BundleStage):
     write_bundle(dict(snakemake.input.items()), snakemake.output.bundle)

@@ -1,10 +1,8 @@
 """Adapter of rule `ephemeris`."""
 
-from pipeline.config.ephemeris import EphemerisSection
+from pipeline.config.stages.light import EphemerisStage
 from pipeline.illumination.ephemeris import write_track
-from pipeline.jobs.job import job, stage_record
+from pipeline.jobs.job import rule_job
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
-    section = EphemerisSection.model_validate_json(p.ephemeris)
-    write_track(list(snakemake.input.kernels), section, snakemake.output.track)
+with rule_job(snakemake, EphemerisStage) as work:
+    write_track(list(snakemake.input.kernels), work.section.ephemeris, snakemake.output.track)

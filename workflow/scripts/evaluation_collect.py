@@ -1,9 +1,9 @@
 """Adapter of rule `evaluation_collect`."""
 
+from pipeline.config.stages.evaluation import CollectStage
 from pipeline.evaluation.collect import collect_metrics
-from pipeline.jobs.job import job, stage_record
+from pipeline.jobs.job import rule_job
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
-    i, o = snakemake.input, snakemake.output
-    collect_metrics(p.section, i.baselines, i.floors, i.systems, o.metrics, o.table, o.patches)
+with rule_job(snakemake, CollectStage) as work:
+    o = snakemake.output
+    collect_metrics(work.section, snakemake.input.parts, o.metrics, o.table, o.patches)

@@ -1,12 +1,10 @@
 """Adapter of rule `illumination_trace`."""
 
-from pipeline.config.illumination import IlluminationSection
+from pipeline.config.stages.light import VisibilityStage
 from pipeline.illumination.trace import trace_tile
-from pipeline.jobs.job import job, stage_record
+from pipeline.jobs.job import rule_job
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
-    illumination = IlluminationSection.model_validate_json(p.illumination)
-    i, o = snakemake.input, snakemake.output
+with rule_job(snakemake, VisibilityStage) as work:
+    i, o, s = snakemake.input, snakemake.output, work.section
     workers = snakemake.threads
-    trace_tile(i.patches, i.selected, p.size_px, illumination, o.visibility, workers, *i.far)
+    trace_tile(i.patches, i.selected, s.size_px, s.illumination, o.visibility, workers, *i.far)

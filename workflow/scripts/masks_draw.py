@@ -1,11 +1,9 @@
 """Adapter of rule `masks_draw`."""
 
-from pipeline.config.masks import MasksSection
+from pipeline.config.stages.light import MasksStage
 from pipeline.illumination.masks import draw_masks
-from pipeline.jobs.job import job, stage_record
+from pipeline.jobs.job import rule_job
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
-    masks = MasksSection.model_validate_json(p.masks)
-    i = snakemake.input
-    draw_masks(i.arcs, masks, p.size_px, snakemake.output.masks, *i.patches)
+with rule_job(snakemake, MasksStage) as work:
+    i, o = snakemake.input, snakemake.output
+    draw_masks(i.arcs, work.section, o.masks, *i.patches)

@@ -1,11 +1,9 @@
 """Adapter of rule `patches_extract`."""
 
-from pipeline.config.patches import PatchesSection
-from pipeline.jobs.job import job, stage_record
+from pipeline.config.stages.terrain import PatchesStage
+from pipeline.jobs.job import rule_job
 from pipeline.terrain.extract import extract_tile
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
-    patches = PatchesSection.model_validate_json(p.patches)
-    i = snakemake.input
-    extract_tile(i.terrain, patches, int(snakemake.wildcards.tile), snakemake.output.patches)
+with rule_job(snakemake, PatchesStage) as work:
+    tile = int(snakemake.wildcards.tile)
+    extract_tile(snakemake.input.terrain, work.section, tile, snakemake.output.patches)

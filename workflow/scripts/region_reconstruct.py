@@ -1,10 +1,9 @@
 """Adapter of rule `region_reconstruct`."""
 
-from pipeline.config.runtime import RuntimeSection
-from pipeline.jobs.job import job, stage_record
+from pipeline.config.stages.region import RegionStage
+from pipeline.jobs.job import rule_job
 from pipeline.region.reconstruct import reconstruct
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p), cpu_threads=p.threads):
-    runtime = RuntimeSection.model_validate_json(p.runtime)
-    reconstruct(p.section, dict(snakemake.input.items()), runtime, dict(snakemake.output.items()), key=p.key)
+with rule_job(snakemake, RegionStage) as work:
+    i, o = dict(snakemake.input.items()), dict(snakemake.output.items())
+    reconstruct(work.section, i, work.runtime, o, key=work.key)

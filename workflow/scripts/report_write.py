@@ -1,8 +1,8 @@
 """Adapter of rule `report_write`."""
 
-from pipeline.jobs.job import job, stage_record
+from pipeline.config.stages.report import ReportStage
+from pipeline.jobs.job import rule_job
 from pipeline.report.page import write_report
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
-    write_report(p.section, dict(snakemake.input.items()), snakemake.output.report)
+with rule_job(snakemake, ReportStage) as work:
+    write_report(work.section, dict(snakemake.input.items()), snakemake.output.report)

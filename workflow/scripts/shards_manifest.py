@@ -1,10 +1,8 @@
 """Adapter of rule `shards_manifest`."""
 
-from pipeline.config.shards import ShardsSection
-from pipeline.jobs.job import job, stage_record
+from pipeline.config.stages.shards import ManifestStage
+from pipeline.jobs.job import rule_job
 from pipeline.shards.manifest import write_manifest
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p), run_record=snakemake.output.record):
-    shards = ShardsSection.model_validate_json(p.shards)
-    write_manifest(dict(snakemake.input.items()), shards, snakemake.output.manifest)
+with rule_job(snakemake, ManifestStage, snakemake.output.record) as work:
+    write_manifest(dict(snakemake.input.items()), work.section, snakemake.output.manifest)

@@ -1,10 +1,10 @@
 """Adapter of rule `shards_write`."""
 
-from pipeline.jobs.job import job, stage_record
+from pipeline.config.stages.shards import ShardsStage
+from pipeline.jobs.job import rule_job
 from pipeline.shards.write import write_shard
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
+with rule_job(snakemake, ShardsStage) as work:
     i = snakemake.input
     for split, path in snakemake.output.items():
-        write_shard(split, i.patches, i.visibility, i.split, p.factor, path)
+        write_shard(split, i.patches, i.visibility, i.split, work.section.factor, path)

@@ -1,11 +1,11 @@
 """Adapter of rule `shards_write_test`."""
 
-from pipeline.jobs.job import job, stage_record
+from pipeline.config.stages.shards import ShardsStage
+from pipeline.jobs.job import rule_job
 from pipeline.shards.radiance import image_writer
 from pipeline.shards.write import write_shard
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
-    i, out = snakemake.input, snakemake.output.test
-    images = image_writer(p.photometry)
-    write_shard("test", i.patches, i.visibility, i.split, p.factor, out, i.arcs, i.masks, images)
+with rule_job(snakemake, ShardsStage) as work:
+    i, out, s = snakemake.input, snakemake.output.test, work.section
+    images = image_writer(s.radiance)
+    write_shard("test", i.patches, i.visibility, i.split, s.factor, out, i.arcs, i.masks, images)

@@ -1,8 +1,8 @@
 """Adapter of rule `terrain_far`."""
 
+from pipeline.config.stages.light import FarStage
 from pipeline.illumination.far_blocks import write_far
-from pipeline.jobs.job import job, stage_record
+from pipeline.jobs.job import rule_job
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
-    write_far(snakemake.input.terrain, p.cell_px, snakemake.output.far)
+with rule_job(snakemake, FarStage) as work:
+    write_far(snakemake.input.terrain, work.section.far_cell_px, snakemake.output.far)

@@ -1,11 +1,9 @@
 """Adapter of rule `terrain_synthesize`."""
 
 from pipeline.config.synthetic import SyntheticSection
-from pipeline.jobs.job import job, stage_record
-from pipeline.terrain.synthetic.world.world import synthesize
+from pipeline.jobs.job import rule_job
+from pipeline.terrain.synthetic.world import synthesize
 
-p = snakemake.params
-with job(snakemake.log[0], p.level, **stage_record(p)):
-    synthesize(
-        SyntheticSection.model_validate_json(p.section), snakemake.output.dems, snakemake.output.counts
-    )
+with rule_job(snakemake, SyntheticSection) as work:
+    o = snakemake.output
+    synthesize(work.section, o.dems, o.counts)

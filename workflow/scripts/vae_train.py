@@ -1,9 +1,10 @@
 """Adapter of rule `vae_train`."""
 
-from pipeline.jobs.job import job, stage_record
+from pipeline.config.stages.training import VaeStage
+from pipeline.jobs.job import rule_job
 from pipeline.training.launch import launch
 
-p, i, o, log = snakemake.params, snakemake.input, snakemake.output, snakemake.log[0]
-with job(log, p.level, **stage_record(p), run_record=o.record, cpu_threads=p.threads):
-    work = {"section": p.section, "key": p.key, "manifest": i.manifest, "lpips_weights": p.lpips}
-    launch("vae", p.runtime, log, p.level, p.threads, out=o.model, **work)
+i, o = snakemake.input, snakemake.output
+with rule_job(snakemake, VaeStage, o.record) as work:
+    lpips = snakemake.params.lpips
+    launch("vae", work, snakemake.log[0], manifest=i.manifest, out=o.model, lpips_weights=lpips)

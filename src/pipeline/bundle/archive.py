@@ -6,7 +6,6 @@ Members are stored, not compressed (the bytes must not depend on the compressor 
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import stat
 import zipfile
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 from pipeline.storage.atomic import replacing
+from pipeline.storage.sha256 import bytes_sha256, file_sha256
 
 SUMS = "SHA256SUMS"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -37,7 +37,11 @@ def write_archive(out: Path | str, members: Mapping[str, Path | bytes]) -> None:
     ----------
     out : archive to make. members : name in the archive -> file to copy, or bytes.
     """
-    sums = "".join(f"{_sha256(members[name])}  {name}\n" for name in sorted(members))
+    digests = {
+        name: bytes_sha256(content) if isinstance(content, bytes) else file_sha256(content)
+        for name, content in members.items()
+    }
+    sums = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
     every: dict[str, Path | bytes] = {**members, SUMS: sums.encode()}
     with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(every):
@@ -51,13 +55,6 @@ def write_archive(out: Path | str, members: Mapping[str, Path | bytes]) -> None:
                 else:
                     with content.open("rb") as source:
                         shutil.copyfileobj(source, target, _COPY)
-
-
-def _sha256(content: Path | bytes) -> str:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    with content.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def unpack(path: Path | str, folder: Path | str, most_bytes: int = MOST_BYTES) -> list[str]:
@@ -193,7 +190,7 @@ def check_sums(folder: Path | str, names: list[str]) -> tuple[int, list[str]]:
     problems += [f"{name}: not listed in {SUMS}" for name in sorted(present - set(listed))]
     good = 0
     for name in sorted(present & set(listed)):
-        found = _sha256(folder / name)
+        found = file_sha256(folder / name)
         if found == listed[name]:
             good += 1
         else:

@@ -15,6 +15,7 @@ from pipeline.bundle.crate import CRATE, crate
 from pipeline.bundle.documents import model_card, readme
 from pipeline.config.root import Config, load_config
 from pipeline.provenance.digest import SOURCE, module_digest
+from pipeline.provenance.found import versions
 from pipeline.provenance.plan import Plan
 from pipeline.provenance.why import differences
 from pipeline.storage.atomic import read_json
@@ -174,7 +175,6 @@ def pins(text: str) -> dict[str, str]:
 
 def check_environment(bundle: Bundle) -> Iterator[Row]:
     """The packages that computed are those that are pinned; and whether they are those that are here."""
-    from pipeline.provenance.plan import _versions
 
     pinned = pins(bundle.path("source/envs/requirements.txt").read_text(encoding="utf-8"))
     used: Mapping[str, str] = bundle.stages["versions"]
@@ -185,7 +185,7 @@ def check_environment(bundle: Bundle) -> Iterator[Row]:
         yield Row("FAIL", "environment", f"computed with other packages than are pinned: {', '.join(other)}")
     else:
         yield Row("PASS", "environment", f"{len(pinned)} packages are pinned, among them all that computed")
-    here = [f"{name} {version}, there {used.get(name)}" for name, version in _versions().items()
+    here = [f"{name} {version}, there {used.get(name)}" for name, version in versions().items()
             if used.get(name) != version]  # fmt: skip
     if here:
         yield Row("NOTE", "environment", f"other versions here: {'; '.join(here)}")

@@ -7,12 +7,12 @@ Times and places are left out, so that equal results give equal bytes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.storage.calibration_law import FILE as CALIBRATION
+from pipeline.storage.sha256 import bytes_sha256, file_sha256
 
 CRATE = "ro-crate-metadata.json"
 Entity = dict[str, Any]
@@ -136,11 +136,9 @@ def _workflow(stages: Mapping[str, Any]) -> Entity:
 
 def _file(name: str, content: Path | bytes) -> Entity:
     if isinstance(content, bytes):
-        size, digest = len(content), hashlib.sha256(content).hexdigest()
+        size, digest = len(content), bytes_sha256(content)
     else:
-        size = content.stat().st_size
-        with content.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        size, digest = content.stat().st_size, file_sha256(content)
     entity = {
         "@id": name,
         "@type": "File",

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +12,8 @@ import rasterio
 from safetensors.torch import load_file
 
 from pipeline.bundle.checks import Bundle, Row
-from pipeline.config.evaluation import EvaluationSection
-from pipeline.evaluation.collect import collect_metrics
+from pipeline.config.stages.evaluation import PredictorStage
+from pipeline.evaluation.collect import make_part, merged, models_of, table_of
 from pipeline.evaluation.per_patch import Columns, pooled, read_csv
 from pipeline.models.files import fingerprint
 from pipeline.region.scores import std_scores, whole_scores
@@ -106,75 +103,49 @@ def check_patches(bundle: Bundle) -> Iterator[Row]:
         )
 
 
-def parts(bundle: Bundle) -> dict[str, Any]:
-    """The parts that the evaluation stages wrote, made again from ``patches.csv``, by stage."""
-    tables, plan = _patches(bundle), bundle.plan
+def shipped_files(bundle: Bundle, name: str) -> dict[str, list[str]]:
+    """A predictor's weights by role, as the bundle holds them."""
+    vae = "vae" if bundle.plan.given is None else "pretrained_vae"
+    places = {
+        "model": f"models/{name}/model.safetensors",
+        "vae": f"models/{vae}/model.safetensors",
+        "calibration": f"models/{name}/{CALIBRATION}",
+    }
+    asked = bundle.plan.files_of(name).items()
+    return {role: [str(bundle.path(places[role])) for _ in paths] for role, paths in asked}
+
+
+def parts(bundle: Bundle) -> list[dict[str, Any]]:
+    """The parts that the evaluation stages wrote, made again from ``patches.csv``."""
+    tables, out = _patches(bundle), []
     pixel_m = float(bundle.read("manifests/manifest_test.json", "manifest/1")["grid"]["pixel_m"])
-    section = bundle.config.evaluation
-
-    def rows(condition: str, system: str) -> dict[str, Any]:
-        if (condition, system) not in tables:
-            raise ValueError(
-                f"evaluation/patches.csv: expected rows of {system} under {condition}, found none"
-            )
-        return pooled(tables[condition, system], pixel_m, section.bootstrap, section.seed)
-
-    def model(name: str) -> dict[str, Any]:
-        config = bundle.read(f"models/{name}/config.json", "model/1")
-        return {"fingerprint": config["fingerprint"], "key": config.get("key")}
-
-    schema = {"schema": "evaluation_part/1"}
-    names = ("bicubic", "bicubic_window")
-    out: dict[str, Any] = {"baselines": {**schema, "systems": {name: rows("main", name) for name in names}}}
-    if plan.floor_vae:
-        floors = {name: rows("floor", name) for name in ("vae_truth", "vae_bicubic")}
-        vae = "vae" if plan.given is None else "pretrained_vae"
-        out["floors"] = {**schema, "floors": floors, "models": {"vae": model(vae)}}
-    for name in plan.scored:
-        content = json.loads(plan[f"evaluation_{name}"].section)
-        asked = EvaluationSection.model_validate(content["evaluation"])
-        usual = content["sampler"]["nfe"]
-        found = {
-            label: {name: rows(label, name) | {"nfe": usual if condition.nfe is None else condition.nfe}}
-            for label, condition in asked.conditions.items()
-        }
-        out[name] = {
-            **schema,
-            "systems": dict(found["main"]),
-            "conditions": found,
-            "settings": {label: c.model_dump(mode="json") for label, c in asked.conditions.items()},
-            "models": {name: model(name)},
-        }
+    for name in bundle.plan.predictors:
+        section = PredictorStage.model_validate_json(bundle.plan[f"evaluation_{name}"].section)
+        rows = {}
+        for label in section.headings:
+            if (label, name) not in tables:
+                raise ValueError(f"evaluation/patches.csv: expected rows of {name} under {label}, found none")
+            rows[label] = pooled(tables[label, name], pixel_m, section.bootstrap, section.seed)
+        out.append(make_part(section, rows, models_of(name, shipped_files(bundle, name))))
     return out
 
 
 def check_metrics(bundle: Bundle) -> Iterator[Row]:
     """``metrics.json`` and ``metrics.csv`` are what the scores of all patches give, pooled again."""
-    made = parts(bundle)
-    with tempfile.TemporaryDirectory() as scratch:
-        paths = {name: Path(scratch, f"{name}.json") for name in made}
-        for name, part in made.items():
-            paths[name].write_text(json.dumps(part), encoding="utf-8")
-        floors = [str(paths.pop("floors"))] if "floors" in paths else []
-        baselines = str(paths.pop("baselines"))
-        systems = [str(path) for path in paths.values()]
-        metrics, table = Path(scratch, "metrics.json"), Path(scratch, "metrics.csv")
-        section = bundle.plan["evaluation"].section
-        collect_metrics(section, baselines, floors, systems, metrics, table)
-        again, lines = json.loads(metrics.read_text()), table.read_text().splitlines()
+    again = merged(bundle.config.primary, parts(bundle))
     claimed = bundle.read("evaluation/metrics.json", "metrics/1")
     bad = [f"evaluation/metrics.json: {line}" for line in unlike(claimed, again, POOLED)]
-    told = bundle.path("evaluation/metrics.csv").read_text(encoding="utf-8").splitlines()
-    bad += [f"evaluation/metrics.csv: {line}" for line in unlike(_cells(told), _cells(lines), 1e-5)]
+    told = _cells(bundle.path("evaluation/metrics.csv").read_text(encoding="utf-8"))
+    bad += [f"evaluation/metrics.csv: {line}" for line in unlike(told, _cells(table_of(again)), 1e-5)]
     for line in bad:
         yield Row("FAIL", "metrics", line)
     if not bad:
         yield Row("PASS", "metrics", f"metrics.json follows from patches.csv (relative tolerance {POOLED:g})")
 
 
-def _cells(lines: list[str]) -> dict[str, Any]:
+def _cells(table: str) -> dict[str, Any]:
     """Cells of metrics.csv by condition, system and column; numbers as numbers."""
-    head, *rows = (line.split(",") for line in lines)
+    head, *rows = (line.split(",") for line in table.splitlines())
 
     def value(text: str) -> Any:
         try:
@@ -190,24 +161,23 @@ def _cells(lines: list[str]) -> dict[str, Any]:
 def check_region(bundle: Bundle) -> Iterator[Row]:
     """The region's scores are those of its GeoTIFFs; its mean is the mean of its clones."""
     claimed = bundle.read("region/metrics.json", "region/1")
-    bands = {name: _raster(bundle, name) for name in ("mean", "std", "prior", "truth", "clones")}
-    mean, std, prior, truth = (bands[name][0].astype(float) for name in ("mean", "std", "prior", "truth"))
-    clones, pixel_m = bands["clones"].astype(float), float(claimed["place"]["pixel_m"])
-    grid = SimpleNamespace(pixel_m=pixel_m, height=truth.shape[0])
-    ground: Any = SimpleNamespace(grid=grid, truth=truth, prior=prior)
-    seed = bundle.config.region.seed
-    again = {
-        "region": whole_scores(ground, clones, seed),
-        "std": std_scores(mean, std, truth, claimed["members"]),
-    }
-    told = ("rmse_m", "rmse_px", "mae_m", "slope_deg", "crps_fair_m", "member_rmse_m", "rms_m")
+    mean, std, prior = (_raster(bundle, name)[0].astype(float) for name in ("mean", "std", "prior"))
+    clones, pixel_m = _raster(bundle, "clones").astype(float), float(claimed["place"]["pixel_m"])
+    truth = _raster(bundle, "truth")[0].astype(float) if "region/truth.tif" in bundle.names else None
+    told = {"std": claimed["std"], **_rows(claimed.get("region", {}))}
+    again: dict[str, Any] = {"std": std_scores(mean, std, truth, claimed["members"])}
+    if truth is not None:
+        again |= _rows(whole_scores(truth, prior, clones, pixel_m, bundle.config.region.seed))
+    keys = ("rmse_m", "rmse_px", "mae_m", "slope_deg", "crps_fair_m", "member_rmse_m", "rms_m")
     bad = []
-    for group, rows in (("bicubic", "region"), ("mean", "region"), ("", "std")):
-        one, two = (found[rows][group] if group else found[rows] for found in (claimed, again))
-        picked = [key for key in told if key in two]
-        where = ".".join(filter(None, (rows, group)))
-        bad += [f"region/metrics.json: {where}.{line}" for line in unlike(
-            {k: one.get(k) for k in picked}, {k: two[k] for k in picked}, REGION)]  # fmt: skip
+    if told.keys() != again.keys():
+        bad.append(f"region/metrics.json: expected scores {', '.join(again)}, found {', '.join(told)}")
+    if truth is None and ("scores" in claimed.get("test_patches", {}) or len(claimed["std"]) > 1):
+        bad.append("region/metrics.json: expected no score without truth.tif, found some")
+    for where in sorted(told.keys() & again.keys()):
+        picked = [key for key in keys if key in again[where]]
+        one, two = ({k: rows[where].get(k) for k in picked} for rows in (told, again))
+        bad += [f"region/metrics.json: {where}.{line}" for line in unlike(one, two, REGION)]
     off = float(np.abs(clones.mean(axis=0) - mean).max())
     scale = max(1e-3, float(np.abs(mean).max()))
     if off > 1e-6 * scale:
@@ -216,6 +186,10 @@ def check_region(bundle: Bundle) -> Iterator[Row]:
         yield Row("FAIL", "region", line)
     if not bad:
         yield Row("PASS", "region", f"scores follow from the GeoTIFFs (relative tolerance {REGION:g})")
+
+
+def _rows(scores: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"region.{name}": row for name, row in scores.items()}
 
 
 def _raster(bundle: Bundle, name: str) -> np.ndarray:

@@ -17,18 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.bundle.checks import Bundle, Row
+from pipeline.bundle.numbers import shipped_files
 from pipeline.bundle.write import shipped
 from pipeline.config.runtime import RuntimeSection
-from pipeline.evaluation.baselines import evaluate_baselines
-from pipeline.evaluation.floors import evaluate_floors
+from pipeline.config.stages.evaluation import PredictorStage
 from pipeline.evaluation.per_patch import ALWAYS, ENSEMBLE, Columns, read_csv
-from pipeline.evaluation.systems import evaluate_system
-from pipeline.jobs.device import pick_device
+from pipeline.evaluation.stage import evaluate
 from pipeline.jobs.job import set_threads
-from pipeline.jobs.machine import arithmetic
 from pipeline.shards.shard_set import ShardSet, chosen
 from pipeline.storage.atomic import read_json
-from pipeline.storage.calibration_law import FILE as CALIBRATION
 
 logger = logging.getLogger(__name__)
 
@@ -90,21 +87,20 @@ def check_again(bundle: Bundle, device: str = "cpu") -> Iterator[Row]:
     yield _subset_row(bundle, ids, claimed)
     set_threads(bundle.config.training.cpu_threads)
     runtime = RuntimeSection.model_validate({"device": device})
-    here = arithmetic(pick_device(device))
-    for stage in bundle.plan.stages:
-        if not stage.startswith("evaluation_"):
-            continue
+    for name in bundle.plan.predictors:
+        section = PredictorStage.model_validate_json(bundle.plan[f"evaluation_{name}"].section)
+        section = section.model_copy(update={"max_patches": None})
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch, "part.json")
-            logger.info("%s: evaluated again on %d patches", stage, len(ids))
+            logger.info("%s: evaluated again on %d patches", name, len(ids))
             try:
-                _evaluate(bundle, stage, manifest, runtime, out)
+                evaluate(section, manifest, shipped_files(bundle, name), runtime, out)
             except (ValueError, RuntimeError) as error:
                 text = str(error).replace(f"{bundle.folder}/", "")
-                yield Row("FAIL", "evaluation", f"{stage}: could not be run again: {text}")
+                yield Row("FAIL", "evaluation", f"evaluation_{name}: could not be run again: {text}")
                 continue
             found = read_json(out)["patches"]
-        yield from _compare(stage, found, claimed, ids, arithmetic() if stage.endswith("baselines") else here)
+        yield from _compare(name, found, claimed, ids)
 
 
 def _subset_row(bundle: Bundle, ids: list[int], claimed: Mapping[tuple[str, str], Columns]) -> Row:
@@ -119,60 +115,35 @@ def _subset_row(bundle: Bundle, ids: list[int], claimed: Mapping[tuple[str, str]
     return Row("PASS", "subset", f"the first {count} of {evaluated} evaluated patches are shipped")
 
 
-def _evaluate(bundle: Bundle, stage: str, manifest: Path, runtime: RuntimeSection, out: Path) -> None:
-    """Run one evaluation stage on the subset."""
-    section = json.loads(bundle.plan[stage].section)
-    section["evaluation"]["max_patches"] = None
-    name = stage.removeprefix("evaluation_")
-    given = bundle.plan.given is not None
-    vae = bundle.folder / "models" / ("pretrained_vae" if given else "vae") / "model.safetensors"
-    if name == "baselines":
-        evaluate_baselines(json.dumps(section), manifest, out)
-    elif name == "floors":
-        evaluate_floors(json.dumps(section), manifest, vae, runtime, out)
-    else:
-        model = bundle.path(f"models/{name}/model.safetensors")
-        codec = [str(vae)] if bundle.plan.vae_of(name) else []
-        widths = [str(model.with_name(CALIBRATION))] if bundle.plan.calibration_of(name) else []
-        text = json.dumps({**section, "system": name})
-        examples = out.with_name("examples.zarr.zip")
-        evaluate_system(text, manifest, model, codec, widths, runtime, out, examples)
-
-
 def _compare(
-    stage: str,
-    found: Mapping[str, Mapping[str, Columns]],
+    name: str,
+    found: Mapping[str, Columns],
     claimed: Mapping[tuple[str, str], Columns],
     ids: list[int],
-    here: str,
 ) -> Iterator[Row]:
-    """Rows of one stage: PASS when all of its scores agree, else one FAIL a condition and system."""
+    """Rows of one predictor: PASS when all of its scores agree, else one FAIL per condition."""
     worst, exact, failed = 0.0, True, False
-    for condition, group in found.items():
-        for system, again in group.items():
-            told = claimed.get((condition, system))
-            if told is None:
-                raise ValueError(f"evaluation/patches.csv: expected rows of {system} under {condition}")
-            there = set(told["computed_on"][: len(ids)])
-            alike = there == {here}
-            gpu = any("cpu:" not in where for where in (here, *there))
-            tolerance = 0.0 if alike and not gpu else WITH_GPU if gpu else BETWEEN_CPUS
-            exact &= tolerance == 0
-            off, where = _furthest(told, again, tolerance)
-            worst = max(worst, off)
-            if where:
-                failed = True
-                limit = "the last digit, as this machine rounds like the claimed one" if not tolerance else ""
-                yield Row(
-                    "FAIL",
-                    "evaluation",
-                    f"{system}, {condition}: {where}; expected agreement to {limit or f'{tolerance:g}'}",
-                )
+    for condition, again in found.items():
+        told = claimed.get((condition, name))
+        if told is None:
+            raise ValueError(f"evaluation/patches.csv: expected rows of {name} under {condition}")
+        machines = {*told["computed_on"][: len(ids)], *again["computed_on"]}
+        gpu = any("cpu:" not in machine for machine in machines)
+        tolerance = WITH_GPU if gpu else BETWEEN_CPUS if len(machines) > 1 else 0.0
+        exact &= tolerance == 0
+        off, where = _furthest(told, again, tolerance)
+        worst = max(worst, off)
+        if where:
+            failed = True
+            limit = "the last digit, as this machine rounds like the claimed one" if not tolerance else ""
+            yield Row(
+                "FAIL",
+                "evaluation",
+                f"{name}, {condition}: {where}; expected agreement to {limit or f'{tolerance:g}'}",
+            )
     if not failed:
         how = "to the last digit" if exact else f"within tolerance (largest difference {worst:.1e})"
-        yield Row(
-            "PASS", "evaluation", f"{stage.removeprefix('evaluation_')}: {len(ids)} patches agree {how}"
-        )
+        yield Row("PASS", "evaluation", f"{name}: {len(ids)} patches agree {how}")
 
 
 def _furthest(claimed: Columns, again: Columns, tolerance: float) -> tuple[float, str]:

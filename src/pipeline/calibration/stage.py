@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from pipeline.calibration.fit import Departures, departures, fit
-from pipeline.config.arcs import ArcDraw
 from pipeline.config.bridge import SamplerSection
 from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.config.stages.calibration import CalibrationStage
 from pipeline.illumination.ephemeris import read_track
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.progress import track
@@ -144,7 +142,7 @@ class Drawing:
 
 
 def calibrate_system(
-    section: str,
+    section: CalibrationStage,
     manifest: Path | str,
     model: Path | str,
     vae: Sequence[str],
@@ -159,7 +157,7 @@ def calibrate_system(
 
     Parameters
     ----------
-    section : the stage's JSON section: the light, and the sampler.
+    section : of the stage: the light, and the sampler.
     manifest : of the training shards. model, vae : weights. out : JSON file, schema ``calibration/4``.
     track_file : the Sun's track, for arcs with ``place: ephemeris``.
 
@@ -168,28 +166,26 @@ def calibrate_system(
     ValueError
         If there are no validation patches, or inputs do not fit each other.
     """
-    content: dict[str, Any] = json.loads(section)
     shards, trained = ShardSet(manifest, "validation"), ShardSet(manifest, "train")
     if not len(shards):
         raise ValueError(
             f"{manifest}: expected validation patches, which `calibrate: true` of a system needs, found none"
         )
-    imperfections = ImperfectionsSection.model_validate(content["imperfections"])
-    arcs = content["arcs"]
+    imperfections = section.imperfections
     suns = read_track(track_file[0]) if track_file else None
     drawing = Drawing(
         load_system(model, vae[0] if vae else None, pick_device(runtime.device)),
-        ArcScene(ArcDraw.model_validate(arcs["main"]), arcs["tolerance"], None, suns),
-        PhotometrySection.model_validate(content["photometry"]),
-        SamplerSection.model_validate(content["sampler"]),
-        int(content["seed"]),
+        ArcScene(section.main, section.tolerance, None, suns),
+        section.photometry,
+        section.sampler,
+        section.seed,
     )
     picked = chosen(len(shards), PATCHES)
     # As many sets of training patches, each of another one.
     others = chosen(len(trained), SETS * len(picked))
 
     def draw(how: ImperfectionsSection | None, images: str) -> Kind:
-        title = f"calibration of {content['stage']}, {images}"
+        title = f"calibration of {section.stage}, {images}"
         seen = drawing.draw(trained, others, [SETS], how, f"{title}, training patches")
         return Kind(drawing.draw(shards, picked, range(SETS), how, title), seen.found)
 

@@ -9,9 +9,6 @@ from pydantic import model_validator
 from pipeline.config.base import Section, Share
 from pipeline.config.bridge import Evaluations, SamplerKind, SamplerSection, TimeGrid
 
-#: Name of given weights among the systems of the metrics, and of `primary` with them.
-PRETRAINED = "pretrained"
-
 
 class PretrainedSampler(SamplerSection):
     """How clones of given weights are drawn: the defaults are those of the shipped weights.

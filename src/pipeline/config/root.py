@@ -18,9 +18,11 @@ from pipeline.config.illumination import IlluminationSection
 from pipeline.config.imperfections import ImperfectionsSections
 from pipeline.config.inputs import InputsSection
 from pipeline.config.masks import MasksSection
+from pipeline.config.names import PRETRAINED, SystemName
 from pipeline.config.patches import PatchesSection
 from pipeline.config.photometry import PhotometrySection
-from pipeline.config.pretrained import PRETRAINED, PretrainedSection
+from pipeline.config.predictors import PredictorsSection
+from pipeline.config.pretrained import PretrainedSection
 from pipeline.config.region import RegionSection
 from pipeline.config.report import ReportSection
 from pipeline.config.runtime import RuntimeSection
@@ -29,8 +31,6 @@ from pipeline.config.split import SplitSection
 from pipeline.config.synthetic import SyntheticSection
 from pipeline.config.training import TrainingSection
 from pipeline.config.vae import VaeSection
-
-BRIDGE_STAGES = ("fibonacci", "arcs", "missing")
 
 
 class ConfigError(ValueError):
@@ -76,6 +76,7 @@ class Config(Section):
     bridge: BridgeSection = BridgeSection()
     variants: Variants = Field(default={})
     pretrained: PretrainedSection = PretrainedSection()
+    predictors: PredictorsSection = PredictorsSection()
     evaluation: EvaluationSection = EvaluationSection()
     region: RegionSection = RegionSection()
     report: ReportSection = ReportSection()
@@ -139,7 +140,8 @@ class Config(Section):
             out.append("systems: expected published or bridge, or pretrained.weights, found neither")
         if given and self.primary != PRETRAINED:
             out.append(f"primary: expected {PRETRAINED!r} with pretrained.weights, found {self.primary!r}")
-        if not given and self.systems and self.primary.split("_")[0] not in self.systems:
+        primary = SystemName.parse(self.primary)
+        if not given and self.systems and (primary is None or primary.system not in self.systems):
             out.append(f"primary: expected one of the systems {self.systems}, found {self.primary!r}")
         if self.split.method == "test" and self.systems:
             out.append(

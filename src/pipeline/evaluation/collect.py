@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.stages.evaluation import CollectStage, PredictorStage
 from pipeline.evaluation.per_patch import as_csv
 from pipeline.storage.atomic import read_json, write_json, write_text
 
@@ -31,92 +31,116 @@ COLUMNS = (
 )
 
 
-def collect_metrics(
-    section: str,
-    baselines: str,
-    floors: Sequence[str],
-    systems: Sequence[str],
-    metrics: Path | str,
-    table: Path | str,
-    patches: Path | str | None = None,
-) -> None:
-    """Merge the parts into ``metrics.json`` (schema ``metrics/1``, docs/formats.md) and a CSV table.
+def make_part(
+    section: PredictorStage, rows: Mapping[str, Mapping[str, Any]], models: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What one predictor adds to the metrics.
 
     Parameters
     ----------
-    section : the stage's JSON section, with the primary system's name.
-    baselines, floors, systems : JSON parts; without a VAE there are no floors.
-    metrics, table : files to write.
-    patches : table of every patch's scores to write (`pipeline.evaluation.per_patch`).
+    section : its stage's. rows : pooled scores under each of its headings. models : see `models_of`.
+    """
+    nfe = {
+        label: {k: v for k, v in section.options_under(condition).items() if k == "nfe"}
+        for label, condition in section.headings.items()
+    }
+    return {
+        "schema": "evaluation_part/2",
+        "name": section.name,
+        "rows": {label: {**row, **nfe[label]} for label, row in rows.items()},
+        "settings": {label: c.model_dump(mode="json") for label, c in section.conditions.items()},
+        "models": dict(models),
+    }
+
+
+def models_of(name: str, files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Fingerprints and training keys of a predictor's weights, ``vae`` or its own name, from beside them."""
+    found = {}
+    for role, label in (("model", name), ("vae", "vae")):
+        for path in files.get(role, ()):
+            config = read_json(Path(path).with_name("config.json"), "model/1")
+            found[label] = {"fingerprint": config["fingerprint"], "key": config.get("key")}
+    return found
+
+
+def merged(primary: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """``metrics.json`` (schema ``metrics/1``, docs/formats.md) of all parts.
 
     Raises
     ------
     ValueError
         If the primary system is not among the parts.
     """
-    primary = json.loads(section)["primary"]
-    first = read_json(baselines, "evaluation_part/1")
-    base = first["systems"]
-    floor: dict[str, Any] = {"floors": {}, "models": {}}
-    for path in floors:
-        floor = read_json(path, "evaluation_part/1")
-    parts = [read_json(path, "evaluation_part/1") for path in systems]
-    rows: dict[str, Any] = {**base}
+    rows: dict[str, Any] = {}
+    floors: dict[str, Any] = {}
     conditions: dict[str, Any] = {}
-    models: dict[str, Any] = dict(floor["models"])
+    models: dict[str, Any] = {}
     for part in parts:
-        rows |= part["systems"]
         models |= part["models"]
-        for label, found in part["conditions"].items():
-            entry = conditions.setdefault(label, {"settings": part["settings"][label], "systems": {}})
-            entry["systems"] |= found
+        for label, row in part["rows"].items():
+            if label in ("main", "floor"):
+                (rows if label == "main" else floors)[part["name"]] = row
+            if label in part["settings"]:
+                entry = conditions.setdefault(label, {"settings": part["settings"][label], "systems": {}})
+                entry["systems"][part["name"]] = row
     if primary not in rows:
         raise ValueError(f"primary: expected one of {sorted(rows)}, found {primary!r}")
-    groups = [rows, floor["floors"], *(entry["systems"] for entry in conditions.values())]
-    for group in groups:
+    bases = {base: dict(rows[base]) for base in ("bicubic", "bicubic_window")}
+    for group in (rows, floors, *(entry["systems"] for entry in conditions.values())):
         for row in group.values():
-            row["rmse_vs_bicubic"] = row["rmse_m"] / base["bicubic"]["rmse_m"]
-            row["slope_vs_bicubic"] = row["slope_deg"] / base["bicubic"]["slope_deg"]
-            row["rmse_vs_bicubic_window"] = row["rmse_m"] / base["bicubic_window"]["rmse_m"]
-            row["slope_vs_bicubic_window"] = row["slope_deg"] / base["bicubic_window"]["slope_deg"]
-    write_json(
-        metrics,
-        {
-            "schema": "metrics/1",
-            "primary": primary,
-            "systems": rows,
-            "floors": floor["floors"],
-            "conditions": conditions,
-            "models": models,
-        },
-    )
+            for base, of in bases.items():
+                row[f"rmse_vs_{base}"] = row["rmse_m"] / of["rmse_m"]
+                row[f"slope_vs_{base}"] = row["slope_deg"] / of["slope_deg"]
+    return {
+        "schema": "metrics/1",
+        "primary": primary,
+        "systems": rows,
+        "floors": floors,
+        "conditions": conditions,
+        "models": models,
+    }
+
+
+def table_of(metrics: Mapping[str, Any]) -> str:
+    """``metrics.csv``: the main condition, the floors, the other conditions."""
+    groups = {"main": metrics["systems"], "floor": metrics["floors"]}
+    groups |= {label: entry["systems"] for label, entry in metrics["conditions"].items() if label != "main"}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("condition", "system", *COLUMNS))
-    listed = [("main", name, row) for name, row in rows.items()]
-    listed += [("floor", name, row) for name, row in floor["floors"].items()]
-    for label, entry in conditions.items():
-        if label != "main":
-            listed += [(label, name, row) for name, row in entry["systems"].items()]
-    for label, name, row in listed:
-        writer.writerow((label, name, *(_shown(row.get(column)) for column in COLUMNS)))
-    write_text(table, out.getvalue())
-    if patches is not None:
-        write_text(patches, as_csv(_every_patch([first, floor, *parts])))
+    for label, group in groups.items():
+        for name, row in group.items():
+            writer.writerow((label, name, *(_shown(row.get(column)) for column in COLUMNS)))
+    return out.getvalue()
 
 
-def _every_patch(parts: Sequence[dict[str, Any]]) -> dict[tuple[str, str], Any]:
-    """The patches' scores of all parts by condition and system, the main condition first."""
-    found = {
-        (label, name): table
-        for part in parts
-        for label, group in part.get("patches", {}).items()
-        for name, table in group.items()
-    }
-    order = {
-        label: place for place, label in enumerate(dict.fromkeys(("main", "floor", *(k[0] for k in found))))
-    }
-    return dict(sorted(found.items(), key=lambda item: order[item[0][0]]))
+def collect_metrics(
+    section: CollectStage,
+    parts: Sequence[Path | str],
+    metrics: Path | str,
+    table: Path | str,
+    patches: Path | str,
+) -> None:
+    """Merge all predictors' parts.
+
+    Parameters
+    ----------
+    section : with the primary system's name. parts : of `pipeline.evaluation.stage`.
+    metrics, table, patches : files to write: JSON, CSV, and every patch's scores
+        (`pipeline.evaluation.per_patch`).
+    """
+    read = [read_json(path, "evaluation_part/2") for path in parts]
+    found = merged(section.primary, read)
+    write_json(metrics, found)
+    write_text(table, table_of(found))
+    write_text(patches, as_csv(_every_patch(read)))
+
+
+def _every_patch(parts: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Any]:
+    """The patches' scores of all parts by condition and system: main condition, floors, others."""
+    found = {(label, part["name"]): t for part in parts for label, t in part["patches"].items()}
+    order = list(dict.fromkeys(("main", "floor", *(label for label, _ in found))))
+    return dict(sorted(found.items(), key=lambda item: order.index(item[0][0])))
 
 
 def _shown(value: Any) -> str:

@@ -19,6 +19,8 @@ from pipeline.storage.store import read_store
 
 if TYPE_CHECKING:
     from pipeline.config.arcs import ArcsSection
+from pipeline.config.arcs import ArcsSection
+from pipeline.config.stages.light import ArcsStage
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ def select_arcs(
     selected_json: Path,
     split_json: Path,
     visibility_store: Path,
-    arcs: ArcsSection,
+    arcs: ArcsSection | ArcsStage,
     out: Path,
     patch_store: Sequence[Path | str] = (),
     track: Sequence[Path | str] = (),

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.illumination import horizon_kernels as kernels
+from pipeline.illumination.crossing_kernels import ABSENT, TILE, WINDOW, Terrain
 from pipeline.illumination.directions import azimuth_elevation
 from pipeline.illumination.far import FarTerrain, far_mesh
 from pipeline.illumination.far_kernels import far_edges, far_horizon_kernel
-from pipeline.illumination.horizon_kernels import ABSENT, TILE, WINDOW, Terrain
 from pipeline.illumination.surface import Window, bend, check_disc, positive_pixel, sun_vectors, window
 
 # Azimuths are rounded to 1e-4 degrees: directions that differ by float32 rounding share their horizon, and a

@@ -1,7 +1,7 @@
-"""Compiled kernels of the shift-and-max horizon: lanes, crossing tables, one tile sweep, three outputs.
+"""Compiled kernels of the shift-and-max horizon: lanes, one tile sweep, three outputs.
 
-Everything compiled stands in this one file because numba's cache on disk looks at the file of the called
-function only: a change here always recompiles all of it.
+numba's cache on disk looks at the file of the called function only, so a change here recompiles all of it. To
+do so after a change of `crossing_kernels` too, the cached functions' names carry that file's digest.
 
 The kernels are single-threaded and add nothing up across pixels, so their results do not depend on threads,
 tiles or order. Fused multiply-adds are asked for by name instead of through fast-math flags, so that no
@@ -14,7 +14,8 @@ compiler is free to change a decision.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -23,41 +24,17 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 from numba.np.arrayobj import make_array
 
-LANES = 8  # float32 values handled at once: one AVX2 register; LLVM splits it for narrower machines
-TILE = 8  # pixels a side of the tiles that skip terrain together
-SPAN = 4  # most rows and columns that the corners of one group of crossings may spread over
-WINDOW = TILE + SPAN  # side of the square of terrain that a tile can meet in one group
-ABSENT = np.float32(
-    1e30
-)  # stands for "no terrain" (negative) and "no pixel" (positive), safe in sums and products
-_TIE = 1e-9  # crossings closer than this (pixels) are one crossing, at a vertex
-_VERTEX = 1e-7  # a crossing this close to a vertex (pixels) is at the vertex
+from pipeline.illumination import crossing_kernels
+from pipeline.illumination.crossing_kernels import ABSENT, LANES, TILE, WINDOW, crossing_table, crossings_of
+from pipeline.storage.sha256 import file_sha256
+
+_CROSSINGS = file_sha256(crossing_kernels.__file__)[:12]
 
 
-class Terrain(NamedTuple):
-    """What the kernels read: the surface with a margin of absent terrain, and the pixels that receive light.
-
-    ``flat`` (rows * stride,) heights in m; ``pooled`` the same shape, the highest terrain of the square of
-    WINDOW pixels a side whose top-left corner is there; ``start`` (tile rows * TILE * tile columns * TILE,)
-    heights of the receiving pixels, +ABSENT where there is none; ``lowest`` (tile rows, tile columns) their
-    minimum a tile. ``top``, ``left``: first receiving pixel; ``row0`` to ``row1``, ``col0`` to ``col1``: the
-    DEM, in ``flat``.
-    """
-
-    flat: np.ndarray
-    pooled: np.ndarray
-    start: np.ndarray
-    lowest: np.ndarray
-    stride: int
-    top: int
-    left: int
-    height: int
-    width: int
-    row0: int
-    row1: int
-    col0: int
-    col1: int
-    pixel_m: float
+def _compiled(function: Callable[..., None]) -> Any:
+    """Compile at the first call and cache it for as long as both files stay as they are."""
+    function.__qualname__ += f"_{_CROSSINGS}"
+    return njit(cache=True, nogil=True)(function)
 
 
 # --- lanes: LANES neighbouring pixels in one value ---
@@ -148,77 +125,10 @@ def _lowest(typing, a, b, c, d):
     return types.float32(*[_lanes] * 4), code
 
 
-# --- crossings: where the ray of one azimuth meets the mesh ---
+# --- one azimuth ---
 
 
-@njit(cache=True, nogil=True)
-def crossings_of(east, south, terrain, first, second, weight, nearness, groups):
-    """Fill the crossings of one azimuth, nearest first, and cut them into groups; returns the group count.
-
-    A ray leaves its pixel by (south, east) rows and columns a pixel of way. It crosses grid columns, grid
-    rows and the diagonals (column - row = constant) each at regular distances: the three sequences are
-    merged. Crossing k lies at ``weight[k]`` of the way between the pixels that are ``first[k]`` and
-    ``second[k]`` elements of ``flat`` away; ``nearness[k]`` = 1 / distance in metres. Group g begins at
-    ``groups[g, 0]``; all its corners lie within SPAN rows and columns below and right of the offset
-    (``groups[g, 1]``, ``groups[g, 2]``).
-    """
-    top, left = terrain.top - terrain.row0, terrain.left - terrain.col0
-    rows = terrain.row1 - terrain.row0 - 1 - top if south > 0 else top + terrain.height - 1
-    cols = terrain.col1 - terrain.col0 - 1 - left if east > 0 else left + terrain.width - 1
-    steps = np.array([abs(east), abs(south), abs(east - south)])
-    reach = min(rows / steps[1] if steps[1] > 0 else np.inf, cols / steps[0] if steps[0] > 0 else np.inf)
-    signs = (1 if east > 0 else -1, 1 if south > 0 else -1, 1 if east > south else -1)
-    count = np.ones(3, np.int64)
-    k = g = 0
-    row_low = row_high = col_low = col_high = 0
-    while True:
-        at_col = count[0] / steps[0] if steps[0] > 0 else np.inf
-        at_row = count[1] / steps[1] if steps[1] > 0 else np.inf
-        at_diagonal = count[2] / steps[2] if steps[2] > 0 else np.inf
-        way = min(at_col, at_row, at_diagonal)
-        if way > reach + _TIE:
-            break
-        row, col = way * south, way * east
-        down = right = 0
-        if at_col <= way + _TIE:
-            c = signs[0] * count[0]
-            r = math.floor(row + _VERTEX)
-            part, down = row - r, 1
-            count[0] += 1
-        elif at_row <= way + _TIE:
-            r = signs[1] * count[1]
-            c = math.floor(col + _VERTEX)
-            part, right = col - c, 1
-        else:
-            r = math.floor(row + _VERTEX)
-            c = r + signs[2] * count[2]
-            part, down, right = row - r, 1, 1
-        # What is crossed at the same place (a vertex) counts as crossed.
-        if at_row <= way + _TIE:
-            count[1] += 1
-        if at_diagonal <= way + _TIE:
-            count[2] += 1
-        if part < _VERTEX:
-            part, down, right = 0.0, 0, 0
-        low_r, high_r = min(row_low, r), max(row_high, r + down)
-        low_c, high_c = min(col_low, c), max(col_high, c + right)
-        if k == 0 or high_r - low_r > SPAN or high_c - low_c > SPAN:
-            low_r, high_r, low_c, high_c = r, r + down, c, c + right
-            groups[g, 0] = k
-            g += 1
-        row_low, row_high, col_low, col_high = low_r, high_r, low_c, high_c
-        groups[g - 1, 1] = row_low
-        groups[g - 1, 2] = col_low
-        first[k] = r * terrain.stride + c
-        second[k] = first[k] + down * terrain.stride + right
-        weight[k] = part
-        nearness[k] = 1.0 / (way * terrain.pixel_m)
-        k += 1
-    groups[g, 0] = k
-    return g
-
-
-@njit(cache=True, nogil=True)
+@_compiled
 def _sweep(terrain, table, count, levels, exact, horizon):
     """Raise ``horizon`` (laid out as ``terrain.start``) over the crossings of one azimuth that matter.
 
@@ -297,20 +207,7 @@ def _sweep(terrain, table, count, levels, exact, horizon):
                     level = levels[passed]
 
 
-@njit(cache=True, nogil=True)
-def crossing_table(terrain):
-    """Room for the crossings of any azimuth: at most one for each row, column and diagonal of the DEM."""
-    room = 2 * (terrain.row1 - terrain.row0 + terrain.col1 - terrain.col0) + 8
-    return (
-        np.empty(room, np.int64),
-        np.empty(room, np.int64),
-        np.empty(room, np.float32),
-        np.empty(room, np.float32),
-        np.empty((room + 1, 3), np.int64),
-    )
-
-
-@njit(cache=True, nogil=True)
+@_compiled
 def _reset(terrain, value, horizon):
     for p in range(len(horizon)):
         horizon[p] = value if terrain.start[p] < ABSENT else np.float32(np.inf)
@@ -319,7 +216,7 @@ def _reset(terrain, value, horizon):
 # --- outputs ---
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def lit_kernel(terrain, headings, begin, tangents, order, lit):
     """``lit[order[k]]`` (H, W) u1 for the directions begin[i] <= k < begin[i + 1] of heading i (east, south).
 
@@ -341,7 +238,7 @@ def lit_kernel(terrain, headings, begin, tangents, order, lit):
                     line[x] = source[x] < tangent
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def hidden_light(depth, limb):
     """Share of a disc's light below a level line that lies `depth` radii (within -1, 1) below its centre.
 
@@ -356,7 +253,7 @@ def hidden_light(depth, limb):
     return ((1.0 - limb) * segment + limb * cap) / (math.pi * (1.0 - limb / 3))
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def share_kernel(terrain, headings, begin, elevations, order, radius, limb, beyond, share):
     """As `lit_kernel`, for the share (H, W) f4 of a disc of `radius` (radians) above a straight horizon.
 
@@ -393,7 +290,7 @@ def share_kernel(terrain, headings, begin, elevations, order, radius, limb, beyo
                         out[y, x] = 1.0 - hidden_light(depth, limb)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def horizon_kernel(terrain, headings, floor, out):
     """``out`` (A, H, W) f4: the horizon's tangent for each heading, at least ``floor``; NaN where no data."""
     table = crossing_table(terrain)

@@ -14,16 +14,14 @@ from pipeline.storage.atomic import read_json, write_json
 from pipeline.storage.store import read_store
 
 if TYPE_CHECKING:
-    from pipeline.config.masks import MasksSection
+    from pipeline.config.stages.light import MasksStage
 
 SCHEMA = "masks/1"
 # Keeps this stage's random numbers apart from those of other stages with the same seed.
 MASKS_PURPOSE = 0x4D41
 
 
-def draw_masks(
-    arcs_json: Path, masks: MasksSection, size_px: int, out: Path, patch_store: Path | None = None
-) -> None:
+def draw_masks(arcs_json: Path, masks: MasksStage, out: Path, patch_store: Path | None = None) -> None:
     """Draw one mask for every image of every set.
 
     Writes ``{"schema": "masks/1", "draws": {"<name>": {"<id>": {"strips": [[x0, y0, q, w], ...]}}}}`` with
@@ -34,8 +32,7 @@ def draw_masks(
     Parameters
     ----------
     arcs_json : file of schema ``arcs/1``.
-    masks : ranges (``masks.test``) and seed.
-    size_px : side of the patch, pixels.
+    masks : ranges (``masks.test``), seed, and the side of a patch, pixels.
     out : JSON file to make.
     patch_store : store of schema ``patches`` of the same tile, which says where a patch lies; kind ``nac``
         needs it.
@@ -54,7 +51,7 @@ def draw_masks(
                 raise ValueError(f"{patch_store}: expected patch {patch_id} of {arcs_json}, found none")
             rng = np.random.default_rng([masks.seed, MASKS_PURPOSE, zlib.crc32(name.encode()), int(patch_id)])
             place = places.get(int(patch_id))
-            strips = [draw_strip(rng, masks.test, size_px, place, pixel_m) for _ in drawn["images"]]
+            strips = [draw_strip(rng, masks.test, masks.size_px, place, pixel_m) for _ in drawn["images"]]
             draws[name][patch_id] = {"strips": strips}
     write_json(out, {"schema": SCHEMA, "draws": draws})
 

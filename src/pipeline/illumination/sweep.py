@@ -16,10 +16,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.illumination import horizon_kernels, sweep_kernels
+from pipeline.illumination import crossing_kernels, sweep_kernels
+from pipeline.illumination.crossing_kernels import Terrain
 from pipeline.illumination.far import FarTerrain
 from pipeline.illumination.horizon import HorizonVisibility, angles_of, by_azimuth, make_terrain
-from pipeline.illumination.horizon_kernels import Terrain
 from pipeline.illumination.surface import Window, bend
 from pipeline.illumination.trace import Engine, make_engine
 
@@ -116,8 +116,8 @@ def _light(
 ) -> None:
     """Fill ``lit[places]`` for one azimuth within 45 degrees of the columns, tangents ascending."""
     step_m, delay = terrain.pixel_m / abs(south), NEAR_PX + 1
-    first, second, weight, nearness, groups = horizon_kernels.crossing_table(terrain)
-    count = horizon_kernels.crossings_of(east, south, terrain, first, second, weight, nearness, groups)
+    first, second, weight, nearness, groups = crossing_kernels.crossing_table(terrain)
+    count = crossing_kernels.crossings_of(east, south, terrain, first, second, weight, nearness, groups)
     near = int((nearness[: groups[count, 0]] * (delay * step_m) > 1 + 1e-6).sum())
     # The pixel itself, at no height above itself, fills the last group.
     spare = -near % sweep_kernels.GROUP

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numba import njit
 
-from pipeline.illumination.horizon_kernels import ABSENT, TILE
+from pipeline.illumination.crossing_kernels import ABSENT, TILE
 
 _NOTHING = -np.float32(ABSENT)
 GROUP = 4  # crossings that are taken together
@@ -81,7 +81,7 @@ def sweep_kernel(terrain, aside, step_m, backwards, delay, crossings, tangents, 
     Rows are taken from the Sun's side on (``backwards``: from the last to the first). Line L stands at column
     L + ``aside`` u in the u-th of them, |aside| <= 1, and a row is ``step_m`` of way along it.
     ``crossings``: (first, second, weight, nearness) of those nearer than ``delay`` rows, whose number is a
-    multiple of GROUP, see `horizon_kernels`. Terrain ``delay`` rows off and farther casts its shadow along
+    multiple of GROUP, see `crossing_kernels`. Terrain ``delay`` rows off and farther casts its shadow along
     the lines.
     """
     first, second, weight, nearness = crossings

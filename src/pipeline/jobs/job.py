@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -12,10 +11,50 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from pipeline.config.base import Section
+from pipeline.config.runtime import RuntimeSection
 from pipeline.storage.atomic import write_json
+
+S = TypeVar("S", bound=Section)
+
+
+@dataclass(frozen=True)
+class Work(Generic[S]):
+    """What a stage's function takes from its rule, typed.
+
+    Attributes
+    ----------
+    section : the stage's section. key : its key. runtime : how it is run.
+    """
+
+    section: S
+    key: str
+    runtime: RuntimeSection
+
+
+@contextmanager
+def rule_job(rule: Any, kind: type[S], run_record: str | None = None) -> Iterator[Work[S]]:
+    """Run the work of a rule that makes a stage: `job` with what the rule's params say.
+
+    The one place where a stage's section is parsed. Stages that compute with torch say in their section how
+    many threads that takes.
+
+    Parameters
+    ----------
+    rule : Snakemake's object; params ``stage``, ``key``, ``section`` and ``runtime``, and a log file.
+    kind : class of the section. run_record : see `job`.
+    """
+    p = rule.params
+    runtime = RuntimeSection.model_validate_json(p.runtime)
+    section = kind.model_validate_json(p.section)
+    identity = {"stage": p.stage, "key": p.key, "section": section.model_dump(mode="json")}
+    threads = getattr(section, "cpu_threads", None)
+    with job(rule.log[0], runtime.log_level, run_record=run_record, cpu_threads=threads, **identity):
+        yield Work(section, p.key, runtime)
 
 
 @contextmanager
@@ -25,7 +64,7 @@ def job(
     *,
     stage: str = "",
     key: str = "",
-    section: str = "{}",
+    section: Any = None,
     run_record: str | Path | None = None,
     cpu_threads: int | None = None,
 ) -> Iterator[None]:
@@ -34,7 +73,7 @@ def job(
     Parameters
     ----------
     log : log file of the rule, or None for the terminal alone.
-    stage, key, section : identity of the stage, for the record.
+    stage, key, section : identity of the stage, for the record; the section as JSON values.
     run_record : where to write ``run.json``; beside the log, ``<name>.run.json``, unless told otherwise.
         ``….timing.json`` goes beside it.
     cpu_threads : torch threads, part of the identity of stages that compute with torch.
@@ -79,7 +118,7 @@ def job(
         run_record = Path(run_record)
         write_json(
             run_record,
-            {"schema": "run/1", "stage": stage, "key": key, "section": json.loads(section)},
+            {"schema": "run/1", "stage": stage, "key": key, "section": section or {}},
         )
         write_json(
             run_record.with_name(run_record.stem + ".timing.json"),
@@ -114,8 +153,3 @@ def set_threads(count: int) -> None:
     torch.set_num_threads(count)
     # The same as use_deterministic_algorithms(True, warn_only=True), which imports the compiler (5 s of CPU).
     torch.set_deterministic_debug_mode("warn")
-
-
-def stage_record(values: Any) -> dict[str, Any]:
-    """Keyword arguments of `job` from a rule's params (Snakemake's, whose `in` asks for values)."""
-    return {name: value for name, value in values.items() if name in ("stage", "key", "section")}

@@ -9,6 +9,7 @@ set's mean lit radiance. So the network depends neither on the scale nor on the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.bridges.base import Generators, normal
-from pipeline.models.apriori import block_mean, crop_halo, match_block_means
+from pipeline.models.apriori import crop_halo, match_block_means
+from pipeline.models.batch import Batch
 from pipeline.models.blocks import TimeEmbedding, group_norm, zero
-from pipeline.models.inputs import SetInputs, height_scale, mean_over_set
+from pipeline.models.estimate import Estimate
+from pipeline.models.inputs import height_scale, mean_over_set
 from pipeline.models.photometric import (
     PhotometricSums,
     SetLight,
@@ -32,6 +35,7 @@ from pipeline.models.photometric import (
     stereo_slopes,
 )
 from pipeline.models.unet import UNet, levels_for
+from pipeline.terrain.blocks import block_mean
 
 #: Weights of the a priori normal in the closed-form slopes: light for many Suns, firm for few.
 DAMPINGS = (1e-3, 3e-2)
@@ -52,31 +56,29 @@ class AlignedCondition:
     Attributes
     ----------
     features : (B, F, H, W) in register with the state.
-    mean : (B, 1, P, P) estimate of DEM minus a priori, in the section's unit of height; None in latent space.
-    spread : (B, 1, P, P) standard deviation of what the estimate leaves over, same unit, where the trunk
-        gives one.
+    estimate : of DEM minus a priori, in the section's unit of height; None in latent space.
     origin : (B, 1, P, P) what the head subtracts from the state; None where it subtracts nothing.
-    light : of the sets, one each, also after `repeat`.
     """
 
     features: Tensor
-    mean: Tensor | None = None
-    spread: Tensor | None = None
+    estimate: Estimate | None = None
     origin: Tensor | None = None
-    light: SetLight | None = None
 
     def repeat(self, clones: int) -> AlignedCondition:
         """Repeat each sample set `clones` times in a row, to draw several samples of it at once."""
+        repeated = replace(self, features=self.features.repeat_interleave(clones, dim=0))
+        return repeated._mapped(lambda x: x.repeat_interleave(clones, dim=0))
 
-        def times(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.repeat_interleave(clones, dim=0)
+    def in_states(self, scale: float) -> AlignedCondition:
+        """Heights, which are in the section's unit, divided by the `scale` that counts as 1."""
+        return self._mapped(lambda heights: heights / scale)
 
-        return AlignedCondition(
-            self.features.repeat_interleave(clones, dim=0),
-            times(self.mean),
-            times(self.spread),
-            times(self.origin),
-            self.light,
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> AlignedCondition:
+        """Apply `change` to all that is a height."""
+        return replace(
+            self,
+            estimate=None if self.estimate is None else self.estimate.mapped(change),
+            origin=None if self.origin is None else change(self.origin),
         )
 
 
@@ -98,7 +100,7 @@ class ImageEncoder(nn.Module):
         self.look = nn.Conv2d(3, channels, 4, stride=2, padding=1)
         self.steer = nn.Linear(3, 2 * channels)
 
-    def forward(self, inputs: SetInputs, radiance: Tensor, normal: Tensor) -> Tensor:
+    def forward(self, inputs: Batch, radiance: Tensor, normal: Tensor) -> Tensor:
         """Map a set, its mean radiance (B,) and a priori normals (B, 3, P, P) to (B, C, P/2, P/2)."""
 
         def encode(patch: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,7 +171,7 @@ class Trunk(nn.Module):
             else None
         )
 
-    def forward(self, inputs: SetInputs) -> AlignedCondition:
+    def forward(self, inputs: Batch) -> AlignedCondition:
         """Map a sample set to features, the residual's estimate and its standard deviation, in pixels."""
         pixel = inputs.pixel_m[:, None, None]
         prior, size = inputs.prior / pixel, inputs.prior.shape[-1]
@@ -198,13 +200,13 @@ class Trunk(nn.Module):
             mean = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
         light = SetLight(threshold, sums.lit == 0)
         if self.to_spread is None:
-            return AlignedCondition(h, mean, light=light)
+            return AlignedCondition(h, Estimate(mean, light))
         # How many images light a pixel says most of what is left open: inputs stand beside the features.
         spread = self.to_spread(torch.cat([h, x], dim=1)).float()
-        return AlignedCondition(h, mean, SPREAD_PX * torch.exp(spread.clamp(*LOG_SPREAD)), light=light)
+        return AlignedCondition(h, Estimate(mean, light, SPREAD_PX * torch.exp(spread.clamp(*LOG_SPREAD))))
 
     def _gains(
-        self, inputs: SetInputs, radiance: Tensor, threshold: Tensor, normal: Tensor
+        self, inputs: Batch, radiance: Tensor, threshold: Tensor, normal: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Factor (B, N) on each image: what its Sun's elevation asks for, and part of its exposure back.
 
@@ -221,7 +223,7 @@ class Trunk(nn.Module):
         return gain, scatter
 
 
-def _trust(inputs: SetInputs, sums: PhotometricSums, threshold: Tensor, scatter: Tensor) -> Tensor:
+def _trust(inputs: Batch, sums: PhotometricSums, threshold: Tensor, scatter: Tensor) -> Tensor:
     """How far means over the set can be trusted: (B, 4, P, P), of order 1.
 
     Logarithms of how many images light a pixel and of how many see it, the images' noise, and how much their
@@ -246,8 +248,8 @@ class AlignedNet(nn.Module):
     """Trunk and head.
 
     The state is in the section's unit of height (or a latent). With ``posterior_mean`` it is what the
-    estimate leaves over, DEM - a priori - ``cond.mean``; without, it is the section's target itself, and the
-    head subtracts the estimate (and the a priori, for target ``dem``) before it looks.
+    estimate leaves over, DEM - a priori - its mean; without, it is the section's target itself, and the head
+    subtracts the estimate (and the a priori, for target ``dem``) before it looks.
 
     Parameters
     ----------
@@ -273,18 +275,19 @@ class AlignedNet(nn.Module):
         self.trunk, self.head, self.time = trunk, head, TimeEmbedding(embedding)
         self.height_unit, self.target, self.posterior_mean = height_unit, target, posterior_mean
 
-    def condition(self, inputs: SetInputs) -> AlignedCondition:
+    def condition(self, inputs: Batch) -> AlignedCondition:
         """Run the trunk, once for all times."""
         found: AlignedCondition = self.trunk(inputs)
-        if found.mean is None:
+        if found.estimate is None:
             return found
         scale = height_scale(self.height_unit, inputs.pixel_m)[:, None, None, None]
         pixel = inputs.pixel_m[:, None, None, None] * scale
-        mean = found.mean * pixel
+        estimate = found.estimate.mapped(lambda heights: heights * pixel)
         if self.posterior_mean:
-            return replace(found, mean=mean, spread=None if found.spread is None else found.spread * pixel)
+            return replace(found, estimate=estimate)
+        mean = estimate.mean
         origin = mean + inputs.prior[:, None] * scale if self.target == "dem" else mean
-        return replace(found, mean=mean, origin=origin)
+        return replace(found, estimate=estimate, origin=origin)
 
     def draw_noise(self, like: Tensor, generator: Generators) -> Tensor:
         """Noise maps for one draw of states (B, C, H, W): (B, len(noises), H, W)."""

@@ -1,4 +1,4 @@
-"""The a priori DEM: block means, bicubic upsampling, and the exact return to given block means.
+"""The a priori DEM: bicubic upsampling, and the exact return to given block means.
 
 Functions take tensors whose last two axes are rows and columns, in any unit of height.
 """
@@ -11,19 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
-def block_mean(dem: Tensor, factor: int) -> Tensor:
-    """Mean over square blocks: (..., H, W) to (..., H / factor, W / factor).
-
-    Raises
-    ------
-    ValueError : the map does not divide into blocks.
-    """
-    height, width = dem.shape[-2:]
-    if height % factor or width % factor:
-        raise ValueError(f"factor: expected a divisor of the map's {height} x {width} pixels, found {factor}")
-    blocks = dem.reshape(*dem.shape[:-2], height // factor, factor, width // factor, factor)
-    return blocks.mean(dim=(-3, -1))
+from pipeline.terrain.blocks import block_mean
 
 
 def bicubic_up(lr: Tensor, factor: int) -> Tensor:

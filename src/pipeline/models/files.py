@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from pipeline.config.bridge import SAMPLER_KINDS, BridgeSection, any_sampler
 from pipeline.config.vae import VaeSection
 from pipeline.models.factory import build_vae
-from pipeline.models.system import Codec, System
+from pipeline.models.spaces import Codec
+from pipeline.models.system import System
 from pipeline.storage.atomic import read_json, replacing, write_json
 
 S = TypeVar("S", BridgeSection, VaeSection)

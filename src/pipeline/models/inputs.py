@@ -1,43 +1,13 @@
-"""What a network needs to know of a sample set, and the units it works in."""
+"""Units that a network works in, and means over a sample set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-
-
-class SetInputs(Protocol):
-    """A batch of sample sets, as far as the networks look at it.
-
-    Attributes
-    ----------
-    lr : (B, L, L) a priori DEM as block means, halo included, metres above the reference.
-    prior : (B, P, P) its bicubic on the patch, metres above the same reference.
-    images : (B, N, P, P) radiance.
-    valid : (B, N, P, P) bool, False where an image has no data.
-    sun : (B, N, 3) unit Sun vectors in map axes (right, up on the map, zenith).
-    present : (B, N) bool, False for padding.
-    pixel_m : (B,) pixel size in metres.
-    """
-
-    @property
-    def lr(self) -> Tensor: ...
-    @property
-    def prior(self) -> Tensor: ...
-    @property
-    def images(self) -> Tensor: ...
-    @property
-    def valid(self) -> Tensor: ...
-    @property
-    def sun(self) -> Tensor: ...
-    @property
-    def present(self) -> Tensor: ...
-    @property
-    def pixel_m(self) -> Tensor: ...
 
 
 def height_scale(unit: Literal["km", "pixel"], pixel_m: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from pipeline.models.inputs import SetInputs
+from pipeline.models.batch import Batch
 
 #: A pixel darker than this share of the set's mean lit radiance counts as shadow.
 LIT_SHARE = 0.01
@@ -97,7 +97,7 @@ def set_radiance(images: Tensor, valid: Tensor, present: Tensor) -> tuple[Tensor
 
 
 def photometric_sums(
-    inputs: SetInputs, radiance: Tensor, threshold: Tensor, gain: Tensor | None = None
+    inputs: Batch, radiance: Tensor, threshold: Tensor, gain: Tensor | None = None
 ) -> PhotometricSums:
     """Sum over the set in chunks of images.
 
@@ -142,7 +142,7 @@ def photometric_sums(
 
 @torch.no_grad()
 def exposure_ratios(
-    inputs: SetInputs, radiance: Tensor, threshold: Tensor, normal: Tensor
+    inputs: Batch, radiance: Tensor, threshold: Tensor, normal: Tensor
 ) -> tuple[Tensor, Tensor]:
     """How bright each image is beside what the a priori normals make of its Sun, over its lit pixels.
 

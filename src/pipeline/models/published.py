@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.models.batch import Batch
 from pipeline.models.blocks import ResidualBlock, TimeEmbedding, group_norm, zero
-from pipeline.models.inputs import SetInputs, height_scale, mean_over_set
+from pipeline.models.inputs import height_scale, mean_over_set
 from pipeline.models.transformers import VisionTransformer
 from pipeline.models.unet import UNet, levels_for
 from pipeline.models.vae import Downsample
@@ -36,13 +37,19 @@ class PublishedCondition:
     Attributes
     ----------
     vector : (B, width), a priori and image embeddings added.
+    estimate : none: the network makes no estimate of the DEM.
     """
 
     vector: Tensor
+    estimate: None = None
 
     def repeat(self, clones: int) -> PublishedCondition:
         """Repeat each sample set `clones` times in a row, to draw several samples of it at once."""
         return PublishedCondition(self.vector.repeat_interleave(clones, dim=0))
+
+    def in_states(self, scale: float) -> PublishedCondition:
+        """Itself: it holds no heights."""
+        return self
 
 
 class SetEncoder(nn.Module):
@@ -145,7 +152,7 @@ class PublishedNet(nn.Module):
         cells = size_px // SET_STRIDE
         self.set_transformer = VisionTransformer(4, cells, 2 - cells % 2, width, depth, heads)
 
-    def condition(self, inputs: SetInputs) -> PublishedCondition:
+    def condition(self, inputs: Batch) -> PublishedCondition:
         """Embed the a priori DEM and the images of each sample set, once for all times."""
         scale = height_scale(self.height_unit, inputs.pixel_m)[:, None, None]
         lr = self.lr_transformer((inputs.lr * scale)[:, None])

@@ -1,1 +1,1 @@
-"""Everything that estimates a DEM, behind one interface."""
+"""Everything that makes a fine DEM from a coarse one, behind one interface."""

@@ -7,7 +7,9 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from pipeline.config.base import canonical_json
 from pipeline.storage.atomic import write_json
 from pipeline.storage.sha256 import file_sha256
 
@@ -116,6 +118,11 @@ def module_digest(module: str, source: Path | None = None) -> str | None:
     """Sha256 of one module's code without comments and docstrings; None when there is no such module."""
     path = _module_file(module, source or SOURCE)
     return None if path is None else _parsed(path)[0]
+
+
+def value_key(value: Any) -> str:
+    """First 12 hex digits of the sha256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:12]
 
 
 class DigestMemory:

@@ -29,6 +29,11 @@ class InputFiles:
     urls: dict[str, tuple[str, str | None]]
     identity: list[list[str]]
 
+    @property
+    def local(self) -> list[str]:
+        """All local paths."""
+        return [*self.dem, *self.count]
+
 
 def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFiles:
     """Expand globs and URLs and take the files' digests.

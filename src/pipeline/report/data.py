@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config.names import BRIDGE_STAGES, SystemName
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.report import ReportSection
+from pipeline.config.stages.report import ReportStage
 from pipeline.report.figures.patches import PatchExample
 from pipeline.shards.shard_set import ShardSet
 from pipeline.storage.atomic import read_json
 from pipeline.storage.store import open_store
-
-# The order in which a system is trained.
-STAGES = ("fibonacci", "arcs", "missing")
+from pipeline.terrain.coverage import LOW_COVERAGE
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ class ReportData:
         systems = list(self.config["systems"])
 
         def place(name: str) -> tuple[int, int, str]:
-            system, _, stage = name.rpartition("_")
-            if system not in systems or stage not in STAGES:
+            parsed = SystemName.parse(name)
+            if parsed is None or parsed.system not in systems:
                 return -1, 0, name
-            return systems.index(system), STAGES.index(stage), name
+            return systems.index(parsed.system), BRIDGE_STAGES.index(parsed.stage), name
 
         return sorted(names, key=place)
 
@@ -102,12 +102,12 @@ class ReportData:
         return ranked[len(ranked) // 2] if ranked else None
 
 
-def read_data(section: str, inputs: Mapping[str, Any]) -> ReportData:
+def read_data(section: ReportStage, inputs: Mapping[str, Any]) -> ReportData:
     """Read the rule's inputs.
 
     Parameters
     ----------
-    section : the stage's JSON section: ``report``, ``photometry`` and, with given weights, ``pretrained``.
+    section : of the stage: ``report``, ``photometry`` and, with given weights, facts about them.
     inputs : files by name; ``stages`` and ``metrics`` are needed, the rest is shown where it is there.
 
     Raises
@@ -115,7 +115,6 @@ def read_data(section: str, inputs: Mapping[str, Any]) -> ReportData:
     ValueError
         If a file is not what its name says.
     """
-    content = json.loads(section)
     record = read_json(inputs["stages"], "stages/1")
     manifests = [path for path in _listed(inputs.get("manifests")) if _has_test(path)]
     shards = ShardSet(manifests[0], "test", verify=False) if manifests else None
@@ -123,8 +122,8 @@ def read_data(section: str, inputs: Mapping[str, Any]) -> ReportData:
     examples = [_examples(path, factor) for path in _listed(inputs.get("examples"))]
     curves = _listed(inputs.get("training"))
     return ReportData(
-        report=ReportSection.model_validate(content["report"]),
-        photometry=PhotometrySection.model_validate(content["photometry"]),
+        report=section.report,
+        photometry=section.photometry,
         record=record,
         metrics=read_json(inputs["metrics"], "metrics/1"),
         examples=dict(examples),
@@ -133,7 +132,7 @@ def read_data(section: str, inputs: Mapping[str, Any]) -> ReportData:
         patches=_patches(_listed(inputs.get("selected")), _listed(inputs.get("split"))),
         terrain=next(iter(_listed(inputs.get("terrain"))), None),
         region=_region(_listed(inputs.get("region"))),
-        given=content.get("pretrained"),
+        given=section.pretrained,
     )
 
 
@@ -179,24 +178,18 @@ def _patches(selected: list[str], split: list[str]) -> PatchTable | None:
     rows: list[tuple[int, int, int]] = []
     roles: list[str] = []
     for path in selected:
-        for patch in read_json(path, "selected/1")["patches"]:
+        table = read_json(path, "selected/1")
+        dropped = {LOW_COVERAGE: f"coverage below {table['min_share']:.3f}"}
+        for patch in table["patches"]:
             rows.append((patch["site"], patch["row"], patch["col"]))
             if patch["kept"]:
                 roles.append(labels["patches"].get(str(patch["id"]), "dropped"))
             else:
                 roles.append("low coverage")
-                reasons[_general(str(patch["reason"]))] += 1
+                reasons[dropped[patch["code"]]] += 1
     reasons.update({str(why): int(n) for why, n in labels.get("dropped", {}).items()})
     site, row, col = np.array(rows, dtype=np.int64).reshape(-1, 3).T
     return PatchTable(site, row, col, np.array(roles, dtype=np.str_), dict(sorted(reasons.items())))
-
-
-def _general(reason: str) -> str:
-    """``coverage 0.094 < 0.100`` without the patch's own number."""
-    words = reason.split()
-    if len(words) == 4 and words[2] == "<":
-        return f"{words[0]} below {words[3]}"
-    return reason
 
 
 def _region(files: list[str]) -> Region | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.stages.report import ReportStage
 from pipeline.report.data import ReportData, read_data
 from pipeline.report.html import Part, page
 from pipeline.report.pictures import (
@@ -28,12 +29,12 @@ from pipeline.storage.atomic import write_text
 logger = logging.getLogger(__name__)
 
 
-def write_report(section: str, inputs: Mapping[str, Any], out: Path | str) -> None:
+def write_report(section: ReportStage, inputs: Mapping[str, Any], out: Path | str) -> None:
     """Write the report as one self-contained HTML file, atomically.
 
     Parameters
     ----------
-    section : the stage's JSON section: ``report``, ``photometry`` and, with given weights, ``pretrained``.
+    section : of the stage: ``report``, ``photometry`` and, with given weights, facts about them.
     inputs : the rule's named inputs. Needed: ``stages`` (stages.json) and ``metrics`` (metrics.json). Shown
         where given: ``examples`` (stores), ``training`` (metrics.jsonl of every training), ``manifests``,
         ``split``, ``selected``, ``terrain`` (index) and ``region`` (with metrics.json and quicklook.png).

@@ -12,17 +12,19 @@ import torch
 
 from pipeline.config.arcs import ArcDraw
 from pipeline.config.evaluation import Condition
+from pipeline.config.names import BRIDGE_STAGES, SystemName
 from pipeline.config.photometry import PhotometrySection
+from pipeline.drawing.relief import LIGHT
 from pipeline.illumination.directions import sun_arc
+from pipeline.models.batch import Batch
 from pipeline.report.data import ReportData
 from pipeline.report.figures.images import distinct_suns, draw_contact_sheet, draw_masks
 from pipeline.report.figures.patches import draw_reconstruction, draw_rows, scale_ends
-from pipeline.report.figures.relief import LIGHT
 from pipeline.report.figures.sky import SkyView, draw_sky
 from pipeline.report.figures.terrain import draw_terrain, panel_px, shown_sites, site_map
 from pipeline.report.figures.training import draw_curves
 from pipeline.report.html import Keys, Part, note, picture, text_table
-from pipeline.shards.batches import Batch, assemble, read_sample
+from pipeline.shards.batches import assemble, read_sample
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import AllFibonacciScene, ImageSet, StoredScene
 from pipeline.shards.shard_set import chosen
@@ -274,7 +276,9 @@ def training_part(data: ReportData) -> Part:
             keys("vae.optimiser", "vae.height_unit", "vae.gan_start_samples", "vae.kl_weight"),
         )
     for system in data.config["systems"]:
-        stages = [s for s in data.ordered(data.curves) if s.rpartition("_")[0] == system and data.curves[s]]
+        names = [SystemName(system, stage) for stage in BRIDGE_STAGES]
+        names = [name for name in names if data.curves.get(str(name))]
+        stages = [str(name) for name in names]
         if not stages:
             continue
         drawn = data.config[system].get("score") == "crps"
@@ -289,7 +293,7 @@ def training_part(data: ReportData) -> Part:
                 f"{system}.process",
                 f"{system}.score",
                 f"{system}.space",
-                *(f"{system}.stages.{s.rpartition('_')[2]}.samples" for s in stages),
+                *(f"{system}.stages.{name.stage}.samples" for name in names),
             ),
         )
     return Part("training", heading, body or note("No training curves are at hand."))

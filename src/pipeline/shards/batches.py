@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.photometry import PhotometrySection
@@ -16,40 +15,11 @@ from pipeline.illumination.imperfections import apply_imperfections
 from pipeline.illumination.missing import STRIP, strip_mask
 from pipeline.illumination.photometry import radiance
 from pipeline.models.apriori import prior_from_lr
+from pipeline.models.batch import Batch, pad_sets
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.surface import edge_surface
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Patches with their images. Heights are metres above `reference_B`; P is the patch side.
-
-    Attributes
-    ----------
-    dem : truth, (B, P, P), or None where there is none.
-    lr : a priori DEM with `halo_cells` cells beyond the patch on each side, (B, L, L).
-    prior : bicubic of `lr`, cropped to the patch, (B, P, P).
-    images : radiance, (B, N, P, P); 0 where data are missing.
-    valid : whether an image has data, (B, N, P, P).
-    sun : unit vectors to the Sun as it is known, (B, N, 3), map frame.
-    present : False for images that only pad a smaller set, (B, N).
-    pixel_m : pixel size, metres, (B,).
-    reference : mean of the patch's own a priori pixels, metres, (B,).
-    """
-
-    dem: Tensor | None
-    lr: Tensor
-    prior: Tensor
-    images: Tensor
-    valid: Tensor
-    sun: Tensor
-    present: Tensor
-    pixel_m: Tensor
-    reference: Tensor
-
-    def __len__(self) -> int:
-        return self.lr.shape[0]
+from pipeline.terrain.blocks import block_mean
 
 
 @dataclass(frozen=True)
@@ -89,8 +59,7 @@ def read_sample(shard: Shard, patch: int, images: ImageSet, halo_cells: int) -> 
     dem = shard.dem(patch)
     reach = halo_cells * factor
     window = dem[halo - reach : halo + size + reach, halo - reach : halo + size + reach]
-    n = window.shape[0] // factor
-    lr = fill_nearest(window.reshape(n, factor, n, factor).mean(axis=(1, 3), dtype=np.float64).astype("f4"))
+    lr = fill_nearest(block_mean(window, factor, np.float64).astype("f4"))
     return Sample(
         surface=edge_surface(dem, halo, size, use_halo=int(shard.attrs["light_halo_px"]) > 0),
         lr=lr,
@@ -115,19 +84,15 @@ def assemble(
     Images and Sun vectors get `imperfections`, each sample's drawn from its own generator in `rngs`.
     """
     size = samples[0].surface.shape[-1] - 2
-    most = max(len(s.suns) for s in samples)
-    visible = np.zeros((len(samples), most, size, size), np.uint8)
-    suns = np.zeros((len(samples), most, 3), np.float32)
-    suns[..., 2] = 1.0
-    present = np.zeros((len(samples), most), bool)
+    visible = pad_sets([s.visible for s in samples])
+    suns = pad_sets([s.suns.astype(np.float32) for s in samples], (0, 0, 1))
+    present = pad_sets([np.ones(len(s.suns), bool) for s in samples])
     numbers = max((s.strips.shape[1] for s in samples if s.strips is not None), default=STRIP)
-    strips = np.zeros((len(samples), most, numbers), np.float32)
+    strips = np.zeros((*present.shape, numbers), np.float32)
     strips[..., 3] = 1e6
-    for b, sample in enumerate(samples):
-        n = len(sample.suns)
-        visible[b, :n], suns[b, :n], present[b, :n] = sample.visible, sample.suns, True
+    for row, sample in zip(strips, samples):
         if sample.strips is not None:
-            strips[b, :n, : sample.strips.shape[1]] = sample.strips
+            row[: len(sample.suns), : sample.strips.shape[1]] = sample.strips
     to = lambda array: torch.from_numpy(array).to(device)  # noqa: E731
     lr = to(np.stack([s.lr for s in samples]))
     surface = to(np.stack([s.surface for s in samples]))
@@ -155,57 +120,3 @@ def assemble(
         pixel_m=pixel_m,
         reference=reference,
     )
-
-
-def _turned(batch: Batch, turn: Callable[[Tensor], Tensor], sun: Tensor) -> Batch:
-    """Turn every map of a batch; `sun` are the Sun vectors after it."""
-    return replace(
-        batch,
-        dem=None if batch.dem is None else turn(batch.dem),
-        lr=turn(batch.lr),
-        prior=turn(batch.prior),
-        images=turn(batch.images),
-        valid=turn(batch.valid),
-        sun=sun,
-    )
-
-
-def flip(batch: Batch, mirrored: NDArray[np.bool_]) -> Batch:
-    """Mirror chosen patches: DEM, images and Suns together.
-
-    Parameters
-    ----------
-    mirrored : (B, 2) bool; which patches are mirrored along columns (left to right) and along rows.
-    """
-    horizontal, vertical = torch.from_numpy(mirrored).to(batch.lr.device).unbind(1)
-
-    def turn(x: Tensor) -> Tensor:
-        x = torch.where(_rows(horizontal, x), x.flip(-1), x)
-        return torch.where(_rows(vertical, x), x.flip(-2), x)
-
-    sign = torch.ones_like(batch.sun)
-    sign[..., 0] = torch.where(horizontal, -1.0, 1.0)[:, None]
-    sign[..., 1] = torch.where(vertical, -1.0, 1.0)[:, None]
-    return _turned(batch, turn, batch.sun * sign)
-
-
-def transpose(batch: Batch, chosen: NDArray[np.bool_]) -> Batch:
-    """Let rows and columns of chosen patches change places, in DEM and images, and turn the Suns with them.
-
-    Parameters
-    ----------
-    chosen : (B,) bool. With `flip` this makes the eight symmetries of the square.
-    """
-    which = torch.from_numpy(chosen).to(batch.lr.device)
-    # Map x runs along columns, y against rows: what was a step down the rows is one along the columns.
-    across = torch.stack([-batch.sun[..., 1], -batch.sun[..., 0], batch.sun[..., 2]], dim=-1)
-
-    def turn(x: Tensor) -> Tensor:
-        return torch.where(_rows(which, x), x.transpose(-1, -2), x)
-
-    return _turned(batch, turn, torch.where(_rows(which, across), across, batch.sun))
-
-
-def _rows(which: Tensor, like: Tensor) -> Tensor:
-    """Shape (B,) choices so that they broadcast over a map."""
-    return which.view((-1,) + (1,) * (like.ndim - 1))

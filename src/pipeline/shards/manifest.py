@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Mapping
@@ -11,27 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.shards import ShardsSection
+from pipeline.config.stages.shards import ManifestStage
 from pipeline.jobs.progress import track
 from pipeline.shards.reader import Shard
 from pipeline.storage.atomic import read_json, write_json
+from pipeline.storage.sha256 import file_sha256
 from pipeline.storage.store import StoreError, store_attrs
+from pipeline.terrain.blocks import block_mean
 
 logger = logging.getLogger(__name__)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_manifest(shards: Mapping[str, Any], section: ShardsSection, out: Path | str) -> None:
+def write_manifest(shards: Mapping[str, Any], section: ManifestStage, out: Path | str) -> None:
     """List shards with digest, patch count and split; add statistics of the training patches.
 
     Parameters
     ----------
     shards : split name -> paths.
-    section : how many training patches enter the statistics.
+    section : how many training patches enter the statistics, where there are some.
     out : manifest to write; shard paths in it are relative to its folder.
     """
     out = Path(out)
@@ -49,7 +45,7 @@ def write_manifest(shards: Mapping[str, Any], section: ShardsSection, out: Path 
         entries.append(
             {
                 "path": Path(os.path.relpath(path, out.parent)).as_posix(),
-                "sha256": _sha256(path),
+                "sha256": file_sha256(path),
                 "split": split,
                 "patches": len(shard),
             }
@@ -61,7 +57,7 @@ def write_manifest(shards: Mapping[str, Any], section: ShardsSection, out: Path 
     manifest: dict[str, Any] = {"schema": "manifest/1", "shards": entries, "patches": count}
     first = store_attrs(files[0][1])
     manifest["grid"] = {k: first[k] for k in ("pixel_m", "size_px", "halo_px", "factor")}
-    if "train" in shards:
+    if "train" in shards and section.statistics_patches is not None:
         train = [p for s, p in files if s == "train"]
         manifest["statistics"] = _statistics(train, section.statistics_patches)
     write_json(out, manifest)
@@ -81,10 +77,9 @@ def _statistics(paths: list[Path], most: int) -> dict[str, float]:
         for patch in range(0, len(shard), step):
             dem = shard.dem(patch)[halo : halo + size, halo : halo + size].astype(float)
             dem = dem / float(shard.attrs["pixel_m"])
-            blocks = dem.reshape(size // factor, factor, size // factor, factor)
-            means = blocks.mean(axis=(1, 3), keepdims=True)
+            means = block_mean(dem, factor).repeat(factor, axis=0).repeat(factor, axis=1)
             relief += float(np.mean((dem - dem.mean()) ** 2))
-            detail += float(np.mean((blocks - means) ** 2))
+            detail += float(np.mean((dem - means) ** 2))
             n += 1
     return {"relief_px": float(np.sqrt(relief / n)), "residual_px": float(np.sqrt(detail / n)), "patches": n}
 
@@ -105,7 +100,7 @@ def verify_shards(
         if split is not None and entry["split"] != split:
             continue
         path = Path(os.path.normpath(manifest.parent / entry["path"]))
-        found = _sha256(path) if path.is_file() else "no file"
+        found = file_sha256(path) if path.is_file() else "no file"
         if found != entry["sha256"]:
             raise StoreError(
                 f"{path}: expected a shard with sha256 {entry['sha256']}, found {found}; "

@@ -71,8 +71,6 @@ class RadianceWriter:
             target[patch] = (full.numpy() * visible).astype(np.float16)
 
 
-def image_writer(photometry: str | None) -> RadianceWriter | None:
-    """What writes the images of a shard: with the section ``photometry`` as JSON, or nothing for None."""
-    if photometry is None:
-        return None
-    return RadianceWriter(PhotometrySection.model_validate_json(photometry))
+def image_writer(photometry: PhotometrySection | None) -> RadianceWriter | None:
+    """What writes the images of a shard under a reflectance law; nothing for None."""
+    return None if photometry is None else RadianceWriter(photometry)

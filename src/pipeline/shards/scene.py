@@ -36,6 +36,10 @@ class ImageSet:
     strips: Floats | None = None
 
 
+#: For work on the terrain only.
+NO_IMAGES = ImageSet("fixed", np.zeros(0, np.int64), np.zeros((0, 3)))
+
+
 class Scene(Protocol):
     """Anything that gives a patch its images."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.shards import ShardsSection
+from pipeline.config.stages.shards import ManifestStage
 from pipeline.shards.manifest import write_manifest
 from pipeline.shards.reader import Shard
 from pipeline.shards.shard_set import ShardSet
@@ -49,7 +49,7 @@ def write_subset(shards: ShardSet, picked: Sequence[int], folder: Path | str) ->
         groups = ["", "fixed", "fibonacci", *_draws(first)]
         for group in groups:
             _copy(writer, group, places)
-    write_manifest({"test": [str(path)]}, ShardsSection(), path.with_name("manifest.json"))
+    write_manifest({"test": [str(path)]}, ManifestStage(), path.with_name("manifest.json"))
 
 
 def _draws(shard: Shard) -> list[str]:

@@ -1,4 +1,4 @@
-"""Sha256 of files."""
+"""Sha256 of files and bytes, as hex digits."""
 
 from __future__ import annotations
 
@@ -10,3 +10,8 @@ def file_sha256(path: Path | str) -> str:
     """Sha256 of a file's bytes."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def bytes_sha256(content: bytes) -> str:
+    """Sha256 of bytes in memory."""
+    return hashlib.sha256(content).hexdigest()

@@ -16,6 +16,8 @@ from pipeline.storage.store import read_store
 logger = logging.getLogger(__name__)
 
 SCHEMA = "selected/1"
+#: Code of patches that hold too few spots; `reason` says it in words.
+LOW_COVERAGE = "low_coverage"
 _CHUNK = 256
 
 
@@ -66,6 +68,7 @@ def select_tile(patch_store: Path | str, coverage: CoverageSection, out_json: Pa
             "size_px": attrs["size_px"],
             "pixel_m": attrs["pixel_m"],
             "sites": attrs["sites"],
+            "min_share": coverage.min_share,
             "patches": entries,
         },
     )
@@ -86,5 +89,6 @@ def _entry(
         "y0": float(table["y0"][i]),
         "coverage": own,
         "kept": not low,
+        "code": LOW_COVERAGE if low else None,
         "reason": f"coverage {own:.3f} < {least:.3f}" if low else None,
     }

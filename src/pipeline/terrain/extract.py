@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.patches import PatchesSection
+from pipeline.config.stages.terrain import PatchesStage
 from pipeline.jobs.progress import track
 from pipeline.storage.store import StoreWriter
 from pipeline.terrain.grid import RasterError
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 WINDOW_PX = 1 << 23
 
 
-def extract_tile(index_path: Path | str, patches: PatchesSection, tile: int, out: Path | str) -> None:
+def extract_tile(index_path: Path | str, patches: PatchesStage, tile: int, out: Path | str) -> None:
     """Write the patches of one tile.
 
     A tile is a contiguous run of all candidates (see `pipeline.terrain.patch_grid`). Candidates with a
@@ -34,7 +34,7 @@ def extract_tile(index_path: Path | str, patches: PatchesSection, tile: int, out
     Parameters
     ----------
     index_path : index made by `index_terrain`.
-    patches : section ``patches``.
+    patches : side, halo and stride of patches, and the number of tiles.
     tile : 0 to ``patches.tiles - 1``.
     out : store to make, schema ``patches``. A tile without patches gives a store of length 0.
 
@@ -73,7 +73,7 @@ def extract_tile(index_path: Path | str, patches: PatchesSection, tile: int, out
     terrain.close()
 
 
-def _attrs(terrain: Terrain, every: Candidates, patches: PatchesSection) -> dict[str, Any]:
+def _attrs(terrain: Terrain, every: Candidates, patches: PatchesStage) -> dict[str, Any]:
     sites = [
         {
             "name": site.name,
@@ -188,7 +188,7 @@ def _write_pixels(
     terrain: Terrain,
     every: Candidates,
     kept: NDArray[np.int64],
-    patches: PatchesSection,
+    patches: PatchesStage,
     tile: int,
 ) -> None:
     """Stream heights, valid halo widths and counts into the store."""

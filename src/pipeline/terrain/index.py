@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.inputs import InputsSection
+from pipeline.config.stages.terrain import TerrainStage
 from pipeline.storage.atomic import read_json, write_json
 from pipeline.terrain.grid import Grid, GridError, RasterError, check_pixel
 from pipeline.terrain.lattice import (
@@ -34,7 +34,7 @@ HIGHEST_M = 20_000.0
 def index_terrain(
     dem_paths: Sequence[Path | str],
     count_paths: Sequence[Path | str] | None,
-    inputs: InputsSection,
+    inputs: TerrainStage,
     out: Path | str,
 ) -> None:
     """Check all input files and write the terrain's index.
@@ -43,7 +43,7 @@ def index_terrain(
     ----------
     dem_paths : DEM files.
     count_paths : a count map for each DEM, in the same order; None or empty for none.
-    inputs : section ``inputs``; its `pixel_m` is checked.
+    inputs : the stage's section; its `pixel_m` is checked.
     out : JSON file to make. Its bytes depend on the files' headers, sizes and paths as given, only.
 
     Raises
@@ -81,7 +81,7 @@ def index_terrain(
     )
 
 
-def _source(dem: str, count: str | None, inputs: InputsSection) -> Source:
+def _source(dem: str, count: str | None, inputs: TerrainStage) -> Source:
     raster = open_raster(dem)
     check_pixel(dem, raster.grid, inputs.pixel_m)
     raster.close()

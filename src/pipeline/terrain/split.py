@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.patches import PatchesSection
 from pipeline.config.split import SplitSection
+from pipeline.config.stages.terrain import SplitStage
 from pipeline.storage.atomic import read_json, write_json
 from pipeline.terrain.footprints import Squares, touching
 
@@ -41,8 +41,7 @@ class SplitError(ValueError):
 
 def split_patches(
     selected_jsons: Sequence[Path | str],
-    patches: PatchesSection,
-    split: SplitSection,
+    section: SplitStage,
     out_json: Path | str,
 ) -> None:
     """Label every kept patch ``train``, ``validation``, ``test`` or ``dropped``.
@@ -50,8 +49,7 @@ def split_patches(
     Parameters
     ----------
     selected_jsons : files made by `select_tile`, one for each tile, in any order.
-    patches : section ``patches``; `size_px` is used.
-    split : section ``split``.
+    section : how they are split, and the side of a patch.
     out_json : JSON to make, schema ``split/1``.
 
     Raises
@@ -60,11 +58,12 @@ def split_patches(
         If the tiles do not belong together, a site pattern matches nothing, or a split comes out empty (but
         for the two that method ``test`` leaves empty).
     """
-    kept, sites, pixel_m = _gather(selected_jsons, patches.size_px)
+    split, size_px = section.split, section.size_px
+    kept, sites, pixel_m = _gather(selected_jsons, size_px)
     if not kept:
         raise SplitError("split: expected patches to split, found none kept; lower coverage.min_share")
-    squares = _squares(kept, sites, patches.size_px, pixel_m)
-    label, reason = assign(kept, sites, squares, patches.size_px, split)
+    squares = _squares(kept, sites, size_px, pixel_m)
+    label, reason = assign(kept, sites, squares, size_px, split)
     _clear_overlaps(label, reason, squares, split.gap_px * pixel_m, 1e-6 * pixel_m)
     counts = {name: int(np.sum(label == i)) for i, name in enumerate(_LABELS)}
     wanted = ("test",) if split.method == "test" else SPLITS

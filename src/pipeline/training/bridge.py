@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from pipeline.config.arcs import ArcDraw
-from pipeline.config.bridge import BridgeSection, any_sampler
-from pipeline.config.imperfections import ImperfectionsSection
-from pipeline.config.masks import StripDraw
-from pipeline.config.photometry import PhotometrySection
+from pipeline.config.names import BRIDGE_STAGES
 from pipeline.config.runtime import RuntimeSection
-from pipeline.config.training import OptimiserSection, TrainingSection
+from pipeline.config.stages.training import BridgeStage
 from pipeline.illumination.ephemeris import read_track
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.seeds import seeded
+from pipeline.models.batch import Batch, flip, transpose
 from pipeline.models.files import load_system, load_vae, model_config
 from pipeline.models.system import System, state_scale
-from pipeline.shards.batches import Batch, Sample, assemble, flip, read_sample, transpose
+from pipeline.shards.batches import Sample, assemble, read_sample
 from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.adam import Adam
@@ -31,17 +26,15 @@ from pipeline.training.order import DataOrder
 
 _INIT = 0xB41D
 RESIDUAL_SAMPLES = 64
-_STAGES = {"fibonacci": 1, "arcs": 2, "missing": 3}
 
 
-def training_scene(content: dict[str, Any], track: Sequence[Path | str] = ()) -> Scene:
+def training_scene(stage: BridgeStage, track: Sequence[Path | str] = ()) -> Scene:
     """Where a stage's images come from, by the stage's section and the Sun's track (one file or none)."""
-    if content["stage"] == "fibonacci":
-        return FibonacciScene((int(content["images"]["low"]), int(content["images"]["high"])))
-    arcs = content["arcs"]
-    strips = StripDraw.model_validate(content["masks"]) if content["stage"] == "missing" else None
+    if stage.images is not None:
+        return FibonacciScene((int(stage.images.low), int(stage.images.high)))
+    assert stage.arcs is not None
     suns = read_track(track[0]) if track else None
-    return ArcScene(ArcDraw.model_validate(arcs["train"]), arcs["tolerance"], strips, suns)
+    return ArcScene(stage.arcs.train, stage.arcs.tolerance, stage.masks, suns)
 
 
 class BridgeTask:
@@ -49,28 +42,26 @@ class BridgeTask:
 
     def __init__(
         self,
-        content: dict[str, Any],
+        stage: BridgeStage,
         system: System,
         shards: ShardSet,
         device: torch.device,
         track: Sequence[Path | str] = (),
     ) -> None:
         self.section = system.section
-        self.optimiser_section = OptimiserSection.model_validate(content["bridge"]["optimiser"])
-        self.photometry = PhotometrySection.model_validate(content["photometry"])
-        self.imperfections = ImperfectionsSection.model_validate(content["imperfections"])
-        self.scene = training_scene(content, track)
+        self.photometry, self.imperfections = stage.photometry, stage.imperfections
+        self.scene = training_scene(stage, track)
         self.system, self.shards, self.device = system, shards, device
-        self.order = DataOrder(len(shards), self.section.seed * 4 + _STAGES[content["stage"]])
+        self.order = DataOrder(len(shards), self.section.seed * 4 + BRIDGE_STAGES.index(stage.stage) + 1)
         self.modules: dict[str, torch.nn.Module] = {"model": system.network}
         self.optimisers: dict[str, Adam] = {
             "model": Adam(
                 system.network.parameters(),
-                self.optimiser_section.learning_rate,
+                stage.optimiser.learning_rate,
                 weight_decay=self.section.weight_decay,
             )
         }
-        self.bf16 = TrainingSection.model_validate(content["training"]).precision == "bf16"
+        self.bf16 = stage.training.precision == "bf16"
 
     def prepare(self, numbers: Sequence[int]) -> list[Sample]:
         """Draw image sets and read patches and visibility."""
@@ -111,7 +102,7 @@ class BridgeTask:
 
 
 def train_bridge(
-    section: str,
+    section: BridgeStage,
     key: str,
     manifest: Path | str,
     vae: Sequence[str],
@@ -124,7 +115,7 @@ def train_bridge(
 
     Parameters
     ----------
-    section : the stage's JSON section. key : its key. manifest : of the training shards.
+    section : of the stage. key : its key. manifest : of the training shards.
     vae : weights of the VAE, for latent systems. previous : weights to start from, but for the first stage.
     runtime : device and checkpoint interval. out : weights to write; the others go beside it.
     track : the Sun's track, for arcs with ``place: ephemeris``.
@@ -134,11 +125,7 @@ def train_bridge(
     ValueError
         If inputs do not fit each other or a loss is not finite; the message names the file or key.
     """
-    content: dict[str, Any] = json.loads(section)
-    bridge = BridgeSection.model_validate(
-        {k: v for k, v in content["bridge"].items() if k != "optimiser"}
-        | {"sampler": any_sampler(content["bridge"]["process"])}
-    )
+    bridge = section.bridge
     shards = ShardSet(manifest, "train")
     grid = shards.manifest["grid"]
     device = pick_device(runtime.device)
@@ -152,26 +139,26 @@ def train_bridge(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeded(bridge.seed, _INIT).initial_seed())
             system = System(bridge, grid["size_px"], grid["factor"], scale, codec).to(device)
-    task = BridgeTask(content, system, shards, device, track)
+    task = BridgeTask(section, system, shards, device, track)
     if bridge.process == "diffusion" and not previous:
         system.rescale(task.residual_std(range(RESIDUAL_SAMPLES)))
     outcome = train(
         task,
-        task.optimiser_section,
+        section.optimiser,
         ema=bridge.ema,
         key=key,
         folder=checkpoint_folder(out),
         device=device,
         checkpoint_minutes=runtime.checkpoint_minutes,
-        name=f"bridge {content['stage']}",
+        name=f"bridge {section.stage}",
     )
     # What was trained and nothing else: stages still to come and the sampler are not known here.
     stages = model_config(previous[0], "bridge")["section"]["stages"] if previous else {}
-    stages[content["stage"]] = task.optimiser_section.model_dump(mode="json")
+    stages[section.stage] = section.optimiser.model_dump(mode="json")
     config = {
         "kind": "bridge",
         "key": key,
-        "stage": content["stage"],
+        "stage": section.stage,
         "section": bridge.trained() | {"stages": stages},
         "grid": grid,
         "state_scale": system.state_scale,

@@ -20,8 +20,10 @@ from typing import Any
 
 import torch
 
+from pipeline.config.base import Section
 from pipeline.config.runtime import RuntimeSection
-from pipeline.jobs.job import job
+from pipeline.config.stages.training import BridgeStage, VaeStage
+from pipeline.jobs.job import Work, job
 from pipeline.training.bridge import train_bridge
 from pipeline.training.loop import SAVED
 from pipeline.training.vae import train_vae
@@ -29,7 +31,10 @@ from pipeline.training.writer import sole_writer
 
 logger = logging.getLogger(__name__)
 
-STAGES: dict[str, Callable[..., None]] = {"vae": train_vae, "bridge": train_bridge}
+STAGES: dict[str, tuple[type[Section], Callable[..., None]]] = {
+    "vae": (VaeStage, train_vae),
+    "bridge": (BridgeStage, train_bridge),
+}
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 SAVE_SECONDS = (
@@ -37,14 +42,14 @@ SAVE_SECONDS = (
 )
 
 
-def launch(stage: str, runtime: str, log: str | None, level: str, cpu_threads: int, **arguments: Any) -> None:
+def launch(stage: str, work: Work[Any], log: str | None, **arguments: Any) -> None:
     """Train in as many processes as the config and the GPUs of this job say; return when all is written.
 
     Parameters
     ----------
-    stage : a name in `STAGES`. runtime : JSON of the config's section.
-    log, level, cpu_threads : of the job, for processes of their own.
-    arguments : of the stage's function, JSON-able, without `runtime`; `out` is the file of the weights.
+    stage : a name in `STAGES`. work : the stage's section, its key and how it is run.
+    log : of the job, for processes of their own.
+    arguments : further ones of the stage's function, JSON-able; `out` is the file of the weights.
 
     Raises
     ------
@@ -53,15 +58,17 @@ def launch(stage: str, runtime: str, log: str | None, level: str, cpu_threads: i
     SystemExit
         With 75 where the training was asked to stop and saved; with another code where it failed.
     """
-    section = RuntimeSection.model_validate_json(runtime)
-    arguments = {name: _plain(value) for name, value in arguments.items()}
+    arguments = {name: _plain(value) for name, value in arguments.items()} | {"key": work.key}
+    runtime = work.runtime
     with sole_writer(arguments["out"]):
-        if section.nodes > 1:
-            _on_nodes(_request(stage, runtime, log, level, cpu_threads, arguments), section, cpu_threads)
-        elif processes_here(section) > 1:
-            _torchrun(_request(stage, runtime, log, level, cpu_threads, arguments), ["--standalone"])
+        if runtime.nodes == 1 and processes_here(runtime) == 1:
+            STAGES[stage][1](section=work.section, runtime=runtime, **arguments)
+            return
+        request = _request(stage, work, log, arguments)
+        if runtime.nodes > 1:
+            _on_nodes(request, runtime, work.section.cpu_threads)
         else:
-            STAGES[stage](runtime=section, **arguments)
+            _torchrun(request, ["--standalone"])
 
 
 def processes_here(runtime: RuntimeSection) -> int:
@@ -90,17 +97,15 @@ def _plain(value: Any) -> Any:
     return [str(item) for item in value] if isinstance(value, Sequence) else value
 
 
-def _request(
-    stage: str, runtime: str, log: str | None, level: str, cpu_threads: int, arguments: dict[str, Any]
-) -> str:
+def _request(stage: str, work: Work[Any], log: str | None, arguments: dict[str, Any]) -> str:
     """All that a process of its own must know, as JSON."""
     return json.dumps(
         {
             "stage": stage,
-            "runtime": json.loads(runtime),
+            "section": work.section.model_dump(mode="json"),
+            "runtime": work.runtime.model_dump(mode="json"),
             "log": None if log is None else str(log),
-            "level": level,
-            "cpu_threads": cpu_threads,
+            "cpu_threads": work.section.cpu_threads,
             "arguments": arguments,
         }
     )
@@ -179,7 +184,7 @@ def _on_nodes(request: str, runtime: RuntimeSection, cpu_threads: int) -> None:
 def _node(nodes: str, meeting: str, name: str, request: str) -> None:
     """One node's share of a training on several: its torchrun."""
     wanted = json.loads(request)
-    with job(None, wanted["level"]):
+    with job(None, wanted["runtime"]["log_level"]):
         _torchrun(
             request,
             [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id={name}"],
@@ -191,10 +196,11 @@ def _worker(request: str) -> None:
     with suppress(OSError, AttributeError):  # where the system can: save and leave when torchrun is killed
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     wanted = json.loads(request)
-    level = wanted["level"] if os.environ.get("RANK", "0") == "0" else "WARNING"
+    level = wanted["runtime"]["log_level"] if os.environ.get("RANK", "0") == "0" else "WARNING"
     with job(wanted["log"], level, cpu_threads=wanted["cpu_threads"]):
         runtime = RuntimeSection.model_validate(wanted["runtime"])
-        STAGES[wanted["stage"]](runtime=runtime, **wanted["arguments"])
+        kind, train = STAGES[wanted["stage"]]
+        train(section=kind.model_validate(wanted["section"]), runtime=runtime, **wanted["arguments"])
 
 
 if __name__ == "__main__":

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.config.stages.training import VaeStage
 from pipeline.config.training import TrainingSection
 from pipeline.config.vae import VaeSection
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.seeds import seeded
+from pipeline.models.batch import flip
 from pipeline.models.factory import build_discriminator, build_vae
 from pipeline.models.losses import (
     Lpips,
@@ -26,9 +25,9 @@ from pipeline.models.losses import (
     generator_hinge,
     slope_loss,
 )
-from pipeline.models.system import Codec
-from pipeline.shards.batches import Sample, assemble, flip, read_sample
-from pipeline.shards.scene import ImageSet
+from pipeline.models.spaces import Codec
+from pipeline.shards.batches import Sample, assemble, read_sample
+from pipeline.shards.scene import NO_IMAGES
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.adam import Adam
 from pipeline.training.finish import checkpoint_folder, finish
@@ -36,7 +35,6 @@ from pipeline.training.loop import average_gradients, averaged, train
 from pipeline.training.order import DataOrder
 
 _INIT = 0x7AE1
-NO_IMAGES = ImageSet("fixed", np.zeros(0, np.int64), np.zeros((0, 3)))
 
 
 class VaeTask:
@@ -123,7 +121,7 @@ class VaeTask:
 
 
 def train_vae(
-    section: str,
+    section: VaeStage,
     key: str,
     manifest: Path | str,
     runtime: RuntimeSection,
@@ -134,7 +132,7 @@ def train_vae(
 
     Parameters
     ----------
-    section : the stage's JSON section. key : its key. manifest : of the training shards.
+    section : of the stage. key : its key. manifest : of the training shards.
     runtime : device and checkpoint interval. out : weights to write; the others go beside it.
     lpips_weights : file of the perceptual loss's weights, of which the section holds the digest.
 
@@ -143,12 +141,10 @@ def train_vae(
     ValueError
         If a shard is corrupt, the patch size does not fit the network, or a loss is not finite.
     """
-    content: dict[str, Any] = json.loads(section)
-    vae = VaeSection.model_validate(content["vae"] | {"lpips_weights": lpips_weights})
-    training = TrainingSection.model_validate(content["training"])
+    vae = section.vae.model_copy(update={"lpips_weights": lpips_weights})
     shards = ShardSet(manifest, "train")
     device = pick_device(runtime.device)
-    task = VaeTask(vae, training, shards, device)
+    task = VaeTask(vae, section.training, shards, device)
     outcome = train(
         task,
         vae.optimiser,
@@ -159,5 +155,10 @@ def train_vae(
         checkpoint_minutes=runtime.checkpoint_minutes,
         name="vae",
     )
-    config = {"kind": "vae", "key": key, "section": content["vae"], "grid": shards.manifest["grid"]}
+    config = {
+        "kind": "vae",
+        "key": key,
+        "section": section.vae.model_dump(mode="json"),
+        "grid": shards.manifest["grid"],
+    }
     finish(outcome, config, build_vae(vae), out)

@@ -37,11 +37,12 @@ from pipeline.calibration.stage import Drawn, Kind, told_apart
 from pipeline.config.bridge import BridgeSampler
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.jobs.seeds import seeded
-from pipeline.models.apriori import block_mean, crop_halo
+from pipeline.models.apriori import crop_halo
 from pipeline.models.calibration import Widened, level, load_calibrated, places
 from pipeline.models.files import load_system, model_config
 from pipeline.models.photometric import SetLight, set_radiance
 from pipeline.storage.calibration_law import Calibration, Curve, Law, read_calibration
+from pipeline.terrain.blocks import block_mean
 from saved_models import save_system
 
 PATCHES, MEMBERS, SIDE = 120, 16, 80

@@ -16,9 +16,10 @@ import skyfield_data
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plan_table import BASE, after
 from shard_files import write_split, write_tile
 from sky_kernels import AU_KM, EVEN_MOON, EVEN_TURN, IAU_MOON, circle, moon, tdb_seconds, write_kernels
-from test_plan import BASE, after
+from training_setups import bridge_stage
 
 from pipeline.config.arcs import ArcDraw, ArcsSection
 from pipeline.config.ephemeris import EphemerisSection
@@ -32,7 +33,7 @@ from pipeline.illumination.directions import (
     sun_arc,
 )
 from pipeline.illumination.place import Place
-from pipeline.provenance import plan as planning
+from pipeline.provenance import found as finding
 from pipeline.provenance.plan import Plan
 from pipeline.terrain.grid import Projection
 from pipeline.training.bridge import training_scene
@@ -259,12 +260,12 @@ def test_without_spice_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
         e.subsolar_track(["k"], "2010-05-01", "2010-05-01", 1)
 
     def lost(name: str) -> str:
-        raise planning.importlib.metadata.PackageNotFoundError(name)
+        raise finding.importlib.metadata.PackageNotFoundError(name)
 
     (tmp_path / "k").write_text("k")
-    versions = planning._versions()
-    monkeypatch.setattr(planning, "_versions", lambda: versions)
-    monkeypatch.setattr(planning.importlib.metadata, "version", lost)
+    versions = finding.versions()
+    monkeypatch.setattr(finding, "versions", lambda: versions)
+    monkeypatch.setattr(finding.importlib.metadata, "version", lost)
     with pytest.raises(ConfigError, match=r"place: ephemeris: .*found no package spiceypy; install it with"):
         Plan(load_config(with_track(["k"])), tmp_path)
 
@@ -358,10 +359,10 @@ def test_assumed_places_do_not_see_the_patches(southern: dict[str, Path]) -> Non
 
 
 def test_a_training_reads_the_track(southern: dict[str, Path]) -> None:
-    draw = ArcDraw(place="ephemeris").model_dump(mode="json")
-    scene: Any = training_scene(
-        {"stage": "arcs", "arcs": {"tolerance": 0.1, "train": draw}}, [str(southern["track"])]
-    )
+    plain = bridge_stage({}, "arcs")
+    assert plain.arcs is not None
+    arcs = plain.arcs.model_copy(update={"train": ArcDraw(place="ephemeris")})
+    scene: Any = training_scene(plain.model_copy(update={"arcs": arcs}), [str(southern["track"])])
     assert scene.track.frame == "MOON_ME" and len(scene.track.lon) == 120
 
 
@@ -396,8 +397,8 @@ def with_track(kernels: list[str], train: bool = True, test: bool = True) -> dic
 
 @pytest.fixture
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Plan]:
-    """Plans in a folder with two files that stand for kernels; planning looks at bytes alone."""
-    monkeypatch.setattr(planning, "_spice_version", lambda: "1.0")
+    """Plans in a folder with two files that stand for kernels; finding looks at bytes alone."""
+    monkeypatch.setattr(finding, "_spice_version", lambda: "1.0")
     (tmp_path / "a.bsp").write_text("orbits")
     (tmp_path / "b.tls").write_text("leap seconds")
     return lambda config: Plan(load_config(config), tmp_path)

@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from raster_files import NORTH, cut, relief, write_tif
 from scipy import ndimage
-from test_trace import SIZE, make_selected
+from shard_files import make_selected
 
 from pipeline.config.illumination import IlluminationSection
-from pipeline.config.inputs import InputsSection
-from pipeline.config.patches import PatchesSection
+from pipeline.config.stages.terrain import PatchesStage, TerrainStage
 from pipeline.illumination.directions import fixed_directions, vectors
 from pipeline.illumination.embree import EmbreeVisibility
 from pipeline.illumination.far import FarDem, FarTerrain, far_mesh
@@ -30,7 +29,7 @@ from pipeline.terrain.index import index_terrain
 
 ENGINES = [EmbreeVisibility, HorizonVisibility]
 PIXEL, MOON_M = 20.0, 1_737_400.0
-HALO, PATCH = 32, 24
+SIZE, HALO, PATCH = 20, 32, 24
 INNER = (HALO, HALO, PATCH, PATCH)
 NEAR = (PATCH + 2 * HALO,) * 2
 CENTRE = HALO + (PATCH - 1) / 2
@@ -259,7 +258,7 @@ def test_real_windows_agree(shared_data: Path) -> None:
 
 
 def build(folder: Path, files: list[Path], cell: int) -> Path:
-    index_terrain(files, None, InputsSection(dem="x.tif"), folder / "terrain.json")
+    index_terrain(files, None, TerrainStage(pixel_m=None), folder / "terrain.json")
     write_far(folder / "terrain.json", cell, folder / "far.zarr.zip")
     return folder / "far.zarr.zip"
 
@@ -323,7 +322,7 @@ def tile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     dem[:, 250:] = 900.0
     files = cut(folder, dem, {"west": (0, 300, 0, 200), "wall": (0, 300, 250, 300)})
     build(folder, files, 16)
-    patches = PatchesSection(size_px=SIZE, halo_px=32, factor=4, stride_px=20, tiles=1)
+    patches = PatchesStage(size_px=SIZE, halo_px=32, stride_px=20, tiles=1)
     extract_tile(folder / "terrain.json", patches, 0, folder / "patches.zarr.zip")
     store = read_store(folder / "patches.zarr.zip")
     site, row, col = (store[name].values for name in ("site", "row", "col"))

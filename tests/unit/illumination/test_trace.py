@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shard_files import make_selected
 
 from pipeline.config.arcs import ArcDraw, ArcsSection
 from pipeline.config.base import Range
 from pipeline.config.illumination import IlluminationSection
-from pipeline.config.masks import MasksSection
+from pipeline.config.masks import StripDraw
+from pipeline.config.stages.light import MasksStage
 from pipeline.illumination.arcs import select_arcs
 from pipeline.illumination.directions import NoUsableDirectionError, fixed_directions, usable_directions
 from pipeline.illumination.embree import EmbreeVisibility
@@ -50,12 +52,6 @@ def make_patches(
         writer.write("halo", np.full((n, 4), HALO, np.int32), ("patch", "side"))
         writer.write("pole", np.full(n, -1, np.int8), ("patch",))
     return dem
-
-
-def make_selected(path: Path, kept: dict[int, bool]) -> Path:
-    entries = [{"id": i, "kept": k, "reason": None if k else "coverage"} for i, k in kept.items()]
-    path.write_text(json.dumps({"schema": "selected/1", "tile": 0, "patches": entries}))
-    return path
 
 
 @pytest.fixture
@@ -154,6 +150,11 @@ def test_wrong_inputs_are_named(tile):
         make_engine("mirror")
 
 
+def masks(seed: int) -> MasksStage:
+    """Published strips."""
+    return MasksStage(test=StripDraw(), seed=seed, size_px=SIZE)
+
+
 ARCS = ArcsSection(
     test={
         "main": ArcDraw(latitude=Range(low=60, high=85), images=Range(low=9, high=9)),
@@ -236,7 +237,7 @@ def test_dark_images_are_never_drawn(tmp_path):
 def test_masks_match_the_image_sets(drawn):
     folder, *_, arcs = drawn
     out = folder / "masks.json"
-    draw_masks(arcs, MasksSection(seed=1), SIZE, out)
+    draw_masks(arcs, masks(1), out)
     first = out.read_bytes()
     table, sets = json.loads(first), json.loads(arcs.read_text())["draws"]
     assert table["schema"] == "masks/1" and set(table["draws"]) == set(sets)
@@ -247,21 +248,20 @@ def test_masks_match_the_image_sets(drawn):
             assert (strips[:, 3] >= 25).all() and (strips[:, 3] <= 50).all()
     main, few = (table["draws"][name]["3"]["strips"] for name in ("main", "few"))
     assert main[0] != few[0] and main[0] != table["draws"]["main"]["7"]["strips"][0]
-    draw_masks(arcs, MasksSection(seed=1), SIZE, out)
+    draw_masks(arcs, masks(1), out)
     assert out.read_bytes() == first
-    draw_masks(arcs, MasksSection(seed=2), SIZE, out)
+    draw_masks(arcs, masks(2), out)
     assert out.read_bytes() != first
 
 
 def test_swaths_follow_each_patchs_own_place(drawn):
     folder, *_, arcs = drawn
     out, patches = folder / "masks.json", folder / "patches.zarr.zip"
-    polar = MasksSection.model_validate(
-        {"test": {"kind": "nac", "inclination_deg": 90, "azimuth_jitter_deg": 0}}
-    )
+    strips = {"kind": "nac", "inclination_deg": 90, "azimuth_jitter_deg": 0}
+    polar = MasksStage.model_validate({"test": strips, "seed": 0, "size_px": SIZE})
     placed = {7: (-3e4, 0.0), 1 << 40: (2e4, 2e4), 3: (0.0, 5e4)}  # map metres: swaths point to the pole
     make_patches(patches, list(placed), place=placed)
-    draw_masks(arcs, polar, SIZE, out, patches)
+    draw_masks(arcs, polar, out, patches)
     table = json.loads(out.read_text())["draws"]["main"]
     for patch_id, (x, y) in placed.items():
         rows = np.array(table[str(patch_id)]["strips"])
@@ -270,15 +270,15 @@ def test_swaths_follow_each_patchs_own_place(drawn):
         np.testing.assert_allclose((rows[:, 2] + 90 - azimuth + 90) % 180, 90, atol=1e-6)
         assert (2500 / 40 <= rows[:, 3]).all() and (rows[:, 3] <= 5000 / 40).all()
     first = out.read_bytes()
-    draw_masks(arcs, polar, SIZE, out, patches)
+    draw_masks(arcs, polar, out, patches)
     assert out.read_bytes() == first
     with pytest.raises(ValueError, match=r"masks\.test\.kind: 'nac' needs the patch store"):
-        draw_masks(arcs, polar, SIZE, out)
+        draw_masks(arcs, polar, out)
     make_patches(patches, [7])
     with pytest.raises(
         ValueError, match=r"patches\.zarr\.zip: expected patch \d+ of .*arcs\.json, found none"
     ):
-        draw_masks(arcs, polar, SIZE, out, patches)
+        draw_masks(arcs, polar, out, patches)
 
 
 def test_stages_of_an_empty_tile(tmp_path):
@@ -288,5 +288,5 @@ def test_stages_of_an_empty_tile(tmp_path):
     split = tmp_path / "split.json"
     split.write_text(json.dumps({"schema": "split/1", "patches": {"5": "test"}}))
     select_arcs(selected, split, light, ARCS, tmp_path / "arcs.json")
-    draw_masks(tmp_path / "arcs.json", MasksSection(), SIZE, tmp_path / "masks.json")
+    draw_masks(tmp_path / "arcs.json", masks(0), tmp_path / "masks.json")
     assert json.loads((tmp_path / "masks.json").read_text())["draws"] == {"main": {}, "few": {}}

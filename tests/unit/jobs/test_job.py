@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from snakemake.iocontainers import Params
 
-from pipeline.jobs.job import job, stage_record
+from pipeline.config.coverage import CoverageSection
+from pipeline.config.runtime import RuntimeSection
+from pipeline.jobs.job import job, rule_job
 from pipeline.jobs.progress import track
 from pipeline.provenance.run_folder import write_run
 
@@ -148,7 +151,7 @@ def test_records_hold_identity_and_times_stand_apart(tmp_path: Path) -> None:
     for name in "ab":
         record = tmp_path / name / "run.json"
         record.parent.mkdir()
-        with job(None, stage="vae", key="0123", section='{"base": 64}', run_record=record):
+        with job(None, stage="vae", key="0123", section={"base": 64}, run_record=record):
             pass
         texts.append(record.read_bytes())
         timing = json.loads((tmp_path / name / "run.timing.json").read_text())
@@ -172,12 +175,27 @@ def test_threads_of_torch_are_set_from_the_config(tmp_path: Path) -> None:
         torch.set_deterministic_debug_mode(before[1])
 
 
-def test_a_stages_params_become_its_record() -> None:
+class Rule:
+    """What Snakemake hands to a rule's adapter."""
+
+    def __init__(self, folder: Path, **params: str) -> None:
+        self.log = [str(folder / "log.txt")]
+        self.params = Params(fromdict={"stage": "selected", "key": "k", "runtime": "{}", **params})
+
+
+def test_a_rules_section_is_parsed_and_recorded(tmp_path: Path) -> None:
     """Snakemake's params look like a mapping but are a list: `in` asks for values, not for names."""
-    named = {"stage": "vae", "key": "k", "section": "{}", "level": "INFO", "runtime": "{}"}
-    params = Params(fromdict=named)
-    assert stage_record(params) == stage_record(named) == {"stage": "vae", "key": "k", "section": "{}"}
-    assert stage_record(Params(fromdict={"level": "INFO"})) == {}
+    with rule_job(Rule(tmp_path, section='{"min_share":0.5}'), CoverageSection) as work:
+        assert work.section == CoverageSection(min_share=0.5)
+        assert (work.key, work.runtime) == ("k", RuntimeSection())
+    record = json.loads((tmp_path / "log.run.json").read_text())
+    assert record == {"schema": "run/1", "stage": "selected", "key": "k", "section": {"min_share": 0.5}}
+
+
+def test_a_section_of_another_kind_is_refused(tmp_path: Path) -> None:
+    rule = Rule(tmp_path, section='{"min_share":2}')
+    with pytest.raises(ValidationError, match="min_share"), rule_job(rule, CoverageSection):
+        raise AssertionError("not reached")
 
 
 def test_progress_passes_everything_on_and_tells_the_end(caplog: pytest.LogCaptureFixture) -> None:
@@ -209,7 +227,7 @@ def test_a_run_links_to_its_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_every_job_with_a_key_leaves_a_record_beside_its_log(tmp_path: Path) -> None:
-    with job(str(tmp_path / "tile_003.txt"), stage="patches", key="abc", section='{"size_px": 96}'):
+    with job(str(tmp_path / "tile_003.txt"), stage="patches", key="abc", section={"size_px": 96}):
         pass
     record = json.loads((tmp_path / "tile_003.run.json").read_text())
     assert record == {"schema": "run/1", "stage": "patches", "key": "abc", "section": {"size_px": 96}}

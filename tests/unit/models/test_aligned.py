@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.config.bridge import BridgeSection
 from pipeline.models.aligned import AlignedNet
-from pipeline.models.apriori import block_mean, crop_halo
+from pipeline.models.apriori import crop_halo
 from pipeline.models.factory import build_network
+from pipeline.terrain.blocks import block_mean
 
 PIXEL = {
     "space": "pixel",
@@ -39,7 +40,7 @@ def build(seed: int = 0, amount: float = 0.05, **changes) -> AlignedNet:
 
 def conditions_close(a, b, **tolerance):
     torch.testing.assert_close(a.features, b.features, **tolerance)
-    torch.testing.assert_close(a.mean, b.mean, **tolerance)
+    torch.testing.assert_close(a.estimate.mean, b.estimate.mean, **tolerance)
 
 
 @pytest.mark.parametrize("network", ["unet", "dit"])
@@ -52,8 +53,8 @@ def test_gradients_reach_every_parameter(space, network):
     assert out.shape == (2, *shape)
     loss = out.square().mean()
     if space == "pixel":
-        assert cond.mean.shape == (2, 1, SIZE, SIZE)
-        loss = loss + cond.mean.square().mean()
+        assert cond.estimate.mean.shape == (2, 1, SIZE, SIZE)
+        loss = loss + cond.estimate.mean.square().mean()
     loss.backward()
     lacking = [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
     assert lacking == []
@@ -63,17 +64,21 @@ def test_set_is_unordered_and_padding_has_no_influence():
     net, sets = build(), lambert_set(images=5)
     reference = net.condition(sets)
     order = torch.tensor([3, 0, 4, 1, 2])
-    shuffled = sets.with_(images=sets.images[:, order], sun=sets.sun[:, order])
+    shuffled = replace(sets, images=sets.images[:, order], sun=sets.sun[:, order])
     conditions_close(net.condition(shuffled), reference, rtol=1e-3, atol=1e-4)
 
     few = sets.present.clone()
     few[:, 3:] = False
-    cut = sets.with_(
-        images=sets.images[:, :3], valid=sets.valid[:, :3], sun=sets.sun[:, :3], present=sets.present[:, :3]
+    cut = replace(
+        sets,
+        images=sets.images[:, :3],
+        valid=sets.valid[:, :3],
+        sun=sets.sun[:, :3],
+        present=sets.present[:, :3],
     )
     loud = sets.images.clone()
     loud[:, 3:] = 1e6
-    padded = sets.with_(images=loud, present=few)
+    padded = replace(sets, images=loud, present=few)
     conditions_close(net.condition(padded), net.condition(cut), rtol=1e-3, atol=1e-4)
 
 
@@ -83,8 +88,8 @@ def test_missing_pixels_have_no_influence():
     valid[:, 0, :16] = False
     loud = sets.images.clone()
     loud[:, 0, :16] = 1e3
-    a = net.condition(sets.with_(valid=valid))
-    b = net.condition(sets.with_(valid=valid, images=loud))
+    a = net.condition(replace(sets, valid=valid))
+    b = net.condition(replace(sets, valid=valid, images=loud))
     assert torch.equal(a.features, b.features)
 
 
@@ -103,8 +108,12 @@ def test_chunks_do_not_change_the_condition_or_gradients():
 @pytest.mark.parametrize("factor", [0.25, 3.0])
 def test_scale_free(factor):
     net, sets = build(), lambert_set(halo_cells=0)
-    other = sets.with_(
-        lr=sets.lr * factor, prior=sets.prior * factor, pixel_m=sets.pixel_m * factor, dem=sets.dem * factor
+    other = replace(
+        sets,
+        lr=sets.lr * factor,
+        prior=sets.prior * factor,
+        pixel_m=sets.pixel_m * factor,
+        dem=sets.dem * factor,
     )
     a, b = net.condition(sets), net.condition(other)
     conditions_close(a, b, rtol=1e-3, atol=1e-4)
@@ -115,33 +124,33 @@ def test_scale_free(factor):
 def test_exposure_does_not_matter():
     net, sets = build(), lambert_set()
     conditions_close(
-        net.condition(sets.with_(images=sets.images * 17.0)), net.condition(sets), rtol=1e-3, atol=1e-4
+        net.condition(replace(sets, images=sets.images * 17.0)), net.condition(sets), rtol=1e-3, atol=1e-4
     )
 
 
 def test_the_sun_matters():
     net, sets = build(), lambert_set()
-    mirrored = sets.with_(sun=sets.sun * torch.tensor([-1.0, 1.0, 1.0]))
-    assert (net.condition(mirrored).mean - net.condition(sets).mean).abs().max() > 1e-3
+    mirrored = replace(sets, sun=sets.sun * torch.tensor([-1.0, 1.0, 1.0]))
+    assert (net.condition(mirrored).estimate.mean - net.condition(sets).estimate.mean).abs().max() > 1e-3
 
 
 def test_estimate_in_kilometres_is_the_one_in_pixels():
     sets = lambert_set(pixel_m=40.0)
-    px, km = build().condition(sets).mean, build(height_unit="km").condition(sets).mean
+    px, km = build().condition(sets).estimate.mean, build(height_unit="km").condition(sets).estimate.mean
     torch.testing.assert_close(km * 1000 / 40.0, px)
 
 
 def test_estimate_keeps_block_means_when_asked():
     sets = lambert_set(halo_cells=2)
     cond = build(keep_block_means=True, lr_halo_px=2 * FACTOR).condition(sets)
-    dem = sets.prior + cond.mean[:, 0] * 40.0
+    dem = sets.prior + cond.estimate.mean[:, 0] * 40.0
     torch.testing.assert_close(block_mean(dem, FACTOR), crop_halo(sets.lr, SIZE // FACTOR), rtol=0, atol=1e-3)
 
 
 def test_state_is_seen_relative_to_the_estimate_or_as_what_it_leaves_over():
     sets, x, t = lambert_set(), torch.randn(2, 1, SIZE, SIZE), torch.rand(2)
     rest, residual, dem = build(posterior_mean=True), build(), build(target="dem")
-    mean = rest.condition(sets).mean
+    mean = rest.condition(sets).estimate.mean
     prior = sets.prior[:, None] / 40.0
     assert rest.condition(sets).origin is None
     expected = rest(x, t, rest.condition(sets))
@@ -157,7 +166,12 @@ def test_clones_repeat_the_condition():
     many = cond.repeat(3)
     x, t = torch.randn(6, 1, SIZE, SIZE), torch.rand(6)
     out = net(x, t, many)
-    alone = replace(cond, features=cond.features[1:], mean=cond.mean[1:], origin=cond.origin[1:])
+    alone = replace(
+        cond,
+        features=cond.features[1:],
+        estimate=cond.estimate.mapped(lambda x: x[1:]),
+        origin=cond.origin[1:],
+    )
     second = net(x[3:], t[3:], alone.repeat(3))
     torch.testing.assert_close(out[3:], second, rtol=1e-4, atol=1e-5)
 
@@ -172,7 +186,7 @@ def test_weights_survive_safetensors(tmp_path):
 
 def test_empty_sets_are_finite():
     net, sets = build(), lambert_set()
-    cond = net.condition(sets.with_(present=torch.zeros_like(sets.present)))
+    cond = net.condition(replace(sets, present=torch.zeros_like(sets.present)))
     assert torch.isfinite(cond.features).all()
 
 
@@ -189,8 +203,8 @@ def test_bfloat16_autocast_keeps_the_condition_close():
         reference = net.condition(sets)
         with torch.autocast("cpu", torch.bfloat16):
             rounded = net.condition(sets)
-    assert rounded.mean.dtype == torch.float32
-    assert (rounded.mean - reference.mean).abs().max() < 0.02
+    assert rounded.estimate.mean.dtype == torch.float32
+    assert (rounded.estimate.mean - reference.estimate.mean).abs().max() < 0.02
 
 
 def test_learns_smooth_lambert_terrain_in_a_few_steps():
@@ -200,7 +214,7 @@ def test_learns_smooth_lambert_terrain_in_a_few_steps():
 
     def error(sets):
         truth = (sets.dem - sets.prior)[:, None] / 40.0
-        return (net.condition(sets).mean - truth).square().mean(), truth.square().mean()
+        return (net.condition(sets).estimate.mean - truth).square().mean(), truth.square().mean()
 
     for step in range(40):
         loss, _ = error(lambert_set(batch=8, images=8, seed=step))
@@ -221,7 +235,7 @@ def test_full_size_step():
     for _ in range(2):
         cond = net.condition(sets)
         out = net(torch.randn(4, 1, 96, 96), torch.rand(4), cond)
-        loss = (out - 1).square().mean() + cond.mean.square().mean()
+        loss = (out - 1).square().mean() + cond.estimate.mean.square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

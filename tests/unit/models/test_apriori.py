@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models.apriori import bicubic_up, block_mean, crop_halo, match_block_means, prior_from_lr
+from pipeline.models.apriori import bicubic_up, crop_halo, match_block_means, prior_from_lr
+from pipeline.terrain.blocks import block_mean
 
 
 def keys_matrix(cells: int, factor: int, a: float = -0.75) -> np.ndarray:

@@ -23,7 +23,8 @@ from pipeline.models.files import (
     model_config,
     save_model,
 )
-from pipeline.models.system import Codec, System
+from pipeline.models.spaces import Codec
+from pipeline.models.system import System
 
 SIZE, FACTOR = 32, 8
 VAE = VaeSection(base=8, multipliers=[1, 2], blocks=1, latent_channels=2)

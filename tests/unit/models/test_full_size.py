@@ -12,7 +12,7 @@ import pytest
 import torch
 from model_sets import count, stir
 from torch import Tensor
-from training_setups import content
+from training_setups import bridge_stage
 
 from pipeline.config.bridge import BridgeSampler, BridgeSection
 from pipeline.config.training import TrainingSection
@@ -21,7 +21,8 @@ from pipeline.jobs.seeds import seeded
 from pipeline.models.factory import build_vae
 from pipeline.models.files import load_system, load_vae, model_config, save_model
 from pipeline.models.published import parameter_groups
-from pipeline.models.system import Codec, System
+from pipeline.models.spaces import Codec
+from pipeline.models.system import System
 from pipeline.shards.batches import Sample, assemble
 from pipeline.training.bridge import BridgeTask
 from pipeline.training.vae import VaeTask
@@ -101,7 +102,7 @@ def test_the_bridge_takes_a_step_comes_back_from_disk_and_draws_terrain(tmp_path
 
     # Nothing that starts at zero may keep a gradient from the rest.
     stir(system.network, amount=0.02)
-    task = BridgeTask(content({}), system, Patches(), CPU)  # type: ignore[arg-type]
+    task = BridgeTask(bridge_stage({}), system, Patches(), CPU)  # type: ignore[arg-type]
     before = copied(system.network)
     losses = task.step([sample(0, 4), sample(1, 3)], [0, 1], seen=0)
     assert math.isfinite(losses["loss"])

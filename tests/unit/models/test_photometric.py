@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def test_sums_against_a_loop_over_images():
     images = sets.images.clone()
     images[0, 2, 2:5] = 0.0
     present = torch.tensor([[True, True, True, False]])
-    sets = sets.with_(images=images, valid=valid, present=present)
+    sets = replace(sets, images=images, valid=valid, present=present)
     radiance, threshold = set_radiance(images, valid, present)
     usable = valid & present[..., None, None]
     assert radiance.item() == pytest.approx(images[usable & (images > 0)].mean().item())
@@ -57,7 +58,8 @@ def test_sums_against_a_loop_over_images():
 
 def test_many_images_in_chunks_equal_few_repeated():
     sets = lambert_set(batch=1, images=5, size=8, factor=4)
-    many = sets.with_(
+    many = replace(
+        sets,
         images=sets.images.repeat(1, 20, 1, 1),
         valid=sets.valid.repeat(1, 20, 1, 1),
         sun=sets.sun.repeat(1, 20, 1),
@@ -77,7 +79,7 @@ def test_noise_in_the_shadows_is_no_light():
     radiance, threshold = set_radiance(images, sets.valid, sets.present)
     assert radiance.item() == pytest.approx(0.5, rel=0.01)
     assert threshold.item() == pytest.approx(3 * 0.02 / 0.5, rel=0.05)
-    sums = photometric_sums(sets.with_(images=images), radiance, threshold)
+    sums = photometric_sums(replace(sets, images=images), radiance, threshold)
     assert sums.lit[0, 0, :16].mean() < 0.01
     assert sums.lit[0, 0, 16:].mean() == 1.0
 
@@ -89,7 +91,7 @@ def test_exposures_are_told_by_the_a_priori_shading():
     gain = torch.tensor([[1.0, 1.1, 0.9, 1.05, 0.95]])
     valid = sets.valid.clone()
     valid[0, 4] = False  # an image without data tells nothing
-    sets = sets.with_(images=light * gain[..., None, None] * valid, valid=valid)
+    sets = replace(sets, images=light * gain[..., None, None] * valid, valid=valid)
     radiance, threshold = set_radiance(sets.images, valid, sets.present)
     ratio, share = exposure_ratios(sets, radiance, threshold, normal)
     assert share[0, 4] == ratio[0, 4] == 0
@@ -108,7 +110,7 @@ def test_misfit_is_what_lambert_leaves():
     prior = map_slopes(sets.prior / 40.0)
 
     def misfit(images):
-        one = sets.with_(images=images, sun=sun)
+        one = replace(sets, images=images, sun=sun)
         radiance, threshold = set_radiance(images, one.valid, one.present)
         return stereo_slopes(photometric_sums(one, radiance, threshold), prior, 1e-6)[2] * radiance
 
@@ -118,7 +120,7 @@ def test_misfit_is_what_lambert_leaves():
 
 def test_empty_and_dark_sets_are_finite_and_fall_back_on_the_prior():
     sets = lambert_set(batch=2, images=3, size=8, factor=4)
-    sets = sets.with_(images=torch.zeros_like(sets.images), present=torch.zeros_like(sets.present))
+    sets = replace(sets, images=torch.zeros_like(sets.images), present=torch.zeros_like(sets.present))
     radiance, threshold = set_radiance(sets.images, sets.valid, sets.present)
     assert torch.equal(radiance, torch.ones(2))
     slopes = map_slopes(sets.prior / 40.0)
@@ -153,7 +155,7 @@ def test_lambert_images_without_shadow_give_the_true_slopes():
     true = map_slopes(sets.dem / 40.0)
     images = torch.einsum("bnc,bchw->bnhw", high, normals(true))
     assert images.min() > 0.05
-    sets = sets.with_(images=images, sun=high)
+    sets = replace(sets, images=images, sun=high)
     sums = photometric_sums(sets, *set_radiance(images, sets.valid, sets.present))
     prior = map_slopes(sets.prior / 40.0)
     estimate, albedo, _ = stereo_slopes(sums, prior, 1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from model_sets import FACTOR, SIZE, count, lambert_set, stir
@@ -54,7 +56,7 @@ def test_starts_at_zero_and_ignores_images_at_first():
     sets = lambert_set()
     cond = net.condition(sets)
     assert net(torch.randn(2, *LATENT), torch.rand(2), cond).abs().max() == 0
-    dark = net.condition(sets.with_(images=torch.zeros_like(sets.images)))
+    dark = net.condition(replace(sets, images=torch.zeros_like(sets.images)))
     torch.testing.assert_close(cond.vector, dark.vector)
 
 
@@ -75,18 +77,22 @@ def test_set_is_unordered_and_padding_has_no_influence():
     net, sets = tiny(), lambert_set(images=5)
     reference = net.condition(sets).vector
     order = torch.tensor([3, 0, 4, 1, 2])
-    shuffled = sets.with_(images=sets.images[:, order], sun=sets.sun[:, order])
+    shuffled = replace(sets, images=sets.images[:, order], sun=sets.sun[:, order])
     torch.testing.assert_close(net.condition(shuffled).vector, reference)
 
     few = sets.present.clone()
     few[:, 3:] = False
-    cut = sets.with_(
-        images=sets.images[:, :3], valid=sets.valid[:, :3], sun=sets.sun[:, :3], present=sets.present[:, :3]
+    cut = replace(
+        sets,
+        images=sets.images[:, :3],
+        valid=sets.valid[:, :3],
+        sun=sets.sun[:, :3],
+        present=sets.present[:, :3],
     )
     noise = sets.images.clone()
     noise[:, 3:] = float("nan")
     torch.testing.assert_close(
-        net.condition(sets.with_(images=noise, present=few)).vector, net.condition(cut).vector
+        net.condition(replace(sets, images=noise, present=few)).vector, net.condition(cut).vector
     )
 
 
@@ -94,13 +100,13 @@ def test_missing_pixels_are_dark_pixels():
     net, sets = tiny(), lambert_set()
     valid = sets.valid.clone()
     valid[:, :, :10] = False
-    dark = sets.with_(images=sets.images * valid)
-    assert torch.equal(net.condition(sets.with_(valid=valid)).vector, net.condition(dark).vector)
+    dark = replace(sets, images=sets.images * valid)
+    assert torch.equal(net.condition(replace(sets, valid=valid)).vector, net.condition(dark).vector)
 
 
 def test_sun_is_not_seen():
     net, sets = tiny(), lambert_set()
-    turned = sets.with_(sun=-sets.sun)
+    turned = replace(sets, sun=-sets.sun)
     assert torch.equal(net.condition(turned).vector, net.condition(sets).vector)
 
 
@@ -142,10 +148,10 @@ def test_a_sample_does_not_depend_on_its_neighbours_and_clones_repeat_it():
 def test_heights_in_kilometres_or_pixels():
     sets = lambert_set(pixel_m=40.0)
     km, px = tiny(height_unit="km"), tiny(height_unit="pixel")
-    coarse = sets.with_(lr=sets.lr * 5, prior=sets.prior * 5, pixel_m=sets.pixel_m * 5)
+    coarse = replace(sets, lr=sets.lr * 5, prior=sets.prior * 5, pixel_m=sets.pixel_m * 5)
     torch.testing.assert_close(px.condition(coarse).vector, px.condition(sets).vector)
     assert (km.condition(coarse).vector - km.condition(sets).vector).abs().max() > 1e-4
-    same_numbers = sets.with_(lr=sets.lr * 25)  # 1000 m over 40 m
+    same_numbers = replace(sets, lr=sets.lr * 25)  # 1000 m over 40 m
     torch.testing.assert_close(km.condition(same_numbers).vector, px.condition(sets).vector)
 
 
@@ -155,7 +161,7 @@ def test_a_wider_a_priori_is_seen():
     assert sets.lr.shape[-1] == SIZE // FACTOR + 4
     moved = sets.lr.clone()
     moved[:, 0, 0] += 100.0
-    before, after = net.condition(sets).vector, net.condition(sets.with_(lr=moved)).vector
+    before, after = net.condition(sets).vector, net.condition(replace(sets, lr=moved)).vector
     assert (before - after).abs().max() > 1e-4
 
 

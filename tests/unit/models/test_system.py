@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any
 
 import pytest
 import torch
-from model_sets import FACTOR, SIZE, SampleSet, lambert_set, stir
+from model_sets import FACTOR, SIZE, lambert_set, stir
 from torch import Tensor, nn
 
 from pipeline.config.bridge import SAMPLER_KINDS, BridgeSampler, BridgeSection
 from pipeline.config.vae import VaeSection
 from pipeline.jobs.seeds import seeded
-from pipeline.models.apriori import block_mean
+from pipeline.models.batch import Batch
 from pipeline.models.factory import build_vae
-from pipeline.models.system import Codec, System, state_scale
+from pipeline.models.spaces import Codec
+from pipeline.models.system import System, state_scale
+from pipeline.terrain.blocks import block_mean
 
 VAE = VaeSection(base=8, multipliers=[1, 2, 2], blocks=1, latent_channels=2)
 HALO = 1
@@ -43,13 +46,13 @@ def system(seed: int = 0, scale: float = 1.0, **changes: Any) -> System:
     return System(config, SIZE, FACTOR, scale, vae).eval()
 
 
-def batch(count: int = 2, halo_cells: int = 0, seed: int = 0, pixel_m: float = PIXEL_M) -> SampleSet:
+def batch(count: int = 2, halo_cells: int = 0, seed: int = 0, pixel_m: float = PIXEL_M) -> Batch:
     return lambert_set(count, 4, pixel_m=pixel_m, halo_cells=halo_cells, seed=seed)
 
 
-def row(sets: SampleSet, index: int) -> SampleSet:
+def row(sets: Batch, index: int) -> Batch:
     """One patch of a batch as a batch of its own."""
-    return SampleSet(**{name: getattr(sets, name)[index : index + 1] for name in SampleSet.__annotations__})
+    return Batch(**{field.name: getattr(sets, field.name)[index : index + 1] for field in fields(sets)})
 
 
 def generators(count: int, seed: int = 0) -> list[torch.Generator]:
@@ -114,12 +117,13 @@ def test_with_an_estimate_states_are_what_it_leaves_over(target: str) -> None:
     stir(one.network)
     sets = batch()
     cond = one.condition(sets)
-    assert cond.mean.abs().max() > 0
-    state = one._states(sets.dem, sets, cond, generators(2))[0]
-    rest = (sets.dem - sets.prior) / PIXEL_M / 0.5 - cond.mean[:, 0]
+    assert cond.estimate.mean.abs().max() > 0
+    space = one.around(cond)
+    state = space.states(sets.dem, sets, generators(2))[0]
+    rest = (sets.dem - sets.prior) / PIXEL_M / 0.5 - cond.estimate.mean[:, 0]
     torch.testing.assert_close(state[:, 0], rest)
-    assert one.starts(sets, cond, generators(2))[0].abs().max() == 0
-    back = one._heights(state, sets, cond, 1)[:, 0]
+    assert space.starts(sets, generators(2))[0].abs().max() == 0
+    back = space.heights(state, sets, 1)[:, 0]
     torch.testing.assert_close(back, sets.dem, atol=1e-3, rtol=0)
 
 
@@ -128,12 +132,13 @@ def test_with_a_law_states_are_in_units_of_the_estimates_spread() -> None:
     stir(one.network)
     sets = batch()
     cond = one.condition(sets)
-    assert cond.spread.min() > 0
-    assert cond.spread.std() > 0
-    state = one._states(sets.dem, sets, cond, generators(2))[0]
-    rest = (sets.dem - sets.prior) / PIXEL_M / 0.5 - cond.mean[:, 0]
-    torch.testing.assert_close(state[:, 0] * cond.spread[:, 0], rest)
-    back = one._heights(state, sets, cond, 1)[:, 0]
+    assert cond.estimate.spread.min() > 0
+    assert cond.estimate.spread.std() > 0
+    space = one.around(cond)
+    state = space.states(sets.dem, sets, generators(2))[0]
+    rest = (sets.dem - sets.prior) / PIXEL_M / 0.5 - cond.estimate.mean[:, 0]
+    torch.testing.assert_close(state[:, 0] * cond.estimate.spread[:, 0], rest)
+    back = space.heights(state, sets, 1)[:, 0]
     torch.testing.assert_close(back, sets.dem, atol=1e-3, rtol=0)
     losses = one.losses(sets, generators(2))
     parameters = list(one.network.trunk.to_spread.parameters())
@@ -169,7 +174,7 @@ def test_a_silent_bridge_with_an_estimate_returns_the_estimate() -> None:
     one = system(scale=0.25, **ESTIMATE)
     stir(one.network)
     sets = batch()
-    estimate = one.condition(sets).mean[:, 0].detach() * 0.25 * PIXEL_M + sets.prior
+    estimate = one.condition(sets).estimate.mean[:, 0].detach() * 0.25 * PIXEL_M + sets.prior
     one.network = Silent(one.network)
     clones = one.sample(sets, 2, generators(2), BridgeSampler(nfe=5, kind="ode"))
     torch.testing.assert_close(clones[:, 0], estimate, atol=1e-2, rtol=1e-5)
@@ -230,18 +235,18 @@ def test_in_pixels_a_system_knows_no_scale(combination: dict[str, Any]) -> None:
     one = system(**combination)
     stir(one.network)
     sets = batch()
-    doubled = sets.with_(dem=2 * sets.dem, lr=2 * sets.lr, prior=2 * sets.prior, pixel_m=2 * sets.pixel_m)
+    doubled = replace(sets, dem=2 * sets.dem, lr=2 * sets.lr, prior=2 * sets.prior, pixel_m=2 * sets.pixel_m)
     small, large = one.sample(sets, 2, generators(2)), one.sample(doubled, 2, generators(2))
     torch.testing.assert_close(large, 2 * small, atol=2e-2, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("combination", "name"), [(ESTIMATE, "mean"), (PIXEL_ALIGNED, "origin")])
+@pytest.mark.parametrize(("combination", "name"), [(ESTIMATE, "estimate.mean"), (PIXEL_ALIGNED, "origin")])
 def test_the_scale_of_states_leaves_the_terrain_alone(combination: dict[str, Any], name: str) -> None:
     small, large = (system(scale=scale, **combination) for scale in (0.5, 2.0))
     sets = batch()
     for one in (small, large):
         stir(one.network)
-    a, b = (getattr(one.condition(sets), name) for one in (small, large))
+    a, b = (attrgetter(name)(one.condition(sets)) for one in (small, large))
     assert a.abs().max() > 0
     torch.testing.assert_close(0.5 * a, 2.0 * b)
 
@@ -253,7 +258,7 @@ def test_a_latent_start_is_encoded_once_and_drawn_anew(members: int, monkeypatch
     encode = one.codec.vae.encode
     monkeypatch.setattr(one.codec.vae, "encode", lambda x: calls.append(1) or encode(x))
     sets = batch()
-    starts = one.starts(sets, one.condition(sets), generators(2), members)
+    starts = one.around(one.condition(sets)).starts(sets, generators(2), members)
     assert len(calls) == 1
     assert len(starts) == members
     assert all(not torch.equal(a, b) for a, b in itertools.combinations(starts, 2))
@@ -338,17 +343,11 @@ def test_the_diffusion_learns_the_scale_of_its_residual() -> None:
 def test_truth_is_needed_to_train_but_not_to_sample() -> None:
     one = system(**ESTIMATE)
     sets = batch()
-
-    class Unknown:
-        dem = None
-
-        def __getattr__(self, name: str) -> Tensor:
-            return getattr(sets, name)
-
-    wanted, found = (one.sample(x, 2, generators(2)) for x in (sets, Unknown()))
+    unknown = replace(sets, dem=None)
+    wanted, found = (one.sample(x, 2, generators(2)) for x in (sets, unknown))
     assert torch.equal(wanted, found)
     with pytest.raises(AssertionError):
-        one.losses(Unknown(), generators(2))
+        one.losses(unknown, generators(2))
 
 
 def test_padding_and_data_outside_the_mask_do_not_matter() -> None:

@@ -20,7 +20,8 @@ from saved_models import save_system, save_vae
 ROOT = Path(__file__).resolve().parents[3]
 STAGES = {
     "terrain", "patches", "selected", "split", "visibility", "arcs", "masks", "shards_test", "manifest_test",
-    "evaluation_baselines", "evaluation_pretrained", "evaluation", "region", "report", "bundle",
+    "evaluation_bicubic", "evaluation_bicubic_window", "evaluation_photometric", "evaluation_pretrained",
+    "evaluation", "region", "report", "bundle",
 }  # fmt: skip
 USERS = {"evaluation_pretrained", "evaluation", "region", "report", "bundle"}
 SHOWN = {"report", "bundle"}
@@ -66,7 +67,7 @@ def test_nothing_is_trained(root: Path) -> None:
     assert set(found.stages) == STAGES
     assert (found.systems, found.scored) == ([], ["pretrained"])
     assert found.model_of("pretrained") == "w/model.safetensors"
-    assert found.vae_of("pretrained") == found.floor_vae == []
+    assert found.vae_of("pretrained") == found.files_of("bicubic")["vae"] == []
     assert found["region"].inputs == ("terrain", "split")
     assert found["evaluation_pretrained"].inputs == ("manifest_test",)
     assert json.loads(found["region"].section)["sampler"] == PretrainedSampler().model_dump()
@@ -108,8 +109,9 @@ def test_the_place_of_weights_does_not_count(root: Path, weights: str) -> None:
         ({"inputs": {"pixel_m": 20}}, STAGES),
         (
             {"arcs": {"test": {"main": {"images": 5}}}},
-            {"arcs", "masks", "shards_test", "manifest_test", "evaluation_baselines", "evaluation_pretrained",
-             "evaluation", *SHOWN},
+            {"arcs", "masks", "shards_test", "manifest_test", "evaluation_bicubic",
+             "evaluation_bicubic_window", "evaluation_photometric", "evaluation_pretrained", "evaluation",
+             *SHOWN},
         ),
     ],
 )  # fmt: skip
@@ -122,8 +124,9 @@ def test_a_latent_model_brings_its_vae_and_its_floors(root: Path) -> None:
     vae = save_vae(root / "v", height_unit="pixel")
     save_system(root / "w", vae=vae, **latent)
     found = plan(root, {"pretrained": {"vae": "v"}})
-    assert set(found.stages) == STAGES | {"evaluation_floors"}
-    assert found.vae_of("pretrained") == found.floor_vae == ["v/model.safetensors"]
+    assert set(found.stages) == STAGES | {"evaluation_vae_truth", "evaluation_vae_bicubic"}
+    assert found.vae_of("pretrained") == found.files_of("vae_truth")["vae"] == ["v/model.safetensors"]
+    assert not any(found.files_of("bicubic").values())
     assert found.given_files("vae") == ["v/model.safetensors", "v/config.json"]
     with pytest.raises(ConfigError, match=r"pretrained\.vae: expected the VAE of the latent model w/model"):
         plan(root)

@@ -180,7 +180,7 @@ def test_a_bare_run_still_has_every_section(tmp_path: Path) -> None:
 def test_given_weights_stand_where_a_training_would(tmp_path: Path) -> None:
     run = make_run(tmp_path, size=32, factor=8, systems=("bridge_missing",))
     facts = {"weights": "w/<b>.safetensors", "fingerprint": "f" * 16, "vae": None, "scale-free": True}
-    section = json.dumps({**json.loads(run.section), "pretrained": facts})
+    section = run.section.model_copy(update={"pretrained": facts})
     inputs = {name: value for name, value in run.inputs.items() if name != "training"}
     write_report(section, inputs, tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text())

@@ -16,16 +16,8 @@ from torch.nn import functional as F
 from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.missing import strip_mask
 from pipeline.illumination.photometry import radiance
-from pipeline.shards.batches import (
-    Batch,
-    Sample,
-    assemble,
-    edge_surface,
-    fill_nearest,
-    flip,
-    read_sample,
-    transpose,
-)
+from pipeline.models.batch import Batch, flip, transpose
+from pipeline.shards.batches import Sample, assemble, edge_surface, fill_nearest, read_sample
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import FibonacciScene, ImageSet
 from pipeline.shards.write import write_shard

@@ -12,17 +12,21 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from shard_files import FACTOR, SIZE
-from training_setups import ALIGNED, content
+from training_setups import ALIGNED, bridge_stage
 
-from pipeline.config.bridge import BridgeSampler, BridgeSection
-from pipeline.config.evaluation import Condition, EvaluationSection
+from pipeline.config.bridge import BridgeSection
+from pipeline.config.evaluation import Condition
 from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.root import ConfigError, load_config
-from pipeline.evaluation import systems
+from pipeline.config.stages.evaluation import PredictorStage
+from pipeline.evaluation import conditions
+from pipeline.evaluation.stage import predict
 from pipeline.illumination.imperfections import apply_imperfections
+from pipeline.models.batch import Batch, flip
 from pipeline.models.system import System
-from pipeline.shards.batches import Batch, Sample, assemble, flip, read_sample
+from pipeline.predictors.interface import Predictor
+from pipeline.shards.batches import Sample, assemble, read_sample
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.bridge import BridgeTask
@@ -101,7 +105,7 @@ def test_images_are_of_the_true_sun(small_manifest: Path) -> None:
     assert (found.sun - plain.sun).norm(dim=-1).max() > 0.1
 
 
-def test_the_content_moves_under_its_strip(small_manifest: Path) -> None:
+def test_the_bridge_stage_moves_under_its_strip(small_manifest: Path) -> None:
     """What a strip keeps is cut from the moved image."""
     whole = samples(small_manifest, (4,))
     cut = samples(small_manifest, (4,), strips=True)
@@ -125,7 +129,8 @@ def test_a_row_is_the_same_in_any_batch(small_manifest: Path) -> None:
 def task(manifest: Path, **imperfections: Any) -> BridgeTask:
     section, shards = BridgeSection(**ALIGNED), ShardSet(manifest, "train")
     system = System(section, SIZE, FACTOR, 1.0)
-    given = {**content(ALIGNED, "missing"), "imperfections": imperfections}
+    plain = bridge_stage(ALIGNED, "missing")
+    given = plain.model_copy(update={"imperfections": ImperfectionsSection.model_validate(imperfections)})
     return BridgeTask(given, system, shards, CPU)
 
 
@@ -182,15 +187,15 @@ def test_perfect_training_makes_no_generator(small_manifest: Path, monkeypatch: 
 # --- evaluation -----------------------------------------------------------------------------------------
 
 
-class Looker:
-    """A system that shows what it was given."""
+class Looker(Predictor):
+    """A predictor that shows what it was given."""
 
-    halo_cells, factor = 1, FACTOR
+    halo_cells = 1
 
     def __init__(self) -> None:
         self.seen: list[Batch] = []
 
-    def sample(self, batch: Batch, members: int, generators: Any, sampler: Any) -> torch.Tensor:
+    def sample(self, batch: Batch, members: int, generators: Any) -> torch.Tensor:
         self.seen.append(batch)
         return torch.zeros(len(batch), members, SIZE, SIZE)
 
@@ -198,13 +203,16 @@ class Looker:
 def evaluated(
     manifest: Path, label: str = "real", batch: int = 4, seed: int = 0, name: str = "a", flawed: bool = True
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Images and Suns of every patch, as the system gets them."""
-    system, condition = Looker(), Condition(light="fibonacci", imperfections=flawed)
-    section = EvaluationSection(batch=batch, seed=seed, members=2)
-    drawn = systems.draw_clones(
-        system,  # type: ignore[arg-type]
-        ShardSet(manifest, "train"), condition, section, LAW, FLAWED, BridgeSampler(nfe=1), CPU, name, label,
+    """Images and Suns of every patch, as the predictor gets them."""
+    condition = Condition(light="fibonacci", imperfections=flawed)
+    section = PredictorStage(
+        name=name, module="", make="", batch=batch, seed=seed, members=2, photometry=LAW,
+        imperfections=FLAWED, cpu_threads=1,
     )  # fmt: skip
+    looker = Looker()
+    drawn = list(predict(looker, section, label, condition, ShardSet(manifest, "train"), CPU))
+    assert all(seen.dem is None for seen in looker.seen)
+    assert all(any(d.batch.images is seen.images for seen in looker.seen) for d in drawn)
     return [(d.batch.images[d.row][d.batch.present[d.row]], d.batch.sun[d.row]) for d in drawn]
 
 
@@ -230,7 +238,7 @@ def test_no_two_patches_share_random_numbers(small_manifest: Path, monkeypatch: 
         first.extend(copy.deepcopy(rng).random() for rng in given[-1])
         return assemble(*given)
 
-    monkeypatch.setattr(systems, "assemble", watched)
+    monkeypatch.setattr(conditions, "assemble", watched)
     count = len(evaluated(small_manifest))
     assert len(set(first)) == count
 

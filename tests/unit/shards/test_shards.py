@@ -12,7 +12,7 @@ import pytest
 from shard_files import FACTOR, HALO, PIXEL_M, SIDE, SIZE, write_draws, write_split, write_tile
 
 import pipeline.shards
-from pipeline.config.shards import ShardsSection
+from pipeline.config.stages.shards import ManifestStage
 from pipeline.shards.manifest import verify_shards, write_manifest
 from pipeline.shards.reader import Shard
 from pipeline.shards.shard_set import ShardSet
@@ -127,7 +127,9 @@ def test_an_empty_tile_gives_an_empty_shard(tmp_path: Path) -> None:
     assert len(shard) == 0
     assert shard.draws("main")["images"].shape == (0, 0)
     with pytest.raises(ValueError, match="split test: expected at least one patch in its shards, found none"):
-        write_manifest({"test": [str(shard.path)]}, ShardsSection(), tmp_path / "manifest.json")
+        write_manifest(
+            {"test": [str(shard.path)]}, ManifestStage(statistics_patches=2000), tmp_path / "manifest.json"
+        )
 
 
 def test_equal_inputs_give_equal_shards(tmp_path: Path) -> None:
@@ -180,14 +182,14 @@ def test_statistics_take_at_most_the_given_number_a_shard(
     tmp_path: Path, small_manifest: Path, most: int, used: int
 ) -> None:
     shards = {"train": [str(small_manifest.parent / "shards" / "train_000.zarr.zip")]}
-    write_manifest(shards, ShardsSection(statistics_patches=most), tmp_path / "m.json")
+    write_manifest(shards, ManifestStage(statistics_patches=most), tmp_path / "m.json")
     assert json.loads((tmp_path / "m.json").read_text())["statistics"]["patches"] == used
 
 
 def test_a_shard_of_another_split_is_refused(tmp_path: Path, small_manifest: Path) -> None:
     shards = {"train": [str(small_manifest.parent / "shards" / "validation_000.zarr.zip")]}
     with pytest.raises(StoreError, match=r"expected a shard of split 'train', found 'validation'"):
-        write_manifest(shards, ShardsSection(), tmp_path / "m.json")
+        write_manifest(shards, ManifestStage(statistics_patches=2000), tmp_path / "m.json")
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "absent"])

@@ -49,12 +49,14 @@ def test_published_threshold_is_2242_of_9216_pixels(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "s.json").read_text())
     assert [p["kept"] for p in found["patches"]] == [False, False, True, True]
     assert found["patches"][1]["reason"] == "coverage 0.243 < 0.243"
+    assert [p["code"] for p in found["patches"][:3]] == ["low_coverage", "low_coverage", None]
+    assert found["min_share"] == 2242 / 9216
     assert found["patches"][0]["reason"] == "coverage 0.000 < 0.243"
     assert [p["coverage"] for p in found["patches"]] == [0, 2241 / 9216, 2242 / 9216, 1]
     assert (found["schema"], found["tile"], found["sites"]) == ("selected/1", 3, [{"name": "a"}])
     assert found["patches"][2] | {"coverage": 0} == {
         "id": 2, "row": 2, "col": 2, "site": 2, "on_grid": True, "x0": 2.0, "y0": 2.0,
-        "coverage": 0, "kept": True, "reason": None,
+        "coverage": 0, "kept": True, "code": None, "reason": None,
     }  # fmt: skip
 
 

@@ -9,26 +9,25 @@ import pytest
 import xarray as xr
 from raster_files import NORTH, cut, relief, write_tif
 
-from pipeline.config.inputs import InputsSection
-from pipeline.config.patches import PatchesSection
+from pipeline.config.stages.terrain import PatchesStage, TerrainStage
 from pipeline.storage.store import open_store
 from pipeline.terrain.extract import extract_tile, valid_halo
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.index import index_terrain, load_terrain
 
-SMALL = PatchesSection(size_px=16, factor=4, halo_px=8, stride_px=8, tiles=3)
+SMALL = PatchesStage(size_px=16, halo_px=8, stride_px=8, tiles=3)
 
 
-def section(**changes) -> PatchesSection:
-    return PatchesSection(**{**SMALL.model_dump(), **changes})
+def section(**changes) -> PatchesStage:
+    return PatchesStage(**{**SMALL.model_dump(), **changes})
 
 
 def index(folder: Path, dems: list[Path], counts: list[Path] | None = None) -> Path:
-    index_terrain(dems, counts, InputsSection(dem="x"), folder / "terrain.json")
+    index_terrain(dems, counts, TerrainStage(pixel_m=None), folder / "terrain.json")
     return folder / "terrain.json"
 
 
-def extract(path: Path, patches: PatchesSection, tile: int = 0) -> xr.Dataset:
+def extract(path: Path, patches: PatchesStage, tile: int = 0) -> xr.Dataset:
     out = path.parent / f"patches_{patches.tiles}_{tile}.zarr.zip"
     extract_tile(path, patches, tile, out)
     return open_store(out, schema="patches").load()
@@ -152,7 +151,7 @@ def test_real_patches(tmp_path: Path, shared_data: Path) -> None:
     import rasterio
 
     files = [shared_data / "lola_40m" / f"de_gerlache_rim{n}_40m.tif" for n in ("", "_2")]
-    ds = extract(index(tmp_path, files), PatchesSection(stride_px=96, tiles=2), 1)
+    ds = extract(index(tmp_path, files), PatchesStage(size_px=96, halo_px=32, stride_px=96, tiles=2), 1)
     assert ds.sizes["patch"] == 26 and not np.isnan(ds.dem[:, 32:-32, 32:-32]).any()
     with rasterio.open(files[1]) as d:
         for i in range(26):

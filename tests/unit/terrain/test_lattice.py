@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from raster_files import NORTH, SOUTH, cut, relief, write_tif
 
-from pipeline.config.inputs import InputsSection
+from pipeline.config.stages.terrain import TerrainStage
 from pipeline.terrain.grid import GridError, RasterError
 from pipeline.terrain.index import index_terrain, load_terrain
 from pipeline.terrain.lattice import Terrain
 
-ANY = InputsSection(dem="x.tif")
+ANY = TerrainStage(pixel_m=None)
 
 
 def build(folder: Path, dems: list[Path], counts: list[Path] | None = None, inputs=ANY) -> Terrain:
@@ -137,7 +137,7 @@ def test_refused_inputs(tmp_path: Path) -> None:
     good = write_tif(tmp_path / "good.tif", data)
     coarse = write_tif(tmp_path / "coarse.tif", data, pixel=40.0, origin=(4000.0, 0.0))
     with pytest.raises(GridError, match=r"good\.tif: expected pixels of 5 m \(inputs\.pixel_m\), found 20 m"):
-        build(tmp_path, [good], inputs=InputsSection(dem="x", pixel_m=5))
+        build(tmp_path, [good], inputs=TerrainStage(pixel_m=5))
     with pytest.raises(GridError, match=r"good\.tif: expected the pixel size of .*coarse\.tif \(40 m\)"):
         build(tmp_path, [good, coarse])
     with pytest.raises(RasterError, match=r"good\.tif: expected each DEM once"):
@@ -179,7 +179,7 @@ def test_index_is_plain_and_exact(tmp_path: Path) -> None:
 def test_real_windows(tmp_path: Path, shared_data: Path) -> None:
     """23 real windows on one lattice: three groups overlap, bit for bit, the rest stand alone."""
     files = sorted((shared_data / "lola_40m").glob("*.tif"))
-    terrain = build(tmp_path, files, inputs=InputsSection(dem="x", pixel_m=40))
+    terrain = build(tmp_path, files, inputs=TerrainStage(pixel_m=40))
     assert sorted(len(s.members) for s in terrain.sites) == [1, 1, 1, 1, 1, 1, 1, 2, 3, 11]
     assert {s.lattice for s in terrain.sites} == {0}
     big = next(s for s in terrain.sites if len(s.members) == 11)

@@ -10,7 +10,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.inputs import InputsSection
+from pipeline.config.stages.terrain import TerrainStage
 from pipeline.terrain.grid import Grid, Projection
 from pipeline.terrain.index import index_terrain, load_terrain
 from pipeline.terrain.lattice import Source, Terrain, arrange
@@ -109,7 +109,7 @@ def test_tiles_are_contiguous_runs() -> None:
 
 def test_real_windows(tmp_path: Path, shared_data: Path) -> None:
     files = sorted((shared_data / "lola_40m").glob("*.tif"))
-    index_terrain(files, None, InputsSection(dem="x"), tmp_path / "t.json")
+    index_terrain(files, None, TerrainStage(pixel_m=None), tmp_path / "t.json")
     terrain = load_terrain(tmp_path / "t.json")
     assert len(candidates(terrain, 96, 96)) == 655
     half = candidates(terrain, 96, 48)

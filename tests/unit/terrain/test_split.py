@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.patches import PatchesSection
 from pipeline.config.split import SplitSection
+from pipeline.config.stages.terrain import SplitStage
 from pipeline.terrain.footprints import Squares, touching
 from pipeline.terrain.grid import Projection
 from pipeline.terrain.split import TEST, TRAIN, VALIDATION, SplitError, random_labels, split_patches
 
 SIZE = 16
-PATCHES = PatchesSection(size_px=SIZE, factor=4, halo_px=0, stride_px=8)
 
 
 def site(name: str, pole: int = -1, lon0: float = 0.0, **more) -> dict:
@@ -63,7 +62,7 @@ def write(folder: Path, patches: list[dict], sites: list[dict], tiles: int = 1) 
 
 def run(folder: Path, patches: list[dict], sites: list[dict], split: SplitSection, tiles: int = 1) -> dict:
     out = folder / f"split_{tiles}.json"
-    split_patches(write(folder, patches, sites, tiles), PATCHES, split, out)
+    split_patches(write(folder, patches, sites, tiles), SplitStage(split=split, size_px=SIZE), out)
     return json.loads(out.read_text())
 
 
@@ -202,7 +201,9 @@ def test_every_kept_patch_can_be_test(tmp_path: Path, stride: int) -> None:
     patches = squares_of(2, 2, stride=stride)
     patches[-1] |= {"kept": False, "reason": "coverage"}
     paths = write(tmp_path, patches, [site("a")], tiles=2)
-    split_patches(paths, PATCHES, SplitSection(method="test", gap_px=50), tmp_path / "split.json")
+    split_patches(
+        paths, SplitStage(split=SplitSection(method="test", gap_px=50), size_px=SIZE), tmp_path / "split.json"
+    )
     found = json.loads((tmp_path / "split.json").read_text())
     assert found["patches"] == {str(p["id"]): "test" for p in patches[:-1]}
     assert found["counts"] == {"train": 0, "validation": 0, "test": len(patches) - 1, "dropped": 0}
@@ -244,15 +245,14 @@ def test_tiles_that_do_not_belong_together(tmp_path: Path) -> None:
     split = SplitSection(block_px=16)
     paths = write(tmp_path, patches, sites, 3)
     with pytest.raises(SplitError, match=r"expected tiles 0 to 1, each once, found \[0, 2\]"):
-        split_patches([paths[0], paths[2]], PATCHES, split, tmp_path / "s.json")
+        split_patches([paths[0], paths[2]], SplitStage(split=split, size_px=SIZE), tmp_path / "s.json")
     with pytest.raises(SplitError, match=r"patches of 32 px \(patches\.size_px\), found 16"):
-        other = PatchesSection(size_px=32, factor=4, halo_px=0, stride_px=8)
-        split_patches(paths, other, split, tmp_path / "s.json")
+        split_patches(paths, SplitStage(split=split, size_px=32), tmp_path / "s.json")
     value = json.loads(paths[1].read_text())
     value["sites"] = [site("z")]
     paths[1].write_text(json.dumps(value))
     with pytest.raises(SplitError, match=r"expected the sites of .*mixed runs"):
-        split_patches(paths, PATCHES, split, tmp_path / "s.json")
+        split_patches(paths, SplitStage(split=split, size_px=SIZE), tmp_path / "s.json")
     assert not (tmp_path / "s.json").exists()
 
 

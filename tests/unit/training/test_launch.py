@@ -17,12 +17,13 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.config.runtime import RuntimeSection
+from pipeline.jobs.job import Work
 from pipeline.training import launch as launch_module
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.launch import launch, processes_here
 from pipeline.training.writer import sole_writer
 
-SCRIPT = Path(__file__).with_name("launched.py")
+SCRIPT = Path(__file__).parents[1] / "launched.py"
 TWO: dict[str, Any] = {"device": "cpu", "processes": 2}
 
 
@@ -151,20 +152,18 @@ def test_two_nodes_meet_and_end_as_one_process(alone: Path, small_manifest: Path
 
 def request_of(manifest: Path, out: Path, samples: int) -> str:
     """What `launch` tells the processes of a training."""
-    from training_setups import FREE, content
+    from training_setups import FREE, bridge_stage
 
-    section = content(FREE)
-    section["bridge"]["optimiser"]["samples"] = samples
-    arguments = {"section": json.dumps(section), "key": "key", "manifest": str(manifest), "out": str(out)}
-    runtime = {"device": "cpu", "processes": 1, "nodes": 2}
+    section = bridge_stage(FREE, optimiser={"samples": samples})
+    arguments = {"key": "key", "manifest": str(manifest), "out": str(out), "vae": [], "previous": []}
     return json.dumps(
         {
             "stage": "bridge",
-            "runtime": runtime,
+            "section": section.model_dump(mode="json"),
+            "runtime": {"device": "cpu", "processes": 1, "nodes": 2, "log_level": "INFO"},
             "log": None,
-            "level": "INFO",
             "cpu_threads": 1,
-            "arguments": {**arguments, "vae": [], "previous": []},
+            "arguments": arguments,
         }
     )
 
@@ -183,9 +182,11 @@ def test_processes_are_the_configs_or_one_a_gpu(monkeypatch: pytest.MonkeyPatch)
 
 def test_several_nodes_need_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    runtime = RuntimeSection(nodes=2).canonical()
+    from training_setups import FREE, bridge_stage
+
+    work = Work(bridge_stage(FREE), "key", RuntimeSection(nodes=2))
     with pytest.raises(ValueError, match=r"runtime\.nodes: expected 1 outside of a Slurm job, found 2"):
-        launch("bridge", runtime, None, "INFO", 1, out=str(tmp_path / "model.safetensors"))
+        launch("bridge", work, None, out=str(tmp_path / "model.safetensors"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import math
@@ -23,8 +22,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import nn
-from training_setups import ALIGNED, FREE, OPTIMISER, PUBLISHED, VAE, bridge_task, content, vae_task
+from training_setups import (
+    ALIGNED,
+    FREE,
+    OPTIMISER,
+    PUBLISHED,
+    VAE,
+    bridge_stage,
+    bridge_task,
+    vae_stage,
+    vae_task,
+)
 
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.training import OptimiserSection
@@ -32,13 +40,12 @@ from pipeline.models.files import load_system, load_vae, model_config
 from pipeline.training import loop
 from pipeline.training.bridge import train_bridge
 from pipeline.training.checkpoints import CheckpointError, Checkpoints
-from pipeline.training.loop import Ema, Outcome, TrainingStopped, learning_rate, train
-from pipeline.training.progress import Progress
+from pipeline.training.loop import Outcome, TrainingStopped, train
 from pipeline.training.vae import train_vae
 
 EACH_STEP, NEVER = 0.0, 1e9  # minutes between checkpoints
 TASKS: dict[str, Callable[[Path], Any]] = {"vae": vae_task, "bridge": bridge_task}
-SETUP = Path(__file__).with_name("training_setups.py")
+SETUP = Path(__file__).parents[1] / "training_setups.py"
 
 
 class Interrupted(Exception):
@@ -276,68 +283,13 @@ def test_more_training_gives_less_loss(small_manifest: Path, tmp_path: Path) -> 
     assert last < 0.8 * first
 
 
-# --- the parts ------------------------------------------------------------------------------------------
-
-
-def test_the_learning_rate_warms_up_and_decays() -> None:
-    flat = OptimiserSection(samples=1000, batch=10, learning_rate=0.5)
-    assert {learning_rate(flat, seen) for seen in range(0, 1000, 10)} == {0.5}
-    warm = OptimiserSection(samples=1000, batch=10, learning_rate=0.5, warmup_samples=100)
-    rates = [learning_rate(warm, seen) for seen in range(0, 200, 10)]
-    assert rates[0] == pytest.approx(0.5 * 10 / 110)
-    assert [b - a for a, b in itertools.pairwise(rates[:10])] == pytest.approx([0.5 * 10 / 110] * 9)
-    assert rates[10:] == [0.5] * 10
-    cosine = OptimiserSection(samples=1000, batch=10, learning_rate=0.5, decay="cosine")
-    assert learning_rate(cosine, 0) == 0.5
-    assert learning_rate(cosine, 500) == pytest.approx(0.25)
-    assert learning_rate(cosine, 250) == pytest.approx(0.25 * (1 + math.sqrt(0.5)))
-    assert learning_rate(cosine, 1000) == pytest.approx(0)
-    assert learning_rate(cosine, 2000) == pytest.approx(0)
-
-
-def test_the_average_follows_its_formula() -> None:
-    module = nn.Linear(2, 1)
-    module.register_buffer("count", torch.tensor(0))
-    average, wanted = Ema(module, 0.5), module.weight.detach().clone()
-    for step in range(1, 12):
-        with torch.no_grad():
-            module.weight.fill_(step)
-        module.count.fill_(step)
-        average.update()
-        decay = min(0.5, (1 + step) / (10 + step))
-        wanted = decay * wanted + (1 - decay) * step
-    torch.testing.assert_close(average.state()["weight"], wanted)
-    assert average.state()["count"] == 11
-
-
-def test_no_average_ships_the_weights() -> None:
-    module = nn.Linear(2, 1)
-    average = Ema(module, 0.0)
-    average.update()
-    assert torch.equal(average.state()["weight"], module.weight)
-    assert average.state()["weight"].data_ptr() != module.weight.data_ptr()
-
-
-def test_the_curve_averages_steps_and_has_a_bounded_length() -> None:
-    progress = Progress(batch=1, samples=1000)
-    for step in range(1000):
-        progress.advance({"loss": float(step)}, 0.1)
-    assert len(progress.history) == 200
-    assert progress.history[0] == {"samples": 5, "learning_rate": 0.1, "loss": 2.0}
-    assert progress.history[-1]["samples"] == 1000
-    short = Progress(batch=7, samples=20)
-    lines = [short.advance({"loss": 1.0}, 0.1) for _ in range(3)]
-    assert [line["samples"] for line in lines if line] == [7, 14, 21]
-
-
 # --- the stages -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def vae_file(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("vae") / "key" / "model.safetensors"
-    section = {"vae": VAE.model_dump(mode="json"), "training": {"cpu_threads": 1}}
-    train_vae(json.dumps(section), "key", small_manifest, RuntimeSection(device="cpu"), out)
+    train_vae(vae_stage(), "key", small_manifest, RuntimeSection(device="cpu"), out)
     return out
 
 
@@ -362,11 +314,8 @@ def test_a_finished_training_whose_files_were_deleted_is_not_trained_again(
 ) -> None:
     """As Snakemake does after a kill between a job's end and its own note of it."""
     shutil.copytree(vae_file.parent / "checkpoints", tmp_path / "checkpoints")
-    section = {"vae": VAE.model_dump(mode="json"), "training": {"cpu_threads": 1}}
     with caplog.at_level(logging.INFO):
-        train_vae(
-            json.dumps(section), "key", small_manifest, RuntimeSection(device="cpu"), tmp_path / vae_file.name
-        )
+        train_vae(vae_stage(), "key", small_manifest, RuntimeSection(device="cpu"), tmp_path / vae_file.name)
     assert "resumed at 32 of 32 samples" in caplog.text
     for name in (vae_file.name, "config.json", "metrics.jsonl"):
         assert (tmp_path / name).read_bytes() == vae_file.with_name(name).read_bytes()
@@ -380,9 +329,8 @@ def test_stages_start_from_the_last_ones_weights(
     runtime, previous = RuntimeSection(device="cpu"), []
     for name in ("fibonacci", "arcs", "missing"):
         out = tmp_path / name / "model.safetensors"
-        section = content(bridge, name)
-        section["bridge"]["optimiser"] |= {"samples": 4, "learning_rate": 1e-9, "warmup_samples": 0}
-        train_bridge(json.dumps(section), name, small_manifest, vae, previous, runtime, out)
+        few = {"samples": 4, "learning_rate": 1e-9, "warmup_samples": 0}
+        train_bridge(bridge_stage(bridge, name, few), name, small_manifest, vae, previous, runtime, out)
         if previous:
             before, after = load_file(previous[0]), load_file(out)
             for key, value in after.items():
@@ -395,13 +343,12 @@ def test_stages_start_from_the_last_ones_weights(
 
 def test_weights_of_another_system_are_refused(small_manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "a" / "model.safetensors"
-    section = content(ALIGNED)
-    section["bridge"]["optimiser"]["samples"] = 4
+    section = bridge_stage(ALIGNED, optimiser={"samples": 4})
     runtime = RuntimeSection(device="cpu")
-    train_bridge(json.dumps(section), "a", small_manifest, [], [], runtime, out)
-    section["bridge"]["beta_max"] = 0.2
+    train_bridge(section, "a", small_manifest, [], [], runtime, out)
+    other = bridge_stage({**ALIGNED, "beta_max": 0.2}, optimiser={"samples": 4})
     with pytest.raises(ValueError, match=r"a/model\.safetensors: expected the weights of this system, found"):
-        train_bridge(json.dumps(section), "b", small_manifest, [], [str(out)], runtime, tmp_path / "b" / "m")
+        train_bridge(other, "b", small_manifest, [], [str(out)], runtime, tmp_path / "b" / "m")
 
 
 def start(manifest: Path, out: Path, samples: int, minutes: float = NEVER, **env: str) -> subprocess.Popen:
@@ -422,7 +369,7 @@ def test_two_processes_agree_with_one(small_manifest: Path, tmp_path: Path) -> N
     outs = [tmp_path / name / "model.safetensors" for name in ("first", "second", "alone")]
     both = [start(small_manifest, out, 32, RANK=str(r), **group) for r, out in enumerate(outs[:2])]
     runtime = RuntimeSection(device="cpu")
-    train_bridge(json.dumps(content(FREE)), "key", small_manifest, [], [], runtime, outs[2])
+    train_bridge(bridge_stage(FREE), "key", small_manifest, [], [], runtime, outs[2])
     for process in both:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors

@@ -6,9 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from pipeline.config.base import PositiveInt, Section
-from pipeline.config.bridge import SamplerSection
-from pipeline.config.evaluation import EvaluationSection
+from pipeline.config.base import PositiveInt, Section, Seed
+from pipeline.config.evaluation import Condition
 from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.photometry import PhotometrySection
 
@@ -19,22 +18,41 @@ class PredictorStage(Section):
     Attributes
     ----------
     name : of the predictor in metrics.json.
-    predictor : name of its entry in the registry of predictors.
+    module, make : where its code is: a function of `pipeline.predictors.interface.Setup`.
     options : its own config section, as JSON values; empty where it has none.
-    evaluation : with the conditions that it is scored under.
-    sampler : how its clones are drawn; null for a deterministic one.
+    floor : whether it may see the truth; its row stands under ``floors``.
+    conditions : that it is scored under; none where it needs no images.
+    members : clones per patch; 1 for a deterministic one.
+    max_patches, batch, bootstrap, seed : see `pipeline.config.evaluation.EvaluationSection`.
+    photometry, imperfections : of the images, where it needs some.
     weights : digests of given weights, where it has any.
     """
 
     name: str
-    predictor: str
+    module: str
+    make: str
     options: dict[str, Any] = Field(default={})
-    evaluation: EvaluationSection
-    photometry: PhotometrySection
-    imperfections: ImperfectionsSection
-    sampler: SamplerSection | None = None
+    floor: bool = False
+    conditions: dict[str, Condition] = Field(default={})
+    members: PositiveInt = 1
+    max_patches: PositiveInt | None = None
+    batch: PositiveInt = 16
+    bootstrap: PositiveInt = 1000
+    seed: Seed = 0
+    photometry: PhotometrySection = PhotometrySection()
+    imperfections: ImperfectionsSection = ImperfectionsSection()
     weights: dict[str, str] = Field(default={})
     cpu_threads: PositiveInt
+
+    @property
+    def headings(self) -> dict[str, Condition | None]:
+        """What its rows stand under: its conditions, or one heading where it needs no images."""
+        return dict(self.conditions) or {"floor" if self.floor else "main": None}
+
+    def options_under(self, condition: Condition | None) -> dict[str, Any]:
+        """The options; a condition's `nfe` replaces an option of that name."""
+        changed = condition is not None and condition.nfe is not None and "nfe" in self.options
+        return {**self.options, "nfe": condition.nfe} if changed and condition else self.options
 
 
 class CollectStage(Section):

@@ -20,6 +20,11 @@ class VaeStage(Section):
     vae: VaeSection
     training: TrainingSection
 
+    @property
+    def cpu_threads(self) -> int:
+        """Torch threads of the training."""
+        return self.training.cpu_threads
+
 
 class TrainArcs(Section):
     """Suns of the training images."""
@@ -49,3 +54,8 @@ class BridgeStage(Section):
     images: Range | None = None
     arcs: TrainArcs | None = None
     masks: StripDraw | None = None
+
+    @property
+    def cpu_threads(self) -> int:
+        """Torch threads of the training."""
+        return self.training.cpu_threads

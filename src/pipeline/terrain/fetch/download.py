@@ -16,6 +16,7 @@ from io import FileIO
 from pathlib import Path
 
 from pipeline.storage.atomic import sync_folder, write_text
+from pipeline.storage.sha256 import file_sha256
 from pipeline.terrain.fetch.transfer import DownloadError, Partial, TransientError, facts_path, transfer
 
 logger = logging.getLogger(__name__)
@@ -108,8 +109,7 @@ def _checked(url: str, sha256: str | None) -> str | None:
 
 def _verify_existing(url: str, destination: Path, record: Path, expected: str | None) -> str:
     """Digest of a complete file; an error when it is not the pinned or recorded one."""
-    with destination.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = file_sha256(destination)
     trusted = expected or _recorded(record)
     if trusted is not None and found != trusted:
         source = "pinned in the config (inputs.sha256)" if expected else f"recorded in {record}"

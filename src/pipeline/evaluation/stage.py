@@ -1,0 +1,142 @@
+"""Stages ``evaluation_<name>``: one predictor on every test patch under its conditions, scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.config.evaluation import Condition
+from pipeline.config.runtime import RuntimeSection
+from pipeline.config.stages.evaluation import PredictorStage
+from pipeline.evaluation.collect import make_part, models_of
+from pipeline.evaluation.conditions import batch_under, exact_batch
+from pipeline.evaluation.metrics import PatchScores
+from pipeline.evaluation.per_patch import Columns, columns
+from pipeline.jobs.device import pick_device
+from pipeline.jobs.machine import arithmetic
+from pipeline.jobs.progress import track
+from pipeline.jobs.seeds import seeded
+from pipeline.predictors.interface import Predictor, Setup
+from pipeline.shards.batches import Batch
+from pipeline.shards.shard_set import ShardSet, chosen
+from pipeline.storage.atomic import write_json
+from pipeline.storage.store import StoreWriter
+
+_CLONES, _RANKS = 0xC10E5, 0x4A9C
+EXAMPLES = 24
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Members of one patch, (M, P, P) metres above the batch's reference; `row` is its row there."""
+
+    index: int
+    patch_id: int
+    members: np.ndarray
+    batch: Batch
+    row: int
+
+    @property
+    def truth(self) -> np.ndarray:
+        """(P, P) metres above the reference."""
+        assert self.batch.dem is not None
+        return self.batch.dem[self.row].double().cpu().numpy()
+
+    def field(self, values: Tensor) -> np.ndarray:
+        """This patch's row of a batch tensor."""
+        return values[self.row].cpu().numpy()
+
+
+def predict(
+    predictor: Predictor,
+    section: PredictorStage,
+    label: str,
+    condition: Condition | None,
+    shards: ShardSet,
+    device: torch.device,
+) -> Iterator[Prediction]:
+    """Members of the chosen patches, one patch at a time.
+
+    A patch's members depend on the seed and its id, not on the batch it is computed in; only a floor is given
+    the truth.
+    """
+    picked = chosen(len(shards), section.max_patches)
+    groups = [picked[i : i + section.batch] for i in range(0, len(picked), section.batch)]
+    for group in track(groups, len(groups), f"{section.name} {label}: batches of patches"):
+        places = [shards.at(index) for index in group]
+        ids = [int(shard.ids[patch]) for shard, patch in places]
+        if predictor.exact:
+            batch = exact_batch(places, predictor.halo_cells)
+        else:
+            batch = batch_under(condition, label, places, section, predictor.halo_cells, device)
+        generators = [seeded(section.seed, _CLONES, i) for i in ids]
+        given = batch if section.floor else replace(batch, dem=None)
+        members = predictor.sample(given, section.members, generators).double().cpu().numpy()
+        for row, index in enumerate(group):
+            yield Prediction(index, ids[row], members[row], batch, row)
+
+
+@torch.no_grad()
+def evaluate(
+    section: PredictorStage,
+    manifest: Path | str,
+    files: Mapping[str, Sequence[str]],
+    runtime: RuntimeSection,
+    out: Path | str,
+    examples: Path | str | None = None,
+) -> None:
+    """Score a predictor under every condition of its section.
+
+    Parameters
+    ----------
+    manifest : of the test shards.
+    files : its weights by role; without any it computes on the CPU.
+    out : JSON part, see `pipeline.evaluation.collect.make_part`.
+    examples : store of a few patches of the main condition, for the report; for predictors that draw.
+    """
+    device = pick_device(runtime.device if any(files.values()) else "cpu")
+    shards = ShardSet(manifest, "test")
+    grid = shards.manifest["grid"]
+    picked = chosen(len(shards), section.max_patches)
+    keep = {picked[k] for k in chosen(len(picked), EXAMPLES)}
+    make = getattr(import_module(section.module), section.make)
+    rows, tables = {}, dict[str, Columns]()
+    for label, condition in section.headings.items():
+        predictor = make(Setup(grid, section.options_under(condition), files, device))
+        scores, ids, shown = PatchScores(float(grid["pixel_m"])), list[int](), list[Prediction]()
+        for found in predict(predictor, section, label, condition, shards, device):
+            ids.append(found.patch_id)
+            if len(found.members) == 1:
+                scores.add(found.members[0], found.truth)
+            else:
+                rng = np.random.default_rng([section.seed, _RANKS, found.patch_id])
+                scores.add_ensemble(found.members, found.truth, rng)
+            if label == "main" and found.index in keep and examples is not None:
+                shown.append(found)
+        tables[label] = columns(scores, ids, arithmetic(device))
+        rows[label] = scores.summary(section.bootstrap, section.seed)
+        if shown and examples is not None:
+            _write_examples(examples, shown, section.name, float(grid["pixel_m"]))
+    write_json(out, make_part(section, rows, models_of(section.name, files)) | {"patches": tables})
+
+
+def _write_examples(path: Path | str, shown: list[Prediction], system: str, pixel_m: float) -> None:
+    """Store what the report draws: metres above the patch's a priori mean, and one image."""
+    fields: dict[str, list[np.ndarray]] = {k: [] for k in ("truth", "prior", "mean", "clone", "std", "image")}
+    for drawn in shown:
+        fields["truth"].append(drawn.truth)
+        fields["prior"].append(drawn.field(drawn.batch.prior))
+        fields["mean"].append(drawn.members.mean(axis=0))
+        fields["clone"].append(drawn.members[0])
+        fields["std"].append(drawn.members.std(axis=0, ddof=1))
+        fields["image"].append(drawn.field(drawn.batch.images)[0])
+    with StoreWriter(path, "examples", {"pixel_m": pixel_m, "system": system}) as writer:
+        writer.write("id", np.array([d.patch_id for d in shown], np.int64), ("patch",))
+        for name, values in fields.items():
+            writer.write(name, np.stack(values).astype(np.float32), ("patch", "y", "x"))

@@ -1,0 +1,182 @@
+"""Where a process lives: DEMs in metres to its states and back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pipeline.bridges.base import Generators, normal
+from pipeline.config.bridge import BridgeSection
+from pipeline.config.vae import VaeSection
+from pipeline.models.apriori import crop_halo, match_block_means
+from pipeline.models.batch import Batch
+from pipeline.models.estimate import Estimate
+from pipeline.models.inputs import height_scale
+from pipeline.models.photometric import SetLight
+from pipeline.models.vae import AutoencoderKL
+
+
+class Widening(Protocol):
+    """How far draws are moved from the estimate, see `pipeline.models.calibration`."""
+
+    def __call__(
+        self, states: Tensor, spread_px: Tensor | None, light: SetLight, generators: Generators
+    ) -> Tensor:
+        """Move departures (B M, 1, P, P) from an estimate of standard deviation (B, 1, P, P), pixels."""
+
+
+class Codec:
+    """Heights in metres to the VAE's input and back.
+
+    Parameters
+    ----------
+    vae : the autoencoder. section : its config (`target`, `height_unit`).
+    """
+
+    def __init__(self, vae: AutoencoderKL, section: VaeSection) -> None:
+        self.vae, self.section = vae, section
+
+    def maps(self, dem: Tensor, batch: Batch) -> Tensor:
+        """What the VAE sees of a DEM (B, P, P): (B, 1, P, P) in the section's unit."""
+        scale = height_scale(self.section.height_unit, batch.pixel_m)[:, None, None]
+        heights = dem - batch.prior if self.section.target == "residual" else dem
+        return (heights * scale)[:, None]
+
+    def dem(self, maps: Tensor, batch: Batch) -> Tensor:
+        """Invert `maps`: (B, 1, P, P) to metres (B, P, P)."""
+        scale = height_scale(self.section.height_unit, batch.pixel_m)[:, None, None]
+        heights = maps[:, 0] / scale
+        return heights + batch.prior if self.section.target == "residual" else heights
+
+    def encode(self, dem: Tensor, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
+        """Sampled latents (B, C, h, w), raw and unscaled as published: `count` draws of one posterior."""
+        posterior = self.vae.encode(self.maps(dem, batch))
+        std = torch.exp(0.5 * posterior.logvar)
+        return [posterior.mean + std * normal(posterior.mean, generator) for _ in range(count)]
+
+    def decode(self, latents: Tensor, batch: Batch) -> Tensor:
+        """Latents (B, C, h, w) to metres (B, P, P)."""
+        return self.dem(self.vae.decode(latents), batch)
+
+
+class Space(ABC):
+    """DEMs in metres to states (B, C, H, W) and back."""
+
+    @abstractmethod
+    def states(self, dem: Tensor, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
+        """A DEM (B, P, P) as the process sees it; where that is random, `count` draws of it."""
+
+    @abstractmethod
+    def heights(self, states: Tensor, batch: Batch, members: int) -> Tensor:
+        """Final states (B M, ...) of M `members` a patch to metres (B, M, P, P)."""
+
+    def starts(self, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
+        """Where the process starts: the bicubic a priori DEM."""
+        return self.states(batch.prior, batch, generator, count)
+
+    def varied(
+        self, states: Tensor, batch: Batch, generators: Generators, widening: Widening | None
+    ) -> Tensor:
+        """Final states (B M, ...) as they are used; only departures from an estimate are varied."""
+        return states
+
+
+@dataclass(frozen=True)
+class LatentSpace(Space):
+    """Latents of a VAE, sampled."""
+
+    codec: Codec
+
+    def states(self, dem: Tensor, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
+        """See `Space`; no gradient reaches the VAE."""
+        with torch.no_grad():
+            return self.codec.encode(dem, batch, generator, count)
+
+    def heights(self, states: Tensor, batch: Batch, members: int) -> Tensor:
+        """See `Space`."""
+        per_member = states.unflatten(0, (-1, members)).unbind(dim=1)
+        return torch.stack([self.codec.decode(z, batch) for z in per_member], dim=1)
+
+
+@dataclass(frozen=True)
+class PixelSpace(Space):
+    """Heights (B, 1, P, P), scaled.
+
+    Attributes
+    ----------
+    section : of the bridge. factor : pixels a cell of the a priori DEM.
+    state_scale : heights, in the section's unit, that count as 1.
+    """
+
+    section: BridgeSection
+    factor: int
+    state_scale: float
+
+    @property
+    def relative(self) -> bool:
+        """Whether states count from the a priori DEM; with an estimate they do so whatever the target."""
+        return self.section.target == "residual" or self.section.posterior_mean
+
+    def scale(self, batch: Batch) -> Tensor:
+        """Metres to states, (B, 1, 1)."""
+        unit = height_scale(self.section.height_unit, batch.pixel_m) / self.state_scale
+        return unit[:, None, None]
+
+    def states(self, dem: Tensor, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
+        """See `Space`; nothing is random."""
+        state = self.residual(dem, batch) if self.relative else (dem * self.scale(batch))[:, None]
+        return [state] * count
+
+    def residual(self, dem: Tensor, batch: Batch) -> Tensor:
+        """DEM (B, P, P) minus a priori DEM, scaled as states are: (B, 1, P, P)."""
+        return ((dem - batch.prior) * self.scale(batch))[:, None]
+
+    def heights(self, states: Tensor, batch: Batch, members: int) -> Tensor:
+        """See `Space`; with `keep_block_means`, block means are those of the a priori DEM."""
+        dem = states[:, 0].unflatten(0, (-1, members)) / self.scale(batch)[:, None]
+        if self.relative:
+            dem = dem + batch.prior[:, None]
+        if self.section.keep_block_means:
+            lr = crop_halo(batch.lr, dem.shape[-1] // self.factor)[:, None].expand(-1, members, -1, -1)
+            dem = match_block_means(dem, lr, self.factor)
+        return dem
+
+
+@dataclass(frozen=True)
+class Departures(Space):
+    """Departures from the estimate of these sample sets, in units of its spread where it has one."""
+
+    pixels: PixelSpace
+    estimate: Estimate
+
+    def states(self, dem: Tensor, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
+        """See `Space`; nothing is random."""
+        return [self.estimate.departures(self.pixels.residual(dem, batch))] * count
+
+    def heights(self, states: Tensor, batch: Batch, members: int) -> Tensor:
+        """See `Space`; the estimate is that of every member, see `Condition.repeat`."""
+        return self.pixels.heights(self.estimate.states(states), batch, members)
+
+    def starts(self, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
+        """The estimate itself."""
+        return [torch.zeros_like(batch.prior)[:, None]] * count
+
+    def varied(
+        self, states: Tensor, batch: Batch, generators: Generators, widening: Widening | None
+    ) -> Tensor:
+        """Mirror each member at the estimate or not, by chance, and spread them as a calibration found."""
+        # The estimate is the mean: a departure from it is as likely as its mirror image.
+        states = torch.where(normal(states.new_empty(len(states), 1, 1, 1), generators) < 0, -states, states)
+        if widening is None:
+            return states
+        return widening(states, self.spread_px(batch), self.estimate.light, generators)
+
+    def spread_px(self, batch: Batch) -> Tensor | None:
+        """The estimate's standard deviation (B, 1, P, P), pixels."""
+        if self.estimate.spread is None:
+            return None
+        return self.estimate.spread / (self.pixels.scale(batch) * batch.pixel_m[:, None, None])[:, None]

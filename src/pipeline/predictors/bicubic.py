@@ -1,0 +1,34 @@
+"""Bicubic upsampling of the a priori DEM: of the patch's own cells (published), or of the whole window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.predictors.interface import Predictor, Setup
+from pipeline.shards.batches import Batch
+
+
+class Bicubic(Predictor):
+    """The batch's a priori DEM; with two cells of halo it is the bicubic of an endless one, cropped."""
+
+    exact = True
+
+    def __init__(self, halo_cells: int) -> None:
+        self.halo_cells = halo_cells
+
+    def sample(self, batch: Batch, members: int, generators: Sequence[torch.Generator]) -> Tensor:
+        """(B, 1, P, P): see `Predictor.sample`."""
+        return batch.prior[:, None]
+
+
+def published(setup: Setup) -> Bicubic:
+    """The published baseline: block means of the patch only, edges clamped."""
+    return Bicubic(0)
+
+
+def window(setup: Setup) -> Bicubic:
+    """The bicubic of the patch and its halo; the kernel reaches two cells."""
+    return Bicubic(setup.window_cells)

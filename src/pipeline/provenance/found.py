@@ -1,0 +1,123 @@
+"""What a plan finds beside the config: digests of files, given weights, versions of packages."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.root import Config, ConfigError
+from pipeline.provenance.digest import DigestMemory
+from pipeline.provenance.given import GivenWeights, resolve_given
+from pipeline.provenance.inputs import InputFiles, resolve_inputs
+
+DIGESTS = Path("results/.digests.json")
+
+# Packages whose version can change the bytes of a final artefact.
+_NUMERIC = ("torch", "numpy", "scipy", "numba", "embreex", "rasterio", "zarr")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What enters the keys beside config and code.
+
+    Attributes
+    ----------
+    files : raster files. lpips : digest of the perceptual loss's weights, or None.
+    kernels : digests of the SPICE kernels, in their order; empty where none are used.
+    spiceypy : version of the package that reads them, or None.
+    given : weights that are used without training, or None. versions : of the packages that compute.
+    """
+
+    files: InputFiles
+    lpips: str | None = None
+    kernels: list[str] = field(default_factory=list)
+    spiceypy: str | None = None
+    given: GivenWeights | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def look(cls, config: Config, root: Path) -> Found:
+        """Take the digests of the files, and the versions of the packages, that are here.
+
+        Raises
+        ------
+        ConfigError
+            If a file or package that the config needs is not here, or given weights do not fit.
+        """
+        memory = DigestMemory(root / DIGESTS)
+        files = resolve_inputs(config, root, memory)
+        path = config.vae.lpips_weights if config.systems else None
+        lpips = (
+            [] if path is None else _digests([path], root, memory, "vae.lpips_weights", "a safetensors file")
+        )
+        used = config.ephemeris.kernels if config.by_ephemeris() else []
+        kernels = _digests(used, root, memory, "ephemeris.kernels", "a file")
+        given = resolve_given(config, root, memory)
+        memory.save()
+        spice = spice_version() if kernels else None
+        return cls(files, lpips[0] if lpips else None, kernels, spice, given, versions())
+
+    @classmethod
+    def remember(cls, record: Mapping[str, Any]) -> Found:
+        """Take digests and versions from the record of a plan."""
+        found = record["found"]
+        urls = {local: (url, pin) for local, url, pin in found["urls"]}
+        return cls(
+            InputFiles(tuple(found["dem"]), tuple(found["count"]), urls, record["files"]),
+            found["lpips"],
+            list(found["kernels"]),
+            found["spiceypy"],
+            GivenWeights(**found["given"]) if found["given"] else None,
+            record["versions"],
+        )
+
+    def record(self) -> dict[str, Any]:
+        """What `remember` reads, as JSON values."""
+        return {
+            "files": self.files.identity,
+            "found": {
+                "dem": list(self.files.dem),
+                "count": list(self.files.count),
+                "urls": [[local, *place] for local, place in self.files.urls.items()],
+                "lpips": self.lpips,
+                "kernels": self.kernels,
+                "spiceypy": self.spiceypy,
+                "given": None if self.given is None else asdict(self.given),
+            },
+            "versions": self.versions,
+        }
+
+
+def _digests(paths: list[str], root: Path, memory: DigestMemory, key: str, what: str) -> list[str]:
+    """What of files enters a key: their bytes in their order, not their places."""
+    for path in paths:
+        if not (root / path).is_file():
+            raise ConfigError(f"config: {key}: expected {what}, found no file {path!r}")
+    return [f"sha256:{memory.sha256(root / path)}" for path in paths]
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of the packages that compute the results."""
+    return {name: importlib.metadata.version(name).split("+")[0] for name in _NUMERIC}
+
+
+def spice_version() -> str:
+    """Version of the package that computes the Sun's track.
+
+    Raises
+    ------
+    ConfigError
+        If it is not installed.
+    """
+    try:
+        return importlib.metadata.version("spiceypy")
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigError(
+            "config: place: ephemeris: expected SPICE, found no package spiceypy; install it with "
+            '`pip install "lunar-bridge[ephemeris]"` (or `pip install spiceypy`)'
+        ) from None

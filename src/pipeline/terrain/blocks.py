@@ -1,0 +1,36 @@
+"""Block means: a DEM on coarser pixels, as the a priori DEM sees it."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+Maps = TypeVar("Maps", bound=Any)  # an array or a tensor
+
+
+@overload
+def block_mean(dem: NDArray[Any], factor: int, dtype: type[np.float64]) -> NDArray[np.float64]: ...
+@overload
+def block_mean(dem: Maps, factor: int, dtype: None = None) -> Maps: ...
+
+
+def block_mean(dem: Any, factor: int, dtype: Any = None) -> Any:
+    """Mean over square blocks: (..., H, W) to (..., H / factor, W / factor); a block with NaN is NaN.
+
+    Parameters
+    ----------
+    dem : array or tensor, in any unit of height. factor : pixels per block along each axis.
+    dtype : in which means are accumulated and returned; None for that of `dem`.
+
+    Raises
+    ------
+    ValueError
+        If the map does not divide into blocks.
+    """
+    height, width = dem.shape[-2:]
+    if height % factor or width % factor:
+        raise ValueError(f"factor: expected a divisor of the map's {height} x {width} pixels, found {factor}")
+    blocks = dem.reshape(*dem.shape[:-2], height // factor, factor, width // factor, factor)
+    return blocks.mean(axis=(-3, -1), dtype=dtype)

@@ -1,0 +1,125 @@
+"""Rules read what the plan says: for every shipped config, stage by stage."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from pipeline.config.root import load_config
+from pipeline.provenance.plan import Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+OVERLAYS = {
+    "config": [],
+    "demo": ["demo"],
+    "tiny": ["tiny"],
+    "light": ["tiny", "light"],
+    "lola40": ["lola40"],
+    "lola40_ablation": ["lola40", "lola40_ablation"],
+    "lola40_nfe": ["lola40", "lola40_nfe"],
+    "evaluate": ["evaluate"],
+}
+WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
+RUN_FILES = (
+    (r"evaluation/parts/(\w+?)(?:\.examples\.zarr\.zip|\.json)", "evaluation_{}"),
+    (r"evaluation/\w+\.(?:json|csv)", "evaluation"),
+    (r"region/\w+\.\w+", "region"),
+    (r"report\.html", "report"),
+    (r"bundle\.zip", "bundle"),
+)
+
+
+def test_every_shipped_config_is_looked_at() -> None:
+    assert set(OVERLAYS) == {path.stem for path in (ROOT / "config").glob("*.yaml")}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with the shipped configs and weights, and a window; only its bytes count."""
+    folder = tmp_path_factory.mktemp("plans")
+    for name in ("config", "pretrained"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "resources" / "lola_40m").mkdir(parents=True)
+    (folder / WINDOW["inputs"]["dem"]).write_text("heights")
+    (folder / "window.yaml").write_text(yaml.safe_dump(WINDOW))
+    return folder
+
+
+def files(name: str) -> list[str]:
+    more = ["window.yaml"] if name == "evaluate" else []
+    return [*(f"config/{overlay}.yaml" for overlay in OVERLAYS[name]), *more]
+
+
+@pytest.fixture(scope="module")
+def planned(folder: Path) -> dict[str, str]:
+    """What a dry run of each config prints."""
+    commands = [
+        {
+            "folder": str(folder),
+            "words": [
+                *("snakemake", "-s", str(ROOT / "Snakefile"), "-n", "all", "--nolock"),
+                *(["--configfile", *files(name)] if files(name) else []),
+            ],
+        }
+        for name in OVERLAYS
+    ]
+    forked = Path(__file__).with_name("forked.py")
+    done = subprocess.run(
+        [sys.executable, str(forked)], input=json.dumps(commands), capture_output=True, text=True, check=True
+    )
+    return {name: text for name, (code, text) in zip(OVERLAYS, json.loads(done.stdout)) if code == 0}
+
+
+def stage_of(path: str, run: str) -> str | None:
+    """The stage that a file belongs to; None for inputs and records."""
+    stored = re.match(r"results/store/(\w+)/", path)
+    if stored:
+        return stored[1]
+    inside = path.removeprefix(f"results/{run}/")
+    for pattern, stage in RUN_FILES:
+        found = re.fullmatch(pattern, inside)
+        if inside != path and found:
+            return stage.format(*found.groups())
+    return None
+
+
+def read_by_rules(text: str, run: str) -> dict[str, set[str]]:
+    """Stage -> stages whose files its rule's inputs name, from the jobs that a dry run prints."""
+    out: dict[str, set[str]] = {}
+    for block in re.split(r"^(?:local)?rule \w+:$", text, flags=re.M)[1:]:
+        named = dict(re.findall(r"^    (input|output): (.*)$", block, flags=re.M))
+        outputs = {stage_of(path, run) for path in named.get("output", "").split(", ")} - {None}
+        inputs = {stage_of(path, run) for path in named.get("input", "").split(", ")} - {None}
+        for stage in outputs:
+            out.setdefault(str(stage), set()).update(str(name) for name in inputs)
+    return out
+
+
+def behind(plan: Plan, stage: str) -> set[str]:
+    """All stages that enter a stage's key."""
+    direct = set(plan[stage].inputs)
+    return direct.union(*(behind(plan, name) for name in direct))
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_rules_inputs_are_the_plans(
+    name: str, planned: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every input of the plan is read, and nothing is read that does not enter the key."""
+    monkeypatch.chdir(folder)
+    raw: dict[str, Any] = yaml.safe_load(Path("config/config.yaml").read_text())
+    for path in files(name):
+        update_config(raw, yaml.safe_load(Path(path).read_text()))
+    config = load_config(raw)
+    plan, found = Plan(config), read_by_rules(planned[name], config.run)
+    assert set(found) == set(plan.stages)
+    for stage in plan.stages:
+        assert set(plan[stage].inputs) <= found[stage] <= behind(plan, stage), stage
