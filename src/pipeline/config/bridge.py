@@ -23,6 +23,15 @@ SamplerKind = Literal["posterior", "ode", "euler", "heun", "dbim"]
 TimeGrid = Literal["uniform", "quadratic"]
 
 
+def evaluations_wanted(nfe: int, kind: str, process: str = "", steps: int = 0) -> str | None:
+    """What a number of network evaluations should be; None where this one is possible."""
+    if kind == "heun" and nfe % 2:
+        return "expected an even number with kind 'heun'"
+    if process == "i2sb" and nfe >= steps:
+        return f"expected less than steps = {steps} with process 'i2sb'"
+    return None
+
+
 class SamplerSection(Section):
     """How clones are drawn; trained systems and given weights have their own defaults.
 
@@ -42,8 +51,9 @@ class SamplerSection(Section):
 
     @model_validator(mode="after")
     def _even(self) -> Self:
-        if self.kind == "heun" and self.nfe % 2:
-            raise ValueError(f"nfe: expected an even number with kind 'heun', found {self.nfe}")
+        wanted = evaluations_wanted(self.nfe, self.kind)
+        if wanted:
+            raise ValueError(f"nfe: {wanted}, found {self.nfe}")
         return self
 
 
@@ -170,9 +180,7 @@ class BridgeSection(Section):
                 f"sampler.kind: expected one of {', '.join(kinds)} with process {self.process!r}, "
                 f"found {self.sampler.kind!r}"
             )
-        if self.process == "i2sb" and self.sampler.nfe >= self.steps:
-            raise ValueError(
-                f"sampler.nfe: expected less than steps = {self.steps} with process 'i2sb', "
-                f"found {self.sampler.nfe}"
-            )
+        wanted = evaluations_wanted(self.sampler.nfe, self.sampler.kind, self.process, self.steps)
+        if wanted:
+            raise ValueError(f"sampler.nfe: {wanted}, found {self.sampler.nfe}")
         return self

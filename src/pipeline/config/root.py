@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config.arcs import ArcsSection
 from pipeline.config.base import Section
-from pipeline.config.bridge import BridgeSection
+from pipeline.config.bridge import BridgeSection, evaluations_wanted
 from pipeline.config.bundle import BundleSection
 from pipeline.config.coverage import CoverageSection
 from pipeline.config.ephemeris import EphemerisSection
@@ -211,6 +211,14 @@ class Config(Section):
                     f"evaluation.conditions.{label}.imperfections: expected false, since everything in "
                     "imperfections.test is off, found true"
                 )
+            primary = self.primary.split("_")[0]
+            for name, section in sections.items():
+                if condition.nfe is None or (condition.systems == "primary" and name != primary):
+                    continue
+                kind, process, steps = section.sampler.kind, section.process, section.steps
+                if wanted := evaluations_wanted(condition.nfe, kind, process, steps):
+                    key = f"evaluation.conditions.{label}.nfe"
+                    out.append(f"{key}: {wanted} of {name}, found {condition.nfe}")
         if self.region.stride_px > patches.size_px or self.region.stride_px % patches.factor:
             out.append(
                 f"region.stride_px: expected a multiple of patches.factor = {patches.factor} up to "

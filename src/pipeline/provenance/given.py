@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.bridge import SAMPLER_KINDS
+from pipeline.config.bridge import SAMPLER_KINDS, evaluations_wanted
 from pipeline.config.pretrained import weights_file
 from pipeline.config.root import Config, ConfigError
 from pipeline.provenance.digest import DigestMemory
@@ -183,7 +183,7 @@ def _check_grid(config: Config, file: str, content: Mapping[str, Any], units: li
 
 
 def _check_sampler(config: Config, file: str, section: Mapping[str, Any]) -> None:
-    """The sampler must be one of the model's process."""
+    """The sampler must be one of the model's process, and fit it with each condition's evaluations too."""
     sampler, process = config.pretrained.sampler, section["process"]
     kinds = SAMPLER_KINDS.get(process, ())
     if sampler.kind not in kinds:
@@ -191,8 +191,8 @@ def _check_sampler(config: Config, file: str, section: Mapping[str, Any]) -> Non
             f"config: pretrained.sampler.kind: expected one of {', '.join(kinds)} with process {process!r} "
             f"of {file}, found {sampler.kind!r}"
         )
-    if process == "i2sb" and sampler.nfe >= section["steps"]:
-        raise ConfigError(
-            f"config: pretrained.sampler.nfe: expected less than steps = {section['steps']} of {file}, "
-            f"found {sampler.nfe}"
-        )
+    asked = {f"evaluation.conditions.{name}": c.nfe for name, c in config.evaluation.conditions.items()}
+    for key, nfe in {"pretrained.sampler": sampler.nfe, **asked}.items():
+        wanted = None if nfe is None else evaluations_wanted(nfe, sampler.kind, process, section["steps"])
+        if wanted:
+            raise ConfigError(f"config: {key}.nfe: {wanted} of {file}, found {nfe}")

@@ -212,42 +212,6 @@ def test_what_is_no_section_is_named() -> None:
             {"evaluation": {"conditions": {"main": {"light": "fibonacci", "missing": True}}}},
             "missing: expected false with light 'fibonacci'",
         ),
-        *(
-            (
-                {
-                    "systems": ["published", "bridge"],
-                    "bridge": {"process": "interpolant", "sampler": {"kind": "heun", "nfe": 2}},
-                    "published": {"steps": 100},
-                    "evaluation": {"conditions": {"main": {}, "more": condition}},
-                    **keys,
-                },
-                expected,
-            )
-            for condition, keys, expected in (
-                (
-                    {"nfe": 100},
-                    {},
-                    "evaluation.conditions.more.nfe: expected less than steps = 100 with process 'i2sb' of "
-                    "published, found 100",
-                ),
-                (
-                    {"nfe": 7, "systems": "last"},
-                    {},
-                    "conditions.more.nfe: expected an even number with kind 'heun' of bridge, found 7",
-                ),
-                (
-                    {"nfe": 100, "systems": "primary"},
-                    {},
-                    "evaluation.conditions.more.nfe: expected less than steps = 100 with process 'i2sb' of "
-                    "published, found 100",
-                ),
-                (
-                    {"nfe": 7, "systems": "primary"},
-                    {"primary": "bridge_arcs"},
-                    "conditions.more.nfe: expected an even number with kind 'heun' of bridge, found 7",
-                ),
-            )
-        ),
         (
             {"region": {"stride_px": 97}},
             "region.stride_px: expected a multiple of patches.factor = 16 up to patches.size_px = 96",
@@ -266,6 +230,37 @@ def test_sections_must_fit_each_other(raw: dict[str, Any], expected: str) -> Non
     assert expected in message(raw)
 
 
+TWO_PROCESSES = {
+    "systems": ["published", "bridge"],
+    "bridge": {"process": "interpolant", "sampler": {"kind": "heun", "nfe": 2}},
+    "published": {"steps": 100},
+}
+STEPS = (
+    "evaluation.conditions.more.nfe: expected less than steps = 100 with process 'i2sb' of published, found"
+)
+EVEN = "evaluation.conditions.more.nfe: expected an even number with kind 'heun' of bridge, found"
+
+
+def with_condition(condition: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
+    return {**TWO_PROCESSES, "evaluation": {"conditions": {"main": {}, "more": condition}}, **keys}
+
+
+@pytest.mark.parametrize(
+    ("condition", "keys", "expected"),
+    [
+        ({"nfe": 100}, {}, f"{STEPS} 100"),
+        ({"nfe": 7, "systems": "last"}, {}, f"{EVEN} 7"),
+        ({"nfe": 100, "systems": "primary"}, {}, f"{STEPS} 100"),
+        ({"nfe": 7, "systems": "primary"}, {"primary": "bridge_arcs"}, f"{EVEN} 7"),
+        ({"nfe": 1000}, {}, f"{STEPS} 1000"),
+    ],
+)
+def test_evaluations_of_a_condition_must_fit_each_system_that_it_is_for(
+    condition: dict[str, Any], keys: dict[str, Any], expected: str
+) -> None:
+    assert message(with_condition(condition, keys)) == f"config: {expected}"
+
+
 @pytest.mark.parametrize(
     ("condition", "keys"),
     [
@@ -276,17 +271,11 @@ def test_sections_must_fit_each_other(raw: dict[str, Any], expected: str) -> Non
         ({"nfe": 99}, {"systems": ["published"]}),
     ],
 )
-def test_evaluations_of_a_condition_concern_the_systems_it_is_for(
+def test_evaluations_of_a_condition_need_not_fit_other_systems(
     condition: dict[str, Any], keys: dict[str, Any]
 ) -> None:
-    raw = {
-        "systems": ["published", "bridge"],
-        "bridge": {"process": "interpolant", "sampler": {"kind": "heun", "nfe": 2}},
-        "published": {"steps": 100},
-        "evaluation": {"conditions": {"main": {}, "more": condition}},
-        **keys,
-    }
-    assert load_config(raw).evaluation.conditions["more"].nfe == condition["nfe"]
+    config = load_config(with_condition(condition, keys))
+    assert config.evaluation.conditions["more"].nfe == condition["nfe"]
 
 
 def test_a_system_that_is_not_trained_may_be_anything() -> None:

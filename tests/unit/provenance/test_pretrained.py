@@ -185,7 +185,20 @@ def test_a_recorded_plan_needs_no_files(root: Path, tmp_path_factory: pytest.Tem
         (
             {"steps": 5, "sampler": {"nfe": 1}},
             {"pretrained": {"sampler": {"nfe": 5}}},
-            r"sampler\.nfe: expected less than steps = 5",
+            r"pretrained\.sampler\.nfe: expected less than steps = 5 with process 'i2sb' of w/config\.json",
+        ),
+        (
+            {"steps": 9, "sampler": {"nfe": 1}},
+            {"evaluation": {"conditions": {"main": {}, "more": {"nfe": 9, "systems": "last"}}}},
+            r"evaluation\.conditions\.more\.nfe: expected less than steps = 9 .* of w/config\.json, found 9",
+        ),
+        (
+            {"process": "interpolant", "sampler": {"nfe": 1, "kind": "euler"}},
+            {
+                "pretrained": {"sampler": {"kind": "heun"}},
+                "evaluation": {"conditions": {"main": {}, "odd": {"nfe": 3}}},
+            },
+            r"evaluation\.conditions\.odd\.nfe: expected an even number with kind 'heun' of w/config\.json",
         ),
         ({}, {"pretrained": {"weights": "none"}}, r"weights: .* found no file 'none/model\.safetensors'"),
         (
