@@ -18,7 +18,9 @@ import rasterio
 from numpy.typing import NDArray
 
 from pipeline.config.synthetic import SyntheticSection
-from pipeline.terrain.synthetic.world.world import synthetic_count, synthetic_dem
+from pipeline.drawing.relief import hillshade
+from pipeline.terrain.blocks import block_mean
+from pipeline.terrain.synthetic.world import synthetic_count, synthetic_dem
 from relief_statistics import (
     PERCENTILES,
     ReliefStatistics,
@@ -33,15 +35,6 @@ SIZE_PX = 525
 SEEDS = range(1, 13)
 SHOWN_REAL = ("malapert_crater_1", "shoemaker_rim_c", "nobile_rim_2")
 SHOWN_SEEDS = (10, 4, 6)
-
-
-def hillshade(dem: NDArray[np.floating], azimuth_deg: float = 315.0, elevation_deg: float = 20.0) -> NDArray:
-    """Cosine of the incidence angle under a Sun at the given map azimuth and elevation."""
-    fall, rise_x = np.gradient(np.asarray(dem, dtype=np.float64), PIXEL_M)
-    azimuth, elevation = np.radians(azimuth_deg), np.radians(elevation_deg)
-    east, north = np.cos(elevation) * np.sin(azimuth), np.cos(elevation) * np.cos(azimuth)
-    lit = (-rise_x * east + fall * north + np.sin(elevation)) / np.sqrt(1 + rise_x**2 + fall**2)
-    return np.clip(lit, 0.0, 1.0)
 
 
 def row(name: str, value: list[float], digits: int = 2) -> str:
@@ -84,7 +77,7 @@ def timing() -> None:
     count = synthetic_count(section)
     stop = time.process_time()
     number = section.size_px // 96
-    share = (count[: number * 96, : number * 96] > 0).reshape(number, 96, number, 96).mean(axis=(1, 3))
+    share = block_mean(count[: number * 96, : number * 96] > 0, 96)
     print(
         f"default section: DEM {middle - start:.1f} s, count {stop - middle:.1f} s of CPU; coverage "
         f"{share.mean():.2f}, {np.mean(share < 2242 / 9216):.0%} of the patches below the published threshold"
@@ -97,7 +90,7 @@ def plot(real: dict[str, NDArray], made: dict[int, NDArray], figure: Path) -> No
     shown = [(f"LOLA: {name.replace('_', ' ')}", real[name][:SIZE_PX, :SIZE_PX]) for name in SHOWN_REAL]
     shown += [(f"synthetic: seed {seed}", made[seed]) for seed in SHOWN_SEEDS]
     for axis, (title, dem) in zip(axes[:2].ravel(), shown, strict=True):
-        axis.imshow(hillshade(dem), cmap="gray", vmin=0, vmax=1)
+        axis.imshow(hillshade(dem, PIXEL_M, elevation_deg=20.0), cmap="gray", vmin=0, vmax=1)
         axis.set_title(title, fontsize=9)
         axis.axis("off")
     slopes, spectra, percentiles = axes[2]

@@ -15,9 +15,10 @@ import rasterio
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.patheffects import Normal, Stroke
 
 from pipeline.config.masks import StripDraw
+from pipeline.drawing.relief import hillshade
+from pipeline.drawing.style import image_axis, scale_bar
 from pipeline.illumination.directions import vectors
 from pipeline.illumination.embree import EmbreeVisibility
 from pipeline.illumination.horizon import HorizonVisibility
@@ -33,28 +34,12 @@ plt.rcParams.update(
 )
 
 
-def hillshade(dem: np.ndarray) -> np.ndarray:
-    """Grey relief under lamp light from the north-west, to show the ground through what lies over it."""
-    down, right = np.gradient(dem, PIXEL_M)
-    normal = np.stack([-right, down, np.ones_like(dem)]) / np.sqrt(1 + down**2 + right**2)
-    return np.clip(np.tensordot(vectors(315.0, 40.0), normal, axes=1), 0, 1)
-
-
-def frame(axis: plt.Axes, km: float, scale: bool = False) -> None:
-    """No ticks; a bar of some kilometres where asked."""
-    axis.set(xticks=[], yticks=[])
+def frame(axis: plt.Axes, scale: bool = False) -> None:
+    """No ticks; a scale bar where asked, on axes in kilometres."""
+    image_axis(axis)
     if scale:
         left, right = axis.get_xlim()
-        bottom, top = axis.get_ylim()
-        x, y = left + 0.05 * (right - left), bottom + 0.06 * (top - bottom)
-        box = {"boxstyle": "square,pad=0.25", "facecolor": "black", "alpha": 0.6, "linewidth": 0}
-        outline = [Stroke(linewidth=4.5, foreground="black", alpha=0.6), Normal()]
-        axis.plot(
-            [x, x + km], [y, y], color="white", linewidth=2.5, solid_capstyle="butt", path_effects=outline
-        )
-        axis.text(
-            x, y + 0.03 * (top - bottom), f"{km:g} km", color="white", va="bottom", fontsize=7, bbox=box
-        )
+        scale_bar(axis, right - left, 1000.0)
 
 
 def engines(dem: np.ndarray) -> None:
@@ -63,7 +48,7 @@ def engines(dem: np.ndarray) -> None:
     suns = [(az, el) for el in (3.0, 8.0) for az in (0.0, 90.0, 180.0, 270.0)]
     sun = vectors(*np.array(suns).T)
     traced, swept = (kind(dem, PIXEL_M, inner).lit(sun) for kind in (EmbreeVisibility, HorizonVisibility))
-    relief = hillshade(dem)
+    relief = hillshade(dem, PIXEL_M)
     km = PIXEL_M / 1000 * np.array([0, dem.shape[1], 0, dem.shape[0]])
     figure, axes = plt.subplots(3, 8, figsize=(12.4, 5.2), layout="constrained")
     for k, (azimuth, elevation) in enumerate(suns):
@@ -84,7 +69,7 @@ def engines(dem: np.ndarray) -> None:
         axes[0, k].set_title(f"az. {azimuth:.0f}°, el. {elevation:.0f}°")
         axes[2, k].set_xlabel(f"{differ.sum()} of {differ.size} px differ")
         for row in range(3):
-            frame(axes[row, k], 2, scale=(row, k) == (0, 0))
+            frame(axes[row, k], scale=(row, k) == (0, 0))
     for row, name in enumerate(("Embree (reference)", "horizon", "where they differ")):
         axes[row, 0].set_ylabel(name)
     figure.suptitle(
@@ -129,7 +114,7 @@ def penumbra(dem: np.ndarray) -> None:
     figure.colorbar(shown, ax=axes[3], shrink=0.85)
     for k, axis in enumerate(axes[:4]):
         axis.axhline((size - row - 0.5) * PIXEL_M / 1000, color="tab:orange", linewidth=0.8)
-        frame(axis, 1, scale=k == 0)
+        frame(axis, scale=k == 0)
     x = (np.arange(size) + 0.5) * PIXEL_M / 1000
     axes[4].plot(x, point[cut][row], drawstyle="steps-mid", color="0.6", linewidth=1, label="point")
     axes[4].plot(x, uniform[cut][row], color="black", linewidth=1.2, label="disc, horizon engine")
@@ -149,7 +134,7 @@ def penumbra(dem: np.ndarray) -> None:
 def masks(dem: np.ndarray) -> None:
     """What images keep of a patch: published strips, and swaths of the Narrow Angle Camera."""
     size, pixel_m = 96, PIXEL_M
-    relief = hillshade(dem[:size, :size])
+    relief = hillshade(dem[:size, :size], PIXEL_M)
     place = Place(lat=-86.0, lon=30.0, map_lon=30.0, pole=-1)
     draws = {"strip": StripDraw(), "nac": StripDraw(kind="nac")}
     figure, axes = plt.subplots(2, 8, figsize=(12.4, 3.5), layout="constrained")
@@ -160,7 +145,7 @@ def masks(dem: np.ndarray) -> None:
             shown = np.where(mask[..., None], relief[..., None].repeat(3, -1), (0.16, 0.2, 0.34))
             axis.imshow(shown, extent=(0, size * pixel_m / 1e3, 0, size * pixel_m / 1e3))
             axis.set_xlabel(f"keeps {mask.mean():.0%}")
-            frame(axis, 1, scale=axis is axes[0, 0])
+            frame(axis, scale=axis is axes[0, 0])
         axes[row, 0].set_ylabel(f"kind: {kind}")
     figure.suptitle(
         f"Images of a {size} x {size} px patch of {pixel_m:g} m (blue: no data); nac: at 86° S, 30° east of "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -162,24 +161,23 @@ def _cells(table: str) -> dict[str, Any]:
 def check_region(bundle: Bundle) -> Iterator[Row]:
     """The region's scores are those of its GeoTIFFs; its mean is the mean of its clones."""
     claimed = bundle.read("region/metrics.json", "region/1")
-    bands = {name: _raster(bundle, name) for name in ("mean", "std", "prior", "truth", "clones")}
-    mean, std, prior, truth = (bands[name][0].astype(float) for name in ("mean", "std", "prior", "truth"))
-    clones, pixel_m = bands["clones"].astype(float), float(claimed["place"]["pixel_m"])
-    grid = SimpleNamespace(pixel_m=pixel_m, height=truth.shape[0])
-    ground: Any = SimpleNamespace(grid=grid, truth=truth, prior=prior)
-    seed = bundle.config.region.seed
-    again = {
-        "region": whole_scores(ground, clones, seed),
-        "std": std_scores(mean, std, truth, claimed["members"]),
-    }
-    told = ("rmse_m", "rmse_px", "mae_m", "slope_deg", "crps_fair_m", "member_rmse_m", "rms_m")
+    mean, std, prior = (_raster(bundle, name)[0].astype(float) for name in ("mean", "std", "prior"))
+    clones, pixel_m = _raster(bundle, "clones").astype(float), float(claimed["place"]["pixel_m"])
+    truth = _raster(bundle, "truth")[0].astype(float) if "region/truth.tif" in bundle.names else None
+    told = {"std": claimed["std"], **_rows(claimed.get("region", {}))}
+    again: dict[str, Any] = {"std": std_scores(mean, std, truth, claimed["members"])}
+    if truth is not None:
+        again |= _rows(whole_scores(truth, prior, clones, pixel_m, bundle.config.region.seed))
+    keys = ("rmse_m", "rmse_px", "mae_m", "slope_deg", "crps_fair_m", "member_rmse_m", "rms_m")
     bad = []
-    for group, rows in (("bicubic", "region"), ("mean", "region"), ("", "std")):
-        one, two = (found[rows][group] if group else found[rows] for found in (claimed, again))
-        picked = [key for key in told if key in two]
-        where = ".".join(filter(None, (rows, group)))
-        bad += [f"region/metrics.json: {where}.{line}" for line in unlike(
-            {k: one.get(k) for k in picked}, {k: two[k] for k in picked}, REGION)]  # fmt: skip
+    if told.keys() != again.keys():
+        bad.append(f"region/metrics.json: expected scores {', '.join(again)}, found {', '.join(told)}")
+    if truth is None and ("scores" in claimed.get("test_patches", {}) or len(claimed["std"]) > 1):
+        bad.append("region/metrics.json: expected no score without truth.tif, found some")
+    for where in sorted(told.keys() & again.keys()):
+        picked = [key for key in keys if key in again[where]]
+        one, two = ({k: rows[where].get(k) for k in picked} for rows in (told, again))
+        bad += [f"region/metrics.json: {where}.{line}" for line in unlike(one, two, REGION)]
     off = float(np.abs(clones.mean(axis=0) - mean).max())
     scale = max(1e-3, float(np.abs(mean).max()))
     if off > 1e-6 * scale:
@@ -188,6 +186,10 @@ def check_region(bundle: Bundle) -> Iterator[Row]:
         yield Row("FAIL", "region", line)
     if not bad:
         yield Row("PASS", "region", f"scores follow from the GeoTIFFs (relative tolerance {REGION:g})")
+
+
+def _rows(scores: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"region.{name}": row for name, row in scores.items()}
 
 
 def _raster(bundle: Bundle, name: str) -> np.ndarray:

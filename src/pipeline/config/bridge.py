@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -138,6 +138,13 @@ class BridgeSection(Section):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip: Annotated[float, Field(ge=0)] = 0.0
     seed: Seed = 0
+
+    def trained(self) -> dict[str, Any]:
+        """The keys on which the weights of every stage depend, as JSON values.
+
+        Each stage has its own optimiser; how clones are drawn and calibrated comes after the training.
+        """
+        return self.model_dump(mode="json", exclude={"stages", "sampler", "calibrate"})
 
     @model_validator(mode="after")
     def _consistent(self) -> BridgeSection:

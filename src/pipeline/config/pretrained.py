@@ -35,7 +35,7 @@ class PretrainedSection(Section):
         Their bytes count, not their place. The model's `size_px` and `factor` must be those of `patches`; the
         pixel size may be another one when the model is scale-free (`height_unit: pixel`).
     vae : the same of its VAE, for a latent model.
-    sampler : how clones are drawn; a saved model does not say.
+    sampler : how clones are drawn, which no training decides.
     """
 
     weights: str | None = None

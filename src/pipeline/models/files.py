@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from pipeline.config.bridge import BridgeSection
+from pipeline.config.bridge import SAMPLER_KINDS, BridgeSection, any_sampler
 from pipeline.config.vae import VaeSection
 from pipeline.models.factory import build_vae
 from pipeline.models.spaces import Codec
@@ -95,8 +95,11 @@ def _section(path: Path | str, config: dict[str, Any], kind: type[S]) -> S:
     for name in ("section", "fingerprint", *_ENTRIES[config["kind"]]):
         if name not in config:
             raise ValueError(f"{beside}: expected an entry {name!r}, found none")
+    section = config["section"]
+    if config["kind"] == "bridge" and isinstance(section, dict) and section.get("process") in SAMPLER_KINDS:
+        section = {"sampler": any_sampler(section["process"]), **section}  # a training names none
     try:
-        return kind.model_validate(config["section"])
+        return kind.model_validate(section)
     except ValidationError as error:
         raise ValueError(
             f"{beside}: expected a section {config['kind']!r}, found {str(error).splitlines()[0]}"

@@ -24,6 +24,7 @@ from pipeline.config.synthetic import SyntheticSection
 from pipeline.provenance import sections
 from pipeline.provenance.run import Run
 from pipeline.provenance.sections import some, values
+from pipeline.region.source import SOURCES
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ DECLARATIONS = (
         ("pipeline.region.reconstruct",),
         sections.region_inputs,
         stored=False,
-        chosen=sections.law,
+        chosen=lambda run, label: (SOURCES["rendered"], *sections.law(run, label)),
     ),
     Declaration(
         "report",

@@ -1,4 +1,4 @@
-"""The terrain of a region: the truth, its a priori DEM, and the surroundings that cast shadows."""
+"""A region's terrain: its a priori DEM and, where it is known, the true terrain that casts shadows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pipeline.illumination.place import Place as MapPlace
 from pipeline.models.apriori import prior_from_lr
 from pipeline.region.place import Place
 from pipeline.shards.batches import fill_nearest
+from pipeline.terrain.blocks import block_mean
 from pipeline.terrain.grid import Grid
 from pipeline.terrain.lattice import Terrain
 
@@ -20,27 +21,71 @@ _BICUBIC_CELLS = 2
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Heights of a region of S x S pixels, metres above R = 1737400 m.
+class AprioriDem:
+    """What is known of a region of S x S pixels without images, metres above R = 1737400 m.
 
     Attributes
     ----------
     grid : map grid of the region.
-    factor : pixels a cell of the a priori DEM.
+    factor : pixels per cell, along a side.
     halo_cells : cells around the region in `cells`.
-    around : (S + 2m, S + 2m) true heights of the region and `margin_px` = m pixels around it; NaN where there
-        are no data.
-    cells : (S / factor + 2 halo_cells,) * 2 block means of the truth, float64, without NaN.
+    cells : (S / factor + 2 halo_cells,) * 2 mean heights of the cells, float64, without NaN.
     prior : (S, S) bicubic of `cells`, float64.
     """
 
     grid: Grid
     factor: int
     halo_cells: int
-    margin_px: int
-    around: NDArray[np.float32]
     cells: NDArray[np.float64]
     prior: NDArray[np.float64]
+
+    def window_cells(self, row: int, col: int, size: int, halo_cells: int) -> NDArray[np.float64]:
+        """Cells of a window and `halo_cells` around it; `row`, `col` and `size` in pixels."""
+        first = [v // self.factor + self.halo_cells - halo_cells for v in (row, col)]
+        n = size // self.factor + 2 * halo_cells
+        return self.cells[first[0] : first[0] + n, first[1] : first[1] + n]
+
+
+def apriori_dem(grid: Grid, factor: int, halo_cells: int, cells: NDArray[np.floating]) -> AprioriDem:
+    """Complete coarse heights of a region to its a priori DEM.
+
+    Where a cell is missing the nearest one is held, as the clamped edges of a bicubic do.
+
+    Parameters
+    ----------
+    grid : of the region's pixels. factor : pixels per cell.
+    halo_cells : cells around the region: at least 2 for the bicubic of endless terrain, and as many as the
+        network sees.
+    cells : (S / factor + 2 halo_cells,) * 2 metres, NaN where unknown.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another one.
+    """
+    shape = tuple(n // factor + 2 * halo_cells for n in (grid.height, grid.width))
+    if cells.shape != shape:
+        raise ValueError(f"a priori DEM: expected {shape} cells of {factor} px, found {cells.shape}")
+    whole = np.asarray(fill_nearest(cells), dtype=np.float64)
+    prior = prior_from_lr(torch.from_numpy(whole), halo_cells, factor).numpy()
+    return AprioriDem(grid, factor, halo_cells, whole, prior)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """True terrain of a region: what its images are rendered from, and what scores compare with.
+
+    Attributes
+    ----------
+    place : where it was read. grid : map grid of the region.
+    around : (S + 2m, S + 2m) heights of the region and `margin_px` = m pixels around it, metres above
+        R = 1737400 m; NaN where there are no data.
+    """
+
+    place: Place
+    grid: Grid
+    margin_px: int
+    around: NDArray[np.float32]
 
     @property
     def truth(self) -> NDArray[np.float32]:
@@ -48,34 +93,19 @@ class Ground:
         m = self.margin_px
         return self.around[m : m + self.grid.height, m : m + self.grid.width]
 
-    @property
-    def centre(self) -> MapPlace:
-        """Where its middle lies, for Suns and swaths that are seen from its own place."""
-        middle = (self.grid.height - 1) / 2
-        lon, lat = (float(v) for v in self.grid.lonlat(middle, middle))
-        map_lon = (lon - self.grid.projection.lon0) % 360.0 % 360.0
-        return MapPlace(lon, lat, map_lon, self.grid.pole)
-
-    def window_cells(self, row: int, col: int, size: int, halo_cells: int) -> NDArray[np.float64]:
-        """A priori cells of a window and `halo_cells` around it; `row`, `col` and `size` in pixels."""
-        first = [v // self.factor + self.halo_cells - halo_cells for v in (row, col)]
-        n = size // self.factor + 2 * halo_cells
-        return self.cells[first[0] : first[0] + n, first[1] : first[1] + n]
-
 
 def read_ground(
     terrain: Terrain, place: Place, factor: int, halo_cells: int, light_halo_px: int = 0
-) -> Ground:
+) -> tuple[AprioriDem, Ground]:
     """Read a region and degrade it: block means of the region and its surroundings, and their bicubic.
 
-    Where there is no terrain around the region the nearest cell is held, as the clamped edges of a bicubic
-    do. At least two cells around the region are used, so that its bicubic is that of endless terrain (the
+    At least two cells around the region are used, so that its bicubic is that of endless terrain (the
     published one is clamped at the region's edges).
 
     Parameters
     ----------
     terrain, place : what and where.
-    factor : pixels a cell; divides the region's side.
+    factor : pixels per cell; divides the region's side.
     halo_cells : cells around a window that the network sees.
     light_halo_px : terrain around the region that casts shadows, pixels.
 
@@ -96,9 +126,13 @@ def read_ground(
     inner = around[
         margin - reach : margin + place.size_px + reach, margin - reach : margin + place.size_px + reach
     ]
-    n = inner.shape[0] // factor
-    # A cell with a missing pixel is missing.
-    means = inner.reshape(n, factor, n, factor).mean(axis=(1, 3), dtype=np.float64)
-    cells = np.asarray(fill_nearest(means), dtype=np.float64)
-    prior = prior_from_lr(torch.from_numpy(cells), halo_cells, factor).numpy()
-    return Ground(place.grid(terrain), factor, halo_cells, margin, around, cells, prior)
+    ground = Ground(place, place.grid(terrain), margin, around)
+    return apriori_dem(ground.grid, factor, halo_cells, block_mean(inner, factor, np.float64)), ground
+
+
+def centre_of(grid: Grid) -> MapPlace:
+    """Where the middle of a region lies, for Suns and swaths that are seen from its own place."""
+    middle = (grid.height - 1) / 2
+    lon, lat = (float(v) for v in grid.lonlat(middle, middle))
+    map_lon = (lon - grid.projection.lon0) % 360.0 % 360.0
+    return MapPlace(lon, lat, map_lon, grid.pole)

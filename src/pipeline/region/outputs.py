@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.bridge import SamplerSection
-from pipeline.config.region import RegionSection
 from pipeline.illumination.directions import azimuth_elevation
-from pipeline.region.blend import Mosaic
-from pipeline.region.ground import Ground
-from pipeline.region.images import RegionImages, WindowImages
-from pipeline.region.picture import Shown, write_quicklook
-from pipeline.region.place import Place
+from pipeline.region.ground import centre_of
+from pipeline.region.picture import write_quicklook
 from pipeline.region.products import Band, write_geotiff
+from pipeline.region.reconstruction import Reconstruction
 from pipeline.region.scores import patch_scores, std_scores, whole_scores
+from pipeline.region.source import WindowImages
 from pipeline.storage.atomic import write_json
 
 logger = logging.getLogger(__name__)
@@ -28,87 +24,42 @@ logger = logging.getLogger(__name__)
 _SAMPLE_IMAGES = 8
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    """A finished region.
-
-    Attributes
-    ----------
-    site : name of the piece of terrain. place : where on it.
-    ground, images, mosaic : what went in and what came out.
-    section, sampler, size_px : how it was made; `size_px` is a window's side.
-    fingerprint : of the model's weights. key : of the stage.
-    images_per_window : images used in each window. images_per_pixel : (S, S) images with data.
-    test_patches, train_patches : (n, 2) rows and columns of whole patches in the region.
-    """
-
-    site: str
-    place: Place
-    ground: Ground
-    images: RegionImages
-    mosaic: Mosaic
-    section: RegionSection
-    sampler: SamplerSection
-    size_px: int
-    fingerprint: str
-    key: str
-    images_per_window: list[int]
-    images_per_pixel: NDArray[np.int32]
-    test_patches: NDArray[np.int64]
-    train_patches: NDArray[np.int64]
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """What the products say of their origin."""
-        return {
-            "MODEL_FINGERPRINT": self.fingerprint,
-            "STAGE_KEY": self.key,
-            "MEMBERS": str(self.section.members),
-            "NFE": str(self.sampler.nfe),
-            "SAMPLER": self.sampler.kind,
-            "FACTOR": str(self.ground.factor),
-            "WINDOW_PX": str(self.size_px),
-            "STRIDE_PX": str(self.section.stride_px),
-            "IMAGES": str(self.images.count),
-            "SITE": self.site,
-            "HEIGHT_DATUM": "sphere of radius 1737400 m",
-        }
-
-
 def write_outputs(outputs: Mapping[str, str], done: Reconstruction) -> None:
-    """Write all products; ``clones`` only if a path is given for it.
+    """Write all products; ``clones`` only if a path is given for it, ``truth`` only if it is known.
 
     Parameters
     ----------
-    outputs : paths of ``mean``, ``std``, ``prior``, ``truth``, ``images``, ``metrics``, ``quicklook`` and,
-        perhaps, ``clones``.
+    outputs : paths of ``mean``, ``std``, ``prior``, ``images``, ``metrics``, ``quicklook``, of ``truth``
+        where it is known and, perhaps, of ``clones``.
+    done : the finished region.
     """
-    grid, mosaic, ground = done.ground.grid, done.mosaic, done.ground
+    grid, mosaic, truth = done.apriori.grid, done.mosaic, done.truth
     mean, std = mosaic.mean(), mosaic.std()
     maps = {
         "mean": Band(mean, "height, mean of the clones", "m"),
         "std": Band(std, "standard deviation of the clones and of overlapping windows", "m"),
-        "prior": Band(ground.prior, "height, a priori DEM (block means, bicubic)", "m"),
-        "truth": Band(ground.truth, "height, true DEM", "m"),
+        "prior": Band(done.apriori.prior, "height, a priori DEM (block means, bicubic)", "m"),
     }
+    if truth is not None:
+        maps["truth"] = Band(truth, "height, true DEM", "m")
     for name, band in maps.items():
         write_geotiff(outputs[name], grid, [band], done.tags)
     if "clones" in outputs:
         bands = [Band(c, f"height, clone {i + 1}", "m") for i, c in enumerate(mosaic.clones)]
         write_geotiff(outputs["clones"], grid, bands, done.tags)
-    size = ground.grid.height
+    size = grid.height
     picked = np.unique(np.linspace(0, done.images.count - 1, _SAMPLE_IMAGES).round().astype(int)).tolist()
     sample = done.images.read(0, size, 0, size, only=picked)
     write_geotiff(outputs["images"], grid, _image_bands(sample, picked), done.tags)
     scores = _metrics(done, mean, std)
     write_json(outputs["metrics"], scores)
-    write_quicklook(outputs["quicklook"], _shown(done, scores, mean, std, sample))
-    whole = scores["region"]
-    logger.info(
-        "region: RMSE %.2f m (bicubic %.2f m), slope error %.2f deg (bicubic %.2f deg)",
-        whole["mean"]["rmse_m"], whole["bicubic"]["rmse_m"],
-        whole["mean"]["slope_deg"], whole["bicubic"]["slope_deg"],
-    )  # fmt: skip
+    write_quicklook(outputs["quicklook"], done, scores, sample)
+    if whole := scores.get("region"):
+        logger.info(
+            "region: RMSE %.2f m (bicubic %.2f m), slope error %.2f deg (bicubic %.2f deg)",
+            whole["mean"]["rmse_m"], whole["bicubic"]["rmse_m"],
+            whole["mean"]["slope_deg"], whole["bicubic"]["slope_deg"],
+        )  # fmt: skip
 
 
 def _image_bands(sample: WindowImages, picked: list[int]) -> list[Band]:
@@ -128,29 +79,19 @@ def _image_bands(sample: WindowImages, picked: list[int]) -> list[Band]:
 
 
 def _metrics(done: Reconstruction, mean: NDArray[np.float64], std: NDArray[np.float64]) -> dict[str, Any]:
-    ground, section, place = done.ground, done.section, done.place
-    clones, seed = done.mosaic.clones, section.seed
-    middle = (place.size_px - 1) / 2
-    x, y = ground.grid.xy(middle, middle)
-    centre = ground.centre
-    patches: dict[str, Any] = {
-        "test": len(done.test_patches),
-        "train": len(done.train_patches),
-        "test_share": len(done.test_patches) * done.size_px**2 / place.size_px**2,
-    }
-    if len(done.test_patches):
-        patches["scores"] = patch_scores(ground, clones, done.test_patches, done.size_px, seed)
+    section, origin, truth, grid = done.section, done.origin, done.truth, done.apriori.grid
+    clones, prior, seed = done.mosaic.clones, done.apriori.prior, section.seed
+    middle = (grid.height - 1) / 2
+    x, y = grid.xy(middle, middle)
+    centre = centre_of(grid)
     per_window = np.array(done.images_per_window)
-    return {
+    scores: dict[str, Any] = {
         "schema": "region/1",
-        "model_fingerprint": done.fingerprint,
-        "key": done.key,
+        "model_fingerprint": origin.fingerprint,
+        "key": origin.key,
         "place": {
-            "site": done.site,
-            "row": place.row,
-            "col": place.col,
-            "size_px": place.size_px,
-            "pixel_m": ground.grid.pixel_m,
+            "size_px": grid.height,
+            "pixel_m": grid.pixel_m,
             "center_m": [float(x), float(y)],
             "lon": centre.lon,
             "lat": centre.lat,
@@ -168,50 +109,22 @@ def _metrics(done: Reconstruction, mean: NDArray[np.float64], std: NDArray[np.fl
             "windows_without": int((per_window == 0).sum()),
             "pixels_without_share": float(np.mean(done.images_per_pixel == 0)),
         },
-        "region": whole_scores(ground, clones, seed),
-        "test_patches": patches,
-        "std": std_scores(mean, std, ground.truth.astype(np.float64), section.members),
+        "std": std_scores(mean, std, None if truth is None else truth.astype(np.float64), section.members),
     }
-
-
-def _shown(
-    done: Reconstruction,
-    scores: dict[str, Any],
-    mean: NDArray[np.float64],
-    std: NDArray[np.float64],
-    sample: WindowImages,
-) -> Shown:
-    """The picture's parts; its image is the one of the sample that shows most lit terrain."""
-    best = int((sample.images > 0).sum(dim=(1, 2)).argmax())
-    place, whole, ground = scores["place"], scores["region"], done.ground
-    east = f"{abs(place['lon']):.2f}° {'E' if place['lon'] >= 0 else 'W'}"
-    north = f"{abs(place['lat']):.2f}° {'N' if place['lat'] >= 0 else 'S'}"
-    width = place["size_px"] * place["pixel_m"] / 1000
-    windows = scores["windows"]
-    facts = [
-        f"{width:g} x {width:g} km at {north}, {east}",
-        f"{windows['count']} windows of {windows['size_px']} px, stride {windows['stride_px']} px",
-        f"{scores['members']} clones, {scores['nfe']} evaluations each",
-        f"{done.images.count} images, {scores['images']['per_window']['median']:g} in a typical window",
-        f"slope error {whole['mean']['slope_deg']:.2f}° (bicubic {whole['bicubic']['slope_deg']:.2f}°)",
-    ]
-    names = done.site.split("+")
-    title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    return Shown(
-        title=title.replace("_", " "),
-        subtitle="   ·   ".join(facts),
-        origin=f"model {done.fingerprint}",
-        prior=ground.prior,
-        mean=mean,
-        clone=done.mosaic.clones[0],
-        truth=ground.truth,
-        std=std,
-        image=sample.images[best].numpy(),
-        valid=sample.valid[best].numpy(),
-        sun=sample.sun[best].numpy(),
-        pixel_m=place["pixel_m"],
-        cell_m=place["pixel_m"] * ground.factor,
-        rmse_prior=whole["bicubic"]["rmse_m"],
-        rmse_mean=whole["mean"]["rmse_m"],
-        rmse_clone=float(np.sqrt(np.mean((done.mosaic.clones[0] - ground.truth) ** 2))),
-    )
+    if origin.place is not None:
+        scores["place"] |= {"site": origin.site, "row": origin.place.row, "col": origin.place.col}
+    if truth is not None:
+        scores["region"] = whole_scores(truth, prior, clones, grid.pixel_m, seed)
+    if origin.patches is not None:
+        test, size = origin.patches["test"], done.size_px
+        share = len(test) * size**2 / grid.height**2
+        scores["test_patches"] = {
+            "test": len(test),
+            "train": len(origin.patches["train"]),
+            "test_share": share,
+        }
+        if truth is not None and len(test):
+            scores["test_patches"]["scores"] = patch_scores(
+                truth, prior, clones, test, size, grid.pixel_m, seed
+            )
+    return scores

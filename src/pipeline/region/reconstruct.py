@@ -1,15 +1,14 @@
 """Stage ``region``: a moving window of clones over a region, blended into GeoTIFFs.
 
-The region's a priori DEM is the block mean of the true DEM; images are rendered over all of it, with the
-shadows that all of it and the terrain around it cast. Every window is sampled on its own, with random numbers
-that depend on the seed and its position alone, and blended by `pipeline.region.blend`.
+The stage's a priori DEM is the block mean of the true DEM, and its images are rendered over all of it, with
+the shadows that all of it and the terrain around it cast; `reconstruct_region` takes any a priori DEM and
+images. Every window is sampled on its own, with random numbers that depend only on the seed and its position,
+and blended by `pipeline.region.blend`.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config.bridge import SamplerSection
-from pipeline.config.illumination import IlluminationSection
-from pipeline.config.photometry import PhotometrySection
 from pipeline.config.region import RegionSection
 from pipeline.config.runtime import RuntimeSection
-from pipeline.illumination.ephemeris import read_track
+from pipeline.config.stages.region import RegionStage
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.progress import track
 from pipeline.jobs.seeds import seeded
@@ -32,17 +29,14 @@ from pipeline.models.calibration import load_calibrated
 from pipeline.models.files import model_config
 from pipeline.models.system import System
 from pipeline.region.blend import Mosaic, blend_weights
-from pipeline.region.ground import Ground, read_ground
-from pipeline.region.images import RegionImages, WindowImages
-from pipeline.region.outputs import Reconstruction, write_outputs
+from pipeline.region.ground import AprioriDem, read_ground
+from pipeline.region.outputs import write_outputs
 from pipeline.region.place import find_place, split_map
-from pipeline.region.render import render
-from pipeline.region.shadows import far_around
+from pipeline.region.reconstruction import Origin, Reconstruction
+from pipeline.region.source import RegionImages, WindowImages, one_file, open_images
 from pipeline.region.windows import Window, moving_windows
 from pipeline.storage.atomic import read_json
 from pipeline.terrain.index import load_terrain
-
-logger = logging.getLogger(__name__)
 
 CLONES_PURPOSE = 0x52530
 # Windows a forward pass: fixed, because sums of some kernels depend on it in their last bits.
@@ -62,16 +56,16 @@ class _Patch:
     seen: WindowImages
 
 
-def prepare(ground: Ground, images: RegionImages, window: Window, halo_cells: int) -> _Patch:
+def prepare(apriori: AprioriDem, images: RegionImages, window: Window, halo_cells: int) -> _Patch:
     """Cut a window out of the region: a priori cells, bicubic and images.
 
     The reference is the mean of the window's own cells, as in training.
     """
     rows, cols = window.pixels
-    lr = ground.window_cells(window.row, window.col, window.size, halo_cells)
+    lr = apriori.window_cells(window.row, window.col, window.size, halo_cells)
     own = lr[halo_cells : lr.shape[0] - halo_cells, halo_cells : lr.shape[1] - halo_cells]
     reference = float(own.mean())
-    prior = (ground.prior[rows, cols] - reference).astype(np.float32)
+    prior = (apriori.prior[rows, cols] - reference).astype(np.float32)
     seen = images.read(rows.start, rows.stop, cols.start, cols.stop)
     return _Patch(window, (lr - reference).astype(np.float32), prior, reference, seen)
 
@@ -128,7 +122,7 @@ class Coverage:
 
 def reconstruct_windows(
     system: System,
-    ground: Ground,
+    apriori: AprioriDem,
     images: RegionImages,
     section: RegionSection,
     sampler: SamplerSection,
@@ -140,7 +134,7 @@ def reconstruct_windows(
     Parameters
     ----------
     system : trained network and process, on `device`.
-    ground : a priori DEM (its truth is not used here). images : what lights the region.
+    apriori : a priori DEM. images : of the region.
     section : stride, clones, blending, seed. sampler : how clones are drawn.
     batch : windows a forward pass, at most; fewer with many images.
 
@@ -149,13 +143,13 @@ def reconstruct_windows(
     ValueError
         If windows do not lie on the cells of the a priori DEM, or a clone is not finite.
     """
-    size, factor = system.size_px, ground.factor
+    size, factor = system.size_px, apriori.factor
     if section.stride_px % factor:
         raise ValueError(
             f"region.stride_px: expected a multiple of patches.factor = {factor}, so that windows lie on "
             f"whole a priori pixels, found {section.stride_px}"
         )
-    rows, cols = ground.grid.height, ground.grid.width
+    rows, cols = apriori.grid.height, apriori.grid.width
     windows = moving_windows(rows, cols, size, section.stride_px)
     mosaic = Mosaic(
         rows,
@@ -165,54 +159,72 @@ def reconstruct_windows(
     )
     coverage = Coverage([], np.zeros((rows, cols), dtype=np.int32))
     step = max(1, min(batch, _BATCH_PX // (images.count * size**2)))
+    parts = [windows[i : i + step] for i in range(0, len(windows), step)]
+    label = f"region: batches of windows ({len(windows)} windows, {section.members} clones)"
     with torch.inference_mode():
-        for window, clones in _sample(
-            system, ground, images, section, sampler, windows, step, device, coverage
-        ):
-            mosaic.add(window, clones)
+        for part in track(parts, len(parts), label):
+            patches = [prepare(apriori, images, window, system.halo_cells) for window in part]
+            generators = [seeded(section.seed, CLONES_PURPOSE, w.row, w.col) for w in part]
+            inputs = collate(patches, apriori.grid.pixel_m, device)
+            clones = system.sample(inputs, section.members, generators, sampler).double().cpu().numpy()
+            for patch, heights in zip(patches, clones, strict=True):
+                coverage.add(patch)
+                mosaic.add(patch.window, heights + patch.reference)
     return mosaic, coverage
 
 
-def _sample(
+def reconstruct_region(
     system: System,
-    ground: Ground,
+    apriori: AprioriDem,
     images: RegionImages,
     section: RegionSection,
     sampler: SamplerSection,
-    windows: Sequence[Window],
-    step: int,
-    device: torch.device | str,
-    coverage: Coverage,
-) -> Iterator[tuple[Window, NDArray[np.float64]]]:
-    """Clones (M, P, P) of each window, metres above the sphere, in the order of the windows."""
-    parts = [windows[i : i + step] for i in range(0, len(windows), step)]
-    label = f"region: batches of windows ({len(windows)} windows, {section.members} clones)"
-    for part in track(parts, len(parts), label):
-        patches = [prepare(ground, images, window, system.halo_cells) for window in part]
-        generators = [seeded(section.seed, CLONES_PURPOSE, w.row, w.col) for w in part]
-        batch = collate(patches, ground.grid.pixel_m, device)
-        clones = system.sample(batch, section.members, generators, sampler).double().cpu().numpy()
-        for patch, heights in zip(patches, clones, strict=True):
-            coverage.add(patch)
-            yield patch.window, heights + patch.reference
+    truth: NDArray[np.floating[Any]] | None = None,
+    origin: Origin | None = None,
+    device: torch.device | str = "cpu",
+) -> Reconstruction:
+    """Reconstruct a region from an a priori DEM and images; `pipeline.region.outputs` writes its products.
+
+    Parameters
+    ----------
+    system : trained network and process, on `device`.
+    apriori : a priori DEM, with the region's map grid. images : of the region, on its pixels.
+    section : stride, clones, blending, seed; its place, light and masks are not used.
+    sampler : how clones are drawn.
+    truth : (S, S) true heights, metres, for scores only; None where they are not known.
+    origin : what products say of where they come from.
+
+    Raises
+    ------
+    ValueError
+        If the a priori DEM is not one of the system's, or for the reasons of `reconstruct_windows`.
+    """
+    if apriori.factor != system.factor or apriori.halo_cells < system.halo_cells:
+        raise ValueError(
+            f"a priori DEM: expected cells of {system.factor} px and {system.halo_cells} of them around the "
+            f"region, found {apriori.factor} px and {apriori.halo_cells}"
+        )
+    mosaic, coverage = reconstruct_windows(system, apriori, images, section, sampler, device)
+    return Reconstruction(
+        apriori, truth, images, mosaic, section, sampler, system.size_px, coverage.per_window,
+        coverage.per_pixel, origin or Origin(),
+    )  # fmt: skip
 
 
 def reconstruct(
-    section: str,
+    section: RegionStage,
     inputs: Mapping[str, Any],
     runtime: RuntimeSection,
     outputs: Mapping[str, str],
     key: str = "",
 ) -> None:
-    """Reconstruct a region and write its products.
+    """Reconstruct a region of known terrain from rendered images, and write its products.
 
     Parameters
     ----------
-    section : the stage's JSON section: ``region``, ``photometry``, ``illumination``, ``tolerance``,
-        ``factor``, ``size_px``, ``stride_px`` (of the patches) and ``sampler``.
+    section : of the stage; `size_px` and `stride_px` are those of the patches.
     inputs : files ``terrain`` (index), ``split``, ``model``, and lists of at most one file: ``vae`` (none for
-        pixel space), ``calibration`` (of the model's clones), ``track`` (the Sun's, where
-        ``region.light.place`` is ``ephemeris``) and ``far`` (far terrain, where ``illumination.far_m`` > 0).
+        pixel space), ``calibration`` (of the model's clones), and those of `pipeline.region.render`.
     runtime : device.
     outputs : files ``mean``, ``std``, ``prior``, ``truth``, ``images``, ``metrics``, ``quicklook``; with
         ``clones``, the blended clones too.
@@ -223,53 +235,27 @@ def reconstruct(
     ValueError
         If the region has no place, or files do not fit each other; the message names the file or key.
     """
-    content: dict[str, Any] = json.loads(section)
-    region = RegionSection.model_validate(content["region"])
-    photometry = PhotometrySection.model_validate(content["photometry"])
-    light = IlluminationSection.model_validate(content["illumination"])
-    sampler = SamplerSection.model_validate(content["sampler"])
     device = pick_device(runtime.device)
-    model, vae = _one(inputs["model"]), _one(inputs.get("vae"))
+    model, vae = one_file(inputs["model"]), one_file(inputs.get("vae"))
     fingerprint = model_config(model, "bridge")["fingerprint"]
-    system = load_calibrated(model, vae or None, device, _one(inputs.get("calibration")) or None)
-    if (system.size_px, system.factor) != (content["size_px"], content["factor"]):
+    system = load_calibrated(model, vae or None, device, one_file(inputs.get("calibration")) or None)
+    if (system.size_px, system.factor) != (section.size_px, section.factor):
         raise ValueError(
-            f"{model}: expected a model for patches of {content['size_px']} px and factor "
-            f"{content['factor']}, found {system.size_px} px and factor {system.factor}"
+            f"{model}: expected a model for patches of {section.size_px} px and factor {section.factor}, "
+            f"found {system.size_px} px and factor {system.factor}"
         )
-    terrain = load_terrain(_one(inputs["terrain"]))
-    labels = read_json(_one(inputs["split"]), "split/1")["patches"]
-    splits = split_map(terrain, labels, content["size_px"], content["stride_px"])
-    place = find_place(terrain, region, splits)
-    ground = read_ground(terrain, place, system.factor, system.halo_cells, light.halo_px)
-    terrain.close()
-    far = far_around(_one(inputs.get("far")), place, light) if light.far_m > 0 else None
-    suns = read_track(path) if (path := _one(inputs.get("track"))) else None
-    images = render(ground, region, light, content["tolerance"], photometry, suns, far)
-    mosaic, coverage = reconstruct_windows(system, ground, images, region, sampler, device)
-    write_outputs(
-        outputs,
-        Reconstruction(
-            site=terrain.sites[place.site].name,
-            place=place,
-            ground=ground,
-            images=images,
-            mosaic=mosaic,
-            section=region,
-            sampler=sampler,
-            size_px=system.size_px,
-            fingerprint=fingerprint,
-            key=key,
-            images_per_window=coverage.per_window,
-            images_per_pixel=coverage.per_pixel,
-            test_patches=splits.inside(place, "test"),
-            train_patches=splits.inside(place, "train"),
-        ),
+    terrain = load_terrain(one_file(inputs["terrain"]))
+    labels = read_json(one_file(inputs["split"]), "split/1")["patches"]
+    splits = split_map(terrain, labels, section.size_px, section.stride_px)
+    place = find_place(terrain, section.region, splits)
+    apriori, ground = read_ground(
+        terrain, place, system.factor, system.halo_cells, section.illumination.halo_px
     )
-
-
-def _one(files: Any) -> str:
-    """A file given as a path or as a list of at most one; '' for none."""
-    if isinstance(files, str):
-        return files
-    return str(files[0]) if files else ""
+    terrain.close()
+    images = open_images("rendered", section, inputs, apriori, ground)
+    patches = {split: splits.inside(place, split) for split in ("test", "train")}
+    origin = Origin(terrain.sites[place.site].name, place, fingerprint, key, patches)
+    done = reconstruct_region(
+        system, apriori, images, section.region, section.sampler, ground.truth, origin, device
+    )
+    write_outputs(outputs, done)

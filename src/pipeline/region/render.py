@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +13,16 @@ from numpy.typing import NDArray
 from pipeline.config.illumination import IlluminationSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.region import RegionSection
+from pipeline.config.stages.region import RegionStage
 from pipeline.illumination.directions import fixed_directions
-from pipeline.illumination.ephemeris import SunTrack
+from pipeline.illumination.ephemeris import SunTrack, read_track
 from pipeline.illumination.far import FarTerrain
 from pipeline.illumination.missing import STRIP, strip_mask
 from pipeline.illumination.photometry import radiance
 from pipeline.region.draws import draw_strips, draw_suns
-from pipeline.region.ground import Ground
-from pipeline.region.images import WindowImages
-from pipeline.region.shadows import Shadows, trace_region
+from pipeline.region.ground import AprioriDem, Ground, centre_of
+from pipeline.region.shadows import Shadows, far_around, trace_region
+from pipeline.region.source import WindowImages, one_file
 from pipeline.shards.surface import edge_surface
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ class RenderedImages:
     def read(
         self, row0: int, row1: int, col0: int, col1: int, only: Sequence[int] | None = None
     ) -> WindowImages:
-        """Images of a square window; see `pipeline.region.images.RegionImages.read`.
+        """Images of a square window; see `pipeline.region.source.RegionImages.read`.
 
         As in training, an image is dark when the whole window lies in shadow, whatever its strip keeps.
         """
@@ -95,6 +97,29 @@ class RenderedImages:
         for x in (0, 6, 10)[: 1 if strips.shape[1] == STRIP else 3]:
             strips[:, x : x + 2] -= (col0, row0)
         return strip_mask(strips, size)
+
+
+def open_images(
+    section: RegionStage, inputs: Mapping[str, Any], apriori: AprioriDem, ground: Ground | None
+) -> RenderedImages:
+    """Images that the stage's section asks for; see `pipeline.region.source.open_images`.
+
+    Parameters
+    ----------
+    inputs : lists of at most one file: ``track`` (the Sun's, where ``region.light.place`` is ``ephemeris``)
+        and ``far`` (far terrain, where ``illumination.far_m`` > 0).
+
+    Raises
+    ------
+    ValueError
+        If there is no true terrain, or a file is needed and not given; see `render` too.
+    """
+    if ground is None:
+        raise ValueError("images: expected true terrain to render them from, found none")
+    light = section.illumination
+    far = far_around(one_file(inputs.get("far")), ground.place, light) if light.far_m > 0 else None
+    suns = read_track(path) if (path := one_file(inputs.get("track"))) else None
+    return render(ground, section.region, light, section.tolerance, section.photometry, suns, far)
 
 
 def render(
@@ -132,7 +157,7 @@ def render(
             known.update(zip(new, trace_region(ground, every[new], light, far).values, strict=True))
         return np.array([known[int(d)].any() for d in directions])
 
-    place, size, pixel_m = ground.centre, ground.grid.height, ground.grid.pixel_m
+    place, size, pixel_m = centre_of(ground.grid), ground.grid.height, ground.grid.pixel_m
     draw = section.light.arc(place.pole, section.images)
     drawn = draw_suns(draw, tolerance, section.seed, lights, place, track)
     kept, directions = np.unique(drawn, return_inverse=True)

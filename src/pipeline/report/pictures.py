@@ -14,12 +14,12 @@ from pipeline.config.arcs import ArcDraw
 from pipeline.config.evaluation import Condition
 from pipeline.config.names import BRIDGE_STAGES, SystemName
 from pipeline.config.photometry import PhotometrySection
+from pipeline.drawing.relief import LIGHT
 from pipeline.illumination.directions import sun_arc
 from pipeline.models.batch import Batch
 from pipeline.report.data import ReportData
 from pipeline.report.figures.images import distinct_suns, draw_contact_sheet, draw_masks
 from pipeline.report.figures.patches import draw_reconstruction, draw_rows, scale_ends
-from pipeline.report.figures.relief import LIGHT
 from pipeline.report.figures.sky import SkyView, draw_sky
 from pipeline.report.figures.terrain import draw_terrain, panel_px, shown_sites, site_map
 from pipeline.report.figures.training import draw_curves

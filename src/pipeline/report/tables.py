@@ -173,18 +173,16 @@ def region_part(data: ReportData) -> Part:
     width = place["size_px"] * place["pixel_m"] / 1000
     body = picture(
         data.region.quicklook,
-        "Region: hillshades of a priori DEM, mean, one clone and truth; one image, standard deviation "
-        "and error maps",
+        "Region: hillshades of its DEMs, one image, standard deviation and maps of height differences",
         f"A region of {width:g} x {width:g} km at lon {place['lon']:.2f}°, lat {place['lat']:.2f}°, "
         f"reconstructed by {metrics['members']} clones of {data.primary} in {windows['count']} moving "
         "windows and blended. Heights and errors in metres, image in radiance factor.",
         keys("region.size_px", "region.stride_px", "region.members", "region.images", "region.light",
              "region.half_width_px", "region.masks.kind", "region.center_m", "region.blend_px"),
     )  # fmt: skip
-    body += _region_scores(
-        "Scores over the whole region; training terrain may lie inside.", metrics["region"], keys
-    )
-    patches = metrics["test_patches"]
+    patches = metrics.get("test_patches", {})
+    if scores := metrics.get("region"):
+        body += _region_scores("Scores over the whole region; training terrain may lie inside.", scores, keys)
     if "scores" in patches:
         body += _region_scores(
             f"Scores over the {patches['test']} whole test patches inside the region, which cover "
@@ -192,11 +190,15 @@ def region_part(data: ReportData) -> Part:
             patches["scores"], keys,
         )  # fmt: skip
     else:
-        body += note("No whole test patch lies in the region, so its scores may include training terrain.")
+        body += note(
+            "No whole test patch lies in the region, so its scores may include training terrain."
+            if scores
+            else "The true terrain is not known here, so there are no scores."
+        )
     spread = metrics["std"]
     facts: list[tuple[str, Any, str]] = [
-        ("test patches inside", patches["test"], ""),
-        ("training patches inside", patches["train"], ""),
+        ("test patches inside", patches.get("test"), ""),
+        ("training patches inside", patches.get("train"), ""),
         ("images", images["count"], ""),
         ("images in a window: least", images["per_window"]["least"], ""),
         ("images in a window: median", images["per_window"]["median"], ""),
@@ -204,13 +206,14 @@ def region_part(data: ReportData) -> Part:
         ("windows without an image", images["windows_without"], ""),
         ("share of pixels without an image", images["pixels_without_share"], ""),
         ("standard deviation, RMS", spread["rms_m"], "m"),
-        ("standard deviation / error (1 is reliable)", spread["spread_skill"], ""),
-        ("truth within 1 standard deviation (Gaussian 0.683)", spread["within_1_std"], ""),
-        ("truth within 2 standard deviations (Gaussian 0.954)", spread["within_2_std"], ""),
-        ("correlation of standard deviation with error", spread["error_correlation"], ""),
+        ("standard deviation / error (1 is reliable)", spread.get("spread_skill"), ""),
+        ("truth within 1 standard deviation (Gaussian 0.683)", spread.get("within_1_std"), ""),
+        ("truth within 2 standard deviations (Gaussian 0.954)", spread.get("within_2_std"), ""),
+        ("correlation of standard deviation with error", spread.get("error_correlation"), ""),
         ("network evaluations a clone (NFE)", metrics["nfe"], ""),
         ("model fingerprint", metrics["model_fingerprint"], ""),
     ]
+    facts = [fact for fact in facts if fact[1] is not None]
     body += text_table(
         "Facts about the region.", ("quantity", "value", "unit"), facts, keys("region.images", "region.seed")
     )

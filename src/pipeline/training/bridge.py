@@ -133,7 +133,7 @@ def train_bridge(
     scale = state_scale(bridge, shards.statistics, grid["pixel_m"])
     if previous:
         system = load_system(previous[0], vae[0] if vae else None, device).train()
-        if system.section != bridge:
+        if system.section.trained() != bridge.trained():
             raise ValueError(f"{previous[0]}: expected the weights of this system, found another config")
     else:
         with torch.random.fork_rng(devices=[]):
@@ -152,11 +152,14 @@ def train_bridge(
         checkpoint_minutes=runtime.checkpoint_minutes,
         name=f"bridge {section.stage}",
     )
+    # What was trained and nothing else: stages still to come and the sampler are not known here.
+    stages = model_config(previous[0], "bridge")["section"]["stages"] if previous else {}
+    stages[section.stage] = section.optimiser.model_dump(mode="json")
     config = {
         "kind": "bridge",
         "key": key,
         "stage": section.stage,
-        "section": bridge.model_dump(mode="json"),
+        "section": bridge.trained() | {"stages": stages},
         "grid": grid,
         "state_scale": system.state_scale,
         "residual_scale": system.residual_scale,

@@ -212,6 +212,42 @@ def test_what_is_no_section_is_named() -> None:
             {"evaluation": {"conditions": {"main": {"light": "fibonacci", "missing": True}}}},
             "missing: expected false with light 'fibonacci'",
         ),
+        *(
+            (
+                {
+                    "systems": ["published", "bridge"],
+                    "bridge": {"process": "interpolant", "sampler": {"kind": "heun", "nfe": 2}},
+                    "published": {"steps": 100},
+                    "evaluation": {"conditions": {"main": {}, "more": condition}},
+                    **keys,
+                },
+                expected,
+            )
+            for condition, keys, expected in (
+                (
+                    {"nfe": 100},
+                    {},
+                    "evaluation.conditions.more.nfe: expected less than steps = 100 with process 'i2sb' of "
+                    "published, found 100",
+                ),
+                (
+                    {"nfe": 7, "systems": "last"},
+                    {},
+                    "conditions.more.nfe: expected an even number with kind 'heun' of bridge, found 7",
+                ),
+                (
+                    {"nfe": 100, "systems": "primary"},
+                    {},
+                    "evaluation.conditions.more.nfe: expected less than steps = 100 with process 'i2sb' of "
+                    "published, found 100",
+                ),
+                (
+                    {"nfe": 7, "systems": "primary"},
+                    {"primary": "bridge_arcs"},
+                    "conditions.more.nfe: expected an even number with kind 'heun' of bridge, found 7",
+                ),
+            )
+        ),
         (
             {"region": {"stride_px": 97}},
             "region.stride_px: expected a multiple of patches.factor = 16 up to patches.size_px = 96",
@@ -228,6 +264,29 @@ def test_what_is_no_section_is_named() -> None:
 )
 def test_sections_must_fit_each_other(raw: dict[str, Any], expected: str) -> None:
     assert expected in message(raw)
+
+
+@pytest.mark.parametrize(
+    ("condition", "keys"),
+    [
+        ({"nfe": 98}, {}),
+        ({"nfe": 7, "systems": "primary"}, {}),
+        ({"nfe": 100, "systems": "primary"}, {"primary": "bridge_missing"}),
+        ({"nfe": 1000}, {"systems": ["bridge"], "primary": "bridge_missing"}),
+        ({"nfe": 99}, {"systems": ["published"]}),
+    ],
+)
+def test_evaluations_of_a_condition_concern_the_systems_it_is_for(
+    condition: dict[str, Any], keys: dict[str, Any]
+) -> None:
+    raw = {
+        "systems": ["published", "bridge"],
+        "bridge": {"process": "interpolant", "sampler": {"kind": "heun", "nfe": 2}},
+        "published": {"steps": 100},
+        "evaluation": {"conditions": {"main": {}, "more": condition}},
+        **keys,
+    }
+    assert load_config(raw).evaluation.conditions["more"].nfe == condition["nfe"]
 
 
 def test_a_system_that_is_not_trained_may_be_anything() -> None:

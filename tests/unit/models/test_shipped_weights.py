@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+import yaml
 from numpy.typing import NDArray
 from scipy import ndimage
 
 import pipeline
+from pipeline.config.bridge import BridgeSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.illumination.directions import fixed_directions, usable_directions
@@ -25,6 +28,20 @@ from pipeline.predict import Prediction, coarse, super_resolve
 SHIPPED = Path(__file__).resolve().parents[3] / "pretrained" / "lola40"
 SIZE, FACTOR, HALO, IMAGES = 96, 16, 32, 20
 INNER = np.s_[HALO : HALO + SIZE, HALO : HALO + SIZE]
+
+
+def test_their_config_says_what_was_trained_and_how_clones_are_drawn() -> None:
+    """As the card does: the section `bridge` of config/lola40.yaml."""
+    section = json.loads((SHIPPED / "config.json").read_text())["section"]
+    stages = section["stages"]
+    assert sum(stage["samples"] for stage in stages.values()) == 41_200
+    assert {stage["batch"] for stage in stages.values()} == {16}
+    assert section["sampler"] == {"nfe": 4, "kind": "dbim", "eta": 1.0, "grid": "quadratic"}
+    lola40 = yaml.safe_load((SHIPPED.parents[1] / "config" / "lola40.yaml").read_text())
+    assert section == BridgeSection.model_validate(lola40["bridge"]).model_dump(mode="json")
+    system = pipeline.load(SHIPPED)
+    assert (system.section.sampler.kind, system.section.sampler.nfe) == ("dbim", 4)
+    assert "41,200 samples" in (SHIPPED / "README.md").read_text()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pipeline.config.region import RegionSection
 from pipeline.illumination.directions import azimuth_elevation, fixed_directions, near_suns, vectors
 from pipeline.illumination.ephemeris import SunTrack, map_vectors, sun_vector
 from pipeline.illumination.far_blocks import write_far
-from pipeline.region.ground import read_ground
+from pipeline.region.ground import centre_of, read_ground
 from pipeline.region.place import Place
 from pipeline.region.render import render
 from pipeline.region.shadows import far_around, trace_region
@@ -32,7 +32,7 @@ def grounds(tmp_path_factory):
     for pole, crs in POLES.items():
         folder = tmp_path_factory.mktemp("terrain")
         terrain = make_terrain(folder, (69_000, -109_000), crs, a=hills(100, 100, metres=60))
-        out[pole] = read_ground(terrain, Place(0, 18, 18, SIZE), FACTOR, 1)
+        out[pole] = read_ground(terrain, Place(0, 18, 18, SIZE), FACTOR, 1)[1]
     return out
 
 
@@ -67,9 +67,9 @@ def assert_near(images, suns, tolerance=0.1):
 @pytest.mark.parametrize("pole", POLES)
 def test_the_true_place_has_the_suns_of_the_regions_centre(grounds, pole):
     ground = grounds[pole]
-    assert ground.centre.lat == pytest.approx(pole * 85.7, abs=0.1)
+    assert centre_of(ground.grid).lat == pytest.approx(pole * 85.7, abs=0.1)
     images = images_of(ground, {"place": True})
-    assert_near(images, day(ground.centre))
+    assert_near(images, day(centre_of(ground.grid)))
     # Whatever the pole, the equator lies away from it, and there the Sun stands highest.
     azimuth, elevation = azimuth_elevation(images.suns)
     equator, _ = azimuth_elevation([70.0, -110.0, 0.0])
@@ -84,7 +84,7 @@ def test_declination_moves_the_suns_up_and_down(grounds, pole):
     for declination in (0.0, 1.5 * pole):
         light = {"place": "true", "declination": declination}
         images = images_of(ground, light, tolerance=0.03)
-        assert_near(images, day(ground.centre, declination), 0.03)
+        assert_near(images, day(centre_of(ground.grid), declination), 0.03)
         found.append(drawn(images))
     # In summer the Sun of noon stands 4.3 + 1.5 degrees high, and is near the ring at 5 degrees for longer.
     assert found[0] < found[1]
@@ -110,7 +110,7 @@ def test_an_assumed_place_is_drawn_from_its_ranges(grounds):
 
 
 def test_the_ephemeris_gives_the_suns_of_the_centre(grounds):
-    place = grounds[-1].centre
+    place = centre_of(grounds[-1].grid)
     track = SunTrack("IAU_MOON", ("", ""), np.array([place.lon, place.lon + 30]), np.array([-1.5, -1.5]),
                      np.full(2, 1.5e8))  # fmt: skip
     images = images_of(grounds[-1], {"place": "ephemeris"}, track=track)
@@ -187,7 +187,7 @@ def valley(tmp_path_factory) -> tuple[Path, object, object, Place]:
     terrain = make_terrain(folder, (69_000, -109_000), a=plain)
     place = Place(0, AWAY_PX, 32, SIZE)
     write_far(folder / "terrain.json", 8, folder / "far.zarr.zip")
-    return folder, read_ground(terrain, place, FACTOR, 1, 16), terrain, place
+    return folder, read_ground(terrain, place, FACTOR, 1, 16)[1], terrain, place
 
 
 def far_light(**keys):

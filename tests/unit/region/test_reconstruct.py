@@ -16,15 +16,16 @@ from pipeline.config.illumination import IlluminationSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.region import RegionSection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.config.stages.region import RegionStage
 from pipeline.illumination.far_blocks import write_far
 from pipeline.region import reconstruct as stage
 from pipeline.region.ground import read_ground
-from pipeline.region.images import WindowImages
 from pipeline.region.place import Place
 from pipeline.region.products import Band, write_geotiff
 from pipeline.region.reconstruct import collate, prepare, reconstruct, reconstruct_windows
 from pipeline.region.render import render
 from pipeline.region.scores import std_scores
+from pipeline.region.source import WindowImages
 from pipeline.region.windows import Window
 from pipeline.storage.atomic import write_json
 from pipeline.terrain.readers import open_raster
@@ -44,20 +45,18 @@ def inputs(tmp_path_factory):
     return {"terrain": str(folder / "terrain.json"), "split": str(split), "model": str(model), "vae": []}
 
 
-def section_json(illumination=None, **region):
-    dump = lambda s: s.model_dump(mode="json")  # noqa: E731
+def section_of(illumination=None, **region):
     keys = {"size_px": 96, "stride_px": 24, "images": 10, "half_width_px": 40.0, "blend_px": 16, "seed": 5}
-    return json.dumps(
-        {
-            "region": dump(RegionSection(**{**keys, **region})),
-            "photometry": dump(PhotometrySection()),
-            "illumination": dump(illumination or IlluminationSection()),
-            "tolerance": 0.1,
-            "factor": FACTOR,
-            "size_px": SIZE,
-            "stride_px": SIZE,
-            "sampler": dump(SAMPLER),
-        }
+    return RegionStage(
+        region=RegionSection(**{**keys, **region}),
+        photometry=PhotometrySection(),
+        illumination=illumination or IlluminationSection(),
+        tolerance=0.1,
+        factor=FACTOR,
+        size_px=SIZE,
+        stride_px=SIZE,
+        sampler=SAMPLER,
+        cpu_threads=1,
     )
 
 
@@ -65,7 +64,7 @@ def run(folder, inputs, monkeypatch, section=None, leave=()):
     monkeypatch.setattr(stage, "load_calibrated", lambda *a: FakeSystem())
     outputs = {k: str(folder / v) for k, v in NAMES.items() if k not in leave}
     runtime = RuntimeSection(device="cpu")
-    reconstruct(section or section_json(), inputs, runtime, outputs, key="fedcba987654")
+    reconstruct(section or section_of(), inputs, runtime, outputs, key="fedcba987654")
     return folder
 
 
@@ -168,12 +167,12 @@ def test_clones_are_written_only_when_asked_for(done, tmp_path, inputs, monkeypa
 
 def test_windows_do_not_depend_on_the_batch(inputs):
     terrain = stage.load_terrain(inputs["terrain"])
-    ground = read_ground(terrain, Place(0, 40, 48, 80), FACTOR, 1)
+    apriori, ground = read_ground(terrain, Place(0, 40, 48, 80), FACTOR, 1)
     section = RegionSection(size_px=80, stride_px=16, images=6, members=3, blend_px=16, half_width_px=20.0)
     images = render(ground, section, IlluminationSection(), 0.1, PhotometrySection())
     results = []
     for batch in (1, 4, 16):
-        mosaic, coverage = reconstruct_windows(FakeSystem(), ground, images, section, SAMPLER, batch=batch)
+        mosaic, coverage = reconstruct_windows(FakeSystem(), apriori, images, section, SAMPLER, batch=batch)
         results.append((mosaic.mean(), mosaic.std(), coverage.per_window))
     for mean, std, seen in results[1:]:
         np.testing.assert_array_equal(mean, results[0][0])
@@ -194,8 +193,8 @@ class TwoImages:
 
 def test_batches_are_what_the_networks_expect(inputs):
     terrain = stage.load_terrain(inputs["terrain"])
-    ground = read_ground(terrain, Place(0, 40, 48, 80), FACTOR, 3)
-    patches = [prepare(ground, TwoImages(), Window(16, col, SIZE), 2) for col in (0, 40)]
+    apriori, _ = read_ground(terrain, Place(0, 40, 48, 80), FACTOR, 3)
+    patches = [prepare(apriori, TwoImages(), Window(16, col, SIZE), 2) for col in (0, 40)]
     batch = collate(patches, 20.0)
     assert batch.dem is None
     assert batch.lr.shape == (2, SIZE // FACTOR + 4, SIZE // FACTOR + 4)
@@ -204,14 +203,14 @@ def test_batches_are_what_the_networks_expect(inputs):
     assert not batch.images[0].any()
     torch.testing.assert_close(batch.lr[:, 2:-2, 2:-2].mean(dim=(1, 2)), torch.zeros(2), atol=1e-3, rtol=0)
     heights = batch.prior[1] + batch.reference[1]
-    np.testing.assert_allclose(heights, ground.prior[16:48, 40:72], atol=1e-3)
+    np.testing.assert_allclose(heights, apriori.prior[16:48, 40:72], atol=1e-3)
 
 
 def test_a_region_without_any_image_is_still_reconstructed(inputs):
     terrain = stage.load_terrain(inputs["terrain"])
-    ground = read_ground(terrain, Place(0, 40, 48, 32), FACTOR, 1)
+    apriori, _ = read_ground(terrain, Place(0, 40, 48, 32), FACTOR, 1)
     section = RegionSection(size_px=32, stride_px=16, members=2)
-    mosaic, coverage = reconstruct_windows(FakeSystem(), ground, TwoImages(), section, SAMPLER)
+    mosaic, coverage = reconstruct_windows(FakeSystem(), apriori, TwoImages(), section, SAMPLER)
     assert coverage.per_window == [0]
     assert np.isfinite(mosaic.mean()).all()
 
@@ -226,7 +225,7 @@ def test_a_region_without_any_image_is_still_reconstructed(inputs):
 )
 def test_mistakes_are_named(region, message, inputs, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=message):
-        run(tmp_path, inputs, monkeypatch, section_json(**region))
+        run(tmp_path, inputs, monkeypatch, section_of(**region))
     assert not list(tmp_path.iterdir())
 
 
@@ -238,7 +237,7 @@ def test_the_track_and_the_far_terrain_light_the_region(done, tmp_path, inputs, 
     table = {"lon": [200.0], "lat": [-1.5], "distance_km": [1.5e8]}
     write_json(track, {"schema": "suntrack/1", "frame": "IAU_MOON", "utc": ["2010-01-01"], **table})
     illumination = IlluminationSection(halo_px=16, far_m=3000, far_cell_px=8)
-    section = section_json(illumination, light={"place": "ephemeris"})
+    section = section_of(illumination, light={"place": "ephemeris"})
     given = {"track": [str(track)], "far": [str(far)]}
     for missing, message in (("far", r"illumination\.far_m = 3000: expected"), ("track", "place: ephemeris")):
         with pytest.raises(ValueError, match=message):
@@ -252,9 +251,9 @@ def test_the_track_and_the_far_terrain_light_the_region(done, tmp_path, inputs, 
 
 
 def test_a_model_for_other_patches_is_refused(inputs, tmp_path, monkeypatch):
-    content = json.loads(section_json()) | {"size_px": 64, "stride_px": 64}
+    section = section_of().model_copy(update={"size_px": 64, "stride_px": 64})
     with pytest.raises(ValueError, match=r"model\.safetensors: expected a model for patches of 64 px"):
-        run(tmp_path, inputs, monkeypatch, json.dumps(content))
+        run(tmp_path, inputs, monkeypatch, section)
 
 
 def test_geotiffs_with_overviews_and_missing_pixels(tmp_path, inputs):

@@ -32,24 +32,24 @@ def images_of(terrain, illumination=None, place=None, **keys):
     section = RegionSection(**{"size_px": 96, "images": 12, "half_width_px": 30.0, "seed": 3, **keys})
     illumination = illumination or IlluminationSection()
     place = place or Place(0, 40, 32, 96)
-    ground = read_ground(terrain, place, FACTOR, 1, illumination.halo_px)
+    _, ground = read_ground(terrain, place, FACTOR, 1, illumination.halo_px)
     return ground, render(ground, section, illumination, 0.1, PHOTOMETRY)
 
 
 def test_ground_is_the_bicubic_of_endless_terrain(terrain):
-    ground = read_ground(terrain, Place(0, 40, 32, 96), FACTOR, 1)
+    apriori, ground = read_ground(terrain, Place(0, 40, 32, 96), FACTOR, 1)
     whole = torch.from_numpy(terrain.read(0, 0, 176, 0, 176)).double()
     expected = prior_from_lr(block_mean(whole, FACTOR), 0, FACTOR)[40:136, 32:128]
-    np.testing.assert_allclose(ground.prior, expected, atol=1e-9)
+    np.testing.assert_allclose(apriori.prior, expected, atol=1e-9)
     np.testing.assert_array_equal(ground.truth, whole[40:136, 32:128])
-    cells = ground.window_cells(32, 16, 32, 1)
+    cells = apriori.window_cells(32, 16, 32, 1)
     np.testing.assert_allclose(cells, block_mean(whole, FACTOR)[8:14, 5:11], atol=1e-9)
 
 
 def test_ground_holds_the_nearest_cell_where_data_end(terrain):
-    ground = read_ground(terrain, Place(0, 0, 80, 96), FACTOR, 4)
-    assert np.isfinite(ground.cells).all()
-    np.testing.assert_array_equal(ground.cells[0, 4:-4], ground.cells[4, 4:-4])
+    apriori, _ = read_ground(terrain, Place(0, 0, 80, 96), FACTOR, 4)
+    assert np.isfinite(apriori.cells).all()
+    np.testing.assert_array_equal(apriori.cells[0, 4:-4], apriori.cells[4, 4:-4])
     with pytest.raises(ValueError, match=r"region\.size_px: expected a multiple of patches\.factor = 8"):
         read_ground(terrain, Place(0, 0, 0, 60), FACTOR, 4)
 

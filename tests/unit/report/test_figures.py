@@ -1,4 +1,4 @@
-"""Figures of the report: shading, reduction, painting, counting, and PNGs that repeat byte for byte."""
+"""Figures of the report: reduction, painting, counting, and PNGs that repeat byte for byte."""
 
 from __future__ import annotations
 
@@ -7,24 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from raster_files import write_tif
 from report_run import heights
 
-from pipeline.config.photometry import PhotometrySection
 from pipeline.config.stages.terrain import TerrainStage
 from pipeline.illumination.directions import vectors
-from pipeline.illumination.photometry import radiance
 from pipeline.report.figures.images import distinct_suns, draw_contact_sheet
 from pipeline.report.figures.patches import PatchExample, scale_ends
-from pipeline.report.figures.relief import block_means, hillshade, stretch
 from pipeline.report.figures.scores import draw_ranks
 from pipeline.report.figures.sky import multiplicity
-from pipeline.report.figures.style import metres_text, round_down, round_up
 from pipeline.report.figures.terrain import ROLES, panel_px, read_reduced, site_map
 from pipeline.report.figures.training import losses, running_mean
+from pipeline.terrain.blocks import block_mean
 from pipeline.terrain.index import index_terrain, load_terrain
 
 
@@ -38,51 +32,9 @@ def chunks(png: bytes) -> list[str]:
     return names
 
 
-def test_level_ground_is_as_bright_as_the_light_is_high() -> None:
-    np.testing.assert_allclose(hillshade(np.zeros((5, 7)), 20.0), np.sin(np.radians(35)))
-
-
-def test_a_slope_that_faces_the_light_is_fully_lit_and_its_back_is_dark() -> None:
-    y, x = np.mgrid[:9, :9]
-    # Normal to a plane that rises towards the lower right by tan(90 - 35) faces the upper left light.
-    rise = np.tan(np.radians(90 - 35)) * (x + y) / np.sqrt(2) * 20.0
-    np.testing.assert_allclose(hillshade(rise, 20.0), 1.0)
-    np.testing.assert_allclose(hillshade(-rise, 20.0), 0.0, atol=1e-12)
-
-
-@pytest.mark.parametrize(("azimuth", "elevation"), [(315.0, 35.0), (20.0, 10.0), (200.0, 70.0)])
-def test_hillshade_is_the_lambert_radiance(azimuth: float, elevation: float) -> None:
-    dem = heights(24, 31).astype(float)
-    sun = torch.from_numpy(vectors(azimuth, elevation))[None]
-    law = PhotometrySection(law="lambert", albedo=1.0)
-    expected = radiance(torch.from_numpy(dem), 20.0, sun, None, law)[0].numpy() / np.pi
-    np.testing.assert_allclose(hillshade(dem, 20.0, azimuth, elevation), expected, atol=1e-12)
-
-
-def test_missing_data_stay_missing() -> None:
-    dem = np.zeros((6, 6))
-    dem[2, 3] = np.nan
-    assert np.isnan(hillshade(dem, 20.0)[2, 4])
-    low, high = stretch(np.full((4, 4), 0.3))
-    assert low < 0.3 < high
-
-
 def test_block_means_keep_the_mean() -> None:
     dem = np.arange(36.0).reshape(6, 6)
-    np.testing.assert_allclose(block_means(dem, 3), [[7.0, 10.0], [25.0, 28.0]])
-
-
-@given(st.floats(1e-6, 1e9))
-def test_round_lengths(value: float) -> None:
-    down, up = round_down(value), round_up(value)
-    assert down <= value * (1 + 1e-9) and value < 2.5 * down * (1 + 1e-9)
-    assert value <= up * (1 + 1e-9) and up <= 1.1 * value * (1 + 1e-9)
-    assert f"{down:.1e}"[0] in "125"
-
-
-def test_lengths_have_units() -> None:
-    assert (metres_text(500.0), metres_text(2000.0)) == ("500 m", "2 km")
-    assert round_up(0.0) == round_up(float("nan")) == 1.0
+    np.testing.assert_allclose(block_mean(dem, 3), [[7.0, 10.0], [25.0, 28.0]])
 
 
 def test_suns_are_counted_with_their_repeats() -> None:

@@ -16,8 +16,7 @@ from rasterio.crs import CRS
 from scipy.ndimage import gaussian_filter
 
 from pipeline.config.synthetic import SyntheticSection
-from pipeline.terrain.synthetic.world import craters as crater_module
-from pipeline.terrain.synthetic.world.craters import (
+from pipeline.terrain.synthetic.craters import (
     RADII,
     REACH,
     WEAR,
@@ -30,9 +29,10 @@ from pipeline.terrain.synthetic.world.craters import (
     wear_rate,
     worn_shapes,
 )
-from pipeline.terrain.synthetic.world.relief import SelfAffine
-from pipeline.terrain.synthetic.world.tracks import spot_count
-from pipeline.terrain.synthetic.world.world import synthesize, synthetic_count, synthetic_dem
+from pipeline.terrain.synthetic.relief import SelfAffine
+from pipeline.terrain.synthetic.tracks import spot_count
+from pipeline.terrain.synthetic.world import craters as crater_module
+from pipeline.terrain.synthetic.world import synthesize, synthetic_count, synthetic_dem
 from relief_statistics import (
     fit_power_law,
     radial_spectrum,
@@ -420,6 +420,6 @@ def test_section_refuses_a_centre_far_from_the_pole() -> None:
 
 
 def test_crs_is_understood_as_metres() -> None:
-    from pipeline.terrain.synthetic.world.world import SOUTH_POLAR
+    from pipeline.terrain.synthetic.world import SOUTH_POLAR
 
     assert CRS.from_proj4(SOUTH_POLAR).linear_units.lower() in {"metre", "meter"}

@@ -10,8 +10,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pipeline.drawing.style import drawn, new_figure, scale_bar, show_map
 from pipeline.illumination.directions import azimuth_elevation
-from pipeline.report.figures.style import colour_bar, drawn, image_axis, new_figure, scale_bar
 
 Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
@@ -55,11 +55,9 @@ def draw_contact_sheet(
     for i, axis in enumerate(axes[: len(images)]):
         top = _white(images[i][valid[i]])
         times = "" if repeats is None or repeats[i] == 1 else f" · {repeats[i]} x"
-        image_axis(axis)
-        axis.set_title(f"az {azimuth[i]:.0f}°, el {elevation[i]:.0f}°{times}", fontsize=8)
-        axis.imshow(
-            np.where(valid[i], images[i], np.nan), cmap="gray", vmin=0, vmax=top or 1, interpolation="nearest"
-        )
+        title = f"az {azimuth[i]:.0f}°, el {elevation[i]:.0f}°{times}"
+        show_map(axis, np.where(valid[i], images[i], np.nan), "gray", (0, top or 1), title)
+        axis.title.set_fontsize(8)
         axis.set_xlabel(f"white = {top:.2g}" if top else "no light", fontsize=7.5, labelpad=2)
     scale_bar(axes[0], images.shape[-1], pixel_m)
     return figure
@@ -83,16 +81,13 @@ def draw_masks(valid: Mask, images: Floats, pixel_m: float, shown: int = 6) -> F
             axis.set_axis_off()
             continue
         kept = valid[picked[i]]
-        image_axis(axis, f"image {picked[i]}: {kept.mean():.0%} kept")
+        show_map(axis, kept, _KEPT, (0, 1), f"image {picked[i]}: {kept.mean():.0%} kept")
         axis.title.set_fontsize(8)
-        axis.imshow(kept, cmap=_KEPT, vmin=0, vmax=1, interpolation="nearest")
     counts = (valid.sum(axis=0), (valid & (images > 0)).sum(axis=0))
     top = max(1, len(valid))
     for axis, count, title in zip(
         right.subplots(1, 2), counts, ("Images with data", "Images with data and light"), strict=True
     ):
-        image_axis(axis, title)
-        panel = axis.imshow(count, cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
-        colour_bar(axis, panel, f"images (of {top})")
+        show_map(axis, count, "viridis", (0, top), title, f"images (of {top})")
         scale_bar(axis, count.shape[1], pixel_m)
     return figure

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.report.figures.relief import block_means, hillshade, show_relief, stretch
-from pipeline.report.figures.style import drawn, image_axis, new_figure, round_up, scale_bar
+from pipeline.drawing.relief import hillshade, show_relief, stretch
+from pipeline.drawing.style import colour_bar, drawn, new_figure, round_up, scale_bar, show_map
+from pipeline.terrain.blocks import block_mean
 
 Floats = NDArray[np.floating[Any]]
 
@@ -78,29 +79,20 @@ def draw_rows(examples: Sequence[PatchExample], error_m: float, std_m: float) ->
     for row, example in enumerate(examples):
         axes = [figure.add_subplot(grid[row, col]) for col in range(7)]
         _reliefs(axes[:5], example)
-        image_axis(axes[5])
-        panels[0] = axes[5].imshow(
-            example.mean - example.truth, cmap="RdBu_r", vmin=-error_m, vmax=error_m, interpolation="nearest"
-        )
-        image_axis(axes[6])
-        panels[1] = axes[6].imshow(example.std, cmap="magma", vmin=0, vmax=std_m, interpolation="nearest")
+        panels[0] = show_map(axes[5], example.mean - example.truth, "RdBu_r", (-error_m, error_m))
+        panels[1] = show_map(axes[6], example.std, "magma", (0, std_m))
         axes[0].set_ylabel(example.label, fontsize=8.5)
         if row == 0:
             for axis, title in zip(axes, titles, strict=True):
                 axis.set_title(title, fontsize=9)
     for col, panel, end in ((5, panels[0], "both"), (6, panels[1], "max")):
-        place = figure.add_subplot(grid[-1, col])
-        bar = figure.colorbar(panel, cax=place, orientation="horizontal", extend=end)
-        bar.outline.set_linewidth(0.4)
-        bar.ax.tick_params(length=2, width=0.5, pad=2)
-        bar.ax.locator_params(nbins=4)
-        bar.set_label("m", fontsize=8, labelpad=1)
+        colour_bar(figure.add_subplot(grid[-1, col]), panel, "m", end, fill=True)
     return figure
 
 
 def _reliefs(axes: Sequence[Axes], example: PatchExample) -> None:
     ends = stretch(hillshade(example.truth, example.pixel_m))
-    cells = block_means(example.truth, example.factor)
+    cells = block_mean(example.truth, example.factor, np.float64)
     # Shaded at their own resolution: on the fine grid flat cells have no slope but at their borders.
     show_relief(axes[0], cells, example.pixel_m * example.factor, ends)
     maps = (example.prior, example.mean, example.clone, example.truth)

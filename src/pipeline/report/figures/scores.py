@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pipeline.report.figures.style import CYCLE, GRID, QUIET, drawn, new_figure
+from pipeline.drawing.style import CYCLE, GRID, QUIET, drawn, new_figure, round_ticks
 
 
 @drawn
@@ -49,9 +48,7 @@ def _draw(
     axis.set_axisbelow(True)
     if (values > 0).all() and values.max() > 8 * values.min():
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        round_ticks(axis.xaxis)
     else:
         axis.set_xlim(left=0)
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 from numpy.typing import NDArray
 
+from pipeline.drawing.style import CYCLE, GRID, INK, QUIET, drawn, new_figure
 from pipeline.illumination.directions import azimuth_elevation
-from pipeline.report.figures.style import CYCLE, GRID, INK, QUIET, drawn, new_figure
 
 Floats = NDArray[np.floating[Any]]
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from pipeline.report.figures.relief import hillshade, stretch
-from pipeline.report.figures.style import NO_DATA, drawn, image_axis, new_figure, scale_bar
+from pipeline.drawing.relief import hillshade, stretch
+from pipeline.drawing.style import NO_DATA, drawn, image_axis, new_figure, scale_bar
 
 if TYPE_CHECKING:
     from pipeline.terrain.lattice import Terrain

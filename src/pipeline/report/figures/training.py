@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from pipeline.report.figures.style import CYCLE, GRID, drawn, new_figure
+from pipeline.drawing.style import CYCLE, GRID, drawn, new_figure, round_ticks
 
 Floats = NDArray[np.floating[Any]]
 Lines = Sequence[Mapping[str, float]]
@@ -85,8 +84,6 @@ def _draw(axis: Axes, title: str, lines: Lines, names: Sequence[str]) -> None:
         axis.legend()
     if positive and most > 4 * least:
         axis.set_yscale("log")
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        round_ticks(axis.yaxis)
     if longest > 100:
         axis.set_xscale("log")

@@ -15,9 +15,9 @@ from rasterio.transform import from_origin
 
 from pipeline.config.synthetic import SyntheticSection
 from pipeline.storage.atomic import replacing
-from pipeline.terrain.synthetic.world.craters import draw_craters, stamp_craters
-from pipeline.terrain.synthetic.world.relief import SelfAffine
-from pipeline.terrain.synthetic.world.tracks import spot_count
+from pipeline.terrain.synthetic.craters import draw_craters, stamp_craters
+from pipeline.terrain.synthetic.relief import SelfAffine
+from pipeline.terrain.synthetic.tracks import spot_count
 
 logger = logging.getLogger(__name__)
 

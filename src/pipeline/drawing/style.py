@@ -11,10 +11,15 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.image import AxesImage
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+from numpy.typing import NDArray
 from PIL import Image
 
 INK, QUIET, NO_DATA, GRID = "#1a1a1a", "#5c5c5c", "#dfe3ea", "#d9d9d9"
@@ -48,7 +53,7 @@ P = ParamSpec("P")
 
 
 def drawn(draw: Callable[P, Figure]) -> Callable[P, bytes]:
-    """Turn a function that draws a figure into one that returns its PNG, in the report's style."""
+    """Turn a function that draws a figure into one that returns its PNG, in the common style."""
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> bytes:
@@ -88,11 +93,35 @@ def image_axis(axis: Axes, title: str = "") -> None:
         axis.set_title(title)
 
 
-def colour_bar(axis: Axes, panel: Any, label: str, extend: str = "neither") -> None:
-    """A horizontal bar below a panel, with its unit."""
-    bar = axis.figure.colorbar(
-        panel, ax=axis, orientation="horizontal", fraction=0.05, pad=0.02, aspect=28, extend=extend
-    )
+def show_map(
+    axis: Axes,
+    values: NDArray[Any],
+    colours: str | Colormap,
+    ends: tuple[float, float],
+    title: str = "",
+    unit: str = "",
+    extend: str = "neither",
+) -> AxesImage:
+    """One panel; pixels of small maps are drawn as they are.
+
+    Parameters
+    ----------
+    axis : to draw on. values : (rows, cols), NaN where there are no data; the map's top is up.
+    colours, ends : colour map and the values at its ends. title : of the panel.
+    unit : label of a colour bar below the panel; '' for none. extend : ends that values may lie beyond.
+    """
+    image_axis(axis, title)
+    how = "nearest" if max(values.shape) < 400 else "antialiased"
+    panel = axis.imshow(values, cmap=colours, vmin=ends[0], vmax=ends[1], interpolation=how)
+    if unit:
+        colour_bar(axis, panel, unit, extend)
+    return panel
+
+
+def colour_bar(axis: Axes, panel: Any, label: str, extend: str = "neither", fill: bool = False) -> None:
+    """A horizontal bar below a panel's axis, with its unit; or one that fills an axis of its own."""
+    where: Any = {"cax": axis} if fill else {"ax": axis, "fraction": 0.05, "pad": 0.02, "aspect": 28}
+    bar = axis.figure.colorbar(panel, orientation="horizontal", extend=extend, **where)
     bar.outline.set_linewidth(0.4)
     bar.ax.tick_params(length=2, width=0.5, pad=2)
     bar.ax.locator_params(nbins=4)
@@ -110,6 +139,13 @@ def scale_bar(axis: Axes, pixels: float, pixel_m: float) -> None:
     # A dark plate keeps the bar legible on sunlit slopes.
     bar.patch.set(facecolor="black", alpha=0.55, edgecolor="none")
     axis.add_artist(bar)
+
+
+def round_ticks(axis: Axis) -> None:
+    """Ticks at 1, 2 and 5 times powers of ten, without exponents, on a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def metres_text(metres: float) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from pipeline.report.figures.style import image_axis
+from pipeline.drawing.style import show_map
 
 Floats = NDArray[np.floating[Any]]
 
@@ -40,12 +40,6 @@ def hillshade(
     return np.maximum(cosine, 0)
 
 
-def block_means(dem: Floats, factor: int) -> NDArray[np.float64]:
-    """A priori cells of a DEM (P, P): (P / factor, P / factor) block means."""
-    n = dem.shape[-1] // factor
-    return np.asarray(dem, dtype=np.float64).reshape(n, factor, n, factor).mean(axis=(1, 3))
-
-
 def stretch(shade: Floats) -> tuple[float, float]:
     """Ends of a grey scale that leaves out the darkest and brightest 0.5 % of a hillshade."""
     low, high = np.nanquantile(shade, (0.005, 0.995))
@@ -53,6 +47,5 @@ def stretch(shade: Floats) -> tuple[float, float]:
 
 
 def show_relief(axis: Axes, dem: Floats, pixel_m: float, ends: tuple[float, float], title: str = "") -> None:
-    """One hillshade panel; pixels are drawn as they are."""
-    image_axis(axis, title)
-    axis.imshow(hillshade(dem, pixel_m), cmap="gray", vmin=ends[0], vmax=ends[1], interpolation="nearest")
+    """One hillshade panel."""
+    show_map(axis, hillshade(dem, pixel_m), "gray", ends, title)

@@ -1,0 +1,1 @@
+"""Drawing of maps, for regions and reports: style, panels, colour bars, scale bars and relief."""
