@@ -13,22 +13,10 @@ from pipeline.evaluation.per_patch import as_csv
 from pipeline.storage.atomic import read_json, write_json, write_text
 
 COLUMNS = (
-    "rmse_m",
-    "rmse_px",
-    "slope_deg",
-    "rmse_vs_bicubic",
-    "slope_vs_bicubic",
-    "rmse_vs_bicubic_window",
-    "mae_m",
-    "member_rmse_m",
-    "spread_skill_fair",
-    "crps_fair_m",
-    "rank_js_distance",
-    "spread_error_correlation",
-    "members",
-    "nfe",
-    "n_patches",
-)
+    "rmse_m", "rmse_px", "slope_deg", "rmse_vs_bicubic", "slope_vs_bicubic", "rmse_vs_bicubic_window",
+    "mae_m", "member_rmse_m", "spread_skill_fair", "crps_fair_m", "rank_js_distance",
+    "spread_error_correlation", "members", "nfe", "n_patches",
+)  # fmt: skip
 
 
 def make_part(

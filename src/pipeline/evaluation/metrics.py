@@ -73,48 +73,47 @@ def js_distance_from_uniform(histogram: NDArray[np.int64]) -> float:
 
 @dataclass
 class PatchScores:
-    """Per-patch sums, from which pooled scores and bootstrap intervals follow.
+    """Scores of single patches, from which pooled scores and bootstrap intervals follow.
 
     Add patches with `add` (one estimate) or `add_ensemble`, then ask for `summary`.
+
+    Attributes
+    ----------
+    table : columns as in ``patches.csv`` (docs/formats.md), one entry per patch.
     """
 
     pixel_m: float
-    squared: list[float] = field(default_factory=list)
-    absolute: list[float] = field(default_factory=list)
-    slope: list[float] = field(default_factory=list)
-    variance: list[float] = field(default_factory=list)
-    crps: list[float] = field(default_factory=list)
-    member_squared: list[float] = field(default_factory=list)
-    moments: list[tuple[float, float, float, float, float]] = field(default_factory=list)
-    counts: list[NDArray[np.int64]] = field(default_factory=list)
-    histogram: NDArray[np.int64] | None = None
-    members: int = 0
+    table: dict[str, list[Any]] = field(default_factory=dict)
+    _spreads: list[float] = field(default_factory=list)
+
+    def _append(self, **values: Any) -> None:
+        for name, value in values.items():
+            self.table.setdefault(name, []).append(value if name == "ranks" else float(value))
 
     def add(self, estimate: Floats, truth: Floats) -> None:
         """Add one patch: (P, P) estimate and truth, metres."""
         error = np.asarray(estimate, float) - truth
-        self.squared.append(float(np.mean(error**2)))
-        self.absolute.append(float(np.mean(np.abs(error))))
         along_x, along_y = slope_error_deg(estimate, truth, self.pixel_m)
-        self.slope.append(float((along_x.mean() + along_y.mean()) / 2))
+        slope = (along_x.mean() + along_y.mean()) / 2
+        self._append(mse_m2=np.mean(error**2), mae_m=np.mean(np.abs(error)), slope_deg=slope)
 
     def add_ensemble(self, members: Floats, truth: Floats, rng: np.random.Generator) -> None:
         """Add one patch: (M, P, P) members; the estimate is their mean."""
         members = np.asarray(members, float)
         mean = members.mean(axis=0)
         self.add(mean, truth)
-        self.members = members.shape[0]
         spread = members.var(axis=0, ddof=1)
-        self.variance.append(float(spread.mean()))
-        self.crps.append(float(fair_crps(members, truth).mean()))
-        self.member_squared.append(float(np.mean((members[0] - truth) ** 2)))
-        size, error = np.sqrt(spread), np.abs(mean - truth)
-        self.moments.append(
-            (size.mean(), error.mean(), (size**2).mean(), (error**2).mean(), (size * error).mean())
+        size = np.sqrt(spread)
+        counts = np.bincount(ranks(members, truth, rng).ravel(), minlength=len(members) + 1)
+        self._spreads.append((size**2).mean())
+        self._append(
+            variance_m2=spread.mean(),
+            crps_m=fair_crps(members, truth).mean(),
+            member_mse_m2=np.mean((members[0] - truth) ** 2),
+            std_m=size.mean(),
+            std_error_m2=(size * np.abs(mean - truth)).mean(),
+            ranks=" ".join(str(int(n)) for n in counts),
         )
-        counts = np.bincount(ranks(members, truth, rng).ravel(), minlength=self.members + 1)
-        self.counts.append(counts)
-        self.histogram = counts if self.histogram is None else self.histogram + counts
 
     def summary(self, bootstrap: int, seed: int) -> dict[str, Any]:
         """Pooled scores with 95 % intervals over patches.
@@ -123,7 +122,8 @@ class PatchScores:
         ----------
         bootstrap : resamples of the patches. seed : of the resampling.
         """
-        squared, slope = np.array(self.squared), np.array(self.slope)
+        table = self.table
+        squared, slope = np.array(table["mse_m2"]), np.array(table["slope_deg"])
         pick = np.random.default_rng([seed, 0xB007]).integers(0, len(squared), (bootstrap, len(squared)))
         rmse = float(np.sqrt(squared.mean()))
         rmse_ci = np.quantile(np.sqrt(squared[pick].mean(axis=1)), (0.025, 0.975))
@@ -132,22 +132,27 @@ class PatchScores:
             "rmse_m": rmse,
             "rmse_px": rmse / self.pixel_m,
             "rmse_m_ci95": [float(v) for v in rmse_ci],
-            "mae_m": float(np.mean(self.absolute)),
+            "mae_m": float(np.mean(table["mae_m"])),
             "slope_deg": float(slope.mean()),
             "slope_deg_ci95": [float(v) for v in slope_ci],
             "n_patches": len(squared),
         }
-        if self.histogram is not None:
-            m = self.members
-            s, e, ss, ee, se = np.mean(np.array(self.moments), axis=0)
+        if "ranks" in table:
+            histogram = np.sum([[int(n) for n in row.split()] for row in table["ranks"]], axis=0)
+            m = len(histogram) - 1
+            # A table that was read holds no squares of rounded roots: the variance stands for them.
+            spreads = self._spreads or table["variance_m2"]
+            moments = [table["std_m"], table["mae_m"], spreads, table["mse_m2"], table["std_error_m2"]]
+            s, e, ss, ee, se = np.mean(np.stack(moments, axis=1), axis=0)
             norm = np.sqrt(max(0.0, (ss - s * s) * (ee - e * e)))
+            variance = np.mean(table["variance_m2"])
             out |= {
                 "members": m,
-                "member_rmse_m": float(np.sqrt(np.mean(self.member_squared))),
-                "spread_skill_fair": float(np.sqrt((m + 1) / m) * np.sqrt(np.mean(self.variance)) / rmse),
-                "crps_fair_m": float(np.mean(self.crps)),
-                "rank_histogram": [int(n) for n in self.histogram],
-                "rank_js_distance": js_distance_from_uniform(self.histogram),
+                "member_rmse_m": float(np.sqrt(np.mean(table["member_mse_m2"]))),
+                "spread_skill_fair": float(np.sqrt((m + 1) / m) * np.sqrt(variance) / rmse),
+                "crps_fair_m": float(np.mean(table["crps_m"])),
+                "rank_histogram": [int(n) for n in histogram],
+                "rank_js_distance": js_distance_from_uniform(histogram),
                 "spread_error_correlation": float((se - s * e) / norm) if norm > 0 else 0.0,
             }
         return out

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipeline.evaluation.metrics import PatchScores
 
 # Of every estimate, then of ensembles alone; `docs/formats.md` says what they mean.
@@ -28,38 +26,12 @@ def columns(scores: PatchScores, ids: Sequence[int], computed_on: str) -> Column
     ----------
     scores : filled. ids : of its patches, in order. computed_on : see `pipeline.jobs.machine`.
     """
-    out: Columns = {
-        "patch": [int(i) for i in ids],
-        "computed_on": [computed_on] * len(ids),
-        "mse_m2": list(scores.squared),
-        "mae_m": list(scores.absolute),
-        "slope_deg": list(scores.slope),
-    }
-    if scores.counts:
-        out |= {
-            "variance_m2": list(scores.variance),
-            "crps_m": list(scores.crps),
-            "member_mse_m2": list(scores.member_squared),
-            "std_m": [float(row[0]) for row in scores.moments],
-            "std_error_m2": [float(row[4]) for row in scores.moments],
-            "ranks": [" ".join(str(int(n)) for n in row) for row in scores.counts],
-        }
-    return out
+    return {"patch": [int(i) for i in ids], "computed_on": [computed_on] * len(ids), **scores.table}
 
 
 def pooled(table: Columns, pixel_m: float, bootstrap: int, seed: int) -> dict[str, Any]:
     """What `PatchScores.summary` says of the patches of a table."""
-    scores = PatchScores(pixel_m)
-    scores.squared, scores.absolute, scores.slope = (list(table[name]) for name in ALWAYS)
-    if table.get("ranks"):
-        scores.variance, scores.crps, scores.member_squared = (list(table[name]) for name in ENSEMBLE[:3])
-        scores.counts = [np.array([int(n) for n in row.split()], np.int64) for row in table["ranks"]]
-        scores.histogram = np.sum(scores.counts, axis=0)
-        scores.members = len(scores.histogram) - 1
-        scores.moments = list(
-            zip(table["std_m"], scores.absolute, scores.variance, scores.squared, table["std_error_m2"])
-        )
-    return scores.summary(bootstrap, seed)
+    return PatchScores(pixel_m, table).summary(bootstrap, seed)
 
 
 def as_csv(found: Mapping[tuple[str, str], Columns]) -> str:

@@ -128,14 +128,14 @@ def evaluate(
 
 def _write_examples(path: Path | str, shown: list[Prediction], system: str, pixel_m: float) -> None:
     """Store what the report draws: metres above the patch's a priori mean, and one image."""
-    fields: dict[str, list[np.ndarray]] = {k: [] for k in ("truth", "prior", "mean", "clone", "std", "image")}
-    for drawn in shown:
-        fields["truth"].append(drawn.truth)
-        fields["prior"].append(drawn.field(drawn.batch.prior))
-        fields["mean"].append(drawn.members.mean(axis=0))
-        fields["clone"].append(drawn.members[0])
-        fields["std"].append(drawn.members.std(axis=0, ddof=1))
-        fields["image"].append(drawn.field(drawn.batch.images)[0])
+    fields = {
+        "truth": [d.truth for d in shown],
+        "prior": [d.field(d.batch.prior) for d in shown],
+        "mean": [d.members.mean(axis=0) for d in shown],
+        "clone": [d.members[0] for d in shown],
+        "std": [d.members.std(axis=0, ddof=1) for d in shown],
+        "image": [d.field(d.batch.images)[0] for d in shown],
+    }
     with StoreWriter(path, "examples", {"pixel_m": pixel_m, "system": system}) as writer:
         writer.write("id", np.array([d.patch_id for d in shown], np.int64), ("patch",))
         for name, values in fields.items():

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
-from pipeline.predictors.interface import Predictor, Setup
+from pipeline.predictors.interface import Generators, Predictor, Setup
 from pipeline.shards.batches import Batch
 
 
@@ -19,7 +16,7 @@ class Bicubic(Predictor):
     def __init__(self, halo_cells: int) -> None:
         self.halo_cells = halo_cells
 
-    def sample(self, batch: Batch, members: int, generators: Sequence[torch.Generator]) -> Tensor:
+    def sample(self, batch: Batch, members: int, generators: Generators) -> Tensor:
         """(B, 1, P, P): see `Predictor.sample`."""
         return batch.prior[:, None]
 

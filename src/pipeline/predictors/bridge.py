@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
 from pipeline.config.bridge import SamplerSection
 from pipeline.models.calibration import load_calibrated
 from pipeline.models.system import System
-from pipeline.predictors.interface import Predictor, Setup
+from pipeline.predictors.interface import Generators, Predictor, Setup
 from pipeline.shards.batches import Batch
 
 
@@ -20,7 +17,7 @@ class Bridge(Predictor):
     def __init__(self, system: System, sampler: SamplerSection) -> None:
         self.system, self.sampler, self.halo_cells = system, sampler, system.halo_cells
 
-    def sample(self, batch: Batch, members: int, generators: Sequence[torch.Generator]) -> Tensor:
+    def sample(self, batch: Batch, members: int, generators: Generators) -> Tensor:
         """(B, M, P, P) clones: see `Predictor.sample`."""
         return self.system.sample(batch, members, generators, self.sampler)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
 from pipeline.models.files import load_vae
-from pipeline.predictors.interface import Predictor, Setup
+from pipeline.predictors.interface import Generators, Predictor, Setup
 from pipeline.shards.batches import Batch
 
 
@@ -19,7 +16,7 @@ class Decoded(Predictor):
         self.codec, self.source = load_vae(setup.files["vae"][0], setup.device), source
         self.halo_cells = setup.window_cells if self.codec.section.target == "residual" else 0
 
-    def sample(self, batch: Batch, members: int, generators: Sequence[torch.Generator]) -> Tensor:
+    def sample(self, batch: Batch, members: int, generators: Generators) -> Tensor:
         """(B, 1, P, P): see `Predictor.sample`."""
         codec = self.codec
         latents = codec.vae.encode(codec.maps(getattr(batch, self.source), batch)).mode()

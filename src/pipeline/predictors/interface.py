@@ -12,6 +12,8 @@ from torch import Tensor
 
 from pipeline.shards.batches import Batch
 
+Generators = Sequence[torch.Generator]
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -50,7 +52,7 @@ class Predictor(ABC):
     exact: bool = False
 
     @abstractmethod
-    def sample(self, batch: Batch, members: int, generators: Sequence[torch.Generator]) -> Tensor:
+    def sample(self, batch: Batch, members: int, generators: Generators) -> Tensor:
         """Draw members.
 
         Parameters

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
 from pipeline.config.predictors import PhotometricSection
@@ -16,7 +13,7 @@ from pipeline.models.photometric import (
     set_radiance,
     stereo_slopes,
 )
-from pipeline.predictors.interface import Predictor, Setup
+from pipeline.predictors.interface import Generators, Predictor, Setup
 from pipeline.shards.batches import Batch
 
 
@@ -29,7 +26,7 @@ class Photometric(Predictor):
     def __init__(self, section: PhotometricSection, factor: int, halo_cells: int) -> None:
         self.section, self.factor, self.halo_cells = section, factor, halo_cells
 
-    def sample(self, batch: Batch, members: int, generators: Sequence[torch.Generator]) -> Tensor:
+    def sample(self, batch: Batch, members: int, generators: Generators) -> Tensor:
         """(B, 1, P, P): see `Predictor.sample`."""
         pixel = batch.pixel_m[:, None, None]
         prior = batch.prior / pixel
