@@ -26,7 +26,7 @@ def write(folder: Path, tile: Tile, name: str, photometry: PhotometrySection | N
     ids = [int(i) for i in tile.ids]
     split = write_split(folder, dict.fromkeys(ids[1:], "test") | {ids[0]: "train"})
     arcs, masks = write_draws(folder, ids)
-    images = image_writer(None if photometry is None else photometry.canonical())
+    images = image_writer(photometry)
     out = folder / f"{name}.zarr.zip"
     write_shard("test", tile.patches, tile.visibility, split, FACTOR, out, arcs, masks, images)
     return out
