@@ -60,15 +60,8 @@ def pad_sets(sets: Sequence[NDArray[Any]], fill: Any = 0, least: int = 0) -> NDA
 
 def _turned(batch: Batch, turn: Callable[[Tensor], Tensor], sun: Tensor) -> Batch:
     """Turn every map of a batch; `sun` are the Sun vectors after it."""
-    return replace(
-        batch,
-        dem=None if batch.dem is None else turn(batch.dem),
-        lr=turn(batch.lr),
-        prior=turn(batch.prior),
-        images=turn(batch.images),
-        valid=turn(batch.valid),
-        sun=sun,
-    )
+    maps = {name: turn(getattr(batch, name)) for name in ("lr", "prior", "images", "valid")}
+    return replace(batch, dem=None if batch.dem is None else turn(batch.dem), sun=sun, **maps)
 
 
 def flip(batch: Batch, mirrored: NDArray[np.bool_]) -> Batch:

@@ -1,10 +1,9 @@
-"""The estimate that a network makes of a patch before any draw, and what it keeps of the images."""
+"""The estimate that a network makes of a patch before any draw."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
 
 from torch import Tensor
 
@@ -32,18 +31,6 @@ class Estimate:
         spread = None if self.spread is None else change(self.spread)
         return replace(self, mean=change(self.mean), spread=spread)
 
-    def departures(self, states: Tensor) -> Tensor:
-        """States (B, 1, P, P) as departures from the mean, in units of the spread where it is given.
-
-        The estimate is taken as it is: no gradient reaches it.
-        """
-        rest = states - self.mean.detach()
-        return rest if self.spread is None else rest / self.spread.detach()
-
-    def states(self, departures: Tensor) -> Tensor:
-        """Invert `departures`."""
-        return (departures if self.spread is None else departures * self.spread) + self.mean
-
     def losses(self, truth: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Squared error of the mean, that of its slopes, and the CRPS of the spread around the mean as it is.
 
@@ -63,17 +50,3 @@ def _squared_slopes(error: Tensor) -> Tensor:
     along_x = (error[..., :, 1:] - error[..., :, :-1]).pow(2).mean()
     along_y = (error[..., 1:, :] - error[..., :-1, :]).pow(2).mean()
     return along_x + along_y
-
-
-class Condition(Protocol):
-    """What a network keeps of B sample sets, whatever the time."""
-
-    @property
-    def estimate(self) -> Estimate | None:
-        """What it estimates of the DEM, if it does."""
-
-    def repeat(self, clones: int) -> Self:
-        """Repeat each sample set `clones` times in a row, to draw several samples of it at once."""
-
-    def in_states(self, scale: float) -> Self:
-        """Heights, which are in the section's unit, divided by the `scale` that counts as 1."""

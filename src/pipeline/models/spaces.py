@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,17 +15,7 @@ from pipeline.models.apriori import crop_halo, match_block_means
 from pipeline.models.batch import Batch
 from pipeline.models.estimate import Estimate
 from pipeline.models.inputs import height_scale
-from pipeline.models.photometric import SetLight
 from pipeline.models.vae import AutoencoderKL
-
-
-class Widening(Protocol):
-    """How far draws are moved from the estimate, see `pipeline.models.calibration`."""
-
-    def __call__(
-        self, states: Tensor, spread_px: Tensor | None, light: SetLight, generators: Generators
-    ) -> Tensor:
-        """Move departures (B M, 1, P, P) from an estimate of standard deviation (B, 1, P, P), pixels."""
 
 
 class Codec:
@@ -77,12 +66,6 @@ class Space(ABC):
     def starts(self, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
         """Where the process starts: the bicubic a priori DEM."""
         return self.states(batch.prior, batch, generator, count)
-
-    def varied(
-        self, states: Tensor, batch: Batch, generators: Generators, widening: Widening | None
-    ) -> Tensor:
-        """Final states (B M, ...) as they are used; only departures from an estimate are varied."""
-        return states
 
 
 @dataclass(frozen=True)
@@ -154,26 +137,20 @@ class Departures(Space):
     estimate: Estimate
 
     def states(self, dem: Tensor, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
-        """See `Space`; nothing is random."""
-        return [self.estimate.departures(self.pixels.residual(dem, batch))] * count
+        """See `Space`; the estimate is taken as it is: no gradient reaches it."""
+        rest = self.pixels.residual(dem, batch) - self.estimate.mean.detach()
+        spread = self.estimate.spread
+        return [rest if spread is None else rest / spread.detach()] * count
 
     def heights(self, states: Tensor, batch: Batch, members: int) -> Tensor:
-        """See `Space`; the estimate is that of every member, see `Condition.repeat`."""
-        return self.pixels.heights(self.estimate.states(states), batch, members)
+        """See `Space`; the estimate is repeated for each member."""
+        if self.estimate.spread is not None:
+            states = states * self.estimate.spread
+        return self.pixels.heights(states + self.estimate.mean, batch, members)
 
     def starts(self, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
         """The estimate itself."""
         return [torch.zeros_like(batch.prior)[:, None]] * count
-
-    def varied(
-        self, states: Tensor, batch: Batch, generators: Generators, widening: Widening | None
-    ) -> Tensor:
-        """Mirror each member at the estimate or not, by chance, and spread them as a calibration found."""
-        # The estimate is the mean: a departure from it is as likely as its mirror image.
-        states = torch.where(normal(states.new_empty(len(states), 1, 1, 1), generators) < 0, -states, states)
-        if widening is None:
-            return states
-        return widening(states, self.spread_px(batch), self.estimate.light, generators)
 
     def spread_px(self, batch: Batch) -> Tensor | None:
         """The estimate's standard deviation (B, 1, P, P), pixels."""

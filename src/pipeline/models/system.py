@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.bridges.base import Generators, TrainingPair
+from pipeline.bridges.base import Generators, TrainingPair, normal
 from pipeline.bridges.factory import make_process, sampler_kwargs
 from pipeline.config.bridge import BridgeSection, SamplerSection
-from pipeline.models.aligned import AlignedNet
+from pipeline.models.aligned import AlignedCondition, AlignedNet
 from pipeline.models.batch import Batch
-from pipeline.models.estimate import Condition
 from pipeline.models.factory import build_network
 from pipeline.models.losses import draws_score
 from pipeline.models.photometric import SetLight
-from pipeline.models.spaces import Codec, Departures, LatentSpace, PixelSpace, Space, Widening
+from pipeline.models.published import PublishedCondition
+from pipeline.models.spaces import Codec, Departures, LatentSpace, PixelSpace, Space
+
+Condition = PublishedCondition | AlignedCondition
+"""What a network keeps of B sample sets, whatever the time."""
+
+Widening = Callable[[Tensor, Tensor | None, SetLight, Generators], Tensor]
+"""Moves departures (B M, 1, P, P) from an estimate of standard deviation (B, 1, P, P), pixels."""
 
 
 class System(nn.Module):
@@ -207,7 +213,11 @@ class System(nn.Module):
         x0 = self.process.sample(
             predict, x1, generator=each, **sampler_kwargs(sampler or self.section.sampler)
         )
-        x0 = space.varied(x0, batch, each, widening)
+        if isinstance(space, Departures):
+            # The estimate is the mean: a departure from it is as likely as its mirror image.
+            x0 = torch.where(normal(x0.new_empty(len(x0), 1, 1, 1), each) < 0, -x0, x0)
+            if widening is not None:
+                x0 = widening(x0, space.spread_px(batch), space.estimate.light, each)
         return self.around(repeated).heights(x0, batch, members), cond
 
 

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, overload
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, TypeVar
 
 Maps = TypeVar("Maps", bound=Any)  # an array or a tensor
 
 
-@overload
-def block_mean(dem: NDArray[Any], factor: int, dtype: type[np.float64]) -> NDArray[np.float64]: ...
-@overload
-def block_mean(dem: Maps, factor: int, dtype: None = None) -> Maps: ...
-
-
-def block_mean(dem: Any, factor: int, dtype: Any = None) -> Any:
+def block_mean(dem: Maps, factor: int, dtype: Any = None) -> Maps:
     """Mean over square blocks: (..., H, W) to (..., H / factor, W / factor); a block with NaN is NaN.
 
     Parameters

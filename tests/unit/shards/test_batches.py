@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.missing import strip_mask
 from pipeline.illumination.photometry import radiance
-from pipeline.models.batch import Batch, flip, transpose
+from pipeline.models.batch import Batch, flip, pad_sets, transpose
 from pipeline.shards.batches import Sample, assemble, edge_surface, fill_nearest, read_sample
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import FibonacciScene, ImageSet
@@ -122,6 +122,14 @@ def test_light_of_the_patch_alone_has_one_sided_slopes_at_the_edge(alone: Shard,
         if use_halo:
             wanted = wanted[:, HALO:-HALO, HALO:-HALO]
         assert_allclose(found[:, 1:-1, 1:-1], wanted, atol=1e-6)
+
+
+def test_smaller_sets_are_padded() -> None:
+    suns = [np.full((n, 3), n, np.float32) for n in (1, 0, 2)]
+    padded, zenith = pad_sets(suns, (0, 0, 1)), [0, 0, 1]
+    assert_array_equal(padded, [[[1, 1, 1], zenith], [zenith, zenith], [[2, 2, 2], [2, 2, 2]]])
+    assert padded.dtype == np.float32
+    assert_array_equal(pad_sets([np.ones(0, bool)], least=1), [[False]])
 
 
 def test_missing_surroundings_go_on_linearly() -> None:
