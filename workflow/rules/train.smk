@@ -61,6 +61,37 @@ for _model in PLAN.systems:
             "../scripts/bridge_train.py"
 
 
+for _rival in PLAN.learned:
+
+    rule:
+        name:
+            f"rival_train_{_rival}"
+        input:
+            manifest=ancient(rules.shards_manifest.output.manifest),
+            shards=ancient(rules.shards_manifest.input),
+            track=ancient(track_of(_rival)),
+        output:
+            model=PLAN[_rival].path("model.safetensors"),
+            config=PLAN[_rival].path("config.json"),
+            metrics=PLAN[_rival].path("metrics.jsonl"),
+            record=PLAN[_rival].path("run.json"),
+        log:
+            log_of(_rival),
+        benchmark:
+            benchmark_of(_rival)
+        conda:
+            "../../envs/environment.yaml"
+        threads: THREADS * (CONFIG.runtime.processes or 1)
+        resources:
+            **training_place(),
+            mem_mb=16000,
+            runtime=2880,
+        params:
+            **identity(_rival),
+        script:
+            "../scripts/rival_train.py"
+
+
 if CONFIG.systems:
 
     rule vae:

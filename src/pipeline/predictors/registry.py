@@ -19,6 +19,7 @@ class Entry:
     floor : whether it may see the truth; its row stands under ``floors``.
     draws : whether its members differ; a deterministic one has no ensemble columns and no examples.
     files : what it reads: ``model``, ``vae``, ``calibration``; none for what is not trained.
+    train : module of a learned rival's training, see `pipeline.training.rival`; '' for all others.
     """
 
     module: str
@@ -27,6 +28,7 @@ class Entry:
     floor: bool = False
     draws: bool = False
     files: tuple[str, ...] = ()
+    train: str = ""
 
 
 PREDICTORS = {

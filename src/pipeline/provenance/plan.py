@@ -114,6 +114,11 @@ class Plan:
         return self.run.predictors
 
     @property
+    def learned(self) -> list[str]:
+        """Names in the metrics of the rivals that are trained."""
+        return self.run.learned
+
+    @property
     def calibrated(self) -> list[str]:
         """Names in the metrics of the trained systems that are calibrated."""
         return self.run.calibrated

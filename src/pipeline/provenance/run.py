@@ -72,6 +72,11 @@ class Run:
         names = {name: PREDICTORS[name] for name in (*BASELINES, *chosen, *floors)}
         return names | dict.fromkeys(self.scored, PREDICTORS[TRAINED])
 
+    @property
+    def learned(self) -> list[str]:
+        """Names of the rivals that are trained."""
+        return [name for name, entry in self.predictors.items() if entry.train]
+
     def given(self, role: str) -> list[str]:
         """Files of the given weights' ``model``, ``vae`` or ``calibration``; empty where none are given."""
         return [] if self.found.given is None else self.found.given.files[role]

@@ -96,6 +96,20 @@ def calibration_inputs(run: Run, label: str) -> tuple[str, ...]:
     return (label, "manifest", *vae, *some(run.main_draw.place == "ephemeris", "ephemeris"))
 
 
+def rival(run: Run, name: str) -> dict[str, Any]:
+    """Section of a learned rival's training."""
+    c, options = run.config, getattr(run.config.predictors, name, None)
+    return {
+        "name": name,
+        "module": run.predictors[name].train,
+        "options": {} if options is None else options.model_dump(mode="json"),
+        "imperfections": c.imperfections.train,
+        "arcs": {"tolerance": c.arcs.tolerance, "train": c.arcs.train},
+        "masks": c.masks.train,
+        **values(c, "training", "photometry"),
+    }
+
+
 def predictor(run: Run, name: str) -> dict[str, Any]:
     """Section of a predictor's evaluation: what its kind does not use does not enter."""
     c, entry = run.config, run.predictors[name]

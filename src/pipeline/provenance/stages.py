@@ -19,7 +19,7 @@ from pipeline.config.stages.region import RegionStage
 from pipeline.config.stages.report import BundleStage, ReportStage
 from pipeline.config.stages.shards import ManifestStage, ShardsStage
 from pipeline.config.stages.terrain import PatchesStage, SplitStage, TerrainStage
-from pipeline.config.stages.training import BridgeStage, VaeStage
+from pipeline.config.stages.training import BridgeStage, RivalStage, VaeStage
 from pipeline.config.synthetic import SyntheticSection
 from pipeline.provenance import sections
 from pipeline.provenance.run import Run
@@ -203,6 +203,15 @@ DECLARATIONS = (
         sections.bridge_inputs,
         over=lambda run: [str(name) for name in run.trained],
         chosen=sections.law,
+    ),
+    Declaration(
+        "{}",
+        RivalStage,
+        sections.rival,
+        ("pipeline.training.rival",),
+        lambda run, _: ("manifest", *some(run.config.arcs.train.place == "ephemeris", "ephemeris")),
+        over=lambda run: run.learned,
+        chosen=lambda run, name: (run.predictors[name].train, *sections.law(run, name)),
     ),
     Declaration(
         "calibration_{}",

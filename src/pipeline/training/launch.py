@@ -22,10 +22,11 @@ import torch
 
 from pipeline.config.base import Section
 from pipeline.config.runtime import RuntimeSection
-from pipeline.config.stages.training import BridgeStage, VaeStage
+from pipeline.config.stages.training import BridgeStage, RivalStage, VaeStage
 from pipeline.jobs.job import Work, job
 from pipeline.training.bridge import train_bridge
 from pipeline.training.loop import SAVED
+from pipeline.training.rival import train_rival
 from pipeline.training.vae import train_vae
 from pipeline.training.writer import sole_writer
 
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 STAGES: dict[str, tuple[type[Section], Callable[..., None]]] = {
     "vae": (VaeStage, train_vae),
     "bridge": (BridgeStage, train_bridge),
+    "rival": (RivalStage, train_rival),
 }
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 PR_SET_PDEATHSIG = 1  # of Linux's prctl

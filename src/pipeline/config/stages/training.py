@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.config.arcs import ArcDraw
 from pipeline.config.base import Range, Section
@@ -54,6 +54,31 @@ class BridgeStage(Section):
     images: Range | None = None
     arcs: TrainArcs | None = None
     masks: StripDraw | None = None
+
+    @property
+    def cpu_threads(self) -> int:
+        """Torch threads of the training."""
+        return self.training.cpu_threads
+
+
+class RivalStage(Section):
+    """Stages ``<name>`` of learned rivals: what the training of one depends on.
+
+    Attributes
+    ----------
+    name : of the predictor. module : where its training is, see `pipeline.training.rival`.
+    options : its config section, as JSON values.
+    arcs, masks : Suns and missing data of its training images.
+    """
+
+    name: str
+    module: str
+    options: dict[str, Any]
+    training: TrainingSection
+    photometry: PhotometrySection
+    imperfections: ImperfectionsSection
+    arcs: TrainArcs
+    masks: StripDraw
 
     @property
     def cpu_threads(self) -> int:
