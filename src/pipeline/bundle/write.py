@@ -13,8 +13,7 @@ from typing import Any
 
 from pipeline.bundle.archive import write_archive
 from pipeline.bundle.crate import CRATE, crate
-from pipeline.bundle.datasheet import datasheet
-from pipeline.bundle.documents import model_card, readme
+from pipeline.bundle.documents import datasheet, model_card, readme
 from pipeline.provenance.digest import SOURCE, TEMPLATES
 from pipeline.shards.shard_set import ShardSet, chosen
 from pipeline.shards.subset import write_subset
