@@ -13,9 +13,8 @@ from typing import Any
 
 from pipeline.bundle.archive import write_archive
 from pipeline.bundle.crate import CRATE, crate
-from pipeline.bundle.datasheet import datasheet
-from pipeline.bundle.documents import model_card, readme
-from pipeline.provenance.digest import SOURCE
+from pipeline.bundle.documents import datasheet, model_card, readme
+from pipeline.provenance.digest import SOURCE, TEMPLATES
 from pipeline.shards.shard_set import ShardSet, chosen
 from pipeline.shards.subset import write_subset
 from pipeline.storage.atomic import read_json
@@ -26,7 +25,7 @@ FILES = (
 )  # fmt: skip
 FOLDERS = {
     "workflow": (".smk", ".py"),
-    "src": (".py",),
+    "src": (".py", *TEMPLATES),
     "config": (".yaml", ".md"),
     "profiles": (".yaml",),
     "envs": (".txt", ".yaml", ".def", ".py"),
