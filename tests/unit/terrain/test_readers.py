@@ -190,15 +190,13 @@ def test_broken_files_have_one_clear_error(tmp_path: Path) -> None:
 
 def test_genuine_labels(shared_data: Path) -> None:
     for name, rows, sps in (("LDEM_80S_20M", 30400, 20.0), ("LDEM_875S_5M", 30336, 5.0)):
-        root = parse_label((shared_data / "pds" / f"{name}.LBL").read_text(), name)
-        image = root.find("IMAGE")
-        assert image is not None and image.values["LINES"].text == str(rows)
-        projection = root.find("IMAGE_MAP_PROJECTION")
-        assert projection is not None
-        assert float(projection.values["MAP_SCALE"].text) == sps
-        assert projection.values["MAP_SCALE"].unit == "M/PIX"
-        phases = root.lookup("MISSION_PHASE_NAME")
-        assert phases is not None and phases.items[2] == "SCIENCE MISSION" and len(phases.items) == 6
+        blocks = parse_label((shared_data / "pds" / f"{name}.LBL").read_text(), name)
+        assert blocks["IMAGE"]["LINES"].text == str(rows)
+        projection = blocks["IMAGE_MAP_PROJECTION"]
+        assert float(projection["MAP_SCALE"].text) == sps
+        assert projection["MAP_SCALE"].unit == "M/PIX"
+        phases = blocks[""]["MISSION_PHASE_NAME"]
+        assert phases.items[2] == "SCIENCE MISSION" and len(phases.items) == 6
 
 
 @pytest.mark.parametrize("given", [".IMG", ".LBL"])
