@@ -8,13 +8,14 @@ missing bytes as zeros and 32-bit integers as floats, and checks neither directi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 
 from pipeline.terrain.grid import MOON_RADIUS_M, Grid, GridError, Projection, RasterError, make_grid
+from pipeline.terrain.readers import Raster
 
 _COMMENT = re.compile(r"""("[^"]*"|'[^']*')|/\*.*?\*/""", re.DOTALL)
 _ITEM = re.compile(r""""([^"]*)"|'([^']*)'|<([^>]*)>|([^\s(){},<>"']+)""")
@@ -35,33 +36,23 @@ _MISSING = ("MISSING_CONSTANT", "INVALID_CONSTANT", "NOT_APPLICABLE_CONSTANT", "
 _METRES = {"METER": 1.0, "METERS": 1.0, "M": 1.0, "KILOMETER": 1e3, "KILOMETERS": 1e3, "KM": 1e3}
 
 
-@dataclass(frozen=True)
-class Value:
-    """A label value: its texts (more than one in a sequence) and its unit, if any."""
+class Block(dict[str, list[str]]):
+    """Keywords of one OBJECT or of the whole label, each with its texts and, if any, its ``<UNIT>``.
 
-    items: tuple[str, ...]
-    unit: str
+    `name` is the file for error messages.
+    """
 
-    @property
-    def text(self) -> str:
-        """The first item."""
-        return self.items[0] if self.items else ""
+    name = ""
 
-
-class Block(dict[str, Value]):
-    """Keywords of one OBJECT or of the whole label; `name` is the file for error messages."""
-
-    name: str = ""
-
-    def text(self, keyword: str, default: str | None = None) -> str:
-        """A keyword's text; an error if there is neither a value nor a default."""
+    def text(self, keyword: str, default: object = None) -> str:
+        """A keyword's first text; an error if there is neither a value nor a default."""
         if keyword not in self and default is None:
             raise RasterError(f"{self.name}: expected the label keyword {keyword}, found none")
-        return self[keyword].text if keyword in self else str(default)
+        return next(iter(self.get(keyword, [str(default)])), "")
 
     def number(self, keyword: str, default: float | None = None) -> float:
         """A keyword's number."""
-        text = self.text(keyword, None if default is None else str(default))
+        text = self.text(keyword, default)
         try:
             return float(text)
         except ValueError:
@@ -69,33 +60,12 @@ class Block(dict[str, Value]):
 
     def metres(self, keyword: str, default: float) -> float:
         """A length (or one per pixel) in metres; `default` is the metres in a unit that is not named."""
-        number, unit = self.number(keyword), self[keyword].unit.split("/")[0]
-        if unit and unit not in _METRES:
-            raise RasterError(f"{self.name}: {keyword}: expected m or km, found <{unit}>")
-        return number * (_METRES[unit] if unit else default)
-
-
-@dataclass(frozen=True)
-class Label:
-    """What a reader needs from a label.
-
-    Attributes
-    ----------
-    image : file that holds the pixels.
-    start : its first pixel's byte.
-    stored : type of a stored sample.
-    grid : map grid.
-    scale, offset : value = DN * scale + offset (metres above 1737400 m for heights).
-    missing : stored values that mean "no data".
-    """
-
-    image: Path
-    start: int
-    stored: np.dtype
-    grid: Grid
-    scale: float
-    offset: float
-    missing: tuple[float, ...]
+        number, unit = self.number(keyword), self[keyword][-1]
+        if not unit.startswith("<"):
+            return number * default
+        if (metres := _METRES.get(unit.strip("<>").split("/")[0])) is None:
+            raise RasterError(f"{self.name}: {keyword}: expected m or km, found {unit}")
+        return number * metres
 
 
 def parse_label(text: str, name: str) -> dict[str, Block]:
@@ -116,20 +86,18 @@ def parse_label(text: str, name: str) -> dict[str, Block]:
     at = 0
     while match := _STATEMENT.match(text, at):
         at = match.end()
-        keyword, items, unit = match[1].upper(), [], ""
-        for quoted, symbol, measure, word in _ITEM.findall(match[2] or ""):
-            if measure:
-                unit = measure.strip().upper()
-            else:
-                items.append(" ".join((quoted or symbol or word).split()))
-        value = Value(tuple(items), unit)
+        keyword = match[1].upper()
+        value = [
+            f"<{unit.strip().upper()}>" if unit else " ".join((quoted or symbol or word).split())
+            for quoted, symbol, unit, word in _ITEM.findall(match[2] or "")
+        ]
         if keyword == "END":
             for block in blocks.values():
                 block.name = name
             return blocks
         if keyword in ("OBJECT", "GROUP"):
             inside.append(Block())
-            blocks.setdefault(value.text.upper(), inside[-1])
+            blocks.setdefault("".join(value).upper(), inside[-1])
         elif keyword not in ("END_OBJECT", "END_GROUP"):
             inside[-1][keyword] = value
             blocks[""].setdefault(keyword, value)
@@ -142,9 +110,11 @@ def parse_label(text: str, name: str) -> dict[str, Block]:
     raise RasterError(f"{name}: expected a PDS3 label with an END statement, found none (truncated?)")
 
 
-def read_label(path: Path) -> Label:
-    """Read the label of an image, given the ``.LBL``, the ``.IMG`` beside it, or an ``.IMG`` that starts
-    with its label.
+class PdsRaster(Raster):
+    """A PDS3 image, read through a memory map: no more of it is loaded than is asked for.
+
+    `image` is the file that holds the pixels. It is named by its ``.LBL``, by itself with the ``.LBL`` beside
+    it, or starts with its label.
 
     Raises
     ------
@@ -154,38 +124,56 @@ def read_label(path: Path) -> Label:
     GridError
         If the map projection is not lunar polar stereographic.
     """
-    named = path.suffix.upper() != ".LBL"
-    label_path = _label_of(path) if named else path
-    name = str(label_path)
-    blocks = parse_label(_head(label_path), name)
-    label, image = blocks[""], blocks.get("IMAGE")
-    if label.text("TARGET_NAME", "MOON").upper() != "MOON":
-        raise GridError(f"{name}: expected TARGET_NAME = MOON, found {label['TARGET_NAME'].text}")
-    if image is None:
-        raise RasterError(f"{name}: expected an IMAGE object, found none")
-    if "^IMAGE" not in label:
-        raise RasterError(f"{name}: expected a ^IMAGE pointer, found none")
-    pointer = label["^IMAGE"]
-    start = next((int(i) - 1 for i in pointer.items if i.isdigit()), 0)  # bytes and records count from 1
-    if start and pointer.unit != "BYTES":
-        start *= int(label.number("RECORD_BYTES"))
-    pointed = next((i for i in pointer.items if not i.isdigit()), label_path.name)
-    image_path = path if named else _image_of(label_path, pointed)
-    stored = _sample_type(image)
-    for keyword, wanted in (("BANDS", 1), ("LINE_PREFIX_BYTES", 0), ("LINE_SUFFIX_BYTES", 0)):
-        found = image.number(keyword, wanted)
-        if found != wanted:
-            raise RasterError(f"{name}: expected {keyword} = {wanted}, found {found:g}")
-    rows, cols = int(image.number("LINES")), int(image.number("LINE_SAMPLES"))
-    expected, size = start + rows * cols * stored.itemsize, image_path.stat().st_size
-    # A last record may be padded; more than that belongs to another label.
-    if not expected <= size < expected + max(int(label.number("RECORD_BYTES", 0)), 1):
-        cut = "truncated: " if size < expected else ""
-        raise RasterError(f"{image_path}: {cut}expected {expected} bytes by {label_path.name}, found {size}")
-    scale, offset = _scaling(image)
-    missing = tuple(_sample_value(image, k, stored) for k in _MISSING if k in image)
-    grid = _grid(blocks.get("IMAGE_MAP_PROJECTION"), rows, cols, str(image_path))
-    return Label(image_path, start, stored, grid, scale, offset, missing)
+
+    def __init__(self, path: Path) -> None:
+        named = path.suffix.upper() != ".LBL"
+        label_path = _label_of(path) if named else path
+        name = str(label_path)
+        blocks = parse_label(_head(label_path), name)
+        label, image = blocks[""], blocks.get("IMAGE")
+        if label.text("TARGET_NAME", "MOON").upper() != "MOON":
+            raise GridError(f"{name}: expected TARGET_NAME = MOON, found {label.text('TARGET_NAME')}")
+        if image is None:
+            raise RasterError(f"{name}: expected an IMAGE object, found none")
+        if "^IMAGE" not in label:
+            raise RasterError(f"{name}: expected a ^IMAGE pointer, found none")
+        pointer = label["^IMAGE"]
+        start = next((int(i) - 1 for i in pointer if i.isdigit()), 0)  # bytes and records count from 1
+        if start and "<BYTES>" not in pointer:
+            start *= int(label.number("RECORD_BYTES"))
+        pointed = next((i for i in pointer if not i.isdigit() and i != "<BYTES>"), label_path.name)
+        image_path = path if named else _image_of(label_path, pointed)
+        stored = _sample_type(image)
+        for keyword, wanted in (("BANDS", 1), ("LINE_PREFIX_BYTES", 0), ("LINE_SUFFIX_BYTES", 0)):
+            found = image.number(keyword, wanted)
+            if found != wanted:
+                raise RasterError(f"{name}: expected {keyword} = {wanted}, found {found:g}")
+        rows, cols = int(image.number("LINES")), int(image.number("LINE_SAMPLES"))
+        expected, size = start + rows * cols * stored.itemsize, image_path.stat().st_size
+        # A last record may be padded; more than that belongs to another label.
+        if not expected <= size < expected + max(int(label.number("RECORD_BYTES", 0)), 1):
+            cut = "truncated: " if size < expected else ""
+            raise RasterError(
+                f"{image_path}: {cut}expected {expected} bytes by {label_path.name}, found {size}"
+            )
+        self.name, self.image, self.data_bytes = str(path), image_path, size
+        self.grid = _grid(blocks.get("IMAGE_MAP_PROJECTION"), rows, cols, str(image_path))
+        self._stored, self._start = stored, start
+        self._scale, self._offset = _scaling(image)
+        self._missing = [_sample_value(image, k, stored) for k in _MISSING if k in image]
+
+    def _inside(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.float64]:
+        shape = self.grid.height, self.grid.width
+        try:
+            stored = np.memmap(self.image, self._stored, "r", self._start, shape)
+        except (OSError, ValueError) as error:
+            raise RasterError(f"{self.name}: expected readable pixels, found {error}") from None
+        dn = np.asarray(stored[top:bottom, left:right], dtype=np.float64)
+        missing = np.isin(dn, self._missing) | ~np.isfinite(dn)
+        return np.where(missing, np.nan, dn * self._scale + self._offset)
+
+    def close(self) -> None:
+        """Nothing stays open between reads."""
 
 
 def _head(path: Path) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.terrain.grid import Grid, GridError, RasterError, make_grid
-from pipeline.terrain.pds3 import read_label
 
 _KILOMETRES = {"km", "kilometer", "kilometers", "kilometre", "kilometres"}
 
@@ -59,31 +58,10 @@ def open_raster(path: Path | str) -> Raster:
     if not path.is_file():
         raise RasterError(f"{path}: expected a raster file, found none")
     if path.suffix.upper() in (".IMG", ".LBL"):
+        from pipeline.terrain.pds3 import PdsRaster
+
         return PdsRaster(path)
     return GdalRaster(path)
-
-
-class PdsRaster(Raster):
-    """A PDS3 image, read through a memory map: no more of it is loaded than is asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self.label = read_label(path)
-        self.grid = self.label.grid
-        self.name = str(path)
-        self.data_bytes = self.label.image.stat().st_size
-
-    def _inside(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.float64]:
-        label, shape = self.label, (self.grid.height, self.grid.width)
-        try:
-            stored = np.memmap(label.image, label.stored, "r", label.start, shape)
-        except (OSError, ValueError) as error:
-            raise RasterError(f"{self.name}: expected readable pixels, found {error}") from None
-        dn = np.asarray(stored[top:bottom, left:right], dtype=np.float64)
-        missing = np.isin(dn, label.missing) | ~np.isfinite(dn)
-        return np.where(missing, np.nan, dn * label.scale + label.offset)
-
-    def close(self) -> None:
-        """Nothing stays open between reads."""
 
 
 class GdalRaster(Raster):

@@ -11,15 +11,15 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from urllib3 import BaseHTTPResponse, PoolManager, Retry
-from urllib3.exceptions import HTTPError
+import requests
+from urllib3 import Retry
+from urllib3.exceptions import HTTPError, InvalidHeader
 
 from pipeline.storage.atomic import sync_folder, write_text
 from pipeline.storage.sha256 import file_sha256
@@ -119,8 +119,7 @@ def fetch(
     record = destination.with_name(destination.name + ".sha256")
     if destination.is_file():
         found = file_sha256(destination)
-        remedy = "remove the file to download it again", f", or {record} to trust it"
-        _verify(f"{destination} ({url})", found, expected, record, *remedy)
+        _verify(f"{destination} ({url})", found, expected, record)
         return found
     part = destination.with_name(destination.name + ".part")
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -128,15 +127,7 @@ def fetch(
         _download(url, stream, part, timeout_s, retries, backoff_s)
         stream.seek(0)
         found = hashlib.file_digest(stream, "sha256").hexdigest()
-        try:
-            remedy = (
-                "the download was discarded",
-                f"; if the new version is wanted, remove {record} and run again",
-            )
-            _verify(url, found, expected, record, *remedy)
-        except DownloadError:
-            _discard(part)
-            raise
+        _verify(url, found, expected, record, part)
         os.fsync(stream.fileno())
         part.replace(destination)
         _facts_path(part).unlink(missing_ok=True)
@@ -150,29 +141,31 @@ def _checked(url: str, sha256: str | None) -> str | None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise DownloadError(f"{url}: expected an http or https address, found scheme {parts.scheme!r}")
-    if sha256 is None:
-        return None
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise DownloadError(f"{url}: expected a sha256 of 64 hex digits, found {sha256!r}")
-    return sha256.lower()
+    return sha256 and sha256.lower()
 
 
-def _verify(name: str, found: str, pinned: str | None, record: Path, remedy: str, unpinned: str) -> None:
-    """Compare a digest with the pinned one, else with the ``.sha256`` file; then write that file.
+def _verify(name: str, found: str, pinned: str | None, record: Path, part: Path | None = None) -> None:
+    """Hold a digest to the pinned one, else to the ``.sha256`` file, and write that file if need be.
 
-    It has the form that ``sha256sum --check`` reads.
+    It has the form that ``sha256sum --check`` reads. A partial file of another digest is removed.
     """
-    line = f"{found}  {record.stem}\n"
     text = record.read_text(encoding="utf-8") if record.is_file() else None
     trusted, source = pinned, "pinned in the config (inputs.sha256)"
-    if pinned is None and text is not None:
-        trusted, source, remedy = (text.split() or [""])[0], f"recorded in {record}", remedy + unpinned
+    if not pinned and text is not None:
+        trusted, source = (text.split() or [""])[0], f"recorded in {record}"
         if not re.fullmatch(r"[0-9a-f]{64}", trusted):
             raise DownloadError(f"{record}: expected a sha256 and a file name, found {text[:80]!r}")
-    if trusted not in (None, found):
+    if trusted and found != trusted:
+        remedy = "remove the file to download it again" + ("" if pinned else f", or {record} to trust it")
+        if part:
+            _discard(part)
+            remedy = "the download was discarded"
+            remedy += "" if pinned else f"; if the new version is wanted, remove {record} and run again"
         raise DownloadError(f"{name}: expected sha256 {trusted}, {source}, found {found}; {remedy}")
-    if text is None or (pinned and text != line):
-        write_text(record, line)
+    if text is None or text.split()[:1] != [found]:
+        write_text(record, f"{found}  {record.stem}\n")
 
 
 def _discard(part: Path) -> None:
@@ -186,24 +179,21 @@ def _locked(part: Path) -> Iterator[FileIO]:
 
     Unbuffered, so that a full disk shows where the bytes are written and not when the file is closed.
     """
+    alone = f"{part}: expected to be alone"
     with FileIO(os.open(part, os.O_RDWR | os.O_CREAT, 0o644), "r+") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DownloadError(
-                f"{part}: expected to be alone, found another process downloading it"
-            ) from None
+            raise DownloadError(f"{alone}, found another process downloading it") from None
         except OSError:
             logger.warning("%s: this file system has no locks", part)
         # Between our open and our lock another process may have moved this very file into place.
         if not (part.exists() and os.path.samestat(os.fstat(stream.fileno()), part.stat())):
-            raise DownloadError(
-                f"{part}: expected to be alone, found that another process has just finished it"
-            )
+            raise DownloadError(f"{alone}, found that another process has just finished it")
         try:
             yield stream
         finally:
-            if os.fstat(stream.fileno()).st_size == 0:
+            if stream.seek(0, os.SEEK_END) == 0:
                 _discard(part)
 
 
@@ -211,21 +201,17 @@ def _download(url: str, stream: FileIO, part: Path, timeout_s: float, retries: i
     """Attempt after attempt until the partial file is whole."""
     failed = 0
     while True:
-        known = _resumable(url, part, stream)
-        before = stream.seek(0, os.SEEK_END)
-        if before and before == known.total:
+        known, have = _resumable(url, part, stream)
+        if have and have == known.total:
             return
         try:
-            _attempt(known, stream, part, timeout_s)
-            return
+            return _attempt(known, have, stream, part, timeout_s)
         except TransientError as fault:
-            gained = stream.seek(0, os.SEEK_END) > before
-            failed = 1 if gained else failed + 1
+            failed = 1 if stream.seek(0, os.SEEK_END) > have else failed + 1
             if failed > retries:
-                raise DownloadError(
-                    f"{url}: expected a download, gave up after {failed} failures: {fault}"
-                ) from None
-            wait = fault.wait_s if fault.wait_s is not None else backoff_s * 2.0 ** (failed - 1)
+                message = f"expected a download, gave up after {failed} failures: {fault}"
+                raise DownloadError(f"{url}: {message}") from None
+            wait = backoff_s * 2.0 ** (failed - 1) if fault.wait_s is None else fault.wait_s
             wait = min(wait, LONGEST_WAIT_S)
             logger.warning("%s: %s; trying again in %.0f s", url, fault, wait)
             time.sleep(wait)
@@ -236,64 +222,59 @@ def _facts_path(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _resumable(url: str, part: Path, stream: FileIO) -> Partial:
-    """What is known of the partial file; it is emptied when its bytes cannot be gone on from."""
-    try:
+def _resumable(url: str, part: Path, stream: FileIO) -> tuple[Partial, int]:
+    """What is known of the partial file, and its bytes; it is emptied when these cannot be gone on from."""
+    known, size = Partial(url), stream.seek(0, os.SEEK_END)
+    with suppress(FileNotFoundError, ValueError, TypeError):
         known = Partial(**json.loads(_facts_path(part).read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
-        known = Partial(url)
-    size = stream.seek(0, os.SEEK_END)
     too_long = known.total is not None and size > known.total
     if known.url != url or known.validator is None or too_long:
-        known = Partial(url)
         stream.truncate(0)
-    return known
+        return Partial(url), 0
+    return known, size
 
 
-def _attempt(known: Partial, stream: FileIO, part: Path, timeout_s: float) -> None:
+def _attempt(known: Partial, have: int, stream: FileIO, part: Path, timeout_s: float) -> None:
     """Send one request, from the partial file's end on when it has any bytes, and append what comes.
 
     What the server says of the file's version is written beside the partial file before any byte of it.
     """
-    have = stream.seek(0, os.SEEK_END)
     headers = {"Accept-Encoding": "identity", "User-Agent": "lunar-bridge"}
     if have and known.validator:
         headers |= {"Range": f"bytes={have}-", "If-Range": known.validator}
     try:
-        response = _POOL.request(
-            "GET", known.url, headers=headers, timeout=timeout_s, retries=_REDIRECTS, preload_content=False
-        )
-    except HTTPError as error:
+        response = _Web().get(known.url, headers=headers, timeout=timeout_s, stream=True)
+    except requests.RequestException as error:
         raise TransientError(f"no connection ({error})") from None
     with response:
-        status = f"HTTP {response.status} {response.reason}"
-        if response.status == 416 and have:
+        status = f"HTTP {response.status_code} {response.reason}"
+        if response.status_code == 416 and have:
             stream.truncate(0)
             raise TransientError("the server has no bytes after those already here; starting again", 0.0)
-        if response.status in TRANSIENT_STATUS:
-            raise TransientError(status, _REDIRECTS.get_retry_after(response))
-        if response.status not in (200, 206):
+        if response.status_code in TRANSIENT_STATUS:
+            wait_s = None
+            with suppress(InvalidHeader):
+                wait_s = Retry().get_retry_after(response.raw)
+            raise TransientError(status, wait_s)
+        if response.status_code not in (200, 206):
             raise DownloadError(f"{known.url}: expected the file, found {status}")
         # A 206 may leave the validators out; they are still those of the first answer.
         fresh = known
-        if response.status == 200:
-            length, have = response.headers.get("Content-Length", ""), 0
+        if response.status_code == 200:
             etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
-            fresh = Partial(known.url, etag, modified, int(length) if length.isdigit() else None)
+            fresh, have = Partial(known.url, etag, modified, response.raw.length_remaining), 0
             stream.truncate(0)
         elif not _continues(response, have, known):
             stream.truncate(0)
-            raise TransientError(
-                f"asked for bytes {have}- of {known.total}, found "
-                f"{response.headers.get('Content-Range')!r} or another version; starting again",
-                0.0,
-            )
+            given = response.headers.get("Content-Range")
+            message = f"asked for bytes {have}- of {known.total}, found {given!r} or another version"
+            raise TransientError(f"{message}; starting again", 0.0)
         _check_content(response, fresh, part, have)
         write_text(_facts_path(part), json.dumps(asdict(fresh), sort_keys=True))
         _copy(response, stream, part, fresh, have)
 
 
-def _continues(response: BaseHTTPResponse, have: int, known: Partial) -> bool:
+def _continues(response: requests.Response, have: int, known: Partial) -> bool:
     """Whether a partial answer continues the same version at the byte asked for."""
     headers = response.headers
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", "").strip())
@@ -305,10 +286,9 @@ def _continues(response: BaseHTTPResponse, have: int, known: Partial) -> bool:
     )
 
 
-def _check_content(response: BaseHTTPResponse, fresh: Partial, part: Path, have: int) -> None:
+def _check_content(response: requests.Response, fresh: Partial, part: Path, have: int) -> None:
     """Refuse what is not the file itself, or does not fit on the disk."""
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding != "identity":
+    if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
         raise DownloadError(f"{fresh.url}: expected the file as it is, found content encoding {encoding!r}")
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     # Portals answer "200 OK" with a page when a file has moved; without a pin it would be trusted for ever.
@@ -316,12 +296,11 @@ def _check_content(response: BaseHTTPResponse, fresh: Partial, part: Path, have:
         raise DownloadError(f"{fresh.url}: expected a data file, found a web page (Content-Type {kind})")
     needed, free = (fresh.total or 0) - have, shutil.disk_usage(part.parent).free
     if needed > free:
-        raise DownloadError(
-            f"{part}: expected {needed / 1e6:.0f} MB free on the disk, found {free / 1e6:.0f} MB"
-        )
+        wanted = f"expected {needed / 1e6:.0f} MB free on the disk"
+        raise DownloadError(f"{part}: {wanted}, found {free / 1e6:.0f} MB")
 
 
-def _copy(response: BaseHTTPResponse, stream: FileIO, part: Path, fresh: Partial, have: int) -> None:
+def _copy(response: requests.Response, stream: FileIO, part: Path, fresh: Partial, have: int) -> None:
     """Append the answer's body to the partial file, and make sure that all of it came.
 
     Logs lines "45 % (1170 of 2600 MB), 12.0 MB/s", at most one in `PROGRESS_EVERY_S`.
@@ -333,7 +312,7 @@ def _copy(response: BaseHTTPResponse, stream: FileIO, part: Path, fresh: Partial
     stream.seek(have)
     while True:
         try:
-            block = response.read(BLOCK_BYTES, decode_content=False)
+            block = response.raw.read(BLOCK_BYTES, decode_content=False)
         except HTTPError as error:
             of = "" if total is None else f"of {total} "
             raise TransientError(f"the connection broke after {have} {of}bytes ({error})") from None
@@ -356,17 +335,14 @@ def _copy(response: BaseHTTPResponse, stream: FileIO, part: Path, fresh: Partial
         logger.warning("%s: the server states no length, so a file cut short cannot be told", fresh.url)
 
 
-class _WebOnly(Retry):
-    """Follow redirects to http(s) only, and never from https down to http."""
+class _Web(requests.Session):
+    """Follows redirects to http(s) only, and never from https down to http."""
 
-    def increment(self, *request: Any, **outcome: Any) -> Any:
-        """Count a redirect, or refuse it."""
-        if (response := outcome.get("response")) and (target := response.get_redirect_location()):
-            here, there = urlsplit(request[1]).scheme, urlsplit(urljoin(request[1], target)).scheme
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where an answer sends us on, if it does."""
+        target = super().get_redirect_target(resp)
+        if target:
+            here, there = urlsplit(resp.url).scheme, urlsplit(urljoin(resp.url, target)).scheme
             if there not in ("http", "https") or (here, there) == ("https", "http"):
-                raise DownloadError(f"{request[1]}: expected to stay on {here}, found a redirect to {target}")
-        return super().increment(*request, **outcome)
-
-
-_REDIRECTS = _WebOnly(None, connect=False, read=False, other=0, redirect=10, retry_after_max=LONGEST_WAIT_S)
-_POOL = PoolManager()
+                raise DownloadError(f"{resp.url}: expected to stay on {here}, found a redirect to {target}")
+        return target
