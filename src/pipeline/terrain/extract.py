@@ -81,9 +81,10 @@ def _attrs(terrain: Terrain, every: Candidates, patches: PatchesStage) -> dict[s
             "lattice": site.lattice,
             "crs_wkt": site.grid.crs_wkt,
             "origin": list(site.grid.origin),
-            **{key: getattr(site.grid, key) for key in ("height", "width", "pole")},
+            "height": site.grid.height,
+            "width": site.grid.width,
             "anchor": list(every.anchors[site.index]),
-            **{key: getattr(site.grid.projection, key) for key in ("lon0", "scale")},
+            **{key: getattr(site.grid.projection, key) for key in ("pole", "lon0", "scale")},
         }
         for site in terrain.sites
     ]

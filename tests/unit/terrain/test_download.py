@@ -302,6 +302,12 @@ def test_waits_double_and_heed_the_server(server, tmp_path: Path, monkeypatch: p
     server.statuses, server.extra = [429], {"Retry-After": "7"}
     get(server, tmp_path / "b.tif")
     assert waits == [7.0]
+    # A wait that cannot be read is none.
+    waits.clear()
+    server.requests.clear()
+    server.extra = {"Retry-After": "soon"}
+    get(server, tmp_path / "c.tif", backoff_s=2.5)
+    assert waits == [2.5]
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
