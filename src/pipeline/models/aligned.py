@@ -134,13 +134,7 @@ class Trunk(nn.Module):
     """
 
     def __init__(
-        self,
-        size_px: int,
-        factor: int,
-        base: int,
-        stride: int,
-        keep_block_means: bool,
-        spread: bool = False,
+        self, size_px: int, factor: int, base: int, stride: int, keep_block_means: bool, spread: bool = False
     ) -> None:
         super().__init__()
         self.factor, self.keep_block_means = factor, keep_block_means

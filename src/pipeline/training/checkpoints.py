@@ -76,12 +76,7 @@ class Checkpoints:
         content = save({k: v.detach().cpu().contiguous() for k, v in sorted(tensors.items())})
         with replacing(self.folder / name) as temporary:
             temporary.write_bytes(content)
-        entry = {
-            "file": name,
-            "samples": samples,
-            "sha256": bytes_sha256(content),
-            "state": state,
-        }
+        entry = {"file": name, "samples": samples, "sha256": bytes_sha256(content), "state": state}
         entries.append(entry)
         dropped, kept = entries[: -self.keep], entries[-self.keep :]
         write_json(self._index, {"key": self.key, "checkpoints": kept})

@@ -88,11 +88,7 @@ class EventFile:
                 _event(self.seen + 1, _field(7, _BYTES, start)),
             ]
         points = b"".join(
-            _field(
-                1,
-                _BYTES,
-                _field(1, _BYTES, name.encode()) + _field(2, _FLOAT, struct.pack("<f", value)),
-            )
+            _field(1, _BYTES, _field(1, _BYTES, name.encode()) + _field(2, _FLOAT, struct.pack("<f", value)))
             for name, value in values.items()
         )
         records.append(_event(samples, _field(5, _BYTES, points)))
