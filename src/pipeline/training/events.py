@@ -16,24 +16,13 @@ _VARINT, _DOUBLE, _BYTES, _FLOAT = 0, 1, 2, 5  # wire types of protocol buffers
 _START = 1  # SessionLog.START
 
 
-def _crc_table() -> tuple[int, ...]:
-    """Table of CRC-32C (Castagnoli), reflected polynomial 0x82F63B78."""
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return tuple(table)
-
-
-_TABLE = _crc_table()
-
-
 def masked_crc(data: bytes) -> int:
-    """CRC-32C of the bytes, rotated and shifted as TFRecords ask."""
+    """CRC-32C (Castagnoli, reflected polynomial 0x82F63B78), rotated and shifted as TFRecords ask."""
     crc = 0xFFFFFFFF
     for byte in data:
-        crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 0xFF]
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
     crc ^= 0xFFFFFFFF
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -82,11 +71,8 @@ class EventFile:
             self.folder.mkdir(parents=True, exist_ok=True)
             # Names sort by time, which is the order in which TensorBoard reads them.
             self._path = self.folder / f"events.out.tfevents.{time.time_ns():020d}"
-            start = _field(1, _VARINT, _varint(_START))
-            records = [
-                _event(0, _field(3, _BYTES, b"brain.Event:2")),
-                _event(self.seen + 1, _field(7, _BYTES, start)),
-            ]
+            start = _field(7, _BYTES, _field(1, _VARINT, _varint(_START)))
+            records = [_event(0, _field(3, _BYTES, b"brain.Event:2")), _event(self.seen + 1, start)]
         points = b"".join(
             _field(1, _BYTES, _field(1, _BYTES, name.encode()) + _field(2, _FLOAT, struct.pack("<f", value)))
             for name, value in values.items()
