@@ -77,17 +77,17 @@ def collate(patches: Sequence[_Patch], pixel_m: float, device: torch.device | st
     def stack(arrays: list[Any]) -> Tensor:
         return torch.from_numpy(np.array(arrays, dtype=np.float32)).to(device)
 
-    def pad(sets: list[Any], fill: Any = 0) -> Tensor:
-        return torch.from_numpy(pad_sets([np.asarray(images) for images in sets], fill, least=1)).to(device)
+    def pad(sets: list[Any], kind: Any = np.float32, fill: Any = 0) -> Tensor:
+        return torch.from_numpy(pad_sets([np.asarray(x, kind) for x in sets], fill, least=1)).to(device)
 
     return Batch(
         dem=None,
         lr=stack([p.lr for p in patches]),
         prior=stack([p.prior for p in patches]),
         images=pad([s.images for s in seen]),
-        valid=pad([s.valid for s in seen]),
-        sun=pad([s.sun for s in seen], (0, 0, 1)),
-        present=pad([np.ones(len(s), bool) for s in seen]),
+        valid=pad([s.valid for s in seen], bool),
+        sun=pad([s.sun for s in seen], fill=(0, 0, 1)),
+        present=pad([np.ones(len(s)) for s in seen], bool),
         pixel_m=stack([pixel_m] * len(patches)),
         reference=stack([p.reference for p in patches]),
     )
