@@ -44,3 +44,8 @@ def patch_places(table: Mapping[str, Any]) -> list[Place]:
         Place(float(a), float(b), float(c), int(d))
         for a, b, c, d in zip(lon, lat, map_lon, pole, strict=True)
     ]
+
+
+def places_by_id(patches: Mapping[str, Any]) -> dict[int, Place]:
+    """Places of a patch store's patches by their ids."""
+    return dict(zip(patches["id"].values.tolist(), patch_places(patches), strict=True))

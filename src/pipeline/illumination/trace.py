@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from pipeline.storage.store import StoreWriter, read_store
 if TYPE_CHECKING:
     from pipeline.config.illumination import IlluminationSection
     from pipeline.illumination.surface import Window
+    from pipeline.illumination.visibility import Visibility
 
 logger = logging.getLogger(__name__)
 
@@ -33,31 +34,7 @@ logger = logging.getLogger(__name__)
 JITTER_PURPOSE = 0x4A49
 
 
-class Visibility(Protocol):
-    """What every engine offers for one patch."""
-
-    def lit(self, sun: NDArray[Any]) -> NDArray[np.bool_]:
-        """``(D, 3)`` vectors towards the Sun -> ``(D, P, P)``: the pixel sees the Sun."""
-
-    def share(self, sun: NDArray[Any], disc_deg: float, limb_darkening: float = 0.0) -> NDArray[np.float32]:
-        """``(D, 3)`` -> ``(D, P, P)``: visible share of the light of the Sun's disc."""
-
-
-class Engine(Protocol):
-    """Makes the visibility of one patch."""
-
-    def __call__(
-        self,
-        dem: NDArray[Any],
-        pixel_m: float,
-        inner: Window,
-        curvature: bool = False,
-        far: FarTerrain | None = None,
-    ) -> Visibility:
-        """Of the pixels `inner` of `dem`; `far` is coarser terrain around it, or None."""
-
-
-def make_engine(name: str) -> Engine:
+def make_engine(name: str) -> type[Visibility]:
     """The class that computes visibility: ``engine(dem, pixel_m, inner, curvature, far)``.
 
     Parameters

@@ -118,13 +118,9 @@ def _metrics(done: Reconstruction, mean: NDArray[np.float64], std: NDArray[np.fl
     if origin.patches is not None:
         test, size = origin.patches["test"], done.size_px
         share = len(test) * size**2 / grid.height**2
-        scores["test_patches"] = {
-            "test": len(test),
-            "train": len(origin.patches["train"]),
-            "test_share": share,
-        }
+        counts = {"test": len(test), "train": len(origin.patches["train"])}
+        scores["test_patches"] = {**counts, "test_share": share}
         if truth is not None and len(test):
-            scores["test_patches"]["scores"] = patch_scores(
-                truth, prior, clones, test, size, grid.pixel_m, seed
-            )
+            within = patch_scores(truth, prior, clones, test, size, grid.pixel_m, seed)
+            scores["test_patches"]["scores"] = within
     return scores

@@ -76,18 +76,8 @@ class Checkpoints:
         content = save({k: v.detach().cpu().contiguous() for k, v in sorted(tensors.items())})
         with replacing(self.folder / name) as temporary:
             temporary.write_bytes(content)
-        entry = {
-            "file": name,
-            "samples": samples,
-            "sha256": bytes_sha256(content),
-            "state": state,
-        }
-        entries.append(entry)
-        dropped, kept = entries[: -self.keep], entries[-self.keep :]
-        write_json(self._index, {"key": self.key, "checkpoints": kept})
-        for old in dropped:
-            with suppress(FileNotFoundError):
-                (self.folder / old["file"]).unlink()
+        entry = {"file": name, "samples": samples, "sha256": bytes_sha256(content), "state": state}
+        self._keep([*entries, entry], self.keep)
 
     def load(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
         """The newest checkpoint that verifies, or None when there is none at all.
@@ -118,8 +108,11 @@ class Checkpoints:
 
     def keep_newest(self) -> None:
         """Remove all checkpoints but the newest."""
-        entries = self._entries()
-        write_json(self._index, {"key": self.key, "checkpoints": entries[-1:]})
-        for old in entries[:-1]:
+        self._keep(self._entries(), 1)
+
+    def _keep(self, entries: list[dict[str, Any]], count: int) -> None:
+        """Make the newest of these entries the index, and remove the files of the others."""
+        write_json(self._index, {"key": self.key, "checkpoints": entries[-count:]})
+        for old in entries[:-count]:
             with suppress(FileNotFoundError):
                 (self.folder / old["file"]).unlink()
