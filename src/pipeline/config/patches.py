@@ -41,8 +41,3 @@ class PatchesSection(Section):
                 f"stride_px: expected a divisor of size_px = {self.size_px}, found {self.stride_px}"
             )
         return self
-
-    @property
-    def lr_px(self) -> int:
-        """Side of the a priori patch, pixels (published 6)."""
-        return self.size_px // self.factor

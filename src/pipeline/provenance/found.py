@@ -51,9 +51,7 @@ class Found:
         memory = DigestMemory(root / DIGESTS)
         files = resolve_inputs(config, root, memory)
         path = config.vae.lpips_weights if config.systems else None
-        lpips = (
-            [] if path is None else _digests([path], root, memory, "vae.lpips_weights", "a safetensors file")
-        )
+        lpips = _digests([path] if path else [], root, memory, "vae.lpips_weights", "a safetensors file")
         used = config.ephemeris.kernels if config.by_ephemeris() else []
         kernels = _digests(used, root, memory, "ephemeris.kernels", "a file")
         given = resolve_given(config, root, memory)

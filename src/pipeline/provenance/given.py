@@ -36,11 +36,6 @@ class GivenWeights:
     facts: dict[str, Any]
 
     @property
-    def vae_files(self) -> list[str]:
-        """`vae` as a list that may be empty."""
-        return [] if self.vae is None else [self.vae]
-
-    @property
     def files(self) -> dict[str, list[str]]:
         """Weights and the config beside them, of the ``model`` and of its ``vae`` (empty in pixel space).
 
@@ -48,7 +43,7 @@ class GivenWeights:
         """
         return {
             "model": [self.model, _beside(self.model)],
-            "vae": [path for model in self.vae_files for path in (model, _beside(model))],
+            "vae": [] if self.vae is None else [self.vae, _beside(self.vae)],
             "calibration": [] if self.calibration is None else [self.calibration],
         }
 
