@@ -12,7 +12,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import BinaryIO
 
 from pipeline.storage.atomic import replacing
 from pipeline.storage.sha256 import bytes_sha256, file_sha256
@@ -146,26 +145,14 @@ def _kind(info: zipfile.ZipInfo) -> str | None:
 
 
 def _write(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path) -> None:
-    """Write one member; never over a file that is there."""
+    """Write one member, at most the bytes that the directory promises; never over a file that is there."""
     target = folder / info.filename
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with archive.open(info) as source, target.open("xb") as out:
-            _copy(source, out, info)
+            shutil.copyfileobj(source, out, _COPY)
     except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise ArchiveError(f"{archive.filename}: member {info.filename!r}: damaged ({error})") from None
-
-
-def _copy(source: object, out: BinaryIO, info: zipfile.ZipInfo) -> None:
-    """Copy at most what the directory promises."""
-    left = info.file_size
-    while left >= 0:
-        block = source.read(_COPY)  # type: ignore[attr-defined]
-        if not block:
-            return
-        left -= len(block)
-        out.write(block)
-    raise zipfile.BadZipFile(f"more than the {info.file_size} bytes that are promised")
 
 
 def check_sums(folder: Path | str, names: list[str]) -> tuple[int, list[str]]:
@@ -188,11 +175,7 @@ def check_sums(folder: Path | str, names: list[str]) -> tuple[int, list[str]]:
     present = set(names) - {SUMS}
     problems += [f"{name}: listed in {SUMS}, found no such file" for name in sorted(set(listed) - present)]
     problems += [f"{name}: not listed in {SUMS}" for name in sorted(present - set(listed))]
-    good = 0
-    for name in sorted(present & set(listed)):
-        found = file_sha256(folder / name)
-        if found == listed[name]:
-            good += 1
-        else:
-            problems.append(f"{name}: expected sha256 {listed[name][:12]}..., found {found[:12]}...")
-    return good, problems
+    found = {name: file_sha256(folder / name) for name in sorted(present & set(listed))}
+    bad = {name: digest for name, digest in found.items() if digest != listed[name]}
+    problems += [f"{n}: expected sha256 {listed[n][:12]}..., found {d[:12]}..." for n, d in bad.items()]
+    return len(found) - len(bad), problems

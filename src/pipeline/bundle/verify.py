@@ -24,6 +24,7 @@ from pipeline.bundle.checks import (
     check_environment,
     check_plan,
     check_records,
+    verdict,
 )
 from pipeline.bundle.numbers import check_metrics, check_patches, check_region, check_weights
 from pipeline.bundle.reevaluation import check_again
@@ -80,10 +81,7 @@ def verify(
 
 def _files(folder: Path | str, names: list[str]) -> Iterator[Row]:
     good, problems = check_sums(folder, names)
-    for problem in problems:
-        yield Row("FAIL", "files", problem)
-    if not problems:
-        yield Row("PASS", "files", f"{good} files have the sha256 that SHA256SUMS lists")
+    return verdict("files", problems, f"{good} files have the sha256 that SHA256SUMS lists")
 
 
 def guarded(name: str, work: Callable[[], Iterator[Row]]) -> list[Row]:
@@ -92,9 +90,8 @@ def guarded(name: str, work: Callable[[], Iterator[Row]]) -> list[Row]:
     try:
         for row in work():
             rows.append(row)
-    except (
-        Exception
-    ) as error:  # a bundle may hold anything: what a check stumbles over is a finding, not a crash
+    # A bundle may hold anything: what a check stumbles over is a finding, not a crash.
+    except Exception as error:
         logging.getLogger(__name__).debug("details", exc_info=True)
         rows.append(Row("FAIL", name, f"could not be checked: {type(error).__name__}: {error}"))
     return rows

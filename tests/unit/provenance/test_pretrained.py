@@ -127,8 +127,6 @@ def test_a_latent_model_brings_its_vae_and_its_floors(root: Path) -> None:
     assert set(found.stages) == STAGES | {"evaluation_vae_truth", "evaluation_vae_bicubic"}
     wanted = ["v/model.safetensors"]
     assert found.files_of("pretrained")["vae"] == found.files_of("vae_truth")["vae"] == wanted
-        found.files_of("pretrained")["vae"] == found.files_of("vae_truth")["vae"] == ["v/model.safetensors"]
-    )
     assert not any(found.files_of("bicubic").values())
     assert found.given_files("vae") == ["v/model.safetensors", "v/config.json"]
     with pytest.raises(ConfigError, match=r"pretrained\.vae: expected the VAE of the latent model w/model"):
