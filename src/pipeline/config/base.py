@@ -52,6 +52,16 @@ class Range(Section):
             raise ValueError(f"expected low <= high, found [{self.low}, {self.high}]")
         return self
 
+    def check_within(self, key: str, low: float, high: float) -> None:
+        """Refuse a range that is not within ``[low, high]``; the message begins with the key."""
+        if not (low <= self.low and self.high <= high):
+            raise ValueError(f"{key}: expected within [{low:g}, {high:g}], found {self}")
+
+    def check_positive(self, key: str) -> None:
+        """Refuse a range that holds 0 or less; the message begins with the key."""
+        if self.low <= 0:
+            raise ValueError(f"{key}: expected > 0, found {self.low}")
+
 
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]

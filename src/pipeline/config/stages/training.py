@@ -14,16 +14,21 @@ from pipeline.config.training import OptimiserSection, TrainingSection
 from pipeline.config.vae import VaeSection
 
 
-class VaeStage(Section):
-    """Stage ``vae``; `lpips_weights` of the section is a digest here."""
+class TrainingStage(Section):
+    """What every training depends on."""
 
-    vae: VaeSection
     training: TrainingSection
 
     @property
     def cpu_threads(self) -> int:
         """Torch threads of the training."""
         return self.training.cpu_threads
+
+
+class VaeStage(TrainingStage):
+    """Stage ``vae``; `lpips_weights` of the section is a digest here."""
+
+    vae: VaeSection
 
 
 class TrainArcs(Section):
@@ -33,7 +38,7 @@ class TrainArcs(Section):
     train: ArcDraw
 
 
-class BridgeStage(Section):
+class BridgeStage(TrainingStage):
     """Stages ``<system>_<stage>``: what one stage of a bridge's training depends on.
 
     Attributes
@@ -46,7 +51,6 @@ class BridgeStage(Section):
     """
 
     stage: Literal["fibonacci", "arcs", "missing"]
-    training: TrainingSection
     photometry: PhotometrySection
     imperfections: ImperfectionsSection
     bridge: BridgeSection
@@ -54,8 +58,3 @@ class BridgeStage(Section):
     images: Range | None = None
     arcs: TrainArcs | None = None
     masks: StripDraw | None = None
-
-    @property
-    def cpu_threads(self) -> int:
-        """Torch threads of the training."""
-        return self.training.cpu_threads
