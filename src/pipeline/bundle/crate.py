@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.storage.calibration_law import FILE as CALIBRATION
-from pipeline.storage.sha256 import bytes_sha256, file_sha256
+from pipeline.storage.sha256 import content_sha256
 
 CRATE = "ro-crate-metadata.json"
 Entity = dict[str, Any]
@@ -133,11 +133,8 @@ def _root(stages: Mapping[str, Any], ran: Mapping[str, Any], names: list[str]) -
 
 
 def _file(name: str, content: Path | bytes) -> Entity:
-    if isinstance(content, bytes):
-        size, digest = len(content), bytes_sha256(content)
-    else:
-        size, digest = content.stat().st_size, file_sha256(content)
-    entity = _entity(name, "File", name=name, contentSize=str(size), sha256=digest)
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    entity = _entity(name, "File", name=name, contentSize=str(size), sha256=content_sha256(content))
     if kind := _TYPES.get(Path(name).suffix):
         entity["encodingFormat"] = kind
     for parameter, (_, example) in _PARAMETERS.items():

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from pipeline.bundle.checks import Bundle, Row, verdict
 from pipeline.config.stages.evaluation import PredictorStage
 from pipeline.evaluation.collect import make_part, merged, models_of, table_of
-from pipeline.evaluation.per_patch import Columns, pooled, read_csv
+from pipeline.evaluation.metrics import PatchScores
+from pipeline.evaluation.per_patch import Columns, read_csv
 from pipeline.models.files import fingerprint
 from pipeline.region.scores import std_scores, whole_scores
 from pipeline.shards.shard_set import chosen
@@ -119,7 +120,7 @@ def parts(bundle: Bundle) -> list[dict[str, Any]]:
         for label in section.headings:
             if (label, name) not in tables:
                 raise ValueError(f"evaluation/patches.csv: expected rows of {name} under {label}, found none")
-            rows[label] = pooled(tables[label, name], pixel_m, section.bootstrap, section.seed)
+            rows[label] = PatchScores(pixel_m, tables[label, name]).summary(section.bootstrap, section.seed)
         out.append(make_part(section, rows, models_of(name, shipped_files(bundle, name))))
     return out
 

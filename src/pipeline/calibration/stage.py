@@ -10,9 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.calibration.fit import Departures, departures, fit
-from pipeline.config.bridge import SamplerSection
 from pipeline.config.imperfections import ImperfectionsSection
-from pipeline.config.photometry import PhotometrySection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.stages.calibration import CalibrationStage
 from pipeline.illumination.ephemeris import read_track
@@ -77,15 +75,13 @@ class Drawing:
 
     Attributes
     ----------
-    system : calibrated or not; its own draws count. scene : the light. photometry : of the images.
-    sampler : of the clones. seed : of all that is drawn.
+    system : calibrated or not; its own draws count. scene : the light.
+    section : the photometry of the images, the sampler of the clones, the seed of all that is drawn.
     """
 
     system: System
     scene: Scene
-    photometry: PhotometrySection
-    sampler: SamplerSection
-    seed: int
+    section: CalibrationStage
 
     def draw(
         self,
@@ -117,7 +113,7 @@ class Drawing:
         self, shards: ShardSet, group: Sequence[tuple[int, int]], how: ImperfectionsSection | None
     ) -> tuple[list[Departures], list[float], list[float]]:
         """Departures of patches i and image sets k, the sets' noise, the prior's mean squared error."""
-        system, seed, kind = self.system, self.seed, int(how is not None)
+        system, section, seed, kind = self.system, self.section, self.section.seed, int(how is not None)
         device = next(system.parameters()).device
         samples = []
         for i, k in group:
@@ -125,9 +121,9 @@ class Drawing:
             images = self.scene.image_set(shard, patch, np.random.default_rng([seed, _SCENE, i, k, kind]))
             samples.append(read_sample(shard, patch, images, system.halo_cells))
         rngs = [np.random.default_rng([seed, _IMPERFECTIONS, i, k]) for i, k in group]
-        batch = assemble(samples, system.halo_cells, system.factor, self.photometry, device, how, rngs)
+        batch = assemble(samples, system.halo_cells, system.factor, section.photometry, device, how, rngs)
         generators: list[torch.Generator] = [seeded(seed, _CLONES, i, k, kind) for i, k in group]
-        members, estimate, spread, light = system.sample_around(batch, MEMBERS, generators, self.sampler)
+        members, estimate, spread, light = system.sample_around(batch, MEMBERS, generators, section.sampler)
         assert batch.dem is not None
         scale = batch.pixel_m.double().cpu().numpy()
         found = []
@@ -176,9 +172,7 @@ def calibrate_system(
     drawing = Drawing(
         load_system(model, vae[0] if vae else None, pick_device(runtime.device)),
         ArcScene(section.main, section.tolerance, None, suns),
-        section.photometry,
-        section.sampler,
-        section.seed,
+        section,
     )
     picked = chosen(len(shards), PATCHES)
     # As many sets of training patches, each of another one.
@@ -201,10 +195,10 @@ def calibrate_system(
             "model": model_config(model, "bridge")["fingerprint"],
             "patches": len(picked),
             "sets": SETS,
-            "sampler": drawing.sampler.model_dump(mode="json"),
+            "sampler": section.sampler.model_dump(mode="json"),
             "most_px": float(f"{max(kinds[0].held_out.prior_px, LEAST_PX):.6g}"),
             "laws": [
-                {"noise": kind.held_out.noise, **fit(kind.held_out.found, drawing.seed, trained=kind.trained)}
+                {"noise": kind.held_out.noise, **fit(kind.held_out.found, section.seed, trained=kind.trained)}
                 for kind in told_apart(kinds)
             ],
         },

@@ -1,4 +1,4 @@
-"""Sections ``patches``, ``coverage`` and ``split``: which terrain becomes a training example."""
+"""Section ``patches``: which terrain becomes a training example."""
 
 from __future__ import annotations
 

@@ -36,6 +36,11 @@ from pipeline.config.vae import VaeSection
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message has one line for each mistake."""
 
+    @classmethod
+    def unlike(cls, key: str, expected: str, found: str) -> ConfigError:
+        """The value of a key is not what is expected; both are in words."""
+        return cls(f"config: {key}: expected {expected}, found {found}")
+
 
 Variants = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")], dict[str, Any]]
 

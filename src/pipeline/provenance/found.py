@@ -94,7 +94,7 @@ def _digests(paths: list[str], root: Path, memory: DigestMemory, key: str, what:
     """What of files enters a key: their bytes in their order, not their places."""
     for path in paths:
         if not (root / path).is_file():
-            raise ConfigError(f"config: {key}: expected {what}, found no file {path!r}")
+            raise ConfigError.unlike(key, what, f"no file {path!r}")
     return [f"sha256:{memory.sha256(root / path)}" for path in paths]
 
 

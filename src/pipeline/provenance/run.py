@@ -67,9 +67,8 @@ class Run:
         chosen, vae = self.config.predictors.scored, self.config.systems or self.given_files("vae")
         unknown = [name for name in chosen if name not in rivals]
         if unknown:
-            raise ConfigError(
-                f"config: predictors.scored: expected some of {', '.join(rivals)}, found {unknown[0]!r}"
-            )
+            some = f"some of {', '.join(rivals)}"
+            raise ConfigError.unlike("predictors.scored", some, repr(unknown[0]))
         floors = [name for name, entry in PREDICTORS.items() if entry.floor and vae]
         names = {name: PREDICTORS[name] for name in (*BASELINES, *chosen, *floors)}
         return names | dict.fromkeys(self.scored, PREDICTORS[TRAINED])
