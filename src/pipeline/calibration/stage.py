@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -101,18 +102,14 @@ class Drawing:
         """
         jobs = [(i, k) for i in picked for k in sets]
         groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
-        found: list[Departures] = []
-        noises: list[float] = []
-        squared: list[float] = []
-        for group in track(groups, len(groups), f"{title}: batches"):
-            parts, noise, off = self._batch(shards, group, how)
-            found, noises, squared = found + parts, noises + noise, squared + off
-        return Drawn(found, float(np.median(noises)), float(np.sqrt(np.mean(squared))))
+        batches = (self._batch(shards, g, how) for g in track(groups, len(groups), f"{title}: batches"))
+        found, noises, squared = zip(*chain.from_iterable(batches))
+        return Drawn(list(found), float(np.median(noises)), float(np.sqrt(np.mean(squared))))
 
     def _batch(
         self, shards: ShardSet, group: Sequence[tuple[int, int]], how: ImperfectionsSection | None
-    ) -> tuple[list[Departures], list[float], list[float]]:
-        """Departures of patches i and image sets k, the sets' noise, the prior's mean squared error."""
+    ) -> Iterator[tuple[Departures, float, float]]:
+        """Of patches i and image sets k: departures, the set's noise, the prior's mean squared error."""
         system, section, seed, kind = self.system, self.section, self.section.seed, int(how is not None)
         device = next(system.parameters()).device
         samples = []
@@ -126,15 +123,13 @@ class Drawing:
         members, estimate, spread, light = system.sample_around(batch, MEMBERS, generators, section.sampler)
         assert batch.dem is not None
         scale = batch.pixel_m.double().cpu().numpy()
-        found = []
-        for row in range(len(group)):
+        off = ((batch.dem - batch.prior).double() / batch.pixel_m[:, None, None]).square().mean(dim=(1, 2))
+        for row, (noise, squared) in enumerate(zip(light.noise.tolist(), off.tolist())):
             clones, mean, truth = (
                 f[row].double().cpu().numpy() / scale[row] for f in (members, estimate, batch.dem)
             )
             wide = None if spread is None else spread[row].double().cpu().numpy()
-            found.append(departures(clones, mean, truth, wide, light.unlit[row, 0].cpu().numpy()))
-        off = (batch.dem - batch.prior).double() / batch.pixel_m[:, None, None]
-        return found, light.noise.tolist(), off.square().mean(dim=(1, 2)).tolist()
+            yield departures(clones, mean, truth, wide, light.unlit[row, 0].cpu().numpy()), noise, squared
 
 
 def calibrate_system(

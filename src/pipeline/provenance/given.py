@@ -148,11 +148,11 @@ def _check_grid(config: Config, file: str, content: Mapping[str, Any], units: li
     for name, found in (("size_px", patches.size_px), ("factor", patches.factor)):
         if found != grid[name]:
             wanted = f"{grid[name]}, as the model of {file} has"
-            raise ConfigError.unlike(f"patches.{name}", wanted, str(found))
+            raise ConfigError.unlike(f"patches.{name}", wanted, found)
     halo = content["section"]["lr_halo_px"]
     if patches.halo_px < halo:
         wanted = f"at least the {halo} px (lr_halo_px) that the model of {file} sees"
-        raise ConfigError.unlike("patches.halo_px", wanted, str(patches.halo_px))
+        raise ConfigError.unlike("patches.halo_px", wanted, patches.halo_px)
     pixel = config.inputs.pixel_m
     if "km" in units and pixel != grid["pixel_m"]:
         wanted = f"{grid['pixel_m']:g}, since the model of {file} is not scale-free (height_unit: km)"

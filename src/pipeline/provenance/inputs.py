@@ -75,7 +75,7 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
                 identity.append([role, path.name, digest])
     if lists["count"] and len(lists["count"]) != len(lists["dem"]):
         files = f"{len(lists['dem'])} files, one for each DEM"
-        raise ConfigError.unlike("inputs.count", files, str(len(lists["count"])))
+        raise ConfigError.unlike("inputs.count", files, len(lists["count"]))
     return InputFiles(tuple(lists["dem"]), tuple(lists["count"]), urls, identity)
 
 
