@@ -35,16 +35,10 @@ class SunPlace(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if not (-90 <= self.latitude.low and self.latitude.high <= 90):
-            raise ValueError(f"latitude: expected within [-90, 90], found {self.latitude}")
-        if not (-1.6 <= self.declination.low and self.declination.high <= 1.6):
-            raise ValueError(f"declination: expected within [-1.6, 1.6], found {self.declination}")
-        unused = {
-            "assumed": (),
-            "true": ("latitude", "longitude"),
-            "ephemeris": ("latitude", "longitude", "declination"),
-        }
-        for name in unused[self.place]:
+        self.latitude.check_within("latitude", -90, 90)
+        self.declination.check_within("declination", -1.6, 1.6)
+        unused = {"assumed": (), "true": ("latitude", "longitude")}
+        for name in unused.get(self.place, ("latitude", "longitude", "declination")):
             default, found = type(self).model_fields[name].default, getattr(self, name)
             if found != default:
                 raise ValueError(
@@ -68,8 +62,7 @@ class ArcDraw(SunPlace):
 
     @model_validator(mode="after")
     def _possible_images(self) -> ArcDraw:
-        if not (1 <= self.images.low and self.images.high <= 10000):
-            raise ValueError(f"images: expected within [1, 10000], found {self.images}")
+        self.images.check_within("images", 1, 10000)
         if self.images.low % 1 or self.images.high % 1:
             raise ValueError(f"images: expected whole numbers, found {self.images}")
         return self

@@ -6,7 +6,7 @@ import re
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.base import Positive, Section
+from pipeline.config.base import Positive, Section, unlike
 
 
 class InputsSection(Section):
@@ -40,10 +40,8 @@ class InputsSection(Section):
         if self.synthetic and self.count is not None:
             raise ValueError("count: expected null with dem: synthetic (it makes its own count map)")
         if self.count is not None and len(self.count_entries) != len(self.dem_entries):
-            raise ValueError(
-                f"count: expected one entry for each dem entry ({len(self.dem_entries)}), "
-                f"found {len(self.count_entries)}"
-            )
+            wanted = f"one entry for each dem entry ({len(self.dem_entries)})"
+            raise ValueError(unlike("count", wanted, len(self.count_entries)))
         return self
 
     @property

@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pipeline.storage.atomic import replacing, write_json
-from pipeline.storage.sha256 import bytes_sha256
+from pipeline.storage.sha256 import content_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Checkpoints:
         content = save({k: v.detach().cpu().contiguous() for k, v in sorted(tensors.items())})
         with replacing(self.folder / name) as temporary:
             temporary.write_bytes(content)
-        entry = {"file": name, "samples": samples, "sha256": bytes_sha256(content), "state": state}
+        entry = {"file": name, "samples": samples, "sha256": content_sha256(content), "state": state}
         self._keep([*entries, entry], self.keep)
 
     def load(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
@@ -91,7 +91,7 @@ class Checkpoints:
         for entry in reversed(entries):
             path = self.folder / entry["file"]
             content = path.read_bytes() if path.is_file() else b""
-            if bytes_sha256(content) == entry["sha256"]:
+            if content_sha256(content) == entry["sha256"]:
                 return entry["samples"], load(content), entry["state"]
             logger.warning(
                 "%s: expected sha256 %s, found another (%d bytes); trying the checkpoint before it",
