@@ -16,7 +16,7 @@ from pipeline.config.runtime import RuntimeSection
 from pipeline.config.stages.calibration import CalibrationStage
 from pipeline.illumination.ephemeris import read_track
 from pipeline.jobs.device import pick_device
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.jobs.seeds import seeded
 from pipeline.models.files import load_system, model_config
 from pipeline.models.system import System
@@ -102,7 +102,7 @@ class Drawing:
         """
         jobs = [(i, k) for i in picked for k in sets]
         groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
-        batches = (self._batch(shards, g, how) for g in track(groups, len(groups), f"{title}: batches"))
+        batches = (self._batch(shards, g, how) for g in progress(groups, len(groups), f"{title}: batches"))
         found, noises, squared = zip(*chain.from_iterable(batches))
         return Drawn(list(found), float(np.median(noises)), float(np.sqrt(np.mean(squared))))
 

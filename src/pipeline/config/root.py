@@ -201,9 +201,10 @@ class Config(Section):
             if condition.imperfections and self.imperfections.test.off:
                 off = "false, since everything in imperfections.test is off"
                 out.append(unlike(f"{key}.imperfections", off, "true"))
-            primary = self.primary.split("_")[0]
+            primary = SystemName.parse(self.primary)
             for name, section in sections.items():
-                if condition.nfe is None or (condition.systems == "primary" and name != primary):
+                elsewhere = condition.systems == "primary" and (primary is None or name != primary.system)
+                if condition.nfe is None or elsewhere:
                     continue
                 kind, process, steps = section.sampler.kind, section.process, section.steps
                 if fitting := evaluations_wanted(condition.nfe, kind, process, steps):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.storage.store import StoreWriter
 from pipeline.terrain.index import load_terrain
 from pipeline.terrain.lattice import Site, Terrain
@@ -95,7 +95,7 @@ def _block_means(
     shape = -(-bottom // cell), -(-right // cell)
     total, count = np.zeros(shape), np.zeros(shape, np.int64)
     bands = [band for site, offset in zip(sites, offsets, strict=True) for band in _bands(site, offset, cell)]
-    for site, (r0, r1), (c0, c1), (row, col) in track(bands, len(bands), "block means"):
+    for site, (r0, r1), (c0, c1), (row, col) in progress(bands, len(bands), "block means"):
         heights = terrain.read(site, r0 * cell - row, r1 * cell - row, c0 * cell - col, c1 * cell - col)
         blocks = heights.reshape(r1 - r0, cell, c1 - c0, cell)
         # Two sites may have pixels in one block.

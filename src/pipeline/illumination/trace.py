@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.illumination.directions import fibonacci_directions, fixed_directions
 from pipeline.illumination.far import FarDem, FarTerrain
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.storage.atomic import read_json
 from pipeline.storage.store import StoreWriter, read_store
 
@@ -195,7 +195,7 @@ def trace_tile(
         suns = np.zeros((len(kept), illumination.fibonacci, 3), dtype=np.float32)
         present = np.zeros((len(kept), illumination.fibonacci), dtype=bool)
         results = _in_order(work, (load(row) for row in kept), workers)
-        for place, light in enumerate(track(results, len(kept), "visibility")):
+        for place, light in enumerate(progress(results, len(kept), "visibility")):
             arrays["fixed"][place] = light.values[: len(fixed)]
             arrays["fibonacci"][place] = light.values[len(fixed) :]
             suns[place], present[place] = light.sun, light.present

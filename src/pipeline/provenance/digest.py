@@ -59,7 +59,7 @@ def _parsed_text(text: str) -> tuple[str, frozenset[str]]:
         elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             _drop_docstring(node)
     tree.body = [node for node in tree.body if not _is_registry(node)]
-    code = ast.unparse(tree)
+    code = ast.dump(tree)
     ours = frozenset(name for name in imports if name.split(".")[0] == "pipeline")
     return hashlib.sha256(code.encode()).hexdigest(), ours
 

@@ -75,7 +75,7 @@ def calibration(run: Run, name: str) -> dict[str, Any]:
     """Section of the calibration of a trained system: the light and the images that it is fitted under."""
     section = run.system(name)
     return {
-        "stage": name.rpartition("_")[2],
+        "stage": SystemName.of(name).stage,
         "main": run.main_draw,
         "imperfections": run.config.imperfections.train,
         "sampler": section.sampler,

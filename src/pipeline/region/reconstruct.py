@@ -22,7 +22,7 @@ from pipeline.config.region import RegionSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.stages.region import RegionStage
 from pipeline.jobs.device import pick_device
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.jobs.seeds import seeded
 from pipeline.models.batch import Batch, pad_sets
 from pipeline.models.calibration import load_calibrated
@@ -154,7 +154,7 @@ def reconstruct_windows(
     parts = [windows[i : i + step] for i in range(0, len(windows), step)]
     label = f"region: batches of windows ({len(windows)} windows, {section.members} clones)"
     with torch.inference_mode():
-        for part in track(parts, len(parts), label):
+        for part in progress(parts, len(parts), label):
             patches = [prepare(apriori, images, window, system.halo_cells) for window in part]
             generators = [seeded(section.seed, CLONES_PURPOSE, w.row, w.col) for w in part]
             inputs = collate(patches, apriori.grid.pixel_m, device)

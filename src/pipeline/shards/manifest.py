@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.stages.shards import ManifestStage
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.shards.reader import Shard
 from pipeline.storage.atomic import read_json, write_json
 from pipeline.storage.sha256 import file_sha256
@@ -34,7 +34,7 @@ def write_manifest(shards: Mapping[str, Any], section: ManifestStage, out: Path 
     entries: list[dict[str, Any]] = []
     lists = {split: [group] if isinstance(group, str) else group for split, group in shards.items()}
     files = [(split, Path(path)) for split, group in lists.items() for path in group]
-    for split, path in track(files, len(files), "shards listed"):
+    for split, path in progress(files, len(files), "shards listed"):
         found = store_attrs(path)
         if found.get("split") != split:
             raise StoreError(f"{path}: expected a shard of split {split!r}, found {found.get('split')!r}")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.stages.terrain import PatchesStage
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.storage.store import StoreWriter
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.index import load_terrain
@@ -149,7 +149,7 @@ def _without_gaps(
     """Which candidates have data on every pixel of the patch, shape (len(which),)."""
     out = np.zeros(len(which), dtype=bool)
     blocks = list(_blocks(every, which, size, 8192))
-    for b in track(blocks, len(blocks), f"tile {tile}: looking for gaps"):
+    for b in progress(blocks, len(blocks), f"tile {tile}: looking for gaps"):
         missing = np.isnan(terrain.read(b.site, b.row0, b.row1 + size, b.col0, b.col1 + size))
         # Missing pixels in any rectangle by differences of a summed-area table.
         table = np.zeros((missing.shape[0] + 1, missing.shape[1] + 1), dtype=np.int32)
@@ -201,7 +201,7 @@ def _write_pixels(
         count = store.create("count", (len(kept), size, size), "f4", ("patch", "py", "px"), (1, size, size))
     widths = np.zeros((len(kept), 4), dtype=np.int32)
     blocks = list(_blocks(every, kept, side, 8192))
-    for b in track(blocks, len(blocks), f"tile {tile}: cutting patches"):
+    for b in progress(blocks, len(blocks), f"tile {tile}: cutting patches"):
         around = b.row0 - halo, b.row1 + size + halo, b.col0 - halo, b.col1 + size + halo
         heights = terrain.read(b.site, *around)
         counts = None

@@ -149,7 +149,7 @@ def test_a_template_moves_its_own_stage_only(template: str, tmp_path: Path) -> N
     with (copy / template).open("a") as file:
         file.write("more")
     forget()
-    moved = [d.name for d in DECLARATIONS if code_digest(d.code) != code_digest(d.code, copy)]
+    moved = [d.name for d in DECLARATIONS if code_digest((d.code,)) != code_digest((d.code,), copy)]
     assert moved == [template.partition("/")[0]]
 
 
