@@ -68,12 +68,7 @@ def _is_registry(node: ast.stmt) -> bool:
 
 
 def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    first = node.body[0] if node.body else None
-    if (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    ):
+    if ast.get_docstring(node, clean=False) is not None:
         del node.body[0]
         if not node.body and not isinstance(node, ast.Module):
             node.body.append(ast.Pass())
@@ -108,9 +103,7 @@ def code_digest(modules: tuple[str, ...], source: Path | None = None) -> str:
     source = source or SOURCE
     digest = hashlib.sha256()
     for name in import_closure(modules, source):
-        path = _module_file(name, source)
-        assert path is not None
-        digest.update(f"{name} {_parsed(path)[0]}\n".encode())
+        digest.update(f"{name} {module_digest(name, source)}\n".encode())
     return digest.hexdigest()
 
 
