@@ -13,7 +13,10 @@ from typing import Any, Literal
 
 from pipeline.bundle.crate import CRATE, crate
 from pipeline.bundle.documents import model_card, readme
+from pipeline.bundle.write import models_in
 from pipeline.config.root import Config, load_config
+from pipeline.config.stages.evaluation import PredictorStage
+from pipeline.evaluation.per_patch import Columns, read_csv
 from pipeline.jobs.job import record_of
 from pipeline.provenance.digest import SOURCE, module_digest
 from pipeline.provenance.found import versions
@@ -67,7 +70,8 @@ class Bundle:
     @cached_property
     def stages(self) -> dict[str, Any]:
         """``stages.json``."""
-        return self.read("stages.json", "stages/1")  # type: ignore[no-any-return]
+        found: dict[str, Any] = self.read("stages.json", "stages/1")
+        return found
 
     @cached_property
     def config(self) -> Config:
@@ -84,10 +88,19 @@ class Bundle:
         """The workflow, planned again from the config, the recorded digests and the bundled source."""
         return Plan(self.config, self.folder, self.stages, self.source)
 
+    @cached_property
+    def patches(self) -> dict[tuple[str, str], Columns]:
+        """The scores of all patches by condition and system."""
+        return read_csv(self.path("evaluation/patches.csv"))
+
+    def evaluations(self) -> list[PredictorStage]:
+        """Sections of the evaluations of all predictors."""
+        stages = (self.plan[f"evaluation_{name}"] for name in self.plan.predictors)
+        return [PredictorStage.model_validate_json(stage.section) for stage in stages]
+
     def models(self) -> list[str]:
         """Names of the shipped models."""
-        found = (re.fullmatch(r"models/(\w+)/model\.safetensors", name) for name in self.names)
-        return [match[1] for match in found if match]
+        return models_in(self.names)
 
 
 def check_config(bundle: Bundle) -> Iterator[Row]:

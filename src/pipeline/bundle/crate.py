@@ -150,11 +150,7 @@ def _steps(ran: Mapping[str, Any]) -> Iterator[Entity]:
         tool, step = f"#tool-{name}", f"{_WORKFLOW}#{name}"
         yield _entity(step, "HowToStep", name=name, position=str(position), workExample=_ref(tool))
         yield _entity(
-            tool,
-            "SoftwareApplication",
-            name=f"stage {name}",
-            softwareVersion=stage["code"],
-            description=code,
+            tool, "SoftwareApplication", name=f"stage {name}", softwareVersion=stage["code"], description=code
         )
 
 

@@ -13,10 +13,8 @@ import rasterio
 from safetensors.torch import load_file
 
 from pipeline.bundle.checks import Bundle, Row, verdict
-from pipeline.config.stages.evaluation import PredictorStage
 from pipeline.evaluation.collect import make_part, merged, models_of, table_of
 from pipeline.evaluation.metrics import PatchScores
-from pipeline.evaluation.per_patch import Columns, read_csv
 from pipeline.models.files import fingerprint
 from pipeline.region.scores import std_scores, whole_scores
 from pipeline.shards.shard_set import chosen
@@ -55,7 +53,6 @@ def _shown(value: Any) -> str:
 def check_weights(bundle: Bundle) -> Iterator[Row]:
     """The tensors are those whose fingerprint is named everywhere."""
     metrics = bundle.read("evaluation/metrics.json", "metrics/1")
-    primary = metrics["primary"]
     region = bundle.read("region/metrics.json", "region/1")["model_fingerprint"]
     bad = []
     for name in bundle.models():
@@ -64,7 +61,7 @@ def check_weights(bundle: Bundle) -> Iterator[Row]:
         told = "vae" if name == "pretrained_vae" else name
         if told in metrics["models"]:
             claims["evaluation/metrics.json"] = metrics["models"][told]["fingerprint"]
-        if name == primary:
+        if name == metrics["primary"]:
             claims["region/metrics.json"] = region
         widths = f"models/{name}/{CALIBRATION}"
         if widths in bundle.names:
@@ -76,13 +73,9 @@ def check_weights(bundle: Bundle) -> Iterator[Row]:
     yield from verdict("weights", bad, f"{len(bundle.models())} models have the fingerprints that are named")
 
 
-def _patches(bundle: Bundle) -> dict[tuple[str, str], Columns]:
-    return read_csv(bundle.path("evaluation/patches.csv"))
-
-
 def check_patches(bundle: Bundle) -> Iterator[Row]:
     """Every system was scored on the same, and on all, of the patches that the config asks for."""
-    tables = _patches(bundle)
+    tables = bundle.patches
     if not tables:
         raise ValueError("evaluation/patches.csv: expected a table, found no row")
     total = bundle.read("manifests/manifest_test.json", "manifest/1")["patches"]["test"]
@@ -112,11 +105,10 @@ def shipped_files(bundle: Bundle, name: str) -> dict[str, list[str]]:
 
 def parts(bundle: Bundle) -> list[dict[str, Any]]:
     """The parts that the evaluation stages wrote, made again from ``patches.csv``."""
-    tables, out = _patches(bundle), []
+    tables, out = bundle.patches, []
     pixel_m = float(bundle.read("manifests/manifest_test.json", "manifest/1")["grid"]["pixel_m"])
-    for name in bundle.plan.predictors:
-        section = PredictorStage.model_validate_json(bundle.plan[f"evaluation_{name}"].section)
-        rows = {}
+    for section in bundle.evaluations():
+        name, rows = section.name, {}
         for label in section.headings:
             if (label, name) not in tables:
                 raise ValueError(f"evaluation/patches.csv: expected rows of {name} under {label}, found none")

@@ -7,7 +7,7 @@ import html
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,12 @@ def _subset(inputs: Mapping[str, Any], config: Mapping[str, Any], scratch: Path)
     return {f"subset/{name}": scratch / name for name in ("manifest.json", "test.zarr.zip")}
 
 
+def models_in(members: Iterable[str]) -> list[str]:
+    """Names of the models among a bundle's members."""
+    found = (re.fullmatch(r"models/(\w+)/model\.safetensors", name) for name in members)
+    return [match[1] for match in found if match]
+
+
 def _documents(inputs: Mapping[str, Any], stages: Mapping[str, Any], members: Members) -> Members:
     """What people read: the README, the datasheet, a card for each model, the report's figures."""
 
@@ -165,13 +171,11 @@ def _documents(inputs: Mapping[str, Any], stages: Mapping[str, Any], members: Me
     out: Members = {"README.md": readme(stages, metrics, read("subset/manifest.json")).encode()}
     facts = {name: read_json(inputs[name]) for name in ("terrain", "split")}
     out["datasheet.md"] = datasheet(stages, manifests, facts, read("inputs.json")).encode()
-    for name in sorted(members):
-        match = re.fullmatch(r"models/(\w+)/model\.safetensors", name)
-        if match:
-            path = members[name]
-            assert isinstance(path, Path)
-            config = read(f"models/{match[1]}/config.json")
-            out[f"models/{match[1]}/README.md"] = model_card(match[1], path, config, metrics, stages).encode()
+    for name in models_in(sorted(members)):
+        path = members[f"models/{name}/model.safetensors"]
+        assert isinstance(path, Path)
+        config = read(f"models/{name}/config.json")
+        out[f"models/{name}/README.md"] = model_card(name, path, config, metrics, stages).encode()
     report = Path(inputs["report"]).read_text(encoding="utf-8")
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"[^>]*\balt="([^"]*)"', report)
     lines = ["# Figures of the report\n"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -38,35 +38,28 @@ LEAST_PX = 1e-6
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Departures of all patches and image sets of one kind.
+class Kind:
+    """One kind of image sets, of all patches.
 
     Attributes
     ----------
-    found : the departures. noise : the sets' typical one.
+    found : departures of validation patches. noise : the sets' typical one.
     prior_px : root mean square of what the a priori DEM itself is off by, pixels of height.
+    trained : departures of training patches.
     """
 
     found: list[Departures]
     noise: float
     prior_px: float
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of image sets: of validation patches, and departures of training patches."""
-
-    held_out: Drawn
-    trained: list[Departures]
+    trained: list[Departures] = field(default_factory=list)
 
 
 def told_apart(kinds: Sequence[Kind]) -> list[Kind]:
     """Kinds by rising noise; together where it hardly differs, so that sets do not tell their kind."""
-    ordered = sorted(kinds, key=lambda kind: kind.held_out.noise)
-    if len(ordered) == 2 and ordered[1].held_out.noise < NOISIER * ordered[0].held_out.noise:
+    ordered = sorted(kinds, key=lambda kind: kind.noise)
+    if len(ordered) == 2 and ordered[1].noise < NOISIER * ordered[0].noise:
         first, second = ordered
-        both = replace(first.held_out, found=first.held_out.found + second.held_out.found)
-        return [Kind(both, first.trained + second.trained)]
+        return [replace(first, found=first.found + second.found, trained=first.trained + second.trained)]
     return ordered
 
 
@@ -91,7 +84,7 @@ class Drawing:
         sets: Sequence[int],
         how: ImperfectionsSection | None,
         title: str,
-    ) -> Drawn:
+    ) -> Kind:
         """Clones of the numbered image sets of each of the picked patches.
 
         Parameters
@@ -104,7 +97,7 @@ class Drawing:
         groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
         batches = (self._batch(shards, g, how) for g in progress(groups, len(groups), f"{title}: batches"))
         found, noises, squared = zip(*chain.from_iterable(batches))
-        return Drawn(list(found), float(np.median(noises)), float(np.sqrt(np.mean(squared))))
+        return Kind(list(found), float(np.median(noises)), float(np.sqrt(np.mean(squared))))
 
     def _batch(
         self, shards: ShardSet, group: Sequence[tuple[int, int]], how: ImperfectionsSection | None
@@ -176,7 +169,7 @@ def calibrate_system(
     def draw(how: ImperfectionsSection | None, images: str) -> Kind:
         title = f"calibration of {section.stage}, {images}"
         seen = drawing.draw(trained, others, [SETS], how, f"{title}, training patches")
-        return Kind(drawing.draw(shards, picked, range(SETS), how, title), seen.found)
+        return replace(drawing.draw(shards, picked, range(SETS), how, title), trained=seen.found)
 
     kinds: list[Kind] = []
     if imperfections.off or imperfections.share < 1:
@@ -191,9 +184,9 @@ def calibrate_system(
             "patches": len(picked),
             "sets": SETS,
             "sampler": section.sampler.model_dump(mode="json"),
-            "most_px": float(f"{max(kinds[0].held_out.prior_px, LEAST_PX):.6g}"),
+            "most_px": float(f"{max(kinds[0].prior_px, LEAST_PX):.6g}"),
             "laws": [
-                {"noise": kind.held_out.noise, **fit(kind.held_out.found, section.seed, trained=kind.trained)}
+                {"noise": kind.noise, **fit(kind.found, section.seed, trained=kind.trained)}
                 for kind in told_apart(kinds)
             ],
         },

@@ -8,10 +8,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.config.base import Range, Section, Seed
 
-
-def _place_word(value: object) -> object:
-    """YAML reads an unquoted ``true`` as a boolean."""
-    return "true" if value is True else value
+# YAML reads an unquoted ``true`` as a boolean.
+_AsWord = BeforeValidator(lambda value: "true" if value is True else value)
 
 
 class SunPlace(Section):
@@ -28,7 +26,7 @@ class SunPlace(Section):
         seasons reach 1.59); refused with an ephemeris, which has its own.
     """
 
-    place: Annotated[Literal["assumed", "true", "ephemeris"], BeforeValidator(_place_word)] = "assumed"
+    place: Annotated[Literal["assumed", "true", "ephemeris"], _AsWord] = "assumed"
     latitude: Range
     longitude: Range
     declination: Range = Range(low=0, high=0)
@@ -89,8 +87,3 @@ class ArcsSection(Section):
             if not name.isidentifier():
                 raise ValueError(f"test: expected names of letters, digits and _, found {name!r}")
         return self
-
-    def of_place(self, *places: str) -> list[str]:
-        """Keys of the draws with one of the given places, ``arcs.train`` first."""
-        draws = {"arcs.train": self.train, **{f"arcs.test.{name}": draw for name, draw in self.test.items()}}
-        return [key for key, draw in draws.items() if draw.place in places]

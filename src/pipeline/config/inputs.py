@@ -52,14 +52,16 @@ class InputsSection(Section):
     @property
     def dem_entries(self) -> list[str]:
         """`dem` as a list."""
-        return [self.dem] if isinstance(self.dem, str) else list(self.dem)
+        return _listed(self.dem)
 
     @property
     def count_entries(self) -> list[str]:
         """`count` as a list."""
-        if self.count is None:
-            return []
-        return [self.count] if isinstance(self.count, str) else list(self.count)
+        return _listed(self.count)
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def is_url(entry: str) -> bool:

@@ -68,11 +68,9 @@ def _described(text: str) -> dict[str, str]:
         head = re.match(r"^([a-z_0-9]+(?:, [a-z_0-9]+)*) : (.*)$", line)
         if head:
             names = head[1].split(", ")
-            for name in names:
-                out[name] = head[2]
-        elif line.startswith(" ") and names:
-            for name in names:
-                out[name] += " " + line.strip()
+            out |= dict.fromkeys(names, head[2])
+        elif line.startswith(" "):
+            out |= {name: f"{out[name]} {line.strip()}" for name in names}
     return out
 
 

@@ -115,11 +115,11 @@ class Config(Section):
         ConfigError
             If there is no system of that name, or the variant makes an impossible section.
         """
-        if name in ("published", "bridge"):
-            section: BridgeSection = getattr(self, name)
-            return section
+        own = {"published": self.published, "bridge": self.bridge}
+        if name in own:
+            return own[name]
         if name not in self.variants:
-            known = ["published", "bridge", *self.variants]
+            known = [*own, *self.variants]
             raise ConfigError(unlike("systems", f"some of {', '.join(known)}", repr(name)))
         merged = _merged(self.bridge.model_dump(mode="json"), self.variants[name])
         try:
@@ -130,8 +130,9 @@ class Config(Section):
 
     def by_ephemeris(self) -> list[str]:
         """Keys of all draws whose Suns come from SPICE kernels."""
-        region = ["region.light"] if self.region.light.place == "ephemeris" else []
-        return [*self.arcs.of_place("ephemeris"), *region]
+        tests = {f"arcs.test.{name}": draw for name, draw in self.arcs.test.items()}
+        draws = {"arcs.train": self.arcs.train, **tests, "region.light": self.region.light}
+        return [key for key, draw in draws.items() if draw.place == "ephemeris"]
 
     def _weights_problems(self) -> list[str]:
         """What is trained or given, and what is done with it, must fit."""

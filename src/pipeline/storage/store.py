@@ -100,17 +100,11 @@ class StoreWriter:
         return array
 
     def write(
-        self,
-        name: str,
-        data: Any,
-        dims: Sequence[str],
-        chunks: Sequence[int] | None = None,
-        attrs: Mapping[str, Any] | None = None,
-        compress: bool = False,
+        self, name: str, data: Any, dims: Sequence[str], chunks: Sequence[int] | None = None, **options: Any
     ) -> None:
-        """Write a whole array."""
+        """Write a whole array; `options` are the others of `create`."""
         data = np.asarray(data)
-        array = self.create(name, data.shape, data.dtype, dims, chunks, attrs, compress)
+        array = self.create(name, data.shape, data.dtype, dims, chunks, **options)
         if data.size:
             array[...] = data
 
