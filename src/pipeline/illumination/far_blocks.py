@@ -53,18 +53,10 @@ def write_far(index_path: Path | str, cell_px: int, out: Path | str) -> None:
             # The first of the sites may begin right of or below the lattice's top-left corner.
             corner = sites[0].grid.window(-offsets[0][0], -offsets[0][1], 1, 1).origin
             middle = cell_px * terrain.pixel_m / 2
-            store.write(
-                f"lattice_{number}/dem",
-                means,
-                ("y", "x"),
-                attrs={
-                    "units": "m",
-                    "long_name": "mean height of a block above R = 1737400 m",
-                    "first_centre_m": [corner[0] + middle, corner[1] - middle],
-                    "crs_wkt": sites[0].grid.crs_wkt,
-                },
-                compress=True,
-            )
+            first = [corner[0] + middle, corner[1] - middle]
+            about = {"first_centre_m": first, "crs_wkt": sites[0].grid.crs_wkt, "units": "m"}
+            about["long_name"] = "mean height of a block above R = 1737400 m"
+            store.write(f"lattice_{number}/dem", means, ("y", "x"), attrs=about, compress=True)
             known = np.isfinite(means)
             logger.info(
                 "lattice %d: %d x %d blocks, %.0f %% with data", number, *means.shape, 100 * known.mean()

@@ -54,7 +54,7 @@ class HorizonVisibility(Visibility):
 
     def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
         """Where a point Sun is seen: where the ray from the pixel to it meets no terrain."""
-        azimuth, elevation = angles_of(sun)
+        azimuth, elevation = azimuth_elevation(sun_vectors(sun))
         lit = np.zeros((len(azimuth), *self._shape), np.uint8)
         # At the zenith the tangent is 1.6e16 in floats: above every horizon.
         tangent = np.tan(np.radians(elevation)).astype(np.float32)
@@ -77,7 +77,7 @@ class HorizonVisibility(Visibility):
         narrower than the disc counts in full before its centre and not at all beside it.
         """
         check_disc(disc_deg, limb_darkening)
-        azimuth, elevation = angles_of(sun)
+        azimuth, elevation = azimuth_elevation(sun_vectors(sun))
         radius = disc_deg / 2
         share = np.zeros((len(azimuth), *self._shape), np.float32)
         headings, begin, order = by_azimuth(azimuth, elevation, lowest=-radius)
@@ -129,10 +129,6 @@ class HorizonVisibility(Visibility):
         return beyond
 
 
-def angles_of(sun: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return azimuth_elevation(sun_vectors(sun))
-
-
 def _headings(azimuth_deg: NDArray[np.float64]) -> NDArray[np.float64]:
     """Columns and rows a pixel of way, ``(A, 2)``; exact where the ray follows rows, columns or diagonals."""
     azimuth = np.round(azimuth_deg, _AZIMUTH_DECIMALS) % 360.0
@@ -177,21 +173,11 @@ def make_terrain(metres: NDArray[np.float64], pixel_m: float, inner: Window) -> 
     start = np.full((tiles[0] * TILE, tiles[1] * TILE), ABSENT, np.float32)
     np.copyto(start[:height, :width], heights[seen], where=known[seen], casting="same_kind")
     return Terrain(
-        flat=surface.ravel(),
-        pooled=_pooled(surface).ravel(),
-        start=start.ravel(),
-        lowest=start.reshape(tiles[0], TILE, tiles[1], TILE).min(axis=(1, 3)),
-        stride=stride,
-        top=margin + top,
-        left=margin + left,
-        height=height,
-        width=width,
-        row0=margin,
-        row1=margin + rows,
-        col0=margin,
-        col1=margin + cols,
-        pixel_m=pixel_m,
-    )
+        flat=surface.ravel(), pooled=_pooled(surface).ravel(), start=start.ravel(),
+        lowest=start.reshape(tiles[0], TILE, tiles[1], TILE).min(axis=(1, 3)), stride=stride,
+        top=margin + top, left=margin + left, height=height, width=width,
+        row0=margin, row1=margin + rows, col0=margin, col1=margin + cols, pixel_m=pixel_m,
+    )  # fmt: skip
 
 
 def _meshed(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -209,13 +195,11 @@ def _meshed(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _pooled(surface: NDArray[np.float32]) -> NDArray[np.float32]:
     """The greatest of the square of WINDOW pixels a side down and right of each pixel."""
     pooled = surface.copy()
-    for axis in (0, 1):
+    for along in (pooled, pooled.T):
         size = 1
         while size < WINDOW:
             step = min(size, WINDOW - size)
-            ahead = (slice(step, None), slice(None)) if axis == 0 else (slice(None), slice(step, None))
-            here = (slice(None, -step), slice(None)) if axis == 0 else (slice(None), slice(None, -step))
-            # Each pass reads ahead of what it writes; the copy keeps the passes apart.
-            pooled[here] = np.maximum(pooled[here], pooled[ahead])
+            # Each pass reads ahead of what it writes; the maximum is an array of its own.
+            along[:-step] = np.maximum(along[:-step], along[step:])
             size += step
     return pooled

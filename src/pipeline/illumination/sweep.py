@@ -18,9 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.illumination import crossing_kernels, sweep_kernels
 from pipeline.illumination.crossing_kernels import Terrain
+from pipeline.illumination.directions import azimuth_elevation
 from pipeline.illumination.far import FarTerrain
-from pipeline.illumination.horizon import HorizonVisibility, angles_of, by_azimuth, make_terrain
-from pipeline.illumination.surface import Window
+from pipeline.illumination.horizon import HorizonVisibility, by_azimuth, make_terrain
+from pipeline.illumination.surface import Window, sun_vectors
 from pipeline.illumination.trace import make_engine
 from pipeline.illumination.visibility import Visibility
 
@@ -89,7 +90,7 @@ class SweepVisibility(HorizonVisibility):
 
     def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
         """Where a point Sun is seen; see `HorizonVisibility.lit`."""
-        azimuth, elevation = angles_of(sun)
+        azimuth, elevation = azimuth_elevation(sun_vectors(sun))
         lit = np.zeros((len(azimuth), *self._shape), np.uint8)
         tangent = np.tan(np.radians(elevation)).astype(np.float32)
         headings, begin, order = by_azimuth(azimuth, elevation)

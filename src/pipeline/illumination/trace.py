@@ -247,14 +247,8 @@ def _create_light(writer: StoreWriter, group: str, patches: int, count: int, siz
     else:
         width, name, last = size_px, "share", "x"
         attrs = {"long_name": "visible share of the Sun's disc", "units": "1/255"}
-    return writer.create(
-        f"{group}/{name}",
-        (patches, count, size_px, width),
-        dtype="u1",
-        dims=("patch", "direction", "y", last),
-        chunks=(1, count, size_px, width),
-        attrs=attrs,
-    )
+    shape, dims = (patches, count, size_px, width), ("patch", "direction", "y", last)
+    return writer.create(f"{group}/{name}", shape, "u1", dims, (1, *shape[1:]), attrs)
 
 
 def _in_order(

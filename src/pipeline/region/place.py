@@ -141,10 +141,8 @@ class _Cells:
         self.terrain, self.site, self.side = terrain, site, splits.size_px
         grid, every = terrain.sites[site].grid, splits.patches
         self.first = every.anchors[site]
-        self.shape = tuple(
-            max(0, (length - first) // self.side)
-            for length, first in zip((grid.height, grid.width), self.first, strict=True)
-        )
+        sides = zip((grid.height, grid.width), self.first, strict=True)
+        self.shape = tuple(max(0, (length - first) // self.side) for length, first in sides)
         self.test = np.zeros(self.shape, dtype=np.int64)
         mine = (every.site == site) & every.on_grid & (splits.label == "test")
         cells = (every.row[mine] - self.first[0]) // self.side, (every.col[mine] - self.first[1]) // self.side

@@ -93,12 +93,8 @@ class Checkpoints:
             content = path.read_bytes() if path.is_file() else b""
             if content_sha256(content) == entry["sha256"]:
                 return entry["samples"], load(content), entry["state"]
-            logger.warning(
-                "%s: expected sha256 %s, found another (%d bytes); trying the checkpoint before it",
-                path,
-                entry["sha256"],
-                len(content),
-            )
+            text = "%s: expected sha256 %s, found another (%d bytes); trying the checkpoint before it"
+            logger.warning(text, path, entry["sha256"], len(content))
         if entries:
             raise CheckpointError(
                 f"{self.folder}: expected at least one whole checkpoint, found {len(entries)} damaged; "

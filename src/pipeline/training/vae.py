@@ -82,7 +82,7 @@ class VaeTask:
             posterior = self.vae.encode(x)
             shape, each = posterior.mean.shape[1:], [self.order.noise(n) for n in numbers]
             noise = torch.stack([torch.randn(shape, generator=g) for g in each])
-            z = posterior.mean + torch.exp(0.5 * posterior.logvar) * noise.to(posterior.mean)
+            z = posterior.sample(noise.to(posterior.mean))
             y = self.vae.decode(z)
         y = y.float()
         reconstruction = absolute_sum(y, x)
