@@ -9,10 +9,15 @@ share them.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+
+from pipeline.storage.sha256 import file_sha256
+
+_DIGEST = file_sha256(__file__)[:12]
 
 LANES = 8  # float32 values handled at once: one AVX2 register; LLVM splits it for narrower machines
 TILE = 8  # pixels a side of the tiles that skip terrain together
@@ -48,6 +53,16 @@ class Terrain(NamedTuple):
     col0: int
     col1: int
     pixel_m: float
+
+
+def compiled(function: Callable[..., None]) -> Any:
+    """Compile a kernel at its first call and cache it for as long as its file and this one stay as they are.
+
+    numba's cache on disk looks at the file of the called function only, so the names of cached functions
+    carry this file's digest.
+    """
+    function.__qualname__ += f"_{_DIGEST}"
+    return njit(cache=True, nogil=True)(function)
 
 
 @njit(cache=True, nogil=True)

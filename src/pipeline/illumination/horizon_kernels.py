@@ -1,8 +1,5 @@
 """Compiled kernels of the shift-and-max horizon: lanes, one tile sweep, three outputs.
 
-numba's cache on disk looks at the file of the called function only, so a change here recompiles all of it. To
-do so after a change of `crossing_kernels` too, the cached functions' names carry that file's digest.
-
 The kernels are single-threaded and add nothing up across pixels, so their results do not depend on threads,
 tiles or order. Fused multiply-adds are asked for by name instead of through fast-math flags, so that no
 compiler is free to change a decision.
@@ -14,28 +11,24 @@ compiler is free to change a decision.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 from numba.np.arrayobj import make_array
 
-from pipeline.illumination import crossing_kernels
-from pipeline.illumination.crossing_kernels import ABSENT, LANES, TILE, WINDOW, crossing_table, crossings_of
-from pipeline.storage.sha256 import file_sha256
-
-_CROSSINGS = file_sha256(crossing_kernels.__file__)[:12]
-
-
-def _compiled(function: Callable[..., None]) -> Any:
-    """Compile at the first call and cache it for as long as both files stay as they are."""
-    function.__qualname__ += f"_{_CROSSINGS}"
-    return njit(cache=True, nogil=True)(function)
-
+from pipeline.illumination.crossing_kernels import (
+    ABSENT,
+    LANES,
+    TILE,
+    WINDOW,
+    compiled,
+    crossing_table,
+    crossings_of,
+)
 
 # --- lanes: LANES neighbouring pixels in one value ---
 
@@ -128,7 +121,7 @@ def _lowest(typing, a, b, c, d):
 # --- one azimuth ---
 
 
-@_compiled
+@compiled
 def _sweep(terrain, table, count, levels, exact, horizon):
     """Raise ``horizon`` (laid out as ``terrain.start``) over the crossings of one azimuth that matter.
 
@@ -207,7 +200,7 @@ def _sweep(terrain, table, count, levels, exact, horizon):
                     level = levels[passed]
 
 
-@_compiled
+@compiled
 def _reset(terrain, value, horizon):
     for p in range(len(horizon)):
         horizon[p] = value if terrain.start[p] < ABSENT else np.float32(np.inf)
@@ -216,7 +209,7 @@ def _reset(terrain, value, horizon):
 # --- outputs ---
 
 
-@_compiled
+@compiled
 def lit_kernel(terrain, headings, begin, tangents, order, lit):
     """``lit[order[k]]`` (H, W) u1 for the directions begin[i] <= k < begin[i + 1] of heading i (east, south).
 
@@ -238,7 +231,7 @@ def lit_kernel(terrain, headings, begin, tangents, order, lit):
                     line[x] = source[x] < tangent
 
 
-@_compiled
+@compiled
 def hidden_light(depth, limb):
     """Share of a disc's light below a level line that lies `depth` radii (within -1, 1) below its centre.
 
@@ -253,7 +246,7 @@ def hidden_light(depth, limb):
     return ((1.0 - limb) * segment + limb * cap) / (math.pi * (1.0 - limb / 3))
 
 
-@_compiled
+@compiled
 def share_kernel(terrain, headings, begin, elevations, order, radius, limb, beyond, share):
     """As `lit_kernel`, for the share (H, W) f4 of a disc of `radius` (radians) above a straight horizon.
 
@@ -290,7 +283,7 @@ def share_kernel(terrain, headings, begin, elevations, order, radius, limb, beyo
                         out[y, x] = 1.0 - hidden_light(depth, limb)
 
 
-@_compiled
+@compiled
 def horizon_kernel(terrain, headings, floor, out):
     """``out`` (A, H, W) f4: the horizon's tangent for each heading, at least ``floor``; NaN where no data."""
     table = crossing_table(terrain)

@@ -12,15 +12,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from pipeline.illumination.crossing_kernels import ABSENT, TILE
+from pipeline.illumination.crossing_kernels import ABSENT, TILE, compiled
 
 _NOTHING = -np.float32(ABSENT)
 GROUP = 4  # crossings that are taken together
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _between(a, b, weight, out):
     """``out`` = (1 - weight) a + weight b."""
     rest = np.float32(1) - weight
@@ -28,7 +27,7 @@ def _between(a, b, weight, out):
         out[v] = rest * a[v] + weight * b[v]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _raised(shadow, line, rise, out):
     """``out`` = the greater of ``shadow`` and ``line`` + rise."""
     for v in range(len(out)):
@@ -36,7 +35,7 @@ def _raised(shadow, line, rise, out):
         out[v] = height if height > shadow[v] else shadow[v]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _free(near, tangent, low, high, weight, start, rise, out):
     """``out``: neither terrain nearby nor the shadow between two lines covers the pixel."""
     rest = np.float32(1) - weight
@@ -45,7 +44,7 @@ def _free(near, tangent, low, high, weight, start, rise, out):
         out[v] = far & (near[v] < tangent)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _near(flat, begin, first, second, weight, nearness, start, horizon, spare):
     """Tangent of the horizon of one row over the crossings given, 0 at least; in one of the two buffers.
 
@@ -74,7 +73,7 @@ def _near(flat, begin, first, second, weight, nearness, start, horizon, spare):
     return horizon
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def sweep_kernel(terrain, aside, step_m, backwards, delay, crossings, tangents, places, lit):
     """``lit[places[d]]`` (H, W) u1: the pixels that a Sun in one azimuth lights at elevation tangent d.
 
@@ -125,7 +124,7 @@ def sweep_kernel(terrain, aside, step_m, backwards, delay, crossings, tangents, 
                 _free(near, tangents[d], before, behind, part, start, rise, lit[places[d], y])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def transpose_kernel(source, out):
     """``out`` (H, W) = ``source`` (W, H) transposed, in blocks that stay in the fastest cache."""
     size = 32
