@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from light_terrain import PIXEL_M, Floats, mirrored
-from pipeline.illumination.directions import fixed_directions, usable_directions, vectors
+from pipeline.illumination.directions import fixed_directions, near_suns, sun_arc, vectors
 from pipeline.illumination.embree import EmbreeVisibility
 from pipeline.illumination.horizon import HorizonVisibility
 from pipeline.illumination.sweep import SweepVisibility
@@ -37,7 +37,7 @@ def seconds(work: Callable[[], object], repeats: int = 1) -> float:
 def whole(window: Floats, sizes: tuple[int, ...], repeats: int) -> dict[str, float]:
     """Seconds for squares of several sides. The arc is what a region at latitude 85 asks for."""
     fixed = fixed_directions()
-    arc = fixed[usable_directions(30.0, 85.0, 0.1, fixed)]
+    arc = fixed[near_suns(sun_arc(30.0, 85.0), 0.1, fixed)]
     print(f"\nwhole windows, CPU seconds (sides above {min(window.shape)} px: mirrored)")
     print(f"  {'side':>5} {'72 horizons':>12} {'360 Suns':>18} {f'{len(arc)} Suns of an arc':>20}")
     print(f"  {'':>5} {'exact':>12} {'exact':>9}{'sweep':>9} {'exact':>11}{'sweep':>9}")

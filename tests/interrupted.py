@@ -63,7 +63,7 @@ def training(folder: Path) -> Path:
     found = [
         path.parent
         for path in (folder / "results" / "store" / "bridge_missing").glob("*/run.json")
-        if json.loads(path.read_text())["section"]["bridge"]["optimiser"]["samples"] == SAMPLES
+        if json.loads(path.read_text())["section"]["optimiser"]["samples"] == SAMPLES
     ]
     assert len(found) == 1
     return found[0]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.models.apriori import prior_from_lr
 from pipeline.models.batch import Batch
+from pipeline.models.published import PublishedNet
 from pipeline.terrain.blocks import block_mean
 
 SIZE, FACTOR = 32, 8
@@ -73,3 +74,16 @@ def stir(module: nn.Module, seed: int = 0, amount: float = 0.05) -> nn.Module:
 def count(module: nn.Module) -> int:
     """Number of parameters."""
     return sum(p.numel() for p in module.parameters())
+
+
+def parameter_groups(net: PublishedNet) -> dict[str, int]:
+    """Count parameters as the paper groups them: core, a priori transformer, image encoder."""
+
+    def count(*modules: nn.Module) -> int:
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    return {
+        "core": count(net.core, net.time),
+        "lr": count(net.lr_transformer),
+        "images": count(net.set_encoder, net.to_set_map, net.set_transformer),
+    }

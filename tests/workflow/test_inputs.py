@@ -21,7 +21,7 @@ OVERLAYS = {
     "config": [],
     "demo": ["demo"],
     "tiny": ["tiny"],
-    "light": ["tiny", "light"],
+    "light": ["demo", "light"],
     "lola40": ["lola40"],
     "lola40_ablation": ["lola40", "lola40_ablation"],
     "lola40_nfe": ["lola40", "lola40_nfe"],

@@ -74,7 +74,7 @@ def identity(stage):
 
 def previous_weights(model):
     """Weights that a stage of a training starts from, as a list that is empty for the first."""
-    before = SystemName.parse(model).previous
+    before = SystemName.of(model).previous
     return [PLAN[str(before)].path("model.safetensors")] if before else []
 
 

@@ -11,8 +11,8 @@ for _model in PLAN.calibrated:
         input:
             manifest=ancient(rules.shards_manifest.output.manifest),
             shards=ancient(rules.shards_manifest.input),
-            model=ancient(PLAN.model_of(_model)),
-            vae=ancient(PLAN.vae_of(_model)),
+            model=ancient(PLAN.files_of(_model)["model"][0]),
+            vae=ancient(PLAN.files_of(_model)["vae"]),
             track=ancient(track_of(f"calibration_{_model}")),
         output:
             calibration=PLAN[f"calibration_{_model}"].path("calibration.json"),

@@ -7,9 +7,9 @@ rule region_reconstruct:
         split=ancient(rules.patches_split.output.split),
         far=ancient(far_of("region")),
         track=ancient(track_of("region")),
-        model=ancient(PLAN.model_of(CONFIG.primary)),
-        vae=ancient(PLAN.vae_of(CONFIG.primary)),
-        calibration=ancient(PLAN.calibration_of(CONFIG.primary)),
+        model=ancient(PLAN.files_of(CONFIG.primary)["model"][0]),
+        vae=ancient(PLAN.files_of(CONFIG.primary)["vae"]),
+        calibration=ancient(PLAN.files_of(CONFIG.primary)["calibration"]),
     output:
         mean=f"{RESULTS}/region/mean.tif",
         std=f"{RESULTS}/region/std.tif",

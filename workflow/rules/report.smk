@@ -70,7 +70,7 @@ rule bundle_write:
             for m in TRAINED
             for f in ("model.safetensors", "config.json", "run.json", "metrics.jsonl")
         ],
-        calibrations=[PLAN.calibration_of(m) for m in PLAN.calibrated],
+        calibrations=[PLAN.files_of(m)["calibration"] for m in PLAN.calibrated],
         pretrained=ancient(PLAN.given_files("model") + PLAN.given_files("calibration")),
         pretrained_vae=ancient(PLAN.given_files("vae")),
     output:

@@ -36,7 +36,7 @@ for _model in PLAN.systems:
         input:
             manifest=ancient(rules.shards_manifest.output.manifest),
             shards=ancient(rules.shards_manifest.input),
-            vae=ancient(PLAN.vae_of(_model)),
+            vae=ancient(PLAN.files_of(_model)["vae"]),
             previous=ancient(previous_weights(_model)),
             track=ancient(track_of(_model)),
         output:

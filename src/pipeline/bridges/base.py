@@ -213,16 +213,7 @@ def normal(like: Tensor, generator: Generators) -> Tensor:
     ValueError
         When the number of generators is not the batch size.
     """
-    if isinstance(generator, torch.Generator):
-        noise = torch.randn(like.shape, generator=generator, device=generator.device, dtype=torch.float32)
-    else:
-        _check_count(generator, like.shape[0])
-        noise = torch.stack(
-            [
-                torch.randn(like.shape[1:], generator=g, device=g.device, dtype=torch.float32)
-                for g in generator
-            ]
-        )
+    noise = _drawn(torch.randn, like.shape, torch.float32, generator)
     return noise.to(device=like.device, dtype=like.dtype)
 
 
@@ -234,10 +225,7 @@ def uniform(batch: int, generator: Generators) -> Tensor:
     ValueError
         When the number of generators is not the batch size.
     """
-    if isinstance(generator, torch.Generator):
-        return torch.rand((batch,), generator=generator, device=generator.device, dtype=torch.float64)
-    _check_count(generator, batch)
-    return torch.stack([torch.rand((), generator=g, device=g.device, dtype=torch.float64) for g in generator])
+    return _drawn(torch.rand, (batch,), torch.float64, generator)
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
@@ -251,6 +239,12 @@ def check_pair(x0: Tensor, x1: Tensor) -> None:
         raise ValueError(f"x1: expected the truth's shape {tuple(x0.shape)}, found {tuple(x1.shape)}")
 
 
-def _check_count(generators: Sequence[torch.Generator], batch: int) -> None:
-    if len(generators) != batch:
-        raise ValueError(f"generator: expected one a sample, {batch} in all, found {len(generators)}")
+def _drawn(
+    draw: Callable[..., Tensor], shape: tuple[int, ...], dtype: torch.dtype, generator: Generators
+) -> Tensor:
+    """Numbers of a batch, on the device of their generator, or each sample's of its own."""
+    if isinstance(generator, torch.Generator):
+        return draw(shape, generator=generator, device=generator.device, dtype=dtype)
+    if len(generator) != shape[0]:
+        raise ValueError(f"generator: expected one a sample, {shape[0]} in all, found {len(generator)}")
+    return torch.stack([draw(shape[1:], generator=g, device=g.device, dtype=dtype) for g in generator])

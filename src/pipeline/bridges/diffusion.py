@@ -13,25 +13,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pipeline.bridges.base import (
-    Draw,
-    Evaluate,
-    Generators,
-    Marginal,
-    Process,
-    TrainingPair,
-    check_pair,
-    distances,
-    implicit_step,
-    normal,
-    per_sample,
-    uniform,
-)
+from pipeline.bridges import base
+from pipeline.bridges.base import Draw, Evaluate, Generators, Marginal, Process, TrainingPair, per_sample
 
 LAMBDA_START, LAMBDA_END = 1e-3, 10.0  # as published
-T_MIN = (
-    1e-3  # smallest time learned: the last evaluation of 1000 uniform steps, the most that the config allows
-)
+# Smallest time learned: the last evaluation of 1000 uniform steps, the most that the config allows.
+T_MIN = 1e-3
 
 
 class Diffusion(Process):
@@ -63,10 +50,10 @@ class Diffusion(Process):
 
     def training_pair(self, x0: Tensor, x1: Tensor, generator: Generators) -> TrainingPair:
         """Draw t uniform in [T_MIN, 1); the state is the noisy residual, the target its noise."""
-        check_pair(x0, x1)
-        t = T_MIN + (1.0 - T_MIN) * uniform(x0.shape[0], generator)
+        base.check_pair(x0, x1)
+        t = T_MIN + (1.0 - T_MIN) * base.uniform(x0.shape[0], generator)
         mu, sigma = _signal(t), _noise(t)
-        eta = normal(x0, generator)
+        eta = base.normal(x0, generator)
         x_t = per_sample(mu / self.scale, x0) * (x0 - x1) + per_sample(sigma, x0) * eta
         weight = sigma**-2 if self.weighting == "score" else torch.ones_like(sigma)
         weight = weight.to(device=x0.device, dtype=torch.float32)
@@ -86,7 +73,7 @@ class Diffusion(Process):
     def check_sampler(self, nfe: int, kind: str, eta: float, grid: str) -> None:
         """Raise ValueError also when the last evaluation would come earlier than any time learned."""
         super().check_sampler(nfe, kind, eta, grid)
-        last = float(distances(nfe, grid)[1])
+        last = float(base.distances(nfe, grid)[1])
         if last < T_MIN * (1.0 - 1e-9):
             raise ValueError(
                 f"sampler.nfe: expected a last evaluation at t >= {T_MIN}, found t = {last:.2g} "
@@ -96,7 +83,7 @@ class Diffusion(Process):
     def _run(
         self, evaluate: Evaluate, x1: Tensor, nfe: int, draw: Draw, kind: str, eta: float, grid: str
     ) -> Tensor:
-        times = [float(s) for s in distances(nfe, grid)[::-1]]
+        times = [float(s) for s in base.distances(nfe, grid)[::-1]]
         y = draw()
         for t, earlier in pairwise(times):
             here, there = self.marginal(t), self.marginal(earlier)
@@ -109,7 +96,7 @@ class Diffusion(Process):
             elif kind == "dbim":
                 keep = here.truth / there.truth * (there.std / here.std) ** 2
                 full = (there.std**2 - (keep * here.std) ** 2) ** 0.5
-                y = implicit_step(y, y0, torch.zeros_like(y), here, there, full, eta, draw)
+                y = base.implicit_step(y, y0, torch.zeros_like(y), here, there, full, eta, draw)
             else:
                 rate = _rate(t) * (t - earlier)
                 y = y + rate * (0.5 * y - output / here.std) + rate**0.5 * draw()

@@ -13,20 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.bridges.base import (
-    Draw,
-    Evaluate,
-    Generators,
-    Marginal,
-    Process,
-    TrainingPair,
-    check_pair,
-    distances,
-    implicit_step,
-    normal,
-    per_sample,
-    uniform,
-)
+from pipeline.bridges import base
+from pipeline.bridges.base import Draw, Evaluate, Generators, Marginal, Process, TrainingPair, per_sample
 
 BETA_MIN = 1e-4  # a step's variance at both ends of the schedule, as published
 
@@ -68,13 +56,13 @@ class I2SB(Process):
 
     def training_pair(self, x0: Tensor, x1: Tensor, generator: Generators) -> TrainingPair:
         """Draw an index for each sample, uniform in 0..N-1 or the start, and a state there; weights are 1."""
-        check_pair(x0, x1)
-        draws = uniform(x0.shape[0], generator)
+        base.check_pair(x0, x1)
+        draws = base.uniform(x0.shape[0], generator)
         if self.start_share > 0:
             draws = (draws / (1.0 - min(self.start_share, 1.0 - 1e-9))).clamp_max(1.0)
         index = (draws * self.steps).long().clamp_(max=self.steps - 1)
         mean = self._at(self.truth, index, x0) * x0 + self._at(self.start, index, x0) * x1
-        x_t = mean + self._at(self.std, index, x0) * normal(x0, generator)
+        x_t = mean + self._at(self.std, index, x0) * base.normal(x0, generator)
         t = (index.double() / (self.steps - 1)).to(device=x0.device, dtype=torch.float32)
         return TrainingPair(x_t, t, (x_t - x0) / self._at(self.sf, index, x0), torch.ones_like(t))
 
@@ -96,7 +84,7 @@ class I2SB(Process):
     def indices(self, nfe: int, grid: str) -> list[int]:
         """``nfe + 1`` strictly falling indices from N-1 to 0, for nfe < N."""
         rising: list[int] = []
-        for wanted in np.rint((self.steps - 1) * distances(nfe, grid)).astype(int):
+        for wanted in np.rint((self.steps - 1) * base.distances(nfe, grid)).astype(int):
             # Quadratic grids round several points to the same index near the truth: push them apart.
             rising.append(max(int(wanted), rising[-1] + 1) if rising else int(wanted))
         return rising[::-1]
@@ -118,7 +106,7 @@ class I2SB(Process):
             if kind == "dbim":
                 # Index 0 still holds a noise of 0.01; the last implicit step goes on to the truth instead.
                 there = TRUTH if m == 0 else self.marginal(m)
-                x = implicit_step(x, x0, x1, here, there, std, eta, draw)
+                x = base.implicit_step(x, x0, x1, here, there, std, eta, draw)
                 here = there
                 continue
             x = of_truth * x0 + of_state * x

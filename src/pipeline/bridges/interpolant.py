@@ -12,20 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pipeline.bridges.base import (
-    Draw,
-    Evaluate,
-    Generators,
-    Marginal,
-    Process,
-    TrainingPair,
-    check_pair,
-    distances,
-    implicit_step,
-    normal,
-    per_sample,
-    uniform,
-)
+from pipeline.bridges import base
+from pipeline.bridges.base import Draw, Evaluate, Generators, Marginal, Process, TrainingPair, per_sample
 
 FIRST_SHARE = 0.25  # first informed evaluation of `dbim`, as a share of the first step
 
@@ -48,9 +36,9 @@ class StochasticInterpolant(Process):
 
     def training_pair(self, x0: Tensor, x1: Tensor, generator: Generators) -> TrainingPair:
         """Draw t uniform in (0, 1]; the target is the interpolant's velocity; weights are 1."""
-        check_pair(x0, x1)
-        t = 1.0 - uniform(x0.shape[0], generator)  # never 0, where the drift carries no information
-        wiener = per_sample(t.sqrt(), x0) * normal(x0, generator)
+        base.check_pair(x0, x1)
+        t = 1.0 - base.uniform(x0.shape[0], generator)  # never 0, where the drift carries no information
+        wiener = per_sample(t.sqrt(), x0) * base.normal(x0, generator)
         x_t = per_sample(1 - t, x0) * x1 + per_sample(t**2, x0) * x0
         x_t = x_t + per_sample(self.noise * (1 - t), x0) * wiener
         target = per_sample(2 * t, x0) * x0 - x1 - self.noise * wiener
@@ -139,14 +127,14 @@ class StochasticInterpolant(Process):
         times[0] = FIRST_SHARE * times[1]
         here = Marginal(truth=0.0, start=1.0, std=0.0)
         there = self.marginal(times[0])
-        y = implicit_step(x1, x1, x1, here, there, there.std, eta, draw)
+        y = base.implicit_step(x1, x1, x1, here, there, there.std, eta, draw)
         for t, later in pairwise(times):
             here, there = self.marginal(t), self.marginal(later)
             x0 = (y + (1.0 - t) * evaluate(y, t)) / (t * (2.0 - t))
-            y = implicit_step(y, x0, x1, here, there, self.transition_std(t, later), eta, draw)
+            y = base.implicit_step(y, x0, x1, here, there, self.transition_std(t, later), eta, draw)
         return y
 
 
 def _times(steps: int, grid: str) -> list[float]:
     """``steps + 1`` rising times from exactly 0 to exactly 1; never past 1, where nothing was learned."""
-    return [float(1.0 - s) for s in distances(steps, grid)[::-1]]
+    return [float(1.0 - s) for s in base.distances(steps, grid)[::-1]]

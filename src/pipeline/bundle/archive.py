@@ -12,14 +12,11 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import BinaryIO
 
-from pipeline.storage.atomic import replacing
-from pipeline.storage.sha256 import bytes_sha256, file_sha256
+from pipeline.storage.atomic import write_zip
+from pipeline.storage.sha256 import content_sha256, file_sha256
 
 SUMS = "SHA256SUMS"
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-_COPY = 1 << 20
 MOST_MEMBERS = 20_000
 MOST_BYTES = 64 * 2**30
 # A member may grow by this much when it is unpacked; text does by 3 to 20.
@@ -37,24 +34,8 @@ def write_archive(out: Path | str, members: Mapping[str, Path | bytes]) -> None:
     ----------
     out : archive to make. members : name in the archive -> file to copy, or bytes.
     """
-    digests = {
-        name: bytes_sha256(content) if isinstance(content, bytes) else file_sha256(content)
-        for name, content in members.items()
-    }
-    sums = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
-    every: dict[str, Path | bytes] = {**members, SUMS: sums.encode()}
-    with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(every):
-            content = every[name]
-            info = zipfile.ZipInfo(name, _EPOCH)
-            info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16
-            info.file_size = len(content) if isinstance(content, bytes) else content.stat().st_size
-            with archive.open(info, "w") as target:
-                if isinstance(content, bytes):
-                    target.write(content)
-                else:
-                    with content.open("rb") as source:
-                        shutil.copyfileobj(source, target, _COPY)
+    sums = "".join(f"{content_sha256(members[name])}  {name}\n" for name in sorted(members))
+    write_zip(out, {**members, SUMS: sums.encode()}, stat.S_IFREG)
 
 
 def unpack(path: Path | str, folder: Path | str, most_bytes: int = MOST_BYTES) -> list[str]:
@@ -105,11 +86,6 @@ def _check(path: Path, infos: list[zipfile.ZipInfo], most_bytes: int) -> None:
         twin = seen.setdefault(name.casefold(), name)
         if twin is not name:
             raise ArchiveError(f"{path}: member {name!r}: expected it once, found also {twin!r}")
-        if info.file_size > MOST_GROWTH * max(info.compress_size, 1):
-            raise ArchiveError(
-                f"{path}: member {name!r}: expected at most {MOST_GROWTH} times its packed "
-                f"{info.compress_size} bytes, found {info.file_size}"
-            )
     for name in seen.values():
         for parent in PurePosixPath(name).parents:
             if parent.as_posix().casefold() in seen:
@@ -136,36 +112,27 @@ def _problem(name: str) -> str | None:
 
 
 def _kind(info: zipfile.ZipInfo) -> str | None:
-    """What is wrong with a member's kind."""
+    """What is wrong with a member's kind or size."""
     mode = stat.S_IFMT(info.external_attr >> 16)
     if mode not in (0, stat.S_IFREG):
         return "expected a plain file, found a link" if mode == stat.S_IFLNK else "expected a plain file"
     if info.flag_bits & 0x1:
         return "expected a plain file, found an encrypted one"
+    packed, size = info.compress_size, info.file_size
+    if size > MOST_GROWTH * max(packed, 1):
+        return f"expected at most {MOST_GROWTH} times its packed {packed} bytes, found {size}"
     return None
 
 
 def _write(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path) -> None:
-    """Write one member; never over a file that is there."""
+    """Write one member, at most the bytes that the directory promises; never over a file that is there."""
     target = folder / info.filename
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with archive.open(info) as source, target.open("xb") as out:
-            _copy(source, out, info)
+            shutil.copyfileobj(source, out, 1 << 20)
     except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise ArchiveError(f"{archive.filename}: member {info.filename!r}: damaged ({error})") from None
-
-
-def _copy(source: object, out: BinaryIO, info: zipfile.ZipInfo) -> None:
-    """Copy at most what the directory promises."""
-    left = info.file_size
-    while left >= 0:
-        block = source.read(_COPY)  # type: ignore[attr-defined]
-        if not block:
-            return
-        left -= len(block)
-        out.write(block)
-    raise zipfile.BadZipFile(f"more than the {info.file_size} bytes that are promised")
 
 
 def check_sums(folder: Path | str, names: list[str]) -> tuple[int, list[str]]:
@@ -188,11 +155,7 @@ def check_sums(folder: Path | str, names: list[str]) -> tuple[int, list[str]]:
     present = set(names) - {SUMS}
     problems += [f"{name}: listed in {SUMS}, found no such file" for name in sorted(set(listed) - present)]
     problems += [f"{name}: not listed in {SUMS}" for name in sorted(present - set(listed))]
-    good = 0
-    for name in sorted(present & set(listed)):
-        found = file_sha256(folder / name)
-        if found == listed[name]:
-            good += 1
-        else:
-            problems.append(f"{name}: expected sha256 {listed[name][:12]}..., found {found[:12]}...")
-    return good, problems
+    found = {name: file_sha256(folder / name) for name in sorted(present & set(listed))}
+    bad = {name: digest for name, digest in found.items() if digest != listed[name]}
+    problems += [f"{n}: expected sha256 {listed[n][:12]}..., found {d[:12]}..." for n, d in bad.items()]
+    return len(found) - len(bad), problems

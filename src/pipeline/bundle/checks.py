@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,11 @@ from typing import Any, Literal
 
 from pipeline.bundle.crate import CRATE, crate
 from pipeline.bundle.documents import model_card, readme
+from pipeline.bundle.write import models_in
 from pipeline.config.root import Config, load_config
+from pipeline.config.stages.evaluation import PredictorStage
+from pipeline.evaluation.per_patch import Columns, read_csv
+from pipeline.jobs.job import record_of
 from pipeline.provenance.digest import SOURCE, module_digest
 from pipeline.provenance.found import versions
 from pipeline.provenance.plan import Plan
@@ -28,6 +32,12 @@ class Row:
     status: Literal["PASS", "FAIL", "NOTE"]
     check: str
     detail: str
+
+
+def verdict(check: str, problems: Iterable[str], passed: str) -> Iterator[Row]:
+    """A check's FAILs, one per problem, or its PASS."""
+    found = [Row("FAIL", check, line) for line in problems]
+    yield from found or [Row("PASS", check, passed)]
 
 
 @dataclass(frozen=True)
@@ -68,27 +78,40 @@ class Bundle:
         """The configuration, validated."""
         return load_config(self.read("config.json"))
 
+    @property
+    def source(self) -> Path:
+        """The package in the bundled source."""
+        return self.folder / "source" / "src" / "pipeline"
+
     @cached_property
     def plan(self) -> Plan:
         """The workflow, planned again from the config, the recorded digests and the bundled source."""
-        return Plan(self.config, self.folder, self.stages, self.folder / "source" / "src" / "pipeline")
+        return Plan(self.config, self.folder, self.stages, self.source)
+
+    @cached_property
+    def patches(self) -> dict[tuple[str, str], Columns]:
+        """The scores of all patches by condition and system."""
+        return read_csv(self.path("evaluation/patches.csv"))
+
+    def evaluations(self) -> list[PredictorStage]:
+        """Sections of the evaluations of all predictors."""
+        stages = (self.plan[f"evaluation_{name}"] for name in self.plan.predictors)
+        return [PredictorStage.model_validate_json(stage.section) for stage in stages]
 
     def models(self) -> list[str]:
         """Names of the shipped models."""
-        found = (re.fullmatch(r"models/(\w+)/model\.safetensors", name) for name in self.names)
-        return [match[1] for match in found if match]
+        return models_in(self.names)
 
 
 def check_config(bundle: Bundle) -> Iterator[Row]:
     """The configuration is valid, and the one that the record names."""
     dumped = bundle.config.model_dump(mode="json", exclude={"runtime"})
-    found = [*differences(bundle.stages["config"], dumped)]
-    for line in found:
-        yield Row("FAIL", "config", f"config.json is not the config of stages.json: {line}")
-    if bundle.stages["run"] != bundle.config.run:
-        yield Row("FAIL", "config", f"run: expected {bundle.config.run!r}, found {bundle.stages['run']!r}")
-    elif not found:
-        yield Row("PASS", "config", f"run {bundle.config.run}: config.json is valid and that of stages.json")
+    changed = differences(bundle.stages["config"], dumped)
+    bad = [f"config.json is not the config of stages.json: {line}" for line in changed]
+    run, named = bundle.config.run, bundle.stages["run"]
+    if named != run:
+        bad.append(f"run: expected {run!r}, found {named!r}")
+    yield from verdict("config", bad, f"run {run}: config.json is valid and that of stages.json")
 
 
 def check_records(bundle: Bundle) -> Iterator[Row]:
@@ -97,12 +120,7 @@ def check_records(bundle: Bundle) -> Iterator[Row]:
     for name, stage in bundle.stages["stages"].items():
         if name == "bundle":
             continue
-        wanted = {
-            "schema": "run/1",
-            "stage": name,
-            "key": stage["key"],
-            "section": json.loads(stage["section"]),
-        }
+        wanted = record_of(name, stage["key"], json.loads(stage["section"]))
         records = [f"records/{name}.json"]
         if name in bundle.models():
             records.append(f"models/{name}/run.json")
@@ -111,22 +129,18 @@ def check_records(bundle: Bundle) -> Iterator[Row]:
                 bad.append(f"models/{name}/config.json: key: expected {stage['key']}, found {key}")
         for record in records:
             bad += [f"{record}: {line}" for line in differences(wanted, bundle.read(record, "run/1"))]
-    for line in bad:
-        yield Row("FAIL", "records", line)
-    if not bad:
-        count = len(bundle.stages["stages"]) - 1
-        yield Row("PASS", "records", f"{count} stages have the records that stages.json names")
+    count = len(bundle.stages["stages"]) - 1
+    yield from verdict("records", bad, f"{count} stages have the records that stages.json names")
 
 
 def changed_code(bundle: Bundle) -> list[str]:
     """Modules whose code here is not that of the bundle; comments and docstrings do not count."""
-    theirs = bundle.folder / "source" / "src" / "pipeline"
     names = {
         ".".join(("pipeline", *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
-        for root in (SOURCE, theirs)
+        for root in (SOURCE, bundle.source)
         for path in root.rglob("*.py")
     }
-    return [name for name in sorted(names) if module_digest(name, SOURCE) != module_digest(name, theirs)]
+    return [n for n in sorted(names) if module_digest(n, SOURCE) != module_digest(n, bundle.source)]
 
 
 def check_code(bundle: Bundle) -> Iterator[Row]:
@@ -153,18 +167,13 @@ def check_plan(bundle: Bundle) -> Iterator[Row]:
             bad.append(
                 f"stage {name}: claimed key {one.get('key')}, planned {two['key']} (differs in: {what})"
             )
-    for line in bad:
-        yield Row("FAIL", "plan", line)
+    done = f"{len(planned)} stages, planned from config.json and source/, have their keys"
+    yield from verdict("plan", bad, done)
     if bad and changed_code(bundle):
-        yield Row(
-            "NOTE", "plan", "the verifying code plans in its own way: verify with the bundle's own source too"
-        )
+        own = "the verifying code plans in its own way: verify with the bundle's own source too"
+        yield Row("NOTE", "plan", own)
     if bad and platform.python_version_tuple()[:2] != ("3", "11"):
         yield Row("NOTE", "plan", f"digests of code need Python 3.11, this is {platform.python_version()}")
-    if not bad:
-        yield Row(
-            "PASS", "plan", f"{len(planned)} stages, planned from config.json and source/, have their keys"
-        )
 
 
 def pins(text: str) -> dict[str, str]:
@@ -175,16 +184,11 @@ def pins(text: str) -> dict[str, str]:
 
 def check_environment(bundle: Bundle) -> Iterator[Row]:
     """The packages that computed are those that are pinned; and whether they are those that are here."""
-
     pinned = pins(bundle.path("source/envs/requirements.txt").read_text(encoding="utf-8"))
     used: Mapping[str, str] = bundle.stages["versions"]
-    other = [
-        f"{name} {used[name]} (pinned {pinned.get(name)})" for name in used if pinned.get(name) != used[name]
-    ]
-    if other:
-        yield Row("FAIL", "environment", f"computed with other packages than are pinned: {', '.join(other)}")
-    else:
-        yield Row("PASS", "environment", f"{len(pinned)} packages are pinned, among them all that computed")
+    other = ", ".join(f"{n} {v} (pinned {pinned.get(n)})" for n, v in used.items() if pinned.get(n) != v)
+    bad = [f"computed with other packages than are pinned: {other}"] if other else []
+    yield from verdict("environment", bad, f"{len(pinned)} packages are pinned, among them all that computed")
     here = [f"{name} {version}, there {used.get(name)}" for name, version in versions().items()
             if used.get(name) != version]  # fmt: skip
     if here:
@@ -202,10 +206,8 @@ def check_crate(bundle: Bundle) -> Iterator[Row]:
         bad = [new["@id"] for old, new in pairs if not old or old.get("sha256") != new["sha256"]]
     else:
         bad = list(differences(_by_id(found), _by_id(wanted)))
-    for line in bad:
-        yield Row("FAIL", "crate", f"{CRATE}: {line}")
-    if not bad:
-        yield Row("PASS", "crate", f"{CRATE} describes the files that there are")
+    bad = [f"{CRATE}: {line}" for line in bad]
+    yield from verdict("crate", bad, f"{CRATE} describes the files that there are")
 
 
 def _by_id(found: Any) -> dict[str, Any]:
@@ -223,8 +225,6 @@ def check_documents(bundle: Bundle) -> Iterator[Row]:
         config = bundle.read(f"models/{name}/config.json")
         weights = bundle.path(f"models/{name}/model.safetensors")
         wanted[f"models/{name}/README.md"] = model_card(name, weights, config, metrics, bundle.stages)
-    bad = [name for name in wanted if bundle.path(name).read_text(encoding="utf-8") != wanted[name]]
-    for name in bad:
-        yield Row("FAIL", "documents", f"{name}: says something else than the numbers of the bundle")
-    if not bad:
-        yield Row("PASS", "documents", f"{len(wanted)} documents say what metrics.json says")
+    other = [n for n, text in wanted.items() if bundle.path(n).read_text(encoding="utf-8") != text]
+    bad = [f"{name}: says something else than the numbers of the bundle" for name in other]
+    yield from verdict("documents", bad, f"{len(wanted)} documents say what metrics.json says")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.storage.calibration_law import FILE as CALIBRATION
-from pipeline.storage.sha256 import bytes_sha256, file_sha256
+from pipeline.storage.sha256 import content_sha256
 
 CRATE = "ro-crate-metadata.json"
 Entity = dict[str, Any]
@@ -28,6 +28,12 @@ _LICENCE = "https://spdx.org/licenses/Apache-2.0"
 _AUTHORS = "#authors"
 _WORKFLOW = "source/Snakefile"
 _LANGUAGE = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
+# Parameter of the workflow -> what it is, and the member that is an example.
+_PARAMETERS = {
+    "config": ("configuration", "config.json"),
+    "inputs": ("digests and places of the input files", "inputs.json"),
+    "metrics": ("scores on the test split", "evaluation/metrics.json"),
+}
 _PARAMETER = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
 _DONE = "http://schema.org/CompletedActionStatus"
 _TYPES = {
@@ -63,21 +69,23 @@ def crate(stages: Mapping[str, Any], members: Mapping[str, Path | bytes]) -> Ent
     stages : ``stages.json``. members : name in the archive -> file or bytes, of all other members.
     """
     names = sorted(name for name in members if not name.startswith("source/") or name.startswith(_TOLD))
-    files = [_file(name, members[name]) for name in names]
-    graph = [_descriptor(), _root(stages, names), _workflow(stages), *files]
-    graph += [*_steps(stages), *_actions(stages, names), *_context(stages)]
-    graph.append(
-        {"@id": "source/", "@type": "Dataset", "name": "Source code, configuration and environments"}
-    )
-    for entity in graph:
-        if entity["@id"] in ("config.json", "inputs.json"):
-            entity["exampleOfWork"] = _ref(f"#parameter-{entity['@id'].partition('.')[0]}")
-        if entity["@id"] == "evaluation/metrics.json":
-            entity["exampleOfWork"] = _ref("#parameter-metrics")
+    # The bundle's own stage is not finished when the bundle is made.
+    ran = {name: stage for name, stage in stages["stages"].items() if name != "bundle"}
+    graph = [
+        *_root(stages, ran, names),
+        *(_file(name, members[name]) for name in names),
+        *_steps(ran),
+        *_actions(stages["run"], ran, names),
+        *_context(),
+    ]
     return {
         "@context": _CONTEXT,
         "@graph": sorted(graph, key=lambda e: (e["@id"] not in (CRATE, "./"), e["@id"])),
     }
+
+
+def _entity(identifier: str, kind: str | list[str], /, **properties: Any) -> Entity:
+    return {"@id": identifier, "@type": kind, **properties}
 
 
 def _ref(identifier: str) -> Entity:
@@ -88,130 +96,104 @@ def _refs(identifiers: Iterable[str]) -> list[Entity]:
     return [_ref(i) for i in identifiers]
 
 
-def _descriptor() -> Entity:
-    told = ("https://w3id.org/ro/crate/1.1", "https://w3id.org/workflowhub/workflow-ro-crate/1.0")
-    return {"@id": CRATE, "@type": "CreativeWork", "about": _ref("./"), "conformsTo": _refs(told)}
-
-
-def _root(stages: Mapping[str, Any], names: list[str]) -> Entity:
+def _root(stages: Mapping[str, Any], ran: Mapping[str, Any], names: list[str]) -> Iterator[Entity]:
+    """The metadata's own file, the bundle, its source and the workflow there."""
     run = stages["run"]
-    return {
-        "@id": "./",
-        "@type": "Dataset",
-        "name": f"Reproducibility bundle of run {run}",
-        "description": "Super-resolution of lunar elevation models: configuration, code, weights, numbers, "
+    told = ("https://w3id.org/ro/crate/1.1", "https://w3id.org/workflowhub/workflow-ro-crate/1.0")
+    yield _entity(CRATE, "CreativeWork", about=_ref("./"), conformsTo=_refs(told))
+    yield _entity(
+        "./",
+        "Dataset",
+        name=f"Reproducibility bundle of run {run}",
+        description="Super-resolution of lunar elevation models: configuration, code, weights, numbers, "
         f"maps and a test subset of run {run}, to be verified with `make verify`.",
-        "datePublished": stages["config"]["bundle"]["published"],
-        "license": _ref(_LICENCE),
-        "author": _ref(_AUTHORS),
-        "conformsTo": _refs(_PROFILES),
-        "hasPart": _refs((_WORKFLOW, "source/", *names)),
-        "mainEntity": _ref(_WORKFLOW),
-        "mentions": _refs(("#run", *(f"#run-{name}" for name in _ran(stages)))),
-    }
-
-
-def _ran(stages: Mapping[str, Any]) -> list[str]:
-    """Stages that were finished when the bundle was made."""
-    return [name for name in stages["stages"] if name != "bundle"]
-
-
-def _workflow(stages: Mapping[str, Any]) -> Entity:
-    names = _ran(stages)
-    return {
-        "@id": _WORKFLOW,
-        "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
-        "name": "Lunar super-resolution with Schrödinger bridges",
-        "conformsTo": _ref("https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"),
-        "programmingLanguage": _ref(_LANGUAGE),
-        "version": stages["stages"]["report"]["code"][:12],
-        "license": _ref(_LICENCE),
-        "author": _ref(_AUTHORS),
-        "input": _refs(("#parameter-config", "#parameter-inputs")),
-        "output": _refs(("#parameter-metrics",)),
-        "hasPart": _refs(f"#tool-{name}" for name in names),
-        "step": _refs(f"{_WORKFLOW}#{name}" for name in names),
-    }
+        datePublished=stages["config"]["bundle"]["published"],
+        license=_ref(_LICENCE),
+        author=_ref(_AUTHORS),
+        conformsTo=_refs(_PROFILES),
+        hasPart=_refs((_WORKFLOW, "source/", *names)),
+        mainEntity=_ref(_WORKFLOW),
+        mentions=_refs(("#run", *(f"#run-{name}" for name in ran))),
+    )
+    yield _entity("source/", "Dataset", name="Source code, configuration and environments")
+    yield _entity(
+        _WORKFLOW,
+        ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
+        name="Lunar super-resolution with Schrödinger bridges",
+        conformsTo=_ref("https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"),
+        programmingLanguage=_ref(_LANGUAGE),
+        version=ran["report"]["code"][:12],
+        license=_ref(_LICENCE),
+        author=_ref(_AUTHORS),
+        input=_refs(("#parameter-config", "#parameter-inputs")),
+        output=_refs(("#parameter-metrics",)),
+        hasPart=_refs(f"#tool-{name}" for name in ran),
+        step=_refs(f"{_WORKFLOW}#{name}" for name in ran),
+    )
 
 
 def _file(name: str, content: Path | bytes) -> Entity:
-    if isinstance(content, bytes):
-        size, digest = len(content), bytes_sha256(content)
-    else:
-        size, digest = content.stat().st_size, file_sha256(content)
-    entity = {
-        "@id": name,
-        "@type": "File",
-        "name": name,
-        "contentSize": str(size),
-        "sha256": digest,
-    }
-    kind = _TYPES.get(Path(name).suffix)
-    return entity if kind is None else {**entity, "encodingFormat": kind}
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    entity = _entity(name, "File", name=name, contentSize=str(size), sha256=content_sha256(content))
+    if kind := _TYPES.get(Path(name).suffix):
+        entity["encodingFormat"] = kind
+    for parameter, (_, example) in _PARAMETERS.items():
+        if name == example:
+            entity["exampleOfWork"] = _ref(f"#parameter-{parameter}")
+    return entity
 
 
-def _steps(stages: Mapping[str, Any]) -> Iterator[Entity]:
+def _steps(ran: Mapping[str, Any]) -> Iterator[Entity]:
     """Each stage as a step of the workflow and as the tool that it runs."""
-    for position, name in enumerate(_ran(stages), start=1):
-        yield {
-            "@id": f"{_WORKFLOW}#{name}",
-            "@type": "HowToStep",
-            "name": name,
-            "position": str(position),
-            "workExample": _ref(f"#tool-{name}"),
-        }
-        yield {
-            "@id": f"#tool-{name}",
-            "@type": "SoftwareApplication",
-            "name": f"stage {name}",
-            "softwareVersion": stages["stages"][name]["code"],
-            "description": "Version: sha256 of the library code that the stage runs, without comments",
-        }
+    code = "Version: sha256 of the library code that the stage runs, without comments"
+    for position, (name, stage) in enumerate(ran.items(), start=1):
+        tool, step = f"#tool-{name}", f"{_WORKFLOW}#{name}"
+        yield _entity(step, "HowToStep", name=name, position=str(position), workExample=_ref(tool))
+        yield _entity(
+            tool, "SoftwareApplication", name=f"stage {name}", softwareVersion=stage["code"], description=code
+        )
 
 
-def _actions(stages: Mapping[str, Any], names: list[str]) -> Iterator[Entity]:
+def _actions(run: str, ran: Mapping[str, Any], names: list[str]) -> Iterator[Entity]:
     """The run, and each stage's part in it."""
-    ran = _ran(stages)
     outcome = [n for n in names if n.startswith(("evaluation/", "region/", "models/")) or n == "report.html"]
-    yield {
-        "@id": "#run",
-        "@type": "CreateAction",
-        "name": f"Run {stages['run']}",
-        "description": "The whole workflow, from the terrain to the report",
-        "instrument": _ref(_WORKFLOW),
-        "object": _refs(("config.json", "inputs.json")),
-        "result": _refs(outcome),
-        "actionStatus": _ref(_DONE),
-    }
-    yield {
-        "@id": "#organise",
-        "@type": "OrganizeAction",
-        "name": "Snakemake runs the stages",
-        "instrument": _ref("#snakemake"),
-        "object": _refs(f"#control-{name}" for name in ran),
-        "result": _ref("#run"),
-    }
-    for name in ran:
-        stage = stages["stages"][name]
+    yield _entity(
+        "#run",
+        "CreateAction",
+        name=f"Run {run}",
+        description="The whole workflow, from the terrain to the report",
+        instrument=_ref(_WORKFLOW),
+        object=_refs(("config.json", "inputs.json")),
+        result=_refs(outcome),
+        actionStatus=_ref(_DONE),
+    )
+    yield _entity(
+        "#organise",
+        "OrganizeAction",
+        name="Snakemake runs the stages",
+        instrument=_ref("#snakemake"),
+        object=_refs(f"#control-{name}" for name in ran),
+        result=_ref("#run"),
+    )
+    for name, stage in ran.items():
         before = [f"records/{i}.json" for i in stage["inputs"]] or ["config.json", "inputs.json"]
-        made = [f"records/{name}.json", *(n for n in names if n.startswith(_made(name)))]
-        yield {
-            "@id": f"#run-{name}",
-            "@type": "CreateAction",
-            "name": f"Stage {name}, key {stage['key']}",
-            "description": f"Stage {name} of run {stages['run']}; its settings are in records/{name}.json",
-            "instrument": _ref(f"#tool-{name}"),
-            "object": _refs(before),
-            "result": _refs(made),
-            "actionStatus": _ref(_DONE),
-        }
-        yield {
-            "@id": f"#control-{name}",
-            "@type": "ControlAction",
-            "name": f"Stage {name}",
-            "instrument": _ref(f"{_WORKFLOW}#{name}"),
-            "object": _ref(f"#run-{name}"),
-        }
+        yield _entity(
+            f"#run-{name}",
+            "CreateAction",
+            name=f"Stage {name}, key {stage['key']}",
+            description=f"Stage {name} of run {run}; its settings are in records/{name}.json",
+            instrument=_ref(f"#tool-{name}"),
+            object=_refs(before),
+            result=_refs((f"records/{name}.json", *(n for n in names if n.startswith(_made(name))))),
+            actionStatus=_ref(_DONE),
+        )
+        yield _entity(
+            f"#control-{name}",
+            "ControlAction",
+            name=f"Stage {name}",
+            instrument=_ref(f"{_WORKFLOW}#{name}"),
+            object=_ref(f"#run-{name}"),
+        )
 
 
 def _made(name: str) -> tuple[str, ...]:
@@ -221,51 +203,36 @@ def _made(name: str) -> tuple[str, ...]:
     return _MADE.get(name, tuple(f"models/{name}/{file}" for file in own))
 
 
-def _context(stages: Mapping[str, Any]) -> Iterator[Entity]:
+def _context() -> Iterator[Entity]:
     """Profiles, licence, people, languages and parameters."""
     for identifier, (name, version) in _PROFILES.items():
-        yield {"@id": identifier, "@type": "CreativeWork", "name": name, "version": version}
-    yield {
-        "@id": _LICENCE,
-        "@type": "CreativeWork",
-        "name": "Apache-2.0",
-        "description": "Apache License 2.0",
-    }
-    yield {"@id": _AUTHORS, "@type": "Organization", "name": "The lunar-bridge authors"}
-    yield {
-        "@id": _LANGUAGE,
-        "@type": "ComputerLanguage",
-        "name": "Snakemake",
-        "alternateName": "SMK",
-        "identifier": _ref("https://doi.org/10.12688/f1000research.29032.2"),
-        "url": _ref("https://snakemake.github.io"),
-    }
-    yield {
-        "@id": "#snakemake",
-        "@type": "SoftwareApplication",
-        "name": "Snakemake",
-        "url": "https://snakemake.github.io",
-        "softwareVersion": "pinned in source/envs/requirements.txt",
-    }
-    told = (
-        ("config", "configuration", "config.json"),
-        ("inputs", "digests and places of the input files", "inputs.json"),
-        ("metrics", "scores on the test split", "evaluation/metrics.json"),
+        yield _entity(identifier, "CreativeWork", name=name, version=version)
+    yield _entity(_LICENCE, "CreativeWork", name="Apache-2.0", description="Apache License 2.0")
+    yield _entity(_AUTHORS, "Organization", name="The lunar-bridge authors")
+    yield _entity(
+        _LANGUAGE,
+        "ComputerLanguage",
+        name="Snakemake",
+        alternateName="SMK",
+        identifier=_ref("https://doi.org/10.12688/f1000research.29032.2"),
+        url=_ref("https://snakemake.github.io"),
     )
-    for name, description, example in told:
-        yield {
-            "@id": f"#parameter-{name}",
-            "@type": "FormalParameter",
-            "name": name,
-            "description": description,
-            "additionalType": "File",
-            "conformsTo": _ref(_PARAMETER),
-            "workExample": _ref(example),
-            "valueRequired": "True",
-        }
-    yield {
-        "@id": _PARAMETER,
-        "@type": "CreativeWork",
-        "name": "FormalParameter profile",
-        "version": "1.0-RELEASE",
-    }
+    yield _entity(
+        "#snakemake",
+        "SoftwareApplication",
+        name="Snakemake",
+        url="https://snakemake.github.io",
+        softwareVersion="pinned in source/envs/requirements.txt",
+    )
+    for name, (description, example) in _PARAMETERS.items():
+        yield _entity(
+            f"#parameter-{name}",
+            "FormalParameter",
+            name=name,
+            description=description,
+            additionalType="File",
+            conformsTo=_ref(_PARAMETER),
+            workExample=_ref(example),
+            valueRequired="True",
+        )
+    yield _entity(_PARAMETER, "CreativeWork", name="FormalParameter profile", version="1.0-RELEASE")

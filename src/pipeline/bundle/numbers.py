@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -11,10 +12,9 @@ import numpy as np
 import rasterio
 from safetensors.torch import load_file
 
-from pipeline.bundle.checks import Bundle, Row
-from pipeline.config.stages.evaluation import PredictorStage
+from pipeline.bundle.checks import Bundle, Row, verdict
 from pipeline.evaluation.collect import make_part, merged, models_of, table_of
-from pipeline.evaluation.per_patch import Columns, pooled, read_csv
+from pipeline.evaluation.metrics import PatchScores
 from pipeline.models.files import fingerprint
 from pipeline.region.scores import std_scores, whole_scores
 from pipeline.shards.shard_set import chosen
@@ -53,7 +53,6 @@ def _shown(value: Any) -> str:
 def check_weights(bundle: Bundle) -> Iterator[Row]:
     """The tensors are those whose fingerprint is named everywhere."""
     metrics = bundle.read("evaluation/metrics.json", "metrics/1")
-    primary = metrics["primary"]
     region = bundle.read("region/metrics.json", "region/1")["model_fingerprint"]
     bad = []
     for name in bundle.models():
@@ -62,7 +61,7 @@ def check_weights(bundle: Bundle) -> Iterator[Row]:
         told = "vae" if name == "pretrained_vae" else name
         if told in metrics["models"]:
             claims["evaluation/metrics.json"] = metrics["models"][told]["fingerprint"]
-        if name == primary:
+        if name == metrics["primary"]:
             claims["region/metrics.json"] = region
         widths = f"models/{name}/{CALIBRATION}"
         if widths in bundle.names:
@@ -71,19 +70,12 @@ def check_weights(bundle: Bundle) -> Iterator[Row]:
                 for file, mark in claims.items() if mark != found]  # fmt: skip
     missing = sorted({*bundle.plan.scored} - {*bundle.models()})
     bad += [f"models/{name}: expected its weights, found none" for name in missing]
-    for line in bad:
-        yield Row("FAIL", "weights", line)
-    if not bad:
-        yield Row("PASS", "weights", f"{len(bundle.models())} models have the fingerprints that are named")
-
-
-def _patches(bundle: Bundle) -> dict[tuple[str, str], Columns]:
-    return read_csv(bundle.path("evaluation/patches.csv"))
+    yield from verdict("weights", bad, f"{len(bundle.models())} models have the fingerprints that are named")
 
 
 def check_patches(bundle: Bundle) -> Iterator[Row]:
     """Every system was scored on the same, and on all, of the patches that the config asks for."""
-    tables = _patches(bundle)
+    tables = bundle.patches
     if not tables:
         raise ValueError("evaluation/patches.csv: expected a table, found no row")
     total = bundle.read("manifests/manifest_test.json", "manifest/1")["patches"]["test"]
@@ -95,12 +87,8 @@ def check_patches(bundle: Bundle) -> Iterator[Row]:
     for (condition, system), table in tables.items():
         if table["patch"] != first:
             bad.append(f"{condition}, {system}: expected the patches of the first system, found others")
-    for line in bad:
-        yield Row("FAIL", "patches", f"evaluation/patches.csv: {line}")
-    if not bad:
-        yield Row(
-            "PASS", "patches", f"all {wanted} test patches are in patches.csv under {len(tables)} headings"
-        )
+    done = f"all {wanted} test patches are in patches.csv under {len(tables)} headings"
+    yield from verdict("patches", [f"evaluation/patches.csv: {line}" for line in bad], done)
 
 
 def shipped_files(bundle: Bundle, name: str) -> dict[str, list[str]]:
@@ -117,15 +105,14 @@ def shipped_files(bundle: Bundle, name: str) -> dict[str, list[str]]:
 
 def parts(bundle: Bundle) -> list[dict[str, Any]]:
     """The parts that the evaluation stages wrote, made again from ``patches.csv``."""
-    tables, out = _patches(bundle), []
+    tables, out = bundle.patches, []
     pixel_m = float(bundle.read("manifests/manifest_test.json", "manifest/1")["grid"]["pixel_m"])
-    for name in bundle.plan.predictors:
-        section = PredictorStage.model_validate_json(bundle.plan[f"evaluation_{name}"].section)
-        rows = {}
+    for section in bundle.evaluations():
+        name, rows = section.name, {}
         for label in section.headings:
             if (label, name) not in tables:
                 raise ValueError(f"evaluation/patches.csv: expected rows of {name} under {label}, found none")
-            rows[label] = pooled(tables[label, name], pixel_m, section.bootstrap, section.seed)
+            rows[label] = PatchScores(pixel_m, tables[label, name]).summary(section.bootstrap, section.seed)
         out.append(make_part(section, rows, models_of(name, shipped_files(bundle, name))))
     return out
 
@@ -137,25 +124,22 @@ def check_metrics(bundle: Bundle) -> Iterator[Row]:
     bad = [f"evaluation/metrics.json: {line}" for line in unlike(claimed, again, POOLED)]
     told = _cells(bundle.path("evaluation/metrics.csv").read_text(encoding="utf-8"))
     bad += [f"evaluation/metrics.csv: {line}" for line in unlike(told, _cells(table_of(again)), 1e-5)]
-    for line in bad:
-        yield Row("FAIL", "metrics", line)
-    if not bad:
-        yield Row("PASS", "metrics", f"metrics.json follows from patches.csv (relative tolerance {POOLED:g})")
+    yield from verdict(
+        "metrics", bad, f"metrics.json follows from patches.csv (relative tolerance {POOLED:g})"
+    )
 
 
 def _cells(table: str) -> dict[str, Any]:
     """Cells of metrics.csv by condition, system and column; numbers as numbers."""
-    head, *rows = (line.split(",") for line in table.splitlines())
-
-    def value(text: str) -> Any:
-        try:
-            return float(text)
-        except ValueError:
-            return text
-
-    return {
-        f"{row[0]} {row[1]} {name}": value(text) for row in rows for name, text in list(zip(head, row))[2:]
-    }
+    cells: dict[str, Any] = {}
+    for row in csv.DictReader(table.splitlines()):
+        where = f"{row.pop('condition')} {row.pop('system')}"
+        for name, text in row.items():
+            try:
+                cells[f"{where} {name}"] = float(text)
+            except ValueError:
+                cells[f"{where} {name}"] = text
+    return cells
 
 
 def check_region(bundle: Bundle) -> Iterator[Row]:
@@ -182,10 +166,7 @@ def check_region(bundle: Bundle) -> Iterator[Row]:
     scale = max(1e-3, float(np.abs(mean).max()))
     if off > 1e-6 * scale:
         bad.append(f"region/mean.tif: expected the mean of clones.tif, found up to {off:.3g} m beside it")
-    for line in bad:
-        yield Row("FAIL", "region", line)
-    if not bad:
-        yield Row("PASS", "region", f"scores follow from the GeoTIFFs (relative tolerance {REGION:g})")
+    yield from verdict("region", bad, f"scores follow from the GeoTIFFs (relative tolerance {REGION:g})")
 
 
 def _rows(scores: Mapping[str, Any]) -> dict[str, Any]:

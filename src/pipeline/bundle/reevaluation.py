@@ -20,8 +20,7 @@ from pipeline.bundle.checks import Bundle, Row
 from pipeline.bundle.numbers import shipped_files
 from pipeline.bundle.write import shipped
 from pipeline.config.runtime import RuntimeSection
-from pipeline.config.stages.evaluation import PredictorStage
-from pipeline.evaluation.per_patch import ALWAYS, ENSEMBLE, Columns, read_csv
+from pipeline.evaluation.per_patch import ALWAYS, ENSEMBLE, Columns
 from pipeline.evaluation.stage import evaluate
 from pipeline.jobs.job import set_threads
 from pipeline.shards.shard_set import ShardSet, chosen
@@ -83,13 +82,11 @@ def check_again(bundle: Bundle, device: str = "cpu") -> Iterator[Row]:
     if [e["path"] for e in entries] != ["test.zarr.zip"]:
         raise ValueError(f"{_MANIFEST}: expected the shard test.zarr.zip alone, found {entries}")
     ids = [int(i) for shard in ShardSet(manifest, "test").shards for i in shard.ids]
-    claimed = read_csv(bundle.path("evaluation/patches.csv"))
-    yield _subset_row(bundle, ids, claimed)
+    yield _subset_row(bundle, ids)
     set_threads(bundle.config.training.cpu_threads)
     runtime = RuntimeSection.model_validate({"device": device})
-    for name in bundle.plan.predictors:
-        section = PredictorStage.model_validate_json(bundle.plan[f"evaluation_{name}"].section)
-        section = section.model_copy(update={"max_patches": None})
+    for section in bundle.evaluations():
+        name, section = section.name, section.model_copy(update={"max_patches": None})
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch, "part.json")
             logger.info("%s: evaluated again on %d patches", name, len(ids))
@@ -100,16 +97,16 @@ def check_again(bundle: Bundle, device: str = "cpu") -> Iterator[Row]:
                 yield Row("FAIL", "evaluation", f"evaluation_{name}: could not be run again: {text}")
                 continue
             found = read_json(out)["patches"]
-        yield from _compare(name, found, claimed, ids)
+        yield from _compare(name, found, bundle.patches, ids)
 
 
-def _subset_row(bundle: Bundle, ids: list[int], claimed: Mapping[tuple[str, str], Columns]) -> Row:
+def _subset_row(bundle: Bundle, ids: list[int]) -> Row:
     """The shipped patches are the first evaluated ones, as many as the config asks for."""
     config = bundle.config
     total = bundle.read("manifests/manifest_test.json", "manifest/1")["patches"]["test"]
     evaluated = len(chosen(total, config.evaluation.max_patches))
     count = shipped(evaluated, config.bundle.patches, config.evaluation.batch)
-    wanted = next(iter(claimed.values()))["patch"][:count]
+    wanted = next(iter(bundle.patches.values()))["patch"][:count]
     if ids != wanted:
         return Row("FAIL", "subset", f"{_SHARD}: expected the patches {wanted}, found {ids}")
     return Row("PASS", "subset", f"the first {count} of {evaluated} evaluated patches are shipped")

@@ -11,38 +11,29 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 
+from pipeline.bundle import checks, numbers
 from pipeline.bundle.archive import MOST_BYTES, ArchiveError, check_sums, unpack
-from pipeline.bundle.checks import (
-    Bundle,
-    Row,
-    check_code,
-    check_config,
-    check_crate,
-    check_documents,
-    check_environment,
-    check_plan,
-    check_records,
-)
-from pipeline.bundle.numbers import check_metrics, check_patches, check_region, check_weights
+from pipeline.bundle.checks import Bundle, Row, verdict
 from pipeline.bundle.reevaluation import check_again
 from pipeline.storage.sha256 import file_sha256
 
 _LONGEST = 12
 Check = Callable[[Bundle], Iterator[Row]]
 CHEAP: tuple[Check, ...] = (
-    check_config,
-    check_records,
-    check_code,
-    check_plan,
-    check_environment,
-    check_weights,
-    check_patches,
-    check_metrics,
-    check_region,
-    check_crate,
-    check_documents,
+    checks.check_config,
+    checks.check_records,
+    checks.check_code,
+    checks.check_plan,
+    checks.check_environment,
+    numbers.check_weights,
+    numbers.check_patches,
+    numbers.check_metrics,
+    numbers.check_region,
+    checks.check_crate,
+    checks.check_documents,
 )
 
 
@@ -80,10 +71,7 @@ def verify(
 
 def _files(folder: Path | str, names: list[str]) -> Iterator[Row]:
     good, problems = check_sums(folder, names)
-    for problem in problems:
-        yield Row("FAIL", "files", problem)
-    if not problems:
-        yield Row("PASS", "files", f"{good} files have the sha256 that SHA256SUMS lists")
+    return verdict("files", problems, f"{good} files have the sha256 that SHA256SUMS lists")
 
 
 def guarded(name: str, work: Callable[[], Iterator[Row]]) -> list[Row]:
@@ -92,9 +80,8 @@ def guarded(name: str, work: Callable[[], Iterator[Row]]) -> list[Row]:
     try:
         for row in work():
             rows.append(row)
-    except (
-        Exception
-    ) as error:  # a bundle may hold anything: what a check stumbles over is a finding, not a crash
+    # A bundle may hold anything: what a check stumbles over is a finding, not a crash.
+    except Exception as error:
         logging.getLogger(__name__).debug("details", exc_info=True)
         rows.append(Row("FAIL", name, f"could not be checked: {type(error).__name__}: {error}"))
     return rows
@@ -103,14 +90,11 @@ def guarded(name: str, work: Callable[[], Iterator[Row]]) -> list[Row]:
 def table(rows: list[Row]) -> str:
     """Rows as text; of many findings of one check the first are shown."""
     width = max(len(row.check) for row in rows)
-    lines, shown = [], 0
-    for number, row in enumerate(rows):
-        same = number > 0 and (rows[number - 1].check, rows[number - 1].status) == (row.check, row.status)
-        shown = shown + 1 if same else 1
-        if shown <= _LONGEST:
-            lines.append(f"{row.status:4}  {row.check:{width}}  {row.detail}")
-        elif shown == _LONGEST + 1:
-            lines.append(f"{row.status:4}  {row.check:{width}}  and more")
+    lines = []
+    for (check, status), same in groupby(rows, key=lambda row: (row.check, row.status)):
+        details = [row.detail for row in same]
+        shown = details[:_LONGEST] + ["and more"] * (len(details) > _LONGEST)
+        lines += [f"{status:4}  {check:{width}}  {detail}" for detail in shown]
     failed = sum(row.status == "FAIL" for row in rows)
     lines.append("")
     lines.append("FAIL: " + f"{failed} findings" if failed else "PASS: the bundle is what it claims to be")

@@ -7,15 +7,15 @@ import html
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.bundle.archive import write_archive
 from pipeline.bundle.crate import CRATE, crate
-from pipeline.bundle.datasheet import datasheet
-from pipeline.bundle.documents import model_card, readme
-from pipeline.provenance.digest import SOURCE
+from pipeline.bundle.documents import datasheet, model_card, readme
+from pipeline.jobs.job import record_of
+from pipeline.provenance.digest import SOURCE, TEMPLATES
 from pipeline.shards.shard_set import ShardSet, chosen
 from pipeline.shards.subset import write_subset
 from pipeline.storage.atomic import read_json
@@ -26,7 +26,7 @@ FILES = (
 )  # fmt: skip
 FOLDERS = {
     "workflow": (".smk", ".py"),
-    "src": (".py",),
+    "src": (".py", *TEMPLATES),
     "config": (".yaml", ".md"),
     "profiles": (".yaml",),
     "envs": (".txt", ".yaml", ".def", ".py"),
@@ -64,8 +64,13 @@ def write_bundle(inputs: Mapping[str, Any], out: Path | str, root: Path | str | 
         write_archive(out, members)
 
 
-def _listed(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or ())
+def _listed(value: Any) -> list[Path]:
+    return [Path(path) for path in ([value] if isinstance(value, str) else value or ())]
+
+
+def _stage_of(path: Path) -> str:
+    """The stage of a file in the store, ``<stage>/<key>/<file>``."""
+    return path.parent.parent.name
 
 
 def _json(value: Any) -> bytes:
@@ -77,16 +82,13 @@ def results(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> Members:
     out: Members = {"stages.json": Path(inputs["stages"]), "config.json": _json(stages["config"])}
     out["report.html"] = Path(inputs["report"])
     for role in ("evaluation", "region"):
-        out |= {f"{role}/{Path(p).name}": Path(p) for p in _listed(inputs[role])}
-    for path in map(Path, _listed(inputs["manifests"])):
-        out[f"manifests/{path.parent.parent.name}.json"] = path
-    for path in map(Path, _listed(inputs["models"])):
-        out[f"models/{path.parent.parent.name}/{path.name}"] = path
-    for path in map(Path, _listed(inputs.get("calibrations"))):
-        name = path.parent.parent.name.removeprefix("calibration_")
-        out[f"models/{name}/{path.name}"] = path
+        out |= {f"{role}/{path.name}": path for path in _listed(inputs[role])}
+    out |= {f"manifests/{_stage_of(path)}.json": path for path in _listed(inputs["manifests"])}
+    out |= {f"models/{_stage_of(path)}/{path.name}": path for path in _listed(inputs["models"])}
+    for path in _listed(inputs.get("calibrations")):
+        out[f"models/{_stage_of(path).removeprefix('calibration_')}/{path.name}"] = path
     for name in ("pretrained", "pretrained_vae"):
-        out |= {f"models/{name}/{Path(p).name}": Path(p) for p in _listed(inputs.get(name))}
+        out |= {f"models/{name}/{path.name}": path for path in _listed(inputs.get(name))}
     for name, stage in stages["stages"].items():
         if name != "bundle":  # it is not finished
             out[f"records/{name}.json"] = _record(name, stage)
@@ -95,12 +97,7 @@ def results(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> Members:
 
 def _record(name: str, stage: Mapping[str, Any]) -> bytes:
     """The record that each of a stage's jobs left; those of one stage are equal."""
-    wanted = {
-        "schema": "run/1",
-        "stage": name,
-        "key": stage["key"],
-        "section": json.loads(stage["section"]),
-    }
+    wanted = record_of(name, stage["key"], json.loads(stage["section"]))
     for path in sorted(Path("results/logs", name, stage["key"]).glob("*.run.json")):
         if read_json(path, "run/1") != wanted:
             raise ValueError(
@@ -122,31 +119,23 @@ def source(root: Path) -> Iterator[tuple[str, Path]]:
 
 def _input_files(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> dict[str, Any]:
     """Digests of what went in, and where to get it."""
-    local = {Path(path).name: Path(path) for path in _listed(inputs.get("fetched"))}
+    local = {path.name: path for path in _listed(inputs.get("fetched"))}
+    found, config = stages["found"], stages["config"]
+    names = {url: Path(path).name for path, url, _ in found["urls"]}
     files = []
     for role, place, digest in stages["files"]:
-        entry = {"role": role, "name": place, "url": None, "sha256": digest}
-        if "://" in place:
-            name = next(Path(p).name for p, url, _ in stages["found"]["urls"] if url == place)
-            entry |= {"name": name, "url": place}
-            if name in local:
-                entry["sha256"] = file_sha256(local[name])
-        files.append(entry)
-    found = stages["found"]
-    files += [_digest("kernel", Path(place).name, digest) for place, digest in _kernels(stages)]
+        name, url = (names[place], place) if "://" in place else (place, None)
+        here = file_sha256(local[name]) if url and name in local else digest
+        files.append(_entry(role, name, here, url))
+    kernels = zip(config["ephemeris"]["kernels"], found["kernels"])  # none are found where none are used
+    files += [_entry("kernel", path, digest) for path, digest in kernels]
     if found["lpips"]:
-        files.append(_digest("lpips", Path(stages["config"]["vae"]["lpips_weights"]).name, found["lpips"]))
-    synthetic = stages["config"]["inputs"]["dem"] == "synthetic"
-    return {"schema": "inputs/1", "synthetic": synthetic, "files": files}
+        files.append(_entry("lpips", config["vae"]["lpips_weights"], found["lpips"]))
+    return {"schema": "inputs/1", "synthetic": config["inputs"]["dem"] == "synthetic", "files": files}
 
 
-def _kernels(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if stages["found"]["kernels"]:
-        yield from zip(stages["config"]["ephemeris"]["kernels"], stages["found"]["kernels"])
-
-
-def _digest(role: str, name: str, digest: str) -> dict[str, Any]:
-    return {"role": role, "name": name, "url": None, "sha256": digest.removeprefix("sha256:")}
+def _entry(role: str, path: str, digest: str, url: str | None = None) -> dict[str, Any]:
+    return {"role": role, "name": Path(path).name, "url": url, "sha256": digest.removeprefix("sha256:")}
 
 
 def shipped(evaluated: int, patches: int | None, batch: int) -> int:
@@ -164,6 +153,12 @@ def _subset(inputs: Mapping[str, Any], config: Mapping[str, Any], scratch: Path)
     return {f"subset/{name}": scratch / name for name in ("manifest.json", "test.zarr.zip")}
 
 
+def models_in(members: Iterable[str]) -> list[str]:
+    """Names of the models among a bundle's members."""
+    found = (re.fullmatch(r"models/(\w+)/model\.safetensors", name) for name in members)
+    return [match[1] for match in found if match]
+
+
 def _documents(inputs: Mapping[str, Any], stages: Mapping[str, Any], members: Members) -> Members:
     """What people read: the README, the datasheet, a card for each model, the report's figures."""
 
@@ -176,13 +171,11 @@ def _documents(inputs: Mapping[str, Any], stages: Mapping[str, Any], members: Me
     out: Members = {"README.md": readme(stages, metrics, read("subset/manifest.json")).encode()}
     facts = {name: read_json(inputs[name]) for name in ("terrain", "split")}
     out["datasheet.md"] = datasheet(stages, manifests, facts, read("inputs.json")).encode()
-    for name in sorted(members):
-        match = re.fullmatch(r"models/(\w+)/model\.safetensors", name)
-        if match:
-            path = members[name]
-            assert isinstance(path, Path)
-            config = read(f"models/{match[1]}/config.json")
-            out[f"models/{match[1]}/README.md"] = model_card(match[1], path, config, metrics, stages).encode()
+    for name in models_in(sorted(members)):
+        path = members[f"models/{name}/model.safetensors"]
+        assert isinstance(path, Path)
+        config = read(f"models/{name}/config.json")
+        out[f"models/{name}/README.md"] = model_card(name, path, config, metrics, stages).encode()
     report = Path(inputs["report"]).read_text(encoding="utf-8")
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"[^>]*\balt="([^"]*)"', report)
     lines = ["# Figures of the report\n"]

@@ -196,7 +196,7 @@ def fit(
     ]
     members = len(found[0].members)
     z = np.random.default_rng([seed, _FACTORS]).standard_normal((REPLICATES, len(found), members))
-    best: tuple[float, Floats] | None = None
+    tried: list[Floats] = []
     for width in LOG_SPREADS:
         # The factor's own spread adds to the variance: exp(2 width^2) of it.
         tails = np.exp(width * z[..., None] - width**2)
@@ -205,18 +205,16 @@ def fit(
             scores(found, [np.exp(level) * t for level, t in zip(at, tails[r])], rng)
             for r, rng in enumerate(rngs)
         ]
-        mean = np.mean(each, axis=0)
-        logger.info("width %.1f: spread-skill ratio %.3f, rank distance %.4f", width, *mean)
-        if best is None or mean[1] < best[1][1]:
-            best = width, mean
-    assert best is not None
+        tried.append(np.mean(each, axis=0))
+        logger.info("width %.1f: spread-skill ratio %.3f, rank distance %.4f", width, *tried[-1])
+    width, best = min(zip(LOG_SPREADS, tried), key=lambda pair: pair[1][1])
     flat = scores(drawn, [np.ones((1, 1))] * len(drawn), np.random.default_rng([seed, _RANKS]))
     return {
-        "lit": _written(*lit, best[0]),
-        "unlit": _written(*dark, best[0]),
-        "log_spread": best[0],
-        "spread_skill_fair": float(best[1][0]),
-        "rank_js_distance": float(best[1][1]),
+        "lit": _written(*lit, width),
+        "unlit": _written(*dark, width),
+        "log_spread": width,
+        "spread_skill_fair": float(best[0]),
+        "rank_js_distance": float(best[1]),
         "spread_skill_fair_before": float(flat[0]),
         "rank_js_distance_before": float(flat[1]),
     }

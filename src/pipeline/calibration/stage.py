@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from pipeline.calibration.fit import Departures, departures, fit
-from pipeline.config.bridge import SamplerSection
 from pipeline.config.imperfections import ImperfectionsSection
-from pipeline.config.photometry import PhotometrySection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.stages.calibration import CalibrationStage
 from pipeline.illumination.ephemeris import read_track
 from pipeline.jobs.device import pick_device
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.jobs.seeds import seeded
 from pipeline.models.files import load_system, model_config
 from pipeline.models.system import System
@@ -39,35 +38,28 @@ LEAST_PX = 1e-6
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Departures of all patches and image sets of one kind.
+class Kind:
+    """One kind of image sets, of all patches.
 
     Attributes
     ----------
-    found : the departures. noise : the sets' typical one.
+    found : departures of validation patches. noise : the sets' typical one.
     prior_px : root mean square of what the a priori DEM itself is off by, pixels of height.
+    trained : departures of training patches.
     """
 
     found: list[Departures]
     noise: float
     prior_px: float
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of image sets: of validation patches, and departures of training patches."""
-
-    held_out: Drawn
-    trained: list[Departures]
+    trained: list[Departures] = field(default_factory=list)
 
 
 def told_apart(kinds: Sequence[Kind]) -> list[Kind]:
     """Kinds by rising noise; together where it hardly differs, so that sets do not tell their kind."""
-    ordered = sorted(kinds, key=lambda kind: kind.held_out.noise)
-    if len(ordered) == 2 and ordered[1].held_out.noise < NOISIER * ordered[0].held_out.noise:
+    ordered = sorted(kinds, key=lambda kind: kind.noise)
+    if len(ordered) == 2 and ordered[1].noise < NOISIER * ordered[0].noise:
         first, second = ordered
-        both = replace(first.held_out, found=first.held_out.found + second.held_out.found)
-        return [Kind(both, first.trained + second.trained)]
+        return [replace(first, found=first.found + second.found, trained=first.trained + second.trained)]
     return ordered
 
 
@@ -77,15 +69,13 @@ class Drawing:
 
     Attributes
     ----------
-    system : calibrated or not; its own draws count. scene : the light. photometry : of the images.
-    sampler : of the clones. seed : of all that is drawn.
+    system : calibrated or not; its own draws count. scene : the light.
+    section : the photometry of the images, the sampler of the clones, the seed of all that is drawn.
     """
 
     system: System
     scene: Scene
-    photometry: PhotometrySection
-    sampler: SamplerSection
-    seed: int
+    section: CalibrationStage
 
     def draw(
         self,
@@ -94,7 +84,7 @@ class Drawing:
         sets: Sequence[int],
         how: ImperfectionsSection | None,
         title: str,
-    ) -> Drawn:
+    ) -> Kind:
         """Clones of the numbered image sets of each of the picked patches.
 
         Parameters
@@ -105,19 +95,15 @@ class Drawing:
         """
         jobs = [(i, k) for i in picked for k in sets]
         groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
-        found: list[Departures] = []
-        noises: list[float] = []
-        squared: list[float] = []
-        for group in track(groups, len(groups), f"{title}: batches"):
-            parts, noise, off = self._batch(shards, group, how)
-            found, noises, squared = found + parts, noises + noise, squared + off
-        return Drawn(found, float(np.median(noises)), float(np.sqrt(np.mean(squared))))
+        batches = (self._batch(shards, g, how) for g in progress(groups, len(groups), f"{title}: batches"))
+        found, noises, squared = zip(*chain.from_iterable(batches))
+        return Kind(list(found), float(np.median(noises)), float(np.sqrt(np.mean(squared))))
 
     def _batch(
         self, shards: ShardSet, group: Sequence[tuple[int, int]], how: ImperfectionsSection | None
-    ) -> tuple[list[Departures], list[float], list[float]]:
-        """Departures of patches i and image sets k, the sets' noise, the prior's mean squared error."""
-        system, seed, kind = self.system, self.seed, int(how is not None)
+    ) -> Iterator[tuple[Departures, float, float]]:
+        """Of patches i and image sets k: departures, the set's noise, the prior's mean squared error."""
+        system, section, seed, kind = self.system, self.section, self.section.seed, int(how is not None)
         device = next(system.parameters()).device
         samples = []
         for i, k in group:
@@ -125,20 +111,18 @@ class Drawing:
             images = self.scene.image_set(shard, patch, np.random.default_rng([seed, _SCENE, i, k, kind]))
             samples.append(read_sample(shard, patch, images, system.halo_cells))
         rngs = [np.random.default_rng([seed, _IMPERFECTIONS, i, k]) for i, k in group]
-        batch = assemble(samples, system.halo_cells, system.factor, self.photometry, device, how, rngs)
+        batch = assemble(samples, system.halo_cells, system.factor, section.photometry, device, how, rngs)
         generators: list[torch.Generator] = [seeded(seed, _CLONES, i, k, kind) for i, k in group]
-        members, estimate, spread, light = system.sample_around(batch, MEMBERS, generators, self.sampler)
+        members, estimate, spread, light = system.sample_around(batch, MEMBERS, generators, section.sampler)
         assert batch.dem is not None
         scale = batch.pixel_m.double().cpu().numpy()
-        found = []
-        for row in range(len(group)):
+        off = ((batch.dem - batch.prior).double() / batch.pixel_m[:, None, None]).square().mean(dim=(1, 2))
+        for row, (noise, squared) in enumerate(zip(light.noise.tolist(), off.tolist())):
             clones, mean, truth = (
                 f[row].double().cpu().numpy() / scale[row] for f in (members, estimate, batch.dem)
             )
             wide = None if spread is None else spread[row].double().cpu().numpy()
-            found.append(departures(clones, mean, truth, wide, light.unlit[row, 0].cpu().numpy()))
-        off = (batch.dem - batch.prior).double() / batch.pixel_m[:, None, None]
-        return found, light.noise.tolist(), off.square().mean(dim=(1, 2)).tolist()
+            yield departures(clones, mean, truth, wide, light.unlit[row, 0].cpu().numpy()), noise, squared
 
 
 def calibrate_system(
@@ -176,9 +160,7 @@ def calibrate_system(
     drawing = Drawing(
         load_system(model, vae[0] if vae else None, pick_device(runtime.device)),
         ArcScene(section.main, section.tolerance, None, suns),
-        section.photometry,
-        section.sampler,
-        section.seed,
+        section,
     )
     picked = chosen(len(shards), PATCHES)
     # As many sets of training patches, each of another one.
@@ -187,7 +169,7 @@ def calibrate_system(
     def draw(how: ImperfectionsSection | None, images: str) -> Kind:
         title = f"calibration of {section.stage}, {images}"
         seen = drawing.draw(trained, others, [SETS], how, f"{title}, training patches")
-        return Kind(drawing.draw(shards, picked, range(SETS), how, title), seen.found)
+        return replace(drawing.draw(shards, picked, range(SETS), how, title), trained=seen.found)
 
     kinds: list[Kind] = []
     if imperfections.off or imperfections.share < 1:
@@ -201,10 +183,10 @@ def calibrate_system(
             "model": model_config(model, "bridge")["fingerprint"],
             "patches": len(picked),
             "sets": SETS,
-            "sampler": drawing.sampler.model_dump(mode="json"),
-            "most_px": float(f"{max(kinds[0].held_out.prior_px, LEAST_PX):.6g}"),
+            "sampler": section.sampler.model_dump(mode="json"),
+            "most_px": float(f"{max(kinds[0].prior_px, LEAST_PX):.6g}"),
             "laws": [
-                {"noise": kind.held_out.noise, **fit(kind.held_out.found, drawing.seed, trained=kind.trained)}
+                {"noise": kind.noise, **fit(kind.found, section.seed, trained=kind.trained)}
                 for kind in told_apart(kinds)
             ],
         },

@@ -8,10 +8,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.config.base import Range, Section, Seed
 
-
-def _place_word(value: object) -> object:
-    """YAML reads an unquoted ``true`` as a boolean."""
-    return "true" if value is True else value
+# YAML reads an unquoted ``true`` as a boolean.
+_AsWord = BeforeValidator(lambda value: "true" if value is True else value)
 
 
 class SunPlace(Section):
@@ -28,23 +26,17 @@ class SunPlace(Section):
         seasons reach 1.59); refused with an ephemeris, which has its own.
     """
 
-    place: Annotated[Literal["assumed", "true", "ephemeris"], BeforeValidator(_place_word)] = "assumed"
+    place: Annotated[Literal["assumed", "true", "ephemeris"], _AsWord] = "assumed"
     latitude: Range
     longitude: Range
     declination: Range = Range(low=0, high=0)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if not (-90 <= self.latitude.low and self.latitude.high <= 90):
-            raise ValueError(f"latitude: expected within [-90, 90], found {self.latitude}")
-        if not (-1.6 <= self.declination.low and self.declination.high <= 1.6):
-            raise ValueError(f"declination: expected within [-1.6, 1.6], found {self.declination}")
-        unused = {
-            "assumed": (),
-            "true": ("latitude", "longitude"),
-            "ephemeris": ("latitude", "longitude", "declination"),
-        }
-        for name in unused[self.place]:
+        self.latitude.check_within("latitude", -90, 90)
+        self.declination.check_within("declination", -1.6, 1.6)
+        unused = {"assumed": (), "true": ("latitude", "longitude")}
+        for name in unused.get(self.place, ("latitude", "longitude", "declination")):
             default, found = type(self).model_fields[name].default, getattr(self, name)
             if found != default:
                 raise ValueError(
@@ -68,8 +60,7 @@ class ArcDraw(SunPlace):
 
     @model_validator(mode="after")
     def _possible_images(self) -> ArcDraw:
-        if not (1 <= self.images.low and self.images.high <= 10000):
-            raise ValueError(f"images: expected within [1, 10000], found {self.images}")
+        self.images.check_within("images", 1, 10000)
         if self.images.low % 1 or self.images.high % 1:
             raise ValueError(f"images: expected whole numbers, found {self.images}")
         return self
@@ -96,8 +87,3 @@ class ArcsSection(Section):
             if not name.isidentifier():
                 raise ValueError(f"test: expected names of letters, digits and _, found {name!r}")
         return self
-
-    def of_place(self, *places: str) -> list[str]:
-        """Keys of the draws with one of the given places, ``arcs.train`` first."""
-        draws = {"arcs.train": self.train, **{f"arcs.test.{name}": draw for name, draw in self.test.items()}}
-        return [key for key, draw in draws.items() if draw.place in places]

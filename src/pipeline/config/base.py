@@ -23,6 +23,11 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
+def unlike(key: str, expected: str, found: object) -> str:
+    """What is said of a value that is not as expected, in the one form of all such messages."""
+    return f"{key}: expected {expected}, found {found}"
+
+
 #: Names and the dotted paths of their modules, which are imported when they are used. A stage's code digest
 #: leaves a registry's entries out, and holds the modules that the stage uses.
 Registry = dict[str, str]
@@ -51,6 +56,16 @@ class Range(Section):
         if self.low > self.high:
             raise ValueError(f"expected low <= high, found [{self.low}, {self.high}]")
         return self
+
+    def check_within(self, key: str, low: float, high: float) -> None:
+        """Refuse a range that is not within ``[low, high]``; the message begins with the key."""
+        if not (low <= self.low and self.high <= high):
+            raise ValueError(unlike(key, f"within [{low:g}, {high:g}]", self))
+
+    def check_positive(self, key: str) -> None:
+        """Refuse a range that holds 0 or less; the message begins with the key."""
+        if self.low <= 0:
+            raise ValueError(unlike(key, "> 0", self.low))
 
 
 Positive = Annotated[float, Field(gt=0)]

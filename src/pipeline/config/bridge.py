@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Positive, PositiveInt, Section, Seed, Share
+from pipeline.config.base import Positive, PositiveInt, Section, Seed, Share, unlike
 from pipeline.config.training import OptimiserSection
 
 
@@ -171,15 +171,11 @@ class BridgeSection(Section):
         if self.keep_block_means and self.space != "pixel":
             raise ValueError("keep_block_means: expected space 'pixel', found 'latent'")
         if self.start_share > 0 and self.process != "i2sb":
-            raise ValueError(
-                f"start_share: expected 0 with process {self.process!r}, found {self.start_share}"
-            )
+            raise ValueError(unlike("start_share", f"0 with process {self.process!r}", self.start_share))
         kinds = SAMPLER_KINDS[self.process]
         if self.sampler.kind not in kinds:
-            raise ValueError(
-                f"sampler.kind: expected one of {', '.join(kinds)} with process {self.process!r}, "
-                f"found {self.sampler.kind!r}"
-            )
+            possible = f"one of {', '.join(kinds)} with process {self.process!r}"
+            raise ValueError(unlike("sampler.kind", possible, repr(self.sampler.kind)))
         wanted = evaluations_wanted(self.sampler.nfe, self.sampler.kind, self.process, self.steps)
         if wanted:
             raise ValueError(f"sampler.nfe: {wanted}, found {self.sampler.nfe}")

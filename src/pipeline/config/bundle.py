@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from pipeline.config.base import PositiveInt, Section
 
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
-
-
-def _text(value: Any) -> Any:
-    """YAML takes a bare date for one."""
-    return value.isoformat() if isinstance(value, date) else value
+# YAML takes a bare date for one.
+_AsText = BeforeValidator(lambda value: value.isoformat() if isinstance(value, date) else value)
 
 
 class BundleSection(Section):
@@ -28,4 +25,4 @@ class BundleSection(Section):
     """
 
     patches: PositiveInt | None = 8
-    published: Annotated[str, BeforeValidator(_text), Field(pattern=_DATE)] = "2026-12-01"
+    published: Annotated[str, _AsText, Field(pattern=_DATE)] = "2026-12-01"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.config.base import Positive, Section
+from pipeline.config.base import Positive, Section, unlike
 
 # A track is compared with all fixed directions for every image set that is drawn.
 MOST_TIMES = 20_000
@@ -61,10 +61,10 @@ class EphemerisSection(Section):
         span = (parse_utc(self.stop) - parse_utc(self.start)).total_seconds()
         if span < 0:
             raise ValueError(f"stop: expected a time from start = {self.start} on, found {self.stop}")
-        if span / (3600 * self.step_hours) + 1 > MOST_TIMES:
+        times = span / (3600 * self.step_hours) + 1
+        if times > MOST_TIMES:
             raise ValueError(
-                f"step_hours: expected at most {MOST_TIMES} times from start to stop, found "
-                f"{span / (3600 * self.step_hours) + 1:.0f}"
+                unlike("step_hours", f"at most {MOST_TIMES} times from start to stop", f"{times:.0f}")
             )
         if len(set(self.kernels)) != len(self.kernels):
             raise ValueError(f"kernels: expected each file once, found {self.kernels}")

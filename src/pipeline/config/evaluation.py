@@ -59,7 +59,7 @@ class EvaluationSection(Section):
     def _has_main(self) -> EvaluationSection:
         if "main" not in self.conditions:
             raise ValueError(f"conditions: expected one named 'main', found {sorted(self.conditions)}")
-        if self.conditions["main"].systems != "all":
-            found = self.conditions["main"].systems
+        found = self.conditions["main"].systems
+        if found != "all":
             raise ValueError(f"conditions.main.systems: expected 'all', found {found!r}")
         return self

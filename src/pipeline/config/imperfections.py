@@ -19,7 +19,7 @@ class AlbedoField(Section):
         distance d is exp(-d^2 / (4 sigma^2)).
     """
 
-    rms: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rms: Share = 0.0
     sigma_px: Annotated[float, Field(gt=0, le=64)] = 6.0
 
 
@@ -32,7 +32,7 @@ class AlbedoBlocks(Section):
     cell_px : side of a cell, pixels.
     """
 
-    rms: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rms: Share = 0.0
     cell_px: PositiveInt = 16
 
 
@@ -72,7 +72,7 @@ class ImperfectionsSection(Section):
     share: Share = 1.0
     albedo: AlbedoField = AlbedoField()
     albedo_blocks: AlbedoBlocks = AlbedoBlocks()
-    exposure: Annotated[float, Field(ge=0, le=1)] = 0.0
+    exposure: Share = 0.0
     shift_px: Annotated[float, Field(ge=0, le=8)] = 0.0
     noise: NoiseSection = NoiseSection()
     sun_deg: Annotated[float, Field(ge=0, le=45)] = 0.0
@@ -81,19 +81,9 @@ class ImperfectionsSection(Section):
     @property
     def off(self) -> bool:
         """Whether all images are as rendered."""
-        if not self.share:
-            return True
-        amplitudes = (
-            self.albedo.rms,
-            self.albedo_blocks.rms,
-            self.exposure,
-            self.shift_px,
-            self.noise.snr,
-            self.noise.photons,
-            self.sun_deg,
-            self.quantise_bits,
-        )
-        return not any(amplitudes)
+        noise = (self.noise.snr, self.noise.photons, self.quantise_bits)
+        camera = (self.exposure, self.shift_px, self.sun_deg)
+        return not (self.share and any((self.albedo.rms, self.albedo_blocks.rms, *camera, *noise)))
 
 
 class ImperfectionsSections(Section):

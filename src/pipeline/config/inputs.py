@@ -6,7 +6,7 @@ import re
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.base import Positive, Section
+from pipeline.config.base import Positive, Section, unlike
 
 
 class InputsSection(Section):
@@ -40,10 +40,8 @@ class InputsSection(Section):
         if self.synthetic and self.count is not None:
             raise ValueError("count: expected null with dem: synthetic (it makes its own count map)")
         if self.count is not None and len(self.count_entries) != len(self.dem_entries):
-            raise ValueError(
-                f"count: expected one entry for each dem entry ({len(self.dem_entries)}), "
-                f"found {len(self.count_entries)}"
-            )
+            wanted = f"one entry for each dem entry ({len(self.dem_entries)})"
+            raise ValueError(unlike("count", wanted, len(self.count_entries)))
         return self
 
     @property
@@ -54,14 +52,16 @@ class InputsSection(Section):
     @property
     def dem_entries(self) -> list[str]:
         """`dem` as a list."""
-        return [self.dem] if isinstance(self.dem, str) else list(self.dem)
+        return _listed(self.dem)
 
     @property
     def count_entries(self) -> list[str]:
         """`count` as a list."""
-        if self.count is None:
-            return []
-        return [self.count] if isinstance(self.count, str) else list(self.count)
+        return _listed(self.count)
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def is_url(entry: str) -> bool:

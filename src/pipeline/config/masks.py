@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipeline.config.base import Range, Section, Seed, Share
-
-S = TypeVar("S", bound=Section)
-
-
-def _positive(section: S, *keys: str) -> S:
-    """The section, whose ranges of these keys must lie above 0."""
-    for key in keys:
-        low = getattr(section, key).low
-        if low <= 0:
-            raise ValueError(f"{key}: expected > 0, found {low}")
-    return section
 
 
 class BlockDraw(Section):
@@ -63,7 +52,8 @@ class StripWidth(MaskKind):
 
     @model_validator(mode="after")
     def _positive_width(self) -> Self:
-        return _positive(self, "half_width_px")
+        self.half_width_px.check_positive("half_width_px")
+        return self
 
 
 class Missing(MaskKind):
@@ -90,9 +80,9 @@ class Missing(MaskKind):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        _positive(self, "width_m", "seam_px")
-        if not (0 <= self.inclination_deg.low and self.inclination_deg.high <= 180):
-            raise ValueError(f"inclination_deg: expected within [0, 180], found {self.inclination_deg}")
+        self.width_m.check_positive("width_m")
+        self.seam_px.check_positive("seam_px")
+        self.inclination_deg.check_within("inclination_deg", 0, 180)
         return self
 
 

@@ -25,6 +25,14 @@ class SystemName(NamedTuple):
         system, _, stage = text.rpartition("_")
         return cls(system, stage) if system and stage in BRIDGE_STAGES else None
 
+    @classmethod
+    def of(cls, text: str) -> SystemName:
+        """Read the name of a trained system's stage; raises ValueError for any other."""
+        name = cls.parse(text)
+        if name is None:
+            raise ValueError(f"expected <system>_<stage> with a stage of {BRIDGE_STAGES}, found {text!r}")
+        return name
+
     @property
     def previous(self) -> SystemName | None:
         """The stage whose weights this one starts from; None for the first."""

@@ -1,4 +1,4 @@
-"""Sections ``patches``, ``coverage`` and ``split``: which terrain becomes a training example."""
+"""Section ``patches``: which terrain becomes a training example."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import PositiveInt, Section
+from pipeline.config.base import PositiveInt, Section, unlike
 
 
 class PatchesSection(Section):
@@ -30,19 +30,10 @@ class PatchesSection(Section):
     @model_validator(mode="after")
     def _divides(self) -> PatchesSection:
         if self.size_px % self.factor:
-            raise ValueError(f"factor: expected a divisor of size_px = {self.size_px}, found {self.factor}")
+            raise ValueError(unlike("factor", f"a divisor of size_px = {self.size_px}", self.factor))
         if self.halo_px % self.factor:
-            raise ValueError(
-                f"halo_px: expected a multiple of factor = {self.factor} (whole a priori pixels), "
-                f"found {self.halo_px}"
-            )
+            wanted = f"a multiple of factor = {self.factor} (whole a priori pixels)"
+            raise ValueError(unlike("halo_px", wanted, self.halo_px))
         if self.size_px % self.stride_px:
-            raise ValueError(
-                f"stride_px: expected a divisor of size_px = {self.size_px}, found {self.stride_px}"
-            )
+            raise ValueError(unlike("stride_px", f"a divisor of size_px = {self.size_px}", self.stride_px))
         return self
-
-    @property
-    def lr_px(self) -> int:
-        """Side of the a priori patch, pixels (published 6)."""
-        return self.size_px // self.factor

@@ -1,4 +1,4 @@
-"""Sections ``photometry`` and ``imperfections``: how ground reflects and what cameras make of it."""
+"""Section ``photometry``: how ground reflects light."""
 
 from __future__ import annotations
 

@@ -10,11 +10,12 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from pipeline.config.base import Range
 from pipeline.config.root import Config
@@ -46,6 +47,10 @@ This file is made by `python -m pipeline.config.reference > config/README.md`.
 """
 
 
+_BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+Row = tuple[str, str, str, str]
+
+
 def _meanings(model: type[BaseModel]) -> dict[str, str]:
     """Attribute descriptions of a section: its base's, and in their place those of its own docstring."""
     out: dict[str, str] = {}
@@ -63,15 +68,13 @@ def _described(text: str) -> dict[str, str]:
         head = re.match(r"^([a-z_0-9]+(?:, [a-z_0-9]+)*) : (.*)$", line)
         if head:
             names = head[1].split(", ")
-            for name in names:
-                out[name] = head[2]
-        elif line.startswith(" ") and names:
-            for name in names:
-                out[name] += " " + line.strip()
+            out |= dict.fromkeys(names, head[2])
+        elif line.startswith(" "):
+            out |= {name: f"{out[name]} {line.strip()}" for name in names}
     return out
 
 
-def _allowed(field: FieldInfo, schema: dict[str, Any]) -> str:
+def _allowed(schema: dict[str, Any]) -> str:
     """The allowed values of a leaf, from its JSON schema."""
     options = schema.get("anyOf", [schema])
     parts = []
@@ -85,74 +88,57 @@ def _allowed(field: FieldInfo, schema: dict[str, Any]) -> str:
             values = ", ".join(f"`{v}`" for v in items["enum"]) if "enum" in items else items.get("type", "")
             parts.append(f"list of {values}" if values else "list")
         else:
-            low = f">= {option['minimum']:g}" if "minimum" in option else ""
-            low = f"> {option['exclusiveMinimum']:g}" if "exclusiveMinimum" in option else low
-            high = f"<= {option['maximum']:g}" if "maximum" in option else ""
-            high = f"< {option['exclusiveMaximum']:g}" if "exclusiveMaximum" in option else high
-            kind = option.get("type", "")
-            parts.append(" ".join(part for part in (kind, low, high) if part))
+            bounds = [f"{sign} {option[key]:g}" for key, sign in _BOUNDS.items() if key in option]
+            parts.append(" ".join([option.get("type", ""), *bounds]).strip())
     return " or ".join(part for part in parts if part)
 
 
-def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
-    """(key, default, allowed, meaning) of every leaf below a section."""
-    schema = model.model_json_schema()
-    meanings = _meanings(model)
+def _section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a field holds; None for a leaf, as a range is."""
+    kind = field.annotation
+    return kind if inspect.isclass(kind) and issubclass(kind, BaseModel) and kind is not Range else None
+
+
+def _rows(model: type[BaseModel], prefix: str = "", deep: bool = True) -> Iterator[Row]:
+    """(key, default, allowed, meaning) of every leaf of a section, and, if `deep`, of the sections in it."""
+    schema, meanings = model.model_json_schema(), _meanings(model)
     for name, field in model.model_fields.items():
-        annotation = field.annotation
-        inner = annotation if inspect.isclass(annotation) and issubclass(annotation, BaseModel) else None
-        if inner is not None and inner is not Range:
+        inner = _section_of(field)
+        if inner is None:
+            given = field.get_default(call_default_factory=True)
+            default = "required" if field.is_required() else _shown(given)
+            values = "`[low, high]`" if field.annotation is Range else _allowed(schema["properties"][name])
+            yield f"{prefix}{name}", default, values, meanings.get(name, "")
+        elif deep:
             yield from _rows(inner, f"{prefix}{name}.")
-            continue
-        found = schema["properties"][name]
-        allowed = "`[low, high]`" if inner is Range else _allowed(field, found)
-        default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
-        yield f"{prefix}{name}", default, allowed, meanings.get(name, "")
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, Range):
         return f"`[{value.low:g}, {value.high:g}]`"
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    if isinstance(value, dict):
-        value = {k: v.model_dump(mode="json") if isinstance(v, BaseModel) else v for k, v in value.items()}
     if isinstance(value, float):
         return f"`{value:.6g}`"
-    return f"`{json.dumps(value)}`"
+    return f"`{json.dumps(to_jsonable_python(value))}`"
 
 
 def reference() -> str:
     """The whole of ``config/README.md``."""
-    out = [_HEAD]
-    top = [("key", "default", "allowed", "meaning")]
-    sections: list[tuple[str, type[BaseModel]]] = []
-    meanings = _meanings(Config)
-    schema = Config.model_json_schema()
+    out = [_HEAD, "## Top level\n\n" + _table(_rows(Config, deep=False))]
     for name, field in Config.model_fields.items():
-        annotation = field.annotation
-        if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-            sections.append((name, annotation))
-        else:
-            found = schema["properties"][name]
-            top.append((name, _shown(field.default), _allowed(field, found), meanings.get(name, "")))
-    out.append("## Top level\n\n" + _table(top))
-    for name, model in sections:
+        model = _section_of(field)
         if name == "bridge":
             out.append("## `bridge`\n\nThe same keys as `published`.\n")
-            continue
-        intro = (inspect.getdoc(model) or "").partition("\n\nAttributes\n")[0]
-        rows = [("key", "default", "allowed", "meaning"), *_rows(model, f"{name}.")]
-        out.append(f"## `{name}`\n\n{intro}\n\n" + _table(rows))
+        elif model is not None:
+            intro = (inspect.getdoc(model) or "").partition("\n\nAttributes\n")[0]
+            out.append(f"## `{name}`\n\n{intro}\n\n" + _table(_rows(model, f"{name}.")))
     return "\n".join(out)
 
 
-def _table(rows: list[tuple[str, str, str, str]]) -> str:
-    head, *body = rows
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for key, *rest in body:
-        cells = [f"`{key}`", *rest]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+def _table(rows: Iterable[Row]) -> str:
+    lines = ["| key | default | allowed | meaning |", "|---|---|---|---|"]
+    for key, *rest in rows:
+        cells = [f"`{key}`", *(cell.replace("|", "\\|") for cell in rest)]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from pipeline.config.arcs import ArcDraw, SunPlace
-from pipeline.config.base import Positive, PositiveInt, Range, Section, Seed
+from pipeline.config.base import Positive, PositiveInt, Range, Section, Seed, unlike
 from pipeline.config.masks import Missing
 
 
@@ -30,10 +30,8 @@ class RegionLight(SunPlace):
     @model_validator(mode="after")
     def _towards_the_pole(self) -> RegionLight:
         if self.latitude.low < 0:
-            raise ValueError(
-                "latitude: expected within [0, 90], degrees towards the pole of the region's map, found "
-                f"{self.latitude}"
-            )
+            wanted = "within [0, 90], degrees towards the pole of the region's map"
+            raise ValueError(unlike("latitude", wanted, self.latitude))
         return self
 
     def arc(self, pole: int, images: int) -> ArcDraw:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config.arcs import ArcsSection
-from pipeline.config.base import Section
+from pipeline.config.base import Section, unlike
 from pipeline.config.bridge import BridgeSection, evaluations_wanted
 from pipeline.config.bundle import BundleSection
 from pipeline.config.coverage import CoverageSection
@@ -35,6 +35,11 @@ from pipeline.config.vae import VaeSection
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message has one line for each mistake."""
+
+    @classmethod
+    def unlike(cls, key: str, expected: str, found: object) -> ConfigError:
+        """The value of a key is not what is expected."""
+        return cls(f"config: {unlike(key, expected, found)}")
 
 
 Variants = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")], dict[str, Any]]
@@ -110,12 +115,12 @@ class Config(Section):
         ConfigError
             If there is no system of that name, or the variant makes an impossible section.
         """
-        if name in ("published", "bridge"):
-            section: BridgeSection = getattr(self, name)
-            return section
+        own = {"published": self.published, "bridge": self.bridge}
+        if name in own:
+            return own[name]
         if name not in self.variants:
-            known = ["published", "bridge", *self.variants]
-            raise ConfigError(f"systems: expected some of {', '.join(known)}, found {name!r}")
+            known = [*own, *self.variants]
+            raise ConfigError(unlike("systems", f"some of {', '.join(known)}", repr(name)))
         merged = _merged(self.bridge.model_dump(mode="json"), self.variants[name])
         try:
             return BridgeSection.model_validate(merged)
@@ -125,29 +130,26 @@ class Config(Section):
 
     def by_ephemeris(self) -> list[str]:
         """Keys of all draws whose Suns come from SPICE kernels."""
-        region = ["region.light"] if self.region.light.place == "ephemeris" else []
-        return [*self.arcs.of_place("ephemeris"), *region]
+        tests = {f"arcs.test.{name}": draw for name, draw in self.arcs.test.items()}
+        draws = {"arcs.train": self.arcs.train, **tests, "region.light": self.region.light}
+        return [key for key, draw in draws.items() if draw.place == "ephemeris"]
 
     def _weights_problems(self) -> list[str]:
         """What is trained or given, and what is done with it, must fit."""
         out: list[str] = []
         given = self.pretrained.weights is not None
         if given and self.systems:
-            out.append(
-                f"systems: expected [] with pretrained.weights (nothing is trained), found {self.systems}"
-            )
+            out.append(unlike("systems", "[] with pretrained.weights (nothing is trained)", self.systems))
         if not given and not self.systems:
-            out.append("systems: expected published or bridge, or pretrained.weights, found neither")
+            out.append(unlike("systems", "published or bridge, or pretrained.weights", "neither"))
         if given and self.primary != PRETRAINED:
-            out.append(f"primary: expected {PRETRAINED!r} with pretrained.weights, found {self.primary!r}")
+            out.append(unlike("primary", f"{PRETRAINED!r} with pretrained.weights", repr(self.primary)))
         primary = SystemName.parse(self.primary)
         if not given and self.systems and (primary is None or primary.system not in self.systems):
-            out.append(f"primary: expected one of the systems {self.systems}, found {self.primary!r}")
+            out.append(unlike("primary", f"one of the systems {self.systems}", repr(self.primary)))
         if self.split.method == "test" and self.systems:
-            out.append(
-                "split.method: expected 'block', 'site' or 'random', since the systems "
-                f"{self.systems} are trained, found 'test' (every patch tests given weights)"
-            )
+            trains = f"'block', 'site' or 'random', since the systems {self.systems} are trained"
+            out.append(unlike("split.method", trains, "'test' (every patch tests given weights)"))
         return out
 
     def _systems(self) -> tuple[dict[str, BridgeSection], list[str]]:
@@ -168,67 +170,52 @@ class Config(Section):
     def _problems(self) -> list[str]:
         sections, out = self._systems()
         patches = self.patches
+        whole = f"a multiple of patches.factor = {patches.factor}"
         if len(set(self.systems)) != len(self.systems):
-            out.append(f"systems: expected each once, found {self.systems}")
+            out.append(unlike("systems", "each once", self.systems))
         out += self._weights_problems()
         if self.illumination.halo_px > patches.halo_px:
-            out.append(
-                f"illumination.halo_px: expected at most patches.halo_px = {patches.halo_px}, "
-                f"found {self.illumination.halo_px}"
-            )
+            most = f"at most patches.halo_px = {patches.halo_px}"
+            out.append(unlike("illumination.halo_px", most, self.illumination.halo_px))
         down = 2 ** (len(self.vae.multipliers) - 1)
         if self.systems and patches.size_px % down:
             out.append(f"patches.size_px: expected a multiple of the VAE's reduction {down}")
         for name, section in sections.items():
             if section.lr_halo_px > patches.halo_px or section.lr_halo_px % patches.factor:
-                out.append(
-                    f"{name}.lr_halo_px: expected a multiple of patches.factor = {patches.factor} up to "
-                    f"patches.halo_px = {patches.halo_px}, found {section.lr_halo_px}"
-                )
+                wanted = f"{whole} up to patches.halo_px = {patches.halo_px}"
+                out.append(unlike(f"{name}.lr_halo_px", wanted, section.lr_halo_px))
             if section.space == "latent" and section.target != self.vae.target:
-                out.append(
-                    f"{name}.target: expected the VAE's target {self.vae.target!r} in the latent space, "
-                    f"found {section.target!r}"
-                )
+                wanted = f"the VAE's target {self.vae.target!r} in the latent space"
+                out.append(unlike(f"{name}.target", wanted, repr(section.target)))
         if self.coverage.min_share > 0 and not self.inputs.synthetic and self.inputs.count is None:
-            out.append(
-                f"inputs.count: expected a count map, since coverage.min_share = {self.coverage.min_share:g}"
-                " > 0, found null (set coverage.min_share: 0 to keep every patch)"
-            )
+            wanted = f"a count map, since coverage.min_share = {self.coverage.min_share:g} > 0"
+            found = "null (set coverage.min_share: 0 to keep every patch)"
+            out.append(unlike("inputs.count", wanted, found))
         by_kernels = self.by_ephemeris()
         if by_kernels and not self.ephemeris.kernels:
-            out.append(
-                f"ephemeris.kernels: expected SPICE kernels for {by_kernels[0]}.place: ephemeris, found none"
-            )
+            wanted = f"SPICE kernels for {by_kernels[0]}.place: ephemeris"
+            out.append(unlike("ephemeris.kernels", wanted, "none"))
         for label, condition in self.evaluation.conditions.items():
+            key = f"evaluation.conditions.{label}"
             if condition.light == "arcs" and condition.draw not in self.arcs.test:
-                out.append(
-                    f"evaluation.conditions.{label}.draw: expected one of {sorted(self.arcs.test)}, "
-                    f"found {condition.draw!r}"
-                )
+                out.append(unlike(f"{key}.draw", f"one of {sorted(self.arcs.test)}", repr(condition.draw)))
             if condition.imperfections and self.imperfections.test.off:
-                out.append(
-                    f"evaluation.conditions.{label}.imperfections: expected false, since everything in "
-                    "imperfections.test is off, found true"
-                )
-            primary = self.primary.split("_")[0]
+                off = "false, since everything in imperfections.test is off"
+                out.append(unlike(f"{key}.imperfections", off, "true"))
+            primary = SystemName.parse(self.primary)
             for name, section in sections.items():
-                if condition.nfe is None or (condition.systems == "primary" and name != primary):
+                elsewhere = condition.systems == "primary" and (primary is None or name != primary.system)
+                if condition.nfe is None or elsewhere:
                     continue
                 kind, process, steps = section.sampler.kind, section.process, section.steps
-                if wanted := evaluations_wanted(condition.nfe, kind, process, steps):
-                    key = f"evaluation.conditions.{label}.nfe"
-                    out.append(f"{key}: {wanted} of {name}, found {condition.nfe}")
+                if fitting := evaluations_wanted(condition.nfe, kind, process, steps):
+                    out.append(f"{key}.nfe: {fitting} of {name}, found {condition.nfe}")
         if self.region.stride_px > patches.size_px or self.region.stride_px % patches.factor:
-            out.append(
-                f"region.stride_px: expected a multiple of patches.factor = {patches.factor} up to "
-                f"patches.size_px = {patches.size_px}, found {self.region.stride_px}"
-            )
+            wanted = f"{whole} up to patches.size_px = {patches.size_px}"
+            out.append(unlike("region.stride_px", wanted, self.region.stride_px))
         if self.region.size_px < patches.size_px or self.region.size_px % patches.factor:
-            out.append(
-                f"region.size_px: expected a multiple of patches.factor = {patches.factor}, at least "
-                f"patches.size_px = {patches.size_px}, found {self.region.size_px}"
-            )
+            wanted = f"{whole}, at least patches.size_px = {patches.size_px}"
+            out.append(unlike("region.size_px", wanted, self.region.size_px))
         return out
 
 

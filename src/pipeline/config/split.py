@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import PositiveInt, Section, Seed
+from pipeline.config.base import PositiveInt, Section, Seed, unlike
 
 
 class SplitSection(Section):
@@ -35,9 +35,7 @@ class SplitSection(Section):
     @model_validator(mode="after")
     def _leaves_training(self) -> SplitSection:
         if self.validation + self.test >= 1:
-            raise ValueError(
-                f"validation + test: expected less than 1, found {self.validation + self.test:g}"
-            )
+            raise ValueError(unlike("validation + test", "less than 1", f"{self.validation + self.test:g}"))
         if bool(self.test_sites) != bool(self.validation_sites):
             raise ValueError("validation_sites and test_sites: expected both or neither")
         if self.test_sites and self.method != "site":

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Positive, Section, Seed
+from pipeline.config.base import Positive, Section, Seed, unlike
 
 
 class SyntheticSection(Section):
@@ -61,8 +61,6 @@ class SyntheticSection(Section):
     @model_validator(mode="after")
     def _near_the_pole(self) -> SyntheticSection:
         if self.center_x_m**2 + self.center_y_m**2 > 400_000.0**2:
-            raise ValueError(
-                "center_x_m, center_y_m: expected a centre within 400000 m of the pole, "
-                f"found ({self.center_x_m:g}, {self.center_y_m:g})"
-            )
+            found = f"({self.center_x_m:g}, {self.center_y_m:g})"
+            raise ValueError(unlike("center_x_m, center_y_m", "a centre within 400000 m of the pole", found))
         return self

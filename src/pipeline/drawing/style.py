@@ -27,27 +27,13 @@ INK, QUIET, NO_DATA, GRID = "#1a1a1a", "#5c5c5c", "#dfe3ea", "#d9d9d9"
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 DPI = 130
 STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": "#9a9a9a",
-    "axes.linewidth": 0.6,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 4,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9,
-    "axes.prop_cycle": cycler(color=CYCLE),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "path.simplify": False,
-}
+    "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK,
+    "axes.edgecolor": "#9a9a9a", "axes.linewidth": 0.6, "axes.prop_cycle": cycler(color=CYCLE),
+    "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.titlepad": 4,
+    "axes.labelcolor": INK, "axes.labelsize": 9, "axes.spines.top": False, "axes.spines.right": False,
+    "xtick.color": QUIET, "ytick.color": QUIET, "xtick.labelsize": 8, "ytick.labelsize": 8,
+    "legend.frameon": False, "legend.fontsize": 8.5, "path.simplify": False,
+}  # fmt: skip
 
 P = ParamSpec("P")
 

@@ -59,10 +59,9 @@ def merged(primary: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ValueError
         If the primary system is not among the parts.
     """
-    rows: dict[str, Any] = {}
-    floors: dict[str, Any] = {}
-    conditions: dict[str, Any] = {}
-    models: dict[str, Any] = {}
+    out: dict[str, Any] = {"schema": "metrics/1", "primary": primary}
+    groups = ("systems", "floors", "conditions", "models")
+    rows, floors, conditions, models = (out.setdefault(name, {}) for name in groups)
     for part in parts:
         models |= part["models"]
         for label, row in part["rows"].items():
@@ -79,14 +78,7 @@ def merged(primary: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for base, of in bases.items():
                 row[f"rmse_vs_{base}"] = row["rmse_m"] / of["rmse_m"]
                 row[f"slope_vs_{base}"] = row["slope_deg"] / of["slope_deg"]
-    return {
-        "schema": "metrics/1",
-        "primary": primary,
-        "systems": rows,
-        "floors": floors,
-        "conditions": conditions,
-        "models": models,
-    }
+    return out
 
 
 def table_of(metrics: Mapping[str, Any]) -> str:

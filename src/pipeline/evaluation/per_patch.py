@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,12 @@ HEAD = ("condition", "system", "patch", "computed_on")
 TABLE = (*HEAD, *ALWAYS, *ENSEMBLE, "ranks")
 
 Columns = dict[str, list[Any]]
+# All other cells are floats.
+_READERS: dict[str, Callable[[str], Any]] = {
+    "patch": int,
+    "computed_on": str,
+    "ranks": lambda text: " ".join(str(int(n)) for n in text.split()),
+}
 
 
 def columns(scores: PatchScores, ids: Sequence[int], computed_on: str) -> Columns:
@@ -27,11 +33,6 @@ def columns(scores: PatchScores, ids: Sequence[int], computed_on: str) -> Column
     scores : filled. ids : of its patches, in order. computed_on : see `pipeline.jobs.machine`.
     """
     return {"patch": [int(i) for i in ids], "computed_on": [computed_on] * len(ids), **scores.table}
-
-
-def pooled(table: Columns, pixel_m: float, bootstrap: int, seed: int) -> dict[str, Any]:
-    """What `PatchScores.summary` says of the patches of a table."""
-    return PatchScores(pixel_m, table).summary(bootstrap, seed)
 
 
 def as_csv(found: Mapping[tuple[str, str], Columns]) -> str:
@@ -74,18 +75,11 @@ def read_csv(path: Path | str) -> dict[tuple[str, str], Columns]:
 
 
 def _cells(row: Sequence[str], where: str) -> Iterator[tuple[str, Any]]:
-    """Names and values of a row's filled cells, but for its condition and system."""
-    for name, text in list(zip(TABLE, row))[2:]:
-        if not text:
-            continue
+    """Names and values of a row's filled cells, except its condition and system."""
+    for name, text in zip(TABLE[2:], row[2:]):
         try:
-            value: Any = text
-            if name == "patch":
-                value = int(text)
-            elif name == "ranks":
-                value = " ".join(str(int(n)) for n in text.split())
-            elif name != "computed_on":
-                value = float(text)
+            value = _READERS.get(name, float)(text) if text else None
         except ValueError:
             raise ValueError(f"{where}: {name}: expected a number, found {text!r}") from None
-        yield name, value
+        if text:
+            yield name, value

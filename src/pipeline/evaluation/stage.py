@@ -20,7 +20,7 @@ from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.per_patch import Columns, columns
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.machine import arithmetic
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.jobs.seeds import seeded
 from pipeline.predictors.interface import Predictor, Setup
 from pipeline.shards.batches import Batch
@@ -68,7 +68,7 @@ def predict(
     """
     picked = chosen(len(shards), section.max_patches)
     groups = [picked[i : i + section.batch] for i in range(0, len(picked), section.batch)]
-    for group in track(groups, len(groups), f"{section.name} {label}: batches of patches"):
+    for group in progress(groups, len(groups), f"{section.name} {label}: batches of patches"):
         places = [shards.at(index) for index in group]
         ids = [int(shard.ids[patch]) for shard, patch in places]
         if predictor.exact:

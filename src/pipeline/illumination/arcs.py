@@ -6,21 +6,18 @@ import logging
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set
-from pipeline.illumination.ephemeris import own_suns, read_track
-from pipeline.illumination.place import Place, patch_places
-from pipeline.storage.atomic import read_json, write_json
-from pipeline.storage.store import read_store
-
-if TYPE_CHECKING:
-    from pipeline.config.arcs import ArcsSection
 from pipeline.config.arcs import ArcsSection
 from pipeline.config.stages.light import ArcsStage
+from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set
+from pipeline.illumination.ephemeris import own_suns, read_track
+from pipeline.illumination.place import places_by_id
+from pipeline.storage.atomic import read_json, write_json
+from pipeline.storage.store import read_store
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +40,6 @@ def directions_that_light(fixed: Any, row: int) -> NDArray[np.bool_]:
     """
     name = "lit" if "lit" in fixed else "share"
     return (fixed[name][row] != 0).any(axis=(1, 2))
-
-
-def _places(patch_store: Path | str) -> dict[int, Place]:
-    """The patches' own places by id."""
-    table = read_store(patch_store, schema="patches")
-    return dict(zip(table["id"].values.tolist(), patch_places(table), strict=True))
 
 
 def select_arcs(
@@ -85,7 +76,7 @@ def select_arcs(
     NoUsableDirectionError
         If no place has a usable direction for a patch.
     """
-    own_places = _places(patch_store[0]) if patch_store else {}
+    own_places = places_by_id(read_store(patch_store[0], schema="patches")) if patch_store else {}
     sun_track = read_track(track[0]) if track else None
     selected = read_json(selected_json, schema="selected/1")
     labels = read_json(split_json, schema="split/1")["patches"]
@@ -94,9 +85,8 @@ def select_arcs(
         for patch in selected["patches"]
         if patch["kept"] and labels.get(str(patch["id"])) in ("validation", "test")
     ]
-    rows = {
-        int(i): row for row, i in enumerate(read_store(visibility_store, schema="visibility")["id"].values)
-    }
+    traced = read_store(visibility_store, schema="visibility")["id"].values
+    rows = {int(i): row for row, i in enumerate(traced)}
     fixed = read_store(visibility_store, group="fixed")
     draws: dict[str, dict[str, Any]] = {name: {} for name in arcs.test}
     for patch_id in wanted:

@@ -121,10 +121,6 @@ def crossings_of(east, south, terrain, first, second, weight, nearness, groups):
 def crossing_table(terrain):
     """Room for the crossings of any azimuth: at most one for each row, column and diagonal of the DEM."""
     room = 2 * (terrain.row1 - terrain.row0 + terrain.col1 - terrain.col0) + 8
-    return (
-        np.empty(room, np.int64),
-        np.empty(room, np.int64),
-        np.empty(room, np.float32),
-        np.empty(room, np.float32),
-        np.empty((room + 1, 3), np.int64),
-    )
+    first, second = np.empty(room, np.int64), np.empty(room, np.int64)
+    weight, nearness = np.empty(room, np.float32), np.empty(room, np.float32)
+    return first, second, weight, nearness, np.empty((room + 1, 3), np.int64)

@@ -75,14 +75,6 @@ def local_to_map_azimuth(azimuth_deg: ArrayLike, lon_deg: ArrayLike, pole: Liter
     return (np.asarray(azimuth_deg, dtype=np.float64) - pole * np.asarray(lon_deg, dtype=np.float64)) % 360.0
 
 
-def map_to_local_azimuth(azimuth_deg: ArrayLike, lon_deg: ArrayLike, pole: Literal[1, -1]) -> Floats:
-    """Azimuth clockwise from true north of a direction given in the map frame.
-
-    Inverse of `local_to_map_azimuth`, with the same parameters.
-    """
-    return (np.asarray(azimuth_deg, dtype=np.float64) + pole * np.asarray(lon_deg, dtype=np.float64)) % 360.0
-
-
 def fixed_directions() -> Floats:
     """The 360 published directions, unit vectors ``(360, 3)`` in the map frame.
 
@@ -167,38 +159,6 @@ def near_suns(suns: Floats, tolerance: float, directions: ArrayLike) -> NDArray[
     return np.flatnonzero(distance2 < tolerance**2)
 
 
-def usable_directions(
-    lon_deg: float,
-    lat_deg: float,
-    tolerance: float,
-    directions: ArrayLike,
-    declination_deg: float = 0.0,
-    pole: int | None = None,
-) -> NDArray[np.int64]:
-    """Indices of the directions whose chord distance to a place's Sun arc is below a tolerance.
-
-    Parameters
-    ----------
-    lon_deg, lat_deg, declination_deg, pole : see `sun_arc`.
-    tolerance : chord length on the unit sphere (published 0.1).
-    directions : unit vectors ``(n, 3)`` in the map frame.
-
-    Raises
-    ------
-    NoUsableDirectionError
-        If there is none, as everywhere at latitude 90 when the declination is 0.
-    """
-    arc = sun_arc(lon_deg, lat_deg, declination_deg, pole)
-    indices = near_suns(arc, tolerance, directions)
-    if len(indices):
-        return indices
-    found = f"an arc of {len(arc)} points" if len(arc) else "a Sun that never rises"
-    raise NoUsableDirectionError(
-        f"no direction lies within arcs.tolerance = {tolerance:g} of the Sun's arc at lon {lon_deg:g}, "
-        f"lat {lat_deg:g}: found {found}, expected at least one usable direction"
-    )
-
-
 def draw_arc_set(
     draw: ArcDraw,
     tolerance: float,
@@ -216,7 +176,7 @@ def draw_arc_set(
     Parameters
     ----------
     draw : kind of place; ranges of latitude, longitude, declination (degrees) and number of images.
-    tolerance : see `usable_directions`.
+    tolerance : see `near_suns`.
     rng : source of the draw.
     lit_any : ``(360,)``, False for the fixed directions that leave the whole patch dark; these are left out.
     place : the patch's own place; not used where ``draw.place`` is ``assumed``.
@@ -272,9 +232,8 @@ def _where(draw: ArcDraw, place: Place | None, suns: Floats | None) -> str:
             f"[{draw.latitude.low:g}, {draw.latitude.high:g}], longitude [{draw.longitude.low:g}, "
             f"{draw.longitude.high:g}]"
         )
-    own = (
-        f"no usable fixed direction at the patch's own place, lon {place.lon:.4f}, lat {place.lat:.4f}, with "
-    )
+    where = f"lon {place.lon:.4f}, lat {place.lat:.4f}"
+    own = f"no usable fixed direction at the patch's own place, {where}, with "
     if suns is not None:
         return own + f"the ephemeris's {len(suns)} Suns above the horizon"
     return own + f"declination [{draw.declination.low:g}, {draw.declination.high:g}]"

@@ -10,22 +10,17 @@ touches it included. That the surface dims as it turns away from the Sun is phot
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore import EmbreeDevice
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.illumination.far import FarTerrain, far_mesh, far_triangles, steepest
-from pipeline.illumination.surface import (
-    Window,
-    bend,
-    check_disc,
-    disc_directions,
-    positive_pixel,
-    sun_vectors,
-    window,
-)
+from pipeline.illumination.far import far_triangles, steepest
+from pipeline.illumination.surface import Window, check_disc, disc_directions, sun_vectors
+from pipeline.illumination.visibility import Visibility
 
 # Rays start above the surface by this share of the largest coordinate: some units in the last place of
 # single precision, so that a ray does not hit the vertex that it leaves.
@@ -35,42 +30,17 @@ _DISC_POINTS = 32
 _DEVICE = EmbreeDevice()
 
 
-class EmbreeVisibility:
-    """The Sun's visibility from the pixels of a patch, over the patch and its halo.
-
-    Parameters
-    ----------
-    dem : ``(Y, X)`` elevations, m; NaN where there is no terrain (it casts no shadow).
-    pixel_m : pixel size, m.
-    inner : where the patch lies in `dem`: ``(top, left, height, width)``, or one slice for both axes.
-    curvature : lower the terrain by d^2 / 2R with the distance d from the patch's centre.
-    far : coarser terrain around `dem`, or None; see `pipeline.illumination.far`.
+class EmbreeVisibility(Visibility):
+    """Visibility by rays; parameters and errors are those of `Visibility`.
 
     Attributes
     ----------
     origins : where the pixels' rays start, just above the ground, ``(P * P, 3)``: columns, minus rows and
         heights above the patch's mean, all in pixels; NaN without data.
-
-    Raises
-    ------
-    ValueError
-        If `pixel_m` is not positive, or the patch does not lie inside `dem` or holds no elevation; with far
-        terrain, if the halo is narrower than two of its cells.
     """
 
-    def __init__(
-        self,
-        dem: ArrayLike,
-        pixel_m: float,
-        inner: slice | Window,
-        curvature: bool = False,
-        far: FarTerrain | None = None,
-    ) -> None:
-        pixel_m = positive_pixel(pixel_m)
-        metres = np.asarray(dem, dtype=np.float64)
-        top, left, height, width = window(inner, metres.shape)
-        if curvature:
-            metres = bend(metres, pixel_m, (top, left, height, width))
+    def _build(self, metres: NDArray[np.float64]) -> None:
+        top, left, height, width = self._inner
         patch = metres[top : top + height, left : left + width]
         if not np.isfinite(patch).any():
             raise ValueError(
@@ -78,9 +48,8 @@ class EmbreeVisibility:
             )
         # Centred on the patch before it is rounded to single precision.
         mean = np.nanmean(patch)
-        z: NDArray[np.float32] = ((metres - mean) / pixel_m).astype(np.float32)
+        z: NDArray[np.float32] = ((metres - mean) / self._pixel_m).astype(np.float32)
         self._z = z
-        self._window = (top, left, height, width)
         self._patch = z[top : top + height, left : left + width]
         self._lift = np.float32(_LIFT * max(*z.shape, float(np.nanmax(np.abs(z)))))
 
@@ -97,28 +66,12 @@ class EmbreeVisibility:
         self._scene: EmbreeScene | None = None
         self._floor = np.inf
 
-        self._pixel_m, self._mean, self._lowest = pixel_m, float(mean), float(np.nanmin(patch))
-        self._far = None if far is None else far_mesh(far, metres.shape, self._window, pixel_m, curvature)
-        self._far_steepest = 0.0 if self._far is None else steepest(self._far, self._lowest, pixel_m)
+        self._mean, self._lowest = float(mean), float(np.nanmin(patch))
         self._far_scene: EmbreeScene | None = None
         self._far_floor = np.inf
 
     def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
-        """Which pixels see the Sun.
-
-        Parameters
-        ----------
-        sun : ``(D, 3)`` vectors towards the Sun in the map frame, of any length.
-
-        Returns
-        -------
-        ``(D, P, P)``; False everywhere for a Sun at or below the horizon, and where the DEM has no data.
-
-        Raises
-        ------
-        ValueError
-            If a vector is not finite, or zero, in single precision.
-        """
+        """Which pixels see the Sun; vectors must be finite, and not zero, in single precision."""
         sun = sun_vectors(sun, np.float32)
         out = np.zeros((len(sun), self._solid.size), dtype=bool)
         slope = _slope(sun)
@@ -140,21 +93,7 @@ class EmbreeVisibility:
     def share(self, sun: ArrayLike, disc_deg: float, limb_darkening: float = 0.0) -> NDArray[np.float32]:
         """Visible share of the Sun's light, by rays to 32 points of its disc, each for an equal part of it.
 
-        Parameters
-        ----------
-        sun : ``(D, 3)`` vectors towards the centre of the Sun in the map frame.
-        disc_deg : diameter of the disc, degrees.
-        limb_darkening : u of the linear law, see `pipeline.illumination.surface.disc_radii`.
-
-        Returns
-        -------
-        ``(D, P, P)`` in [0, 1], in steps of 1/32. The part of the disc below the horizontal is dark.
-
-        Raises
-        ------
-        ValueError
-            If a vector is not finite, or zero, `disc_deg` is not in (0, 90), or `limb_darkening` not in
-            [0, 1].
+        The result goes in steps of 1/32; see `pipeline.illumination.surface.disc_radii` for the points.
         """
         check_disc(disc_deg, limb_darkening)
         points = disc_directions(sun_vectors(sun), disc_deg, _DISC_POINTS, limb_darkening).astype(np.float32)
@@ -163,6 +102,11 @@ class EmbreeVisibility:
         for index, disc in enumerate(points):
             out[index] = self.lit(disc).mean(axis=0, dtype=np.float32)
         return out
+
+    @cached_property
+    def _far_steepest(self) -> float:
+        """Slope of rays above which no far terrain is met."""
+        return 0.0 if self._far is None else steepest(self._far, self._lowest, self._pixel_m)
 
     def _clear(
         self, pixels: NDArray[np.intp], sun: NDArray[np.float32], scene: EmbreeScene | None = None
@@ -180,7 +124,7 @@ class EmbreeVisibility:
         self._prepare_far(floor)
         if floor >= self._floor or floor >= self._steepest:
             return
-        vertices, faces = _mesh(self._z, self._window, floor)
+        vertices, faces = _mesh(self._z, self._inner, floor)
         # Robust by default: without it, rays slip between triangles.
         self._scene = EmbreeScene(_DEVICE)
         TriangleMesh(self._scene, vertices, faces)
@@ -287,19 +231,14 @@ def _mesh(
     reach = z - lowest >= floor * np.maximum(beyond - 1.5, 0) - 1e-3
     index = np.arange(z.size).reshape(z.shape)
     corner_a, corner_b, corner_c, corner_d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
-    faces = np.concatenate(
-        [
-            np.stack([corner_a, corner_c, corner_d], axis=-1).reshape(-1, 3),
-            np.stack([corner_a, corner_d, corner_b], axis=-1).reshape(-1, 3),
-        ]
-    )
+    halves = (corner_a, corner_c, corner_d), (corner_a, corner_d, corner_b)
+    faces = np.concatenate([np.stack(half, axis=-1).reshape(-1, 3) for half in halves])
     faces = faces[np.isfinite(z).ravel()[faces].all(axis=1) & reach.ravel()[faces].any(axis=1)]
     if not len(faces):
         # Embree takes an empty scene for an error: one triangle far below everything.
         below = np.float32(lowest - 1e3)
-        return np.array([[0, 0, below], [1, 0, below], [0, 1, below]], np.float32), np.array(
-            [[0, 1, 2]], np.int32
-        )
+        vertices = np.array([[0, 0, below], [1, 0, below], [0, 1, below]], np.float32)
+        return vertices, np.array([[0, 1, 2]], np.int32)
     used, faces = np.unique(faces, return_inverse=True)
     vertices = np.stack([columns.ravel(), -rows.ravel(), z.ravel()], axis=-1)[used].astype(np.float32)
     return vertices, np.ascontiguousarray(faces.reshape(-1, 3), dtype=np.int32)

@@ -147,13 +147,8 @@ def subsolar_track(kernels: Sequence[Path | str], start: str, stop: str, step_ho
         # Apparent position from the Moon's centre: light time and stellar aberration.
         position = np.array([spice.spkpos("SUN", spice.str2et(t), frame, "LT+S", "MOON")[0] for t in utc])
     x, y, z = position.T
-    return SunTrack(
-        frame,
-        utc,
-        np.degrees(np.arctan2(y, x)),
-        np.degrees(np.arctan2(z, np.hypot(x, y))),
-        np.linalg.norm(position, axis=1),
-    )
+    lon, lat = np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
+    return SunTrack(frame, utc, lon, lat, np.linalg.norm(position, axis=1))
 
 
 def write_track(kernels: Sequence[Path | str], section: EphemerisSection, out: Path | str) -> None:
@@ -165,11 +160,8 @@ def write_track(kernels: Sequence[Path | str], section: EphemerisSection, out: P
     logger.info(
         "%d sub-solar points in %s, %s to %s", len(track.utc), track.frame, track.utc[0], track.utc[-1]
     )
-    table = {
-        "lon": track.lon.round(9).tolist(),
-        "lat": track.lat.round(9).tolist(),
-        "distance_km": track.distance_km.round(6).tolist(),
-    }
+    table = {"lon": track.lon.round(9).tolist(), "lat": track.lat.round(9).tolist()}
+    table["distance_km"] = track.distance_km.round(6).tolist()
     write_json(out, {"schema": SCHEMA, "frame": track.frame, "utc": list(track.utc), **table})
 
 

@@ -149,25 +149,16 @@ def far_triangles(
     z = mesh.z
     index = np.arange(z.size).reshape(z.shape)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
-    faces = np.concatenate(
-        [np.stack([a, c, d], axis=-1)[mesh.lower], np.stack([a, d, b], axis=-1)[mesh.upper]]
-    )
+    halves = ((a, c, d), mesh.lower), ((a, d, b), mesh.upper)
+    faces = np.concatenate([np.stack(corners, axis=-1)[there] for corners, there in halves])
     # A border edge belongs to one triangle: of the two beside it, above and below or left and right.
     level = np.pad(mesh.upper, ((0, 1), (0, 0))) ^ np.pad(mesh.lower, ((1, 0), (0, 0)))
     upright = np.pad(mesh.lower, ((0, 0), (0, 1))) ^ np.pad(mesh.upper, ((0, 0), (1, 0)))
-    border = np.concatenate(
-        [
-            np.stack([index[:, :-1][level], index[:, 1:][level]], axis=-1),
-            np.stack([index[:-1][upright], index[1:][upright]], axis=-1),
-            np.stack([a[mesh.lower ^ mesh.upper], d[mesh.lower ^ mesh.upper]], axis=-1),
-        ]
-    )
-    wall = np.concatenate(
-        [
-            np.stack([border[:, 0], border[:, 1], border[:, 0] + z.size], axis=-1),
-            np.stack([border[:, 1], border[:, 1] + z.size, border[:, 0] + z.size], axis=-1),
-        ]
-    )
+    single = mesh.lower ^ mesh.upper
+    edges = (index[:, :-1], index[:, 1:], level), (index[:-1], index[1:], upright), (a, d, single)
+    one, other = (np.concatenate([edge[end][edge[2]] for edge in edges]) for end in (0, 1))
+    walls = (one, other, one + z.size), (other, other + z.size, one + z.size)
+    wall = np.concatenate([np.stack(corners, axis=-1) for corners in walls])
     # The nearest point of a triangle is up to a cell's diagonal nearer than its corner.
     way = np.maximum(mesh.away - 1.5 * mesh.cell_px, mesh.clearance) * pixel_m
     high = (z - lowest >= floor * way - 1e-3 * pixel_m).ravel()

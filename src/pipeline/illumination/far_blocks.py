@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.storage.store import StoreWriter
 from pipeline.terrain.index import load_terrain
 from pipeline.terrain.lattice import Site, Terrain
@@ -53,18 +53,10 @@ def write_far(index_path: Path | str, cell_px: int, out: Path | str) -> None:
             # The first of the sites may begin right of or below the lattice's top-left corner.
             corner = sites[0].grid.window(-offsets[0][0], -offsets[0][1], 1, 1).origin
             middle = cell_px * terrain.pixel_m / 2
-            store.write(
-                f"lattice_{number}/dem",
-                means,
-                ("y", "x"),
-                attrs={
-                    "units": "m",
-                    "long_name": "mean height of a block above R = 1737400 m",
-                    "first_centre_m": [corner[0] + middle, corner[1] - middle],
-                    "crs_wkt": sites[0].grid.crs_wkt,
-                },
-                compress=True,
-            )
+            first = [corner[0] + middle, corner[1] - middle]
+            about = {"first_centre_m": first, "crs_wkt": sites[0].grid.crs_wkt, "units": "m"}
+            about["long_name"] = "mean height of a block above R = 1737400 m"
+            store.write(f"lattice_{number}/dem", means, ("y", "x"), attrs=about, compress=True)
             known = np.isfinite(means)
             logger.info(
                 "lattice %d: %d x %d blocks, %.0f %% with data", number, *means.shape, 100 * known.mean()
@@ -95,7 +87,7 @@ def _block_means(
     shape = -(-bottom // cell), -(-right // cell)
     total, count = np.zeros(shape), np.zeros(shape, np.int64)
     bands = [band for site, offset in zip(sites, offsets, strict=True) for band in _bands(site, offset, cell)]
-    for site, (r0, r1), (c0, c1), (row, col) in track(bands, len(bands), "block means"):
+    for site, (r0, r1), (c0, c1), (row, col) in progress(bands, len(bands), "block means"):
         heights = terrain.read(site, r0 * cell - row, r1 * cell - row, c0 * cell - col, c1 * cell - col)
         blocks = heights.reshape(r1 - r0, cell, c1 - c0, cell)
         # Two sites may have pixels in one block.

@@ -53,18 +53,11 @@ def far_edges(z, rows, cols, lower, upper, away, lowest, clearance, pixel_m, flo
             right = j + 1 < wide and ((i + 1 < high and upper[i, j]) or (i > 0 and lower[i - 1, j]))
             down = i + 1 < high and ((j + 1 < wide and lower[i, j]) or (j > 0 and upper[i, j - 1]))
             across = i + 1 < high and j + 1 < wide and (lower[i, j] or upper[i, j])
-            if right:
-                count = _edge(
-                    z, rows, cols, away, i, j, i, j + 1, lowest, clearance, pixel_m, floor, edges, count
-                )
-            if down:
-                count = _edge(
-                    z, rows, cols, away, i, j, i + 1, j, lowest, clearance, pixel_m, floor, edges, count
-                )
-            if across:
-                count = _edge(
-                    z, rows, cols, away, i, j, i + 1, j + 1, lowest, clearance, pixel_m, floor, edges, count
-                )
+            for there, k, m in ((right, i, j + 1), (down, i + 1, j), (across, i + 1, j + 1)):
+                if there:
+                    count = _edge(
+                        z, rows, cols, away, i, j, k, m, lowest, clearance, pixel_m, floor, edges, count
+                    )
     return edges[np.argsort(-edges[:count, 6])]
 
 

@@ -22,31 +22,19 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.illumination import horizon_kernels as kernels
 from pipeline.illumination.crossing_kernels import ABSENT, TILE, WINDOW, Terrain
 from pipeline.illumination.directions import azimuth_elevation
-from pipeline.illumination.far import FarTerrain, far_mesh
 from pipeline.illumination.far_kernels import far_edges, far_horizon_kernel
-from pipeline.illumination.surface import Window, bend, check_disc, positive_pixel, sun_vectors, window
+from pipeline.illumination.surface import Window, check_disc, sun_vectors
+from pipeline.illumination.visibility import Visibility
 
 # Azimuths are rounded to 1e-4 degrees: directions that differ by float32 rounding share their horizon, and a
 # ray moves by less than 0.0005 pixel over 500 pixels.
 _AZIMUTH_DECIMALS = 4
 
 
-class HorizonVisibility:
+class HorizonVisibility(Visibility):
     """Which pixels see the Sun, for one piece of terrain and any number of directions.
 
-    Parameters
-    ----------
-    dem : heights ``(Y, X)`` in m, row 0 at the top of the map, NaN where there are no data.
-    pixel_m : pixel size, m.
-    inner : ``(top, left, height, width)`` of the pixels to light, or one slice for both axes; the rest only
-        casts shadows.
-    curvature : lower the terrain by d^2 / 2R with the distance d from the centre of `inner`.
-    far : coarser terrain around `dem`, or None; see `pipeline.illumination.far`.
-
-    Raises
-    ------
-    ValueError : `dem` is not two-dimensional, `inner` does not lie within it or holds no elevation,
-        `pixel_m` is not positive, or, with far terrain, the halo is narrower than two of its cells.
+    Parameters and errors are those of `Visibility`.
 
     Notes
     -----
@@ -58,37 +46,15 @@ class HorizonVisibility:
     errors of about 1e-6, so a Sun that grazes an edge closer than that may be decided either way.
     """
 
-    def __init__(
-        self,
-        dem: ArrayLike,
-        pixel_m: float,
-        inner: slice | Window,
-        curvature: bool = False,
-        far: FarTerrain | None = None,
-    ) -> None:
-        pixel_m = positive_pixel(pixel_m)
-        metres = np.asarray(dem, dtype=np.float64)
-        patch = window(inner, metres.shape)
-        self._shape = patch[2:]
-        bent = bend(metres, pixel_m, patch) if curvature else metres
-        self._terrain = make_terrain(bent, pixel_m, patch)
-        self._inner, self._pixel_m = patch, pixel_m
-        self._far = None if far is None else far_mesh(far, metres.shape, patch, pixel_m, curvature)
-        top, left, height, width = patch
-        self._heights = np.ascontiguousarray(bent[top : top + height, left : left + width])
+    def _build(self, metres: NDArray[np.float64]) -> None:
+        top, left, height, width = self._inner
+        self._terrain = make_terrain(metres, self._pixel_m, self._inner)
+        self._shape = (height, width)
+        self._heights = np.ascontiguousarray(metres[top : top + height, left : left + width])
 
     def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
-        """Where a point Sun is seen.
-
-        Parameters
-        ----------
-        sun : ``(D, 3)`` vectors towards the Sun in the map frame (right, up, zenith), any length.
-
-        Returns
-        -------
-        ``(D, H, W)``, True where the ray from the pixel to the Sun meets no terrain.
-        """
-        azimuth, elevation = angles_of(sun)
+        """Where a point Sun is seen: where the ray from the pixel to it meets no terrain."""
+        azimuth, elevation = azimuth_elevation(sun_vectors(sun))
         lit = np.zeros((len(azimuth), *self._shape), np.uint8)
         # At the zenith the tangent is 1.6e16 in floats: above every horizon.
         tangent = np.tan(np.radians(elevation)).astype(np.float32)
@@ -109,38 +75,17 @@ class HorizonVisibility:
         azimuth of the disc's centre, so the share is that of a circular segment. This is an approximation: an
         even slope across the disc cancels to first order (what one half loses the other gains), but terrain
         narrower than the disc counts in full before its centre and not at all beside it.
-
-        Parameters
-        ----------
-        sun : ``(D, 3)`` vectors towards the disc's centre in the map frame, any length.
-        disc_deg : diameter of the disc, degrees (the Sun from the Moon: 0.533).
-        limb_darkening : u of the linear law I(mu) / I(1) = 1 - u (1 - mu); 0 for a uniform disc.
-
-        Returns
-        -------
-        ``(D, H, W)`` float32 in [0, 1]; 0 where there are no data.
-
-        Raises
-        ------
-        ValueError : `disc_deg` is not in (0, 90), or `limb_darkening` not in [0, 1].
         """
         check_disc(disc_deg, limb_darkening)
-        azimuth, elevation = angles_of(sun)
+        azimuth, elevation = azimuth_elevation(sun_vectors(sun))
         radius = disc_deg / 2
         share = np.zeros((len(azimuth), *self._shape), np.float32)
         headings, begin, order = by_azimuth(azimuth, elevation, lowest=-radius)
         centre = np.radians(elevation[order])
         floors = np.tan(np.maximum(centre[begin[:-1]] - np.radians(radius), 0.0))
+        span, beyond = np.radians(radius), self._beyond(headings, floors)
         kernels.share_kernel(
-            self._terrain,
-            headings,
-            begin,
-            centre,
-            order,
-            np.radians(radius),
-            float(limb_darkening),
-            self._beyond(headings, floors),
-            share,
+            self._terrain, headings, begin, centre, order, span, float(limb_darkening), beyond, share
         )
         return share
 
@@ -176,26 +121,12 @@ class HorizonVisibility:
             return np.empty((0, *self._shape), np.float32)
         far, heights = self._far, self._heights
         lowest = float(np.nanmin(heights))
-        edges = far_edges(
-            far.z,
-            far.rows,
-            far.cols,
-            far.lower,
-            far.upper,
-            far.away,
-            lowest,
-            far.clearance,
-            self._pixel_m,
-            float(floors.min()),
-        )
+        mesh = (far.z, far.rows, far.cols, far.lower, far.upper, far.away)
+        edges = far_edges(*mesh, lowest, far.clearance, self._pixel_m, float(floors.min()))
         beyond = np.empty((len(headings), *self._shape), np.float32)
         top, left = self._inner[:2]
         far_horizon_kernel(edges, heights, top, left, self._pixel_m, headings, floors, beyond)
         return beyond
-
-
-def angles_of(sun: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return azimuth_elevation(sun_vectors(sun))
 
 
 def _headings(azimuth_deg: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -242,21 +173,11 @@ def make_terrain(metres: NDArray[np.float64], pixel_m: float, inner: Window) -> 
     start = np.full((tiles[0] * TILE, tiles[1] * TILE), ABSENT, np.float32)
     np.copyto(start[:height, :width], heights[seen], where=known[seen], casting="same_kind")
     return Terrain(
-        flat=surface.ravel(),
-        pooled=_pooled(surface).ravel(),
-        start=start.ravel(),
-        lowest=start.reshape(tiles[0], TILE, tiles[1], TILE).min(axis=(1, 3)),
-        stride=stride,
-        top=margin + top,
-        left=margin + left,
-        height=height,
-        width=width,
-        row0=margin,
-        row1=margin + rows,
-        col0=margin,
-        col1=margin + cols,
-        pixel_m=pixel_m,
-    )
+        flat=surface.ravel(), pooled=_pooled(surface).ravel(), start=start.ravel(),
+        lowest=start.reshape(tiles[0], TILE, tiles[1], TILE).min(axis=(1, 3)), stride=stride,
+        top=margin + top, left=margin + left, height=height, width=width,
+        row0=margin, row1=margin + rows, col0=margin, col1=margin + cols, pixel_m=pixel_m,
+    )  # fmt: skip
 
 
 def _meshed(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -274,13 +195,11 @@ def _meshed(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _pooled(surface: NDArray[np.float32]) -> NDArray[np.float32]:
     """The greatest of the square of WINDOW pixels a side down and right of each pixel."""
     pooled = surface.copy()
-    for axis in (0, 1):
+    for along in (pooled, pooled.T):
         size = 1
         while size < WINDOW:
             step = min(size, WINDOW - size)
-            ahead = (slice(step, None), slice(None)) if axis == 0 else (slice(None), slice(step, None))
-            here = (slice(None, -step), slice(None)) if axis == 0 else (slice(None), slice(None, -step))
-            # Each pass reads ahead of what it writes; the copy keeps the passes apart.
-            pooled[here] = np.maximum(pooled[here], pooled[ahead])
+            # Each pass reads ahead of what it writes; the maximum is an array of its own.
+            along[:-step] = np.maximum(along[:-step], along[step:])
             size += step
     return pooled

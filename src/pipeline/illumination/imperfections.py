@@ -157,11 +157,8 @@ def apply_imperfections(
         found = None if rngs is None else len(rngs)
         raise ValueError(f"imperfections: expected {len(images)} generators, one a sample, found {found}")
     light = not section.model_copy(update={"sun_deg": 0.0}).off
-    out_images, out_suns = images, suns
-    if light:
-        out_images = torch.zeros_like(images)
-    if section.sun_deg:
-        out_suns = suns.clone()
+    out_images = torch.zeros_like(images) if light else images
+    out_suns = suns.clone() if section.sun_deg else suns
     # One sample at a time: a set fits into a processor's cache, a batch does not.
     for b, (rng, count) in enumerate(zip(rngs, present.sum(dim=1).tolist())):
         streams = rng.spawn(_STREAMS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.illumination.missing import draw_strip
-from pipeline.illumination.place import Place, patch_places
+from pipeline.illumination.place import Place, places_by_id
 from pipeline.storage.atomic import read_json, write_json
 from pipeline.storage.store import read_store
 
@@ -61,5 +61,4 @@ def _located(patch_store: Path | None) -> tuple[dict[int, Place], float | None]:
     if patch_store is None:
         raise ValueError("masks.test.kind: 'nac' needs the patch store, which says where a patch lies")
     patches = read_store(patch_store, schema="patches")
-    ids = (int(i) for i in patches["id"].values)
-    return dict(zip(ids, patch_places(patches), strict=True)), float(patches.attrs["pixel_m"])
+    return places_by_id(patches), float(patches.attrs["pixel_m"])

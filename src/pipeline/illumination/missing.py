@@ -175,18 +175,15 @@ def strip_mask(strips: Array, size_px: int) -> Array:
     """
     if strips.shape[-1] not in (STRIP, FULL):
         raise ValueError(f"strips: expected rows of {STRIP} or {FULL} numbers, found {strips.shape[-1]}")
+    x0, y0, q, half_width = (strips[..., i, None, None] for i in range(4))
     if isinstance(strips, np.ndarray):
-        x0, y0, q, half_width = (strips[..., i, None, None] for i in range(4))
-        axis = np.arange(size_px, dtype=strips.dtype)
-        q = np.radians(q)
-        sine, cosine = np.sin(q), np.cos(q)
+        axis, turn = np.arange(size_px, dtype=strips.dtype), np.radians(q)
+        sine, cosine = np.sin(turn), np.cos(turn)
     else:
         import torch
 
-        x0, y0, q, half_width = (strips[..., i, None, None] for i in range(4))
-        axis = torch.arange(size_px, dtype=strips.dtype, device=strips.device)
-        q = torch.deg2rad(q)
-        sine, cosine = torch.sin(q), torch.cos(q)
+        axis, turn = torch.arange(size_px, dtype=strips.dtype, device=strips.device), torch.deg2rad(q)
+        sine, cosine = torch.sin(turn), torch.cos(turn)
     across = (axis[:, None] - y0) * cosine - (axis[None, :] - x0) * sine
     kept = abs(across) < half_width
     if strips.shape[-1] == STRIP:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, overload
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pipeline.config.photometry import PhotometrySection, law_module
+
+Map = TypeVar("Map", NDArray[Any], Tensor)
 
 
 def surface_gradients(dem: Tensor, pixel_m: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -38,39 +40,15 @@ def surface_gradients(dem: Tensor, pixel_m: float | Tensor) -> tuple[Tensor, Ten
     return right / pixel_m, -down / pixel_m
 
 
-@overload
 def radiance(
-    dem: Tensor,
-    pixel_m: float | Tensor,
-    sun: Tensor,
-    lit: Tensor | None,
-    section: PhotometrySection,
-    albedo: Tensor | None = None,
-    viewer: Tensor | None = None,
-) -> Tensor: ...
-
-
-@overload
-def radiance(
-    dem: NDArray[np.floating],
-    pixel_m: ArrayLike,
-    sun: ArrayLike,
-    lit: ArrayLike | None,
-    section: PhotometrySection,
-    albedo: ArrayLike | None = None,
-    viewer: ArrayLike | None = None,
-) -> NDArray[np.floating]: ...
-
-
-def radiance(
-    dem: Any,
+    dem: Map,
     pixel_m: Any,
     sun: Any,
     lit: Any,
     section: PhotometrySection,
     albedo: Any = None,
     viewer: Any = None,
-) -> Any:
+) -> Map:
     """Radiance factor pi r of every pixel under every Sun.
 
     Takes torch tensors and gives one, on their device; or takes a NumPy DEM, with anything that NumPy makes

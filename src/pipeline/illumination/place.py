@@ -40,7 +40,10 @@ def patch_places(table: Mapping[str, Any]) -> list[Place]:
     """
     lon, lat, x, y, pole = (np.asarray(table[name].values) for name in ("lon", "lat", "x0", "y0", "pole"))
     map_lon = np.degrees(np.arctan2(x, -pole * y)) % 360.0 % 360.0
-    return [
-        Place(float(a), float(b), float(c), int(d))
-        for a, b, c, d in zip(lon, lat, map_lon, pole, strict=True)
-    ]
+    columns = lon.tolist(), lat.tolist(), map_lon.tolist(), pole.astype(int).tolist()
+    return [Place(*row) for row in zip(*columns, strict=True)]
+
+
+def places_by_id(patches: Mapping[str, Any]) -> dict[int, Place]:
+    """Places of a patch store's patches by their ids."""
+    return dict(zip(patches["id"].values.tolist(), patch_places(patches), strict=True))

@@ -1,4 +1,4 @@
-"""What every visibility engine shares: checks of its input, the Moon's curvature and the Sun's disc."""
+"""What visibility engines share: checks of their input, the Moon's curvature and the Sun's disc."""
 
 from __future__ import annotations
 
@@ -37,19 +37,6 @@ def window(inner: slice | Window, shape: tuple[int, ...]) -> Window:
             f"inner: expected a window inside {shape}, found (top, left, height, width) = {inner}"
         )
     return top, left, height, width
-
-
-def positive_pixel(pixel_m: float) -> float:
-    """A pixel size, m, as a float.
-
-    Raises
-    ------
-    ValueError
-        If it is not positive and finite.
-    """
-    if not 0 < pixel_m < np.inf:
-        raise ValueError(f"pixel_m: expected a positive number, found {pixel_m}")
-    return float(pixel_m)
 
 
 def sun_vectors(sun: ArrayLike, dtype: type[np.floating[Any]] = np.float64) -> NDArray[Any]:

@@ -18,10 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.illumination import crossing_kernels, sweep_kernels
 from pipeline.illumination.crossing_kernels import Terrain
+from pipeline.illumination.directions import azimuth_elevation
 from pipeline.illumination.far import FarTerrain
-from pipeline.illumination.horizon import HorizonVisibility, angles_of, by_azimuth, make_terrain
-from pipeline.illumination.surface import Window, bend
-from pipeline.illumination.trace import Engine, make_engine
+from pipeline.illumination.horizon import HorizonVisibility, by_azimuth, make_terrain
+from pipeline.illumination.surface import Window, sun_vectors
+from pipeline.illumination.trace import make_engine
+from pipeline.illumination.visibility import Visibility
 
 # Rows of terrain next to a pixel that are met exactly.
 NEAR_PX = 8
@@ -31,7 +33,7 @@ WHOLE_WINDOW_PX = 320
 
 def whole_window_engine(
     name: str, shape: tuple[int, int], inner: Window, sun: Literal["point", "disc"], far: bool = False
-) -> Engine:
+) -> type[Visibility]:
     """The class that computes visibility over a whole window: that of the engine, or its faster equal.
 
     Parameters
@@ -80,14 +82,15 @@ class SweepVisibility(HorizonVisibility):
         if far is not None:
             raise ValueError("far: expected None, as the line sweep has no far terrain; found some")
         super().__init__(dem, pixel_m, inner, curvature)
-        metres = np.asarray(dem, dtype=np.float64)
-        bent = bend(metres, pixel_m, self._inner) if curvature else metres
+
+    def _build(self, metres: NDArray[np.float64]) -> None:
+        super()._build(metres)
         top, left, height, width = self._inner
-        self._turned = make_terrain(bent.T, self._pixel_m, (left, top, width, height))
+        self._turned = make_terrain(metres.T, self._pixel_m, (left, top, width, height))
 
     def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
         """Where a point Sun is seen; see `HorizonVisibility.lit`."""
-        azimuth, elevation = angles_of(sun)
+        azimuth, elevation = azimuth_elevation(sun_vectors(sun))
         lit = np.zeros((len(azimuth), *self._shape), np.uint8)
         tangent = np.tan(np.radians(elevation)).astype(np.float32)
         headings, begin, order = by_azimuth(azimuth, elevation)

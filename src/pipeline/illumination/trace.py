@@ -12,20 +12,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.illumination.directions import fibonacci_directions, fixed_directions
 from pipeline.illumination.far import FarDem, FarTerrain
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.storage.atomic import read_json
 from pipeline.storage.store import StoreWriter, read_store
 
 if TYPE_CHECKING:
     from pipeline.config.illumination import IlluminationSection
     from pipeline.illumination.surface import Window
+    from pipeline.illumination.visibility import Visibility
 
 logger = logging.getLogger(__name__)
 
@@ -33,31 +34,7 @@ logger = logging.getLogger(__name__)
 JITTER_PURPOSE = 0x4A49
 
 
-class Visibility(Protocol):
-    """What every engine offers for one patch."""
-
-    def lit(self, sun: NDArray[Any]) -> NDArray[np.bool_]:
-        """``(D, 3)`` vectors towards the Sun -> ``(D, P, P)``: the pixel sees the Sun."""
-
-    def share(self, sun: NDArray[Any], disc_deg: float, limb_darkening: float = 0.0) -> NDArray[np.float32]:
-        """``(D, 3)`` -> ``(D, P, P)``: visible share of the light of the Sun's disc."""
-
-
-class Engine(Protocol):
-    """Makes the visibility of one patch."""
-
-    def __call__(
-        self,
-        dem: NDArray[Any],
-        pixel_m: float,
-        inner: Window,
-        curvature: bool = False,
-        far: FarTerrain | None = None,
-    ) -> Visibility:
-        """Of the pixels `inner` of `dem`; `far` is coarser terrain around it, or None."""
-
-
-def make_engine(name: str) -> Engine:
+def make_engine(name: str) -> type[Visibility]:
     """The class that computes visibility: ``engine(dem, pixel_m, inner, curvature, far)``.
 
     Parameters
@@ -218,7 +195,7 @@ def trace_tile(
         suns = np.zeros((len(kept), illumination.fibonacci, 3), dtype=np.float32)
         present = np.zeros((len(kept), illumination.fibonacci), dtype=bool)
         results = _in_order(work, (load(row) for row in kept), workers)
-        for place, light in enumerate(track(results, len(kept), "visibility")):
+        for place, light in enumerate(progress(results, len(kept), "visibility")):
             arrays["fixed"][place] = light.values[: len(fixed)]
             arrays["fibonacci"][place] = light.values[len(fixed) :]
             suns[place], present[place] = light.sun, light.present
@@ -270,14 +247,8 @@ def _create_light(writer: StoreWriter, group: str, patches: int, count: int, siz
     else:
         width, name, last = size_px, "share", "x"
         attrs = {"long_name": "visible share of the Sun's disc", "units": "1/255"}
-    return writer.create(
-        f"{group}/{name}",
-        (patches, count, size_px, width),
-        dtype="u1",
-        dims=("patch", "direction", "y", last),
-        chunks=(1, count, size_px, width),
-        attrs=attrs,
-    )
+    shape, dims = (patches, count, size_px, width), ("patch", "direction", "y", last)
+    return writer.create(f"{group}/{name}", shape, "u1", dims, (1, *shape[1:]), attrs)
 
 
 def _in_order(

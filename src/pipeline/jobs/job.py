@@ -116,10 +116,7 @@ def job(
         run_record = Path(log).with_suffix(".run.json")
     if run_record is not None:
         run_record = Path(run_record)
-        write_json(
-            run_record,
-            {"schema": "run/1", "stage": stage, "key": key, "section": section or {}},
-        )
+        write_json(run_record, record_of(stage, key, section or {}))
         write_json(
             run_record.with_name(run_record.stem + ".timing.json"),
             {
@@ -130,6 +127,11 @@ def job(
                 "slurm_job": os.environ.get("SLURM_JOB_ID"),
             },
         )
+
+
+def record_of(stage: str, key: str, section: Any) -> dict[str, Any]:
+    """The record that a stage's jobs leave: equal for all of them, whatever computed."""
+    return {"schema": "run/1", "stage": stage, "key": key, "section": section}
 
 
 def out_of_memory(error: MemoryError | RuntimeError) -> bool:

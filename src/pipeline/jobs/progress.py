@@ -12,7 +12,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-def track(items: Iterable[T], total: int, desc: str, every_s: float = 10.0) -> Iterator[T]:
+def progress(items: Iterable[T], total: int, desc: str, every_s: float = 10.0) -> Iterator[T]:
     """Pass `items` on and tell how far they are.
 
     Parameters

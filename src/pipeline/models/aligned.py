@@ -134,13 +134,7 @@ class Trunk(nn.Module):
     """
 
     def __init__(
-        self,
-        size_px: int,
-        factor: int,
-        base: int,
-        stride: int,
-        keep_block_means: bool,
-        spread: bool = False,
+        self, size_px: int, factor: int, base: int, stride: int, keep_block_means: bool, spread: bool = False
     ) -> None:
         super().__init__()
         self.factor, self.keep_block_means = factor, keep_block_means
@@ -161,15 +155,10 @@ class Trunk(nn.Module):
         self.body = UNet(channels_in, widths, down, up, side_channels=side, out_level=out_level)
         self.norm = group_norm(self.features)
         self.to_mean = zero(nn.Conv2d(self.features, 1, 3, padding=1)) if stride == 1 else None
-        self.to_spread = (
-            nn.Sequential(
-                nn.Conv2d(self.features + channels_in, SPREAD_CHANNELS, 3, padding=1),
-                nn.SiLU(),
-                zero(nn.Conv2d(SPREAD_CHANNELS, 1, 1)),
-            )
-            if spread
-            else None
-        )
+        self.to_spread: nn.Module | None = None
+        if spread:
+            first = nn.Conv2d(self.features + channels_in, SPREAD_CHANNELS, 3, padding=1)
+            self.to_spread = nn.Sequential(first, nn.SiLU(), zero(nn.Conv2d(SPREAD_CHANNELS, 1, 1)))
 
     def forward(self, inputs: Batch) -> AlignedCondition:
         """Map a sample set to features, the residual's estimate and its standard deviation, in pixels."""

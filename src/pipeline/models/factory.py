@@ -91,9 +91,8 @@ def build_network(
     lr_cells = (size_px + 2 * section.lr_halo_px) // factor
     if section.conditioning == "published":
         core = _core(section, channels, channels, size, section.width)
-        return PublishedNet(
-            core, section.width, section.depth, section.heads, lr_cells, size_px, section.height_unit
-        )
+        sizes = section.width, section.depth, section.heads, lr_cells, size_px
+        return PublishedNet(core, *sizes, section.height_unit)
     spread = section.posterior_mean and section.score == "crps"
     trunk = Trunk(size_px, factor, section.base, size_px // size, section.keep_block_means, spread)
     embedding = section.width if section.network == "dit" else HEAD_EMBEDDING
@@ -109,7 +108,6 @@ def _core(
     section: BridgeSection, channels_in: int, channels_out: int, size: int, embedding: int
 ) -> nn.Module:
     if section.network == "dit":
-        return DiT(
-            channels_in, channels_out, size, section.patch_px, section.width, section.depth, section.heads
-        )
+        sizes = section.patch_px, section.width, section.depth, section.heads
+        return DiT(channels_in, channels_out, size, *sizes)
     return VectorUNet(channels_in, channels_out, size, section.base, embedding)

@@ -116,9 +116,7 @@ def load_vae(path: Path | str, device: torch.device | str = "cpu") -> Codec:
 
 
 def load_system(
-    path: Path | str,
-    vae_path: Path | str | None = None,
-    device: torch.device | str = "cpu",
+    path: Path | str, vae_path: Path | str | None = None, device: torch.device | str = "cpu"
 ) -> System:
     """Load a trained system; latent ones need the VAE that they were trained with.
 

@@ -54,7 +54,6 @@ def draws_score(draws: Tensor, truth: Tensor) -> Tensor:
     -------
     Tensor (B,), mean over channels and pixels, the three scores added.
     """
-
     count = draws.shape[1]
 
     def score(x: Tensor, y: Tensor) -> Tensor:

@@ -162,16 +162,3 @@ class PublishedNet(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, cond: PublishedCondition) -> Tensor:
         """Map states (B, C, H, W) at times (B,) in [0, 1] to the process's target, the same shape."""
         return self.core(x_t, self.time(t) + cond.vector)
-
-
-def parameter_groups(net: PublishedNet) -> dict[str, int]:
-    """Count parameters as the paper groups them: core, a priori transformer, image encoder."""
-
-    def count(*modules: nn.Module) -> int:
-        return sum(p.numel() for module in modules for p in module.parameters())
-
-    return {
-        "core": count(net.core, net.time),
-        "lr": count(net.lr_transformer),
-        "images": count(net.set_encoder, net.to_set_map, net.set_transformer),
-    }

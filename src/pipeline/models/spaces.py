@@ -44,8 +44,7 @@ class Codec:
     def encode(self, dem: Tensor, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
         """Sampled latents (B, C, h, w), raw and unscaled as published: `count` draws of one posterior."""
         posterior = self.vae.encode(self.maps(dem, batch))
-        std = torch.exp(0.5 * posterior.logvar)
-        return [posterior.mean + std * normal(posterior.mean, generator) for _ in range(count)]
+        return [posterior.sample(normal(posterior.mean, generator)) for _ in range(count)]
 
     def decode(self, latents: Tensor, batch: Batch) -> Tensor:
         """Latents (B, C, h, w) to metres (B, P, P)."""

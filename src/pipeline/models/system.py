@@ -210,9 +210,8 @@ class System(nn.Module):
                 return self.network(x, t, repeated).float()
             return self.network(x, t, repeated, self._noise(x, each)).float()
 
-        x0 = self.process.sample(
-            predict, x1, generator=each, **sampler_kwargs(sampler or self.section.sampler)
-        )
+        how = sampler_kwargs(sampler or self.section.sampler)
+        x0 = self.process.sample(predict, x1, generator=each, **how)
         if isinstance(space, Departures):
             # The estimate is the mean: a departure from it is as likely as its mirror image.
             x0 = torch.where(normal(x0.new_empty(len(x0), 1, 1, 1), each) < 0, -x0, x0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -55,15 +56,12 @@ class UNet(nn.Module):
 
         self.stem = nn.Conv2d(channels_in, widths[0], 3, padding=1)
         self.down = nn.ModuleList(blocks(widths[i], down_blocks[i]) for i in range(levels))
-        self.shrink = nn.ModuleList(
-            nn.Conv2d(widths[i], widths[i + 1], 2, stride=2) for i in range(levels - 1)
-        )
+        pairs = list(pairwise(widths))
+        self.shrink = nn.ModuleList(nn.Conv2d(fine, low, 2, stride=2) for fine, low in pairs)
         self.side = nn.Conv2d(side_channels, widths[1], 1) if side_channels else None
         self.attention = SpatialAttention(widths[-1], heads=math.gcd(widths[-1], max(1, widths[-1] // 32)))
         self.up = nn.ModuleList(blocks(widths[i], up_blocks[i]) for i in range(out_level, levels))
-        self.grow = nn.ModuleList(
-            nn.Conv2d(widths[i + 1], widths[i], 1) for i in range(out_level, levels - 1)
-        )
+        self.grow = nn.ModuleList(nn.Conv2d(low, fine, 1) for fine, low in pairs[out_level:])
 
     def forward(self, x: Tensor, vector: Tensor | None = None, side: Tensor | None = None) -> Tensor:
         """Map (B, channels_in, H, W) to (B, widths[out_level], H / 2^out_level, W / 2^out_level)."""

@@ -30,11 +30,8 @@ class Posterior:
     mean: Tensor
     logvar: Tensor
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw latents (B, C, H, W); the gradient flows to mean and log-variance."""
-        noise = torch.randn(
-            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
-        )
+    def sample(self, noise: Tensor) -> Tensor:
+        """Latents (B, C, H, W) of standard normal noise; the gradient flows to mean and log-variance."""
         return self.mean + torch.exp(0.5 * self.logvar) * noise
 
     def mode(self) -> Tensor:
@@ -158,8 +155,3 @@ class AutoencoderKL(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Decode latents (B, C, h, w) to maps (B, 1, H, W)."""
         return self.decoder(self.from_latent(z))
-
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Posterior]:
-        """Encode, sample and decode in one call, as training (and DDP) needs it."""
-        posterior = self.encode(x)
-        return self.decode(posterior.sample(generator)), posterior

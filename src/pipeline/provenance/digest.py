@@ -14,6 +14,7 @@ from pipeline.storage.atomic import write_json
 from pipeline.storage.sha256 import file_sha256
 
 SOURCE = Path(__file__).resolve().parents[1]
+TEMPLATES = (".html", ".md")  # suffixes of the files in a package's folder `templates`
 
 
 @cache
@@ -58,7 +59,7 @@ def _parsed_text(text: str) -> tuple[str, frozenset[str]]:
         elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             _drop_docstring(node)
     tree.body = [node for node in tree.body if not _is_registry(node)]
-    code = ast.unparse(tree)
+    code = ast.dump(tree)
     ours = frozenset(name for name in imports if name.split(".")[0] == "pipeline")
     return hashlib.sha256(code.encode()).hexdigest(), ours
 
@@ -68,12 +69,7 @@ def _is_registry(node: ast.stmt) -> bool:
 
 
 def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    first = node.body[0] if node.body else None
-    if (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    ):
+    if ast.get_docstring(node, clean=False) is not None:
         del node.body[0]
         if not node.body and not isinstance(node, ast.Module):
             node.body.append(ast.Pass())
@@ -101,23 +97,29 @@ def import_closure(modules: tuple[str, ...], source: Path | None = None) -> list
 
 @cache
 def code_digest(modules: tuple[str, ...], source: Path | None = None) -> str:
-    """Sha256 over the import closure of `modules`; comments and docstrings do not enter.
+    """Sha256 over the import closure of `modules`: `module_digest` of each.
 
     `source` is the folder of the package, this one by default; its code is parsed, never run.
     """
     source = source or SOURCE
     digest = hashlib.sha256()
     for name in import_closure(modules, source):
-        path = _module_file(name, source)
-        assert path is not None
-        digest.update(f"{name} {_parsed(path)[0]}\n".encode())
+        digest.update(f"{name} {module_digest(name, source)}\n".encode())
     return digest.hexdigest()
 
 
 def module_digest(module: str, source: Path | None = None) -> str | None:
-    """Sha256 of one module's code without comments and docstrings; None when there is no such module."""
+    """Sha256 of one module's code without comments and docstrings; None when there is no such module.
+
+    The files that a package has in a folder ``templates`` are a part of its code.
+    """
     path = _module_file(module, source or SOURCE)
-    return None if path is None else _parsed(path)[0]
+    if path is None:
+        return None
+    files = sorted(path.parent.glob("templates/*")) if path.name == "__init__.py" else []
+    texts = [f"{file.name}\n{file.read_text(encoding='utf-8')}" for file in files if file.suffix in TEMPLATES]
+    code = _parsed(path)[0]
+    return hashlib.sha256("\0".join([code, *texts]).encode()).hexdigest() if texts else code
 
 
 def value_key(value: Any) -> str:

@@ -51,9 +51,7 @@ class Found:
         memory = DigestMemory(root / DIGESTS)
         files = resolve_inputs(config, root, memory)
         path = config.vae.lpips_weights if config.systems else None
-        lpips = (
-            [] if path is None else _digests([path], root, memory, "vae.lpips_weights", "a safetensors file")
-        )
+        lpips = _digests([path] if path else [], root, memory, "vae.lpips_weights", "a safetensors file")
         used = config.ephemeris.kernels if config.by_ephemeris() else []
         kernels = _digests(used, root, memory, "ephemeris.kernels", "a file")
         given = resolve_given(config, root, memory)
@@ -96,7 +94,7 @@ def _digests(paths: list[str], root: Path, memory: DigestMemory, key: str, what:
     """What of files enters a key: their bytes in their order, not their places."""
     for path in paths:
         if not (root / path).is_file():
-            raise ConfigError(f"config: {key}: expected {what}, found no file {path!r}")
+            raise ConfigError.unlike(key, what, f"no file {path!r}")
     return [f"sha256:{memory.sha256(root / path)}" for path in paths]
 
 

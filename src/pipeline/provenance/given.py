@@ -36,11 +36,6 @@ class GivenWeights:
     facts: dict[str, Any]
 
     @property
-    def vae_files(self) -> list[str]:
-        """`vae` as a list that may be empty."""
-        return [] if self.vae is None else [self.vae]
-
-    @property
     def files(self) -> dict[str, list[str]]:
         """Weights and the config beside them, of the ``model`` and of its ``vae`` (empty in pixel space).
 
@@ -48,7 +43,7 @@ class GivenWeights:
         """
         return {
             "model": [self.model, _beside(self.model)],
-            "vae": [path for model in self.vae_files for path in (model, _beside(model))],
+            "vae": [] if self.vae is None else [self.vae, _beside(self.vae)],
             "calibration": [] if self.calibration is None else [self.calibration],
         }
 
@@ -70,27 +65,21 @@ def resolve_given(config: Config, root: Path, memory: DigestMemory) -> GivenWeig
     section = config.pretrained
     if section.weights is None:
         return None
-    model, content = _read("weights", section.weights, "bridge", root)
+    model, content = _read("pretrained.weights", section.weights, "bridge", root)
     parts = {"model": model}
     described = [content["section"]]
     if content["section"]["space"] == "latent":
         if section.vae is None:
-            raise ConfigError(
-                f"config: pretrained.vae: expected the VAE of the latent model {model}, found null"
-            )
-        vae, codec = _read("vae", section.vae, "vae", root)
+            raise ConfigError.unlike("pretrained.vae", f"the VAE of the latent model {model}", "null")
+        vae, codec = _read("pretrained.vae", section.vae, "vae", root)
         if codec.get("fingerprint") != content.get("vae_fingerprint"):
-            raise ConfigError(
-                f"config: pretrained.vae: expected the VAE {content.get('vae_fingerprint')} that {model} was "
-                f"trained with, found {codec.get('fingerprint')} in {vae}"
-            )
+            wanted = f"the VAE {content.get('vae_fingerprint')} that {model} was trained with"
+            raise ConfigError.unlike("pretrained.vae", wanted, f"{codec.get('fingerprint')} in {vae}")
         parts["vae"] = vae
         described.append(codec["section"])
     elif section.vae is not None:
-        raise ConfigError(
-            f"config: pretrained.vae: expected null, since {model} works in pixel space, "
-            f"found {section.vae!r}"
-        )
+        wanted = f"null, since {model} works in pixel space"
+        raise ConfigError.unlike("pretrained.vae", wanted, repr(section.vae))
     _check_grid(config, _beside(model), content, [s["height_unit"] for s in described])
     _check_sampler(config, _beside(model), content["section"])
     identity = {
@@ -133,30 +122,23 @@ def _read(key: str, given: str, kind: str, root: Path) -> tuple[str, dict[str, A
     model = weights_file(given)
     for path, what in ((model, "model weights"), (model.with_name("config.json"), "the model's config")):
         if not (root / path).is_file():
-            raise ConfigError(
-                f"config: pretrained.{key}: expected {what} (safetensors with a config.json beside), "
-                f"found no file {path.as_posix()!r}"
-            )
+            wanted = f"{what} (safetensors with a config.json beside)"
+            raise ConfigError.unlike(key, wanted, f"no file {path.as_posix()!r}")
     beside = _beside(model.as_posix())
     try:
         content = read_json(root / beside, SCHEMA)
     except ValueError as error:
-        raise ConfigError(f"config: pretrained.{key}: {error}") from None
+        raise ConfigError(f"config: {key}: {error}") from None
     if content.get("kind") != kind:
-        raise ConfigError(
-            f"config: pretrained.{key}: expected a model of kind {kind!r}, found {content.get('kind')!r} "
-            f"in {beside}"
-        )
-    wanted = {"vae": ("height_unit",), "bridge": ("space", "process", "steps", "height_unit", "lr_halo_px")}
-    section, grid = content.get("section"), content.get("grid")
-    whole = isinstance(section, Mapping) and all(name in section for name in wanted[kind])
+        raise ConfigError.unlike(key, f"a model of kind {kind!r}", f"{content.get('kind')!r} in {beside}")
+    entries = {"section": {"height_unit"}}
     if kind == "bridge":
-        whole = whole and isinstance(grid, Mapping) and {"size_px", "factor", "pixel_m"} <= set(grid)
-    if not whole:
-        raise ConfigError(
-            f"config: pretrained.{key}: expected a model saved by this project, found a section or grid "
-            f"without all of their entries in {beside}"
-        )
+        entries["section"] |= {"space", "process", "steps", "lr_halo_px"}
+        entries["grid"] = {"size_px", "factor", "pixel_m"}
+    for name, keys in entries.items():
+        if not (isinstance(content.get(name), Mapping) and keys <= content[name].keys()):
+            found = f"a section or grid without all of their entries in {beside}"
+            raise ConfigError.unlike(key, "a model saved by this project", found)
     return model.as_posix(), content
 
 
@@ -165,21 +147,16 @@ def _check_grid(config: Config, file: str, content: Mapping[str, Any], units: li
     grid, patches = content["grid"], config.patches
     for name, found in (("size_px", patches.size_px), ("factor", patches.factor)):
         if found != grid[name]:
-            raise ConfigError(
-                f"config: patches.{name}: expected {grid[name]}, as the model of {file} has, found {found}"
-            )
+            wanted = f"{grid[name]}, as the model of {file} has"
+            raise ConfigError.unlike(f"patches.{name}", wanted, found)
     halo = content["section"]["lr_halo_px"]
     if patches.halo_px < halo:
-        raise ConfigError(
-            f"config: patches.halo_px: expected at least the {halo} px (lr_halo_px) that the model of {file} "
-            f"sees, found {patches.halo_px}"
-        )
+        wanted = f"at least the {halo} px (lr_halo_px) that the model of {file} sees"
+        raise ConfigError.unlike("patches.halo_px", wanted, patches.halo_px)
     pixel = config.inputs.pixel_m
     if "km" in units and pixel != grid["pixel_m"]:
-        raise ConfigError(
-            f"config: inputs.pixel_m: expected {grid['pixel_m']:g}, since the model of {file} is not "
-            f"scale-free (height_unit: km), found {'null' if pixel is None else f'{pixel:g}'}"
-        )
+        wanted = f"{grid['pixel_m']:g}, since the model of {file} is not scale-free (height_unit: km)"
+        raise ConfigError.unlike("inputs.pixel_m", wanted, "null" if pixel is None else f"{pixel:g}")
 
 
 def _check_sampler(config: Config, file: str, section: Mapping[str, Any]) -> None:
@@ -187,10 +164,8 @@ def _check_sampler(config: Config, file: str, section: Mapping[str, Any]) -> Non
     sampler, process = config.pretrained.sampler, section["process"]
     kinds = SAMPLER_KINDS.get(process, ())
     if sampler.kind not in kinds:
-        raise ConfigError(
-            f"config: pretrained.sampler.kind: expected one of {', '.join(kinds)} with process {process!r} "
-            f"of {file}, found {sampler.kind!r}"
-        )
+        possible = f"one of {', '.join(kinds)} with process {process!r} of {file}"
+        raise ConfigError.unlike("pretrained.sampler.kind", possible, repr(sampler.kind))
     asked = {f"evaluation.conditions.{name}": c.nfe for name, c in config.evaluation.conditions.items()}
     for key, nfe in {"pretrained.sampler": sampler.nfe, **asked}.items():
         wanted = None if nfe is None else evaluations_wanted(nfe, sampler.kind, process, section["steps"])

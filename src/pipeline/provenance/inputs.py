@@ -52,8 +52,8 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
     for role, entry in entries:
         if is_url(entry):
             # A PDS image is nothing without its label, which lies beside it.
-            wanted = [entry, *([sibling(entry, ".lbl")] if entry.lower().endswith(".img") else [])]
-            for url in wanted:
+            label = [sibling(entry, ".lbl")] if entry.lower().endswith(".img") else []
+            for url in (entry, *label):
                 name, local = download_place(url)
                 if local in urls and urls[local][0] != url:
                     raise ConfigError(f"config: inputs: two URLs end in {name!r}; expected different names")
@@ -66,9 +66,7 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
         # Path.glob refuses absolute patterns, which users do give.
         found = sorted(glob(entry, root_dir=root))  # noqa: PTH207
         if not found:
-            raise ConfigError(
-                f"config: inputs.{role}: expected a file, a glob or a URL, found no file {entry!r}"
-            )
+            raise ConfigError.unlike(f"inputs.{role}", "a file, a glob or a URL", f"no file {entry!r}")
         for local in found:
             lists[role].append(local)
             for path in _with_label(Path(local), root):
@@ -76,10 +74,8 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
                 _check_pin(path.as_posix(), digest, pins.get(path.name))
                 identity.append([role, path.name, digest])
     if lists["count"] and len(lists["count"]) != len(lists["dem"]):
-        raise ConfigError(
-            f"config: inputs.count: expected {len(lists['dem'])} files, one for each DEM, "
-            f"found {len(lists['count'])}"
-        )
+        files = f"{len(lists['dem'])} files, one for each DEM"
+        raise ConfigError.unlike("inputs.count", files, len(lists["count"]))
     return InputFiles(tuple(lists["dem"]), tuple(lists["count"]), urls, identity)
 
 
@@ -93,7 +89,7 @@ def _with_label(path: Path, root: Path) -> list[Path]:
 
 def _check_pin(path: str, digest: str, pinned: str | None) -> None:
     if pinned and pinned != digest:
-        raise ConfigError(f"config: inputs.sha256: {path}: expected {pinned}, found {digest}")
+        raise ConfigError.unlike(f"inputs.sha256: {path}", pinned, digest)
 
 
 def download_place(url: str) -> tuple[str, str]:

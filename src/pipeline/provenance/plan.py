@@ -15,12 +15,15 @@ from typing import Any
 
 from pipeline.config.base import canonical_json
 from pipeline.config.root import Config
-from pipeline.predictors.registry import Entry
 from pipeline.provenance.digest import code_digest, value_key
 from pipeline.provenance.found import Found
-from pipeline.provenance.stages import DECLARATIONS, Declaration, Run
+from pipeline.provenance.run import Run
+from pipeline.provenance.sections import filled
+from pipeline.provenance.stages import DECLARATIONS, Declaration
+from pipeline.storage.calibration_law import FILE as CALIBRATION
 
 STORE = Path("results/store")
+_FILES = {"model": "model.safetensors", "vae": "model.safetensors", "calibration": CALIBRATION}
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,13 @@ class Stage:
         """A file in the stage's folder."""
         return "/".join((self.folder, *parts))
 
+    def record(self) -> dict[str, Any]:
+        """What ``stages.json`` says of it."""
+        kept = {key: getattr(self, key) for key in ("key", "section", "code", "folder")}
+        return kept | {"inputs": list(self.inputs)}
 
-class Plan:
+
+class Plan(Run):
     """All stages of a config, in the order they run.
 
     Parameters
@@ -63,32 +71,32 @@ class Plan:
         recorded: Mapping[str, Any] | None = None,
         source: Path | None = None,
     ) -> None:
-        self.config = config
         found = Found.look(config, Path(root)) if recorded is None else Found.remember(recorded)
-        self.run = Run(config, found)
-        self.files, self.given = found.files, found.given
+        super().__init__(config, found)
         self.stages: dict[str, Stage] = {}
         for declaration in DECLARATIONS:
-            for label in declaration.over(self.run):
+            for label in declaration.over(self):
                 stage = self._stage(declaration, label, source)
                 self.stages[stage.name] = stage
 
     def _stage(self, declared: Declaration, label: str, source: Path | None) -> Stage:
         """A declared stage with its key and folder."""
-        name, inputs = declared.name.format(label), declared.inputs(self.run, label)
-        section = declared.kind.model_validate(declared.section(self.run, label)).canonical()
-        code = code_digest((*declared.code, *declared.chosen(self.run, label)), source)
+        name, own = declared.name.format(label), declared.section(self, label)
+        inputs = [i for i in (each.format(label) for each in declared.inputs) if i in self.stages]
+        inputs += declared.also(self, label)
+        section = filled(declared.kind, self.config, declared.of, own).canonical()
+        code = code_digest((declared.code, *declared.chosen(self, label)), source)
         body = {
             "stage": name,
             "section": section,
             "code": code,
-            "versions": self.run.found.versions,
+            "versions": self.found.versions,
             "inputs": [[i, self.stages[i].identity] for i in inputs],
         }
-        identity, local = value_key(body), declared.local(self.run)
+        identity, local = value_key(body), declared.local(self)
         key = identity if local is None else value_key({**body, "local": local})
         folder = (STORE / name / key).as_posix() if declared.stored else f"{self.results}/{name}"
-        return Stage(name, section, code, inputs, key, identity, folder)
+        return Stage(name, section, code, tuple(inputs), key, identity, folder)
 
     def __getitem__(self, name: str) -> Stage:
         return self.stages[name]
@@ -98,64 +106,11 @@ class Plan:
         """Folder of what belongs to this run only."""
         return f"results/{self.config.run}"
 
-    @property
-    def systems(self) -> list[str]:
-        """Names in the metrics of all trained systems, e.g. ``bridge_missing``."""
-        return [str(name) for name in self.run.trained]
-
-    @property
-    def scored(self) -> list[str]:
-        """Names in the metrics of all models: the trained stages, or the given weights."""
-        return self.run.scored
-
-    @property
-    def predictors(self) -> dict[str, Entry]:
-        """Entries of all predictors that are scored, by name in the metrics."""
-        return self.run.predictors
-
-    @property
-    def learned(self) -> list[str]:
-        """Names in the metrics of the rivals that are trained."""
-        return self.run.learned
-
-    @property
-    def calibrated(self) -> list[str]:
-        """Names in the metrics of the trained systems that are calibrated."""
-        return self.run.calibrated
-
-    def model_of(self, name: str) -> str:
-        """Weights of a name in the metrics."""
-        return self[name].path("model.safetensors") if self.given is None else self.given.model
-
-    def vae_of(self, name: str) -> list[str]:
-        """The VAE's weights of a name in the metrics, as a list that is empty in pixel space."""
-        if self.given is not None:
-            return self.given.vae_files
-        return [self["vae"].path("model.safetensors")] if "vae" in self.run.model_stages(name) else []
-
-    def calibration_of(self, name: str) -> list[str]:
-        """The calibration of a name in the metrics, as a list that is empty where there is none."""
-        if self.given is not None:
-            return self.given.files["calibration"]
-        stage = f"calibration_{name}"
-        return [self[stage].path("calibration.json")] if stage in self.stages else []
-
     def files_of(self, name: str) -> dict[str, list[str]]:
-        """A predictor's weights by role, each as a list that may be empty."""
-        if name in self.scored:
-            calibration = self.calibration_of(name)
-            return {"model": [self.model_of(name)], "vae": self.vae_of(name), "calibration": calibration}
-        if self.given is not None:
-            found = {"vae": self.given.vae_files}
-        else:
-            made = {"model": name, "vae": "vae"}.items()
-            found = {r: [self[s].path("model.safetensors")] for r, s in made if s in self.stages}
-        files = self.predictors[name].files
-        return {r: found.get(r, []) if r in files else [] for r in ("model", "vae", "calibration")}
-
-    def given_files(self, role: str) -> list[str]:
-        """Files of the given weights' ``model``, ``vae`` or ``calibration``; empty where none are given."""
-        return self.run.given(role)
+        """A predictor's weights by role, each as a list that may be empty; the VAE's is, in pixel space."""
+        made = {role: [self[s].path(_FILES[role])] for role, s in self.weights_stages(name).items()}
+        found = made or {role: self.given_files(role)[:1] for role in self.predictors[name].files}
+        return {role: found.get(role, []) for role in _FILES}
 
     @property
     def track(self) -> str | None:
@@ -178,15 +133,6 @@ class Plan:
             "schema": "stages/1",
             "run": self.config.run,
             "config": self.config.model_dump(mode="json", exclude={"runtime"}),
-            **self.run.found.record(),
-            "stages": {
-                name: {
-                    "key": stage.key,
-                    "section": stage.section,
-                    "code": stage.code,
-                    "inputs": list(stage.inputs),
-                    "folder": stage.folder,
-                }
-                for name, stage in self.stages.items()
-            },
+            **self.found.record(),
+            "stages": {name: stage.record() for name, stage in self.stages.items()},
         }

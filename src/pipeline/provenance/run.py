@@ -11,6 +11,8 @@ from pipeline.config.root import Config, ConfigError
 from pipeline.predictors.registry import BASELINES, PREDICTORS, TRAINED, Entry
 from pipeline.provenance.digest import value_key
 from pipeline.provenance.found import Found
+from pipeline.provenance.given import GivenWeights
+from pipeline.provenance.inputs import InputFiles
 
 
 @dataclass(frozen=True)
@@ -21,53 +23,52 @@ class Run:
     found: Found
 
     @property
-    def trained(self) -> list[SystemName]:
-        """Every stage of every trained system."""
-        return [SystemName(system, stage) for system in self.config.systems for stage in BRIDGE_STAGES]
+    def given(self) -> GivenWeights | None:
+        """Weights that are used without training, if any."""
+        return self.found.given
+
+    @property
+    def files(self) -> InputFiles:
+        """Raster files of the run."""
+        return self.found.files
+
+    @property
+    def systems(self) -> list[str]:
+        """Names in the metrics of all trained systems, each stage of each, e.g. ``bridge_missing``."""
+        return [str(SystemName(system, stage)) for system in self.config.systems for stage in BRIDGE_STAGES]
 
     @property
     def scored(self) -> list[str]:
         """Names in the metrics of all models: the trained stages, or the given weights."""
-        return [PRETRAINED] if self.found.given is not None else [str(name) for name in self.trained]
+        return self.systems if self.given is None else [PRETRAINED]
 
     @property
     def calibrated(self) -> list[str]:
-        """Names of the trained stages whose clones are calibrated."""
-        return [str(name) for name in self.trained if self.config.system(name.system).calibrate]
+        """Names in the metrics of the trained systems that are calibrated."""
+        return [name for name in self.systems if self.system(name).calibrate]
 
     @property
     def weights(self) -> dict[str, str]:
         """What identifies given weights; empty where there are none."""
-        return {} if self.found.given is None else self.found.given.identity
+        return {} if self.given is None else self.given.identity
 
-    def system(self, name: str) -> BridgeSection | None:
-        """Config section of a name in the metrics; None for given weights."""
-        parsed = SystemName.parse(name)
-        return None if parsed is None else self.config.system(parsed.system)
+    def system(self, name: str) -> BridgeSection:
+        """Config section of a trained system's name in the metrics."""
+        return self.config.system(SystemName.of(name).system)
 
     def sampler(self, name: str) -> SamplerSection:
         """How clones of a name in the metrics are drawn."""
-        section = self.system(name)
-        return self.config.pretrained.sampler if section is None else section.sampler
-
-    def model_stages(self, name: str) -> tuple[str, ...]:
-        """The stages that make the weights of a name in the metrics; none makes given ones."""
-        section = self.system(name)
-        if section is None:
-            return ()
-        vae = ("vae",) if section.space == "latent" else ()
-        return (name, *vae, *((f"calibration_{name}",) if section.calibrate else ()))
+        return self.config.pretrained.sampler if name == PRETRAINED else self.system(name).sampler
 
     @property
     def predictors(self) -> dict[str, Entry]:
         """Entries of all predictors that are scored, by name in the metrics."""
         rivals = [n for n, e in PREDICTORS.items() if n not in (*BASELINES, TRAINED) and not e.floor]
-        chosen, vae = self.config.predictors.scored, self.config.systems or self.given("vae")
+        chosen, vae = self.config.predictors.scored, self.config.systems or self.given_files("vae")
         unknown = [name for name in chosen if name not in rivals]
         if unknown:
-            raise ConfigError(
-                f"config: predictors.scored: expected some of {', '.join(rivals)}, found {unknown[0]!r}"
-            )
+            some = f"some of {', '.join(rivals)}"
+            raise ConfigError.unlike("predictors.scored", some, repr(unknown[0]))
         floors = [name for name, entry in PREDICTORS.items() if entry.floor and vae]
         names = {name: PREDICTORS[name] for name in (*BASELINES, *chosen, *floors)}
         return names | dict.fromkeys(self.scored, PREDICTORS[TRAINED])
@@ -77,16 +78,19 @@ class Run:
         """Names of the rivals that are trained."""
         return [name for name, entry in self.predictors.items() if entry.train]
 
-    def given(self, role: str) -> list[str]:
+    def given_files(self, role: str) -> list[str]:
         """Files of the given weights' ``model``, ``vae`` or ``calibration``; empty where none are given."""
-        return [] if self.found.given is None else self.found.given.files[role]
+        return [] if self.given is None else self.given.files[role]
 
-    def weights_stages(self, name: str) -> tuple[str, ...]:
-        """The stages that make a predictor's weights; none makes given ones."""
-        if name in self.scored:
-            return self.model_stages(name)
-        files = self.predictors[name].files if self.found.given is None else ()
-        return tuple(name if role == "model" else role for role in files)
+    def weights_stages(self, name: str) -> dict[str, str]:
+        """The stages that make a predictor's weights, by role; none makes given ones."""
+        roles = self.predictors[name].files if self.given is None else ()
+        stages = {"model": name, "vae": "vae", "calibration": f"calibration_{name}"}
+        if name in self.systems:
+            section = self.system(name)
+            used = {"model": True, "vae": section.space == "latent", "calibration": section.calibrate}
+            roles = tuple(role for role in roles if used[role])
+        return {role: stages[role] for role in roles}
 
     @property
     def main_draw(self) -> ArcDraw:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.config.base import Section
@@ -9,12 +10,22 @@ from pipeline.config.bridge import BridgeStages, any_sampler
 from pipeline.config.evaluation import Condition
 from pipeline.config.names import SystemName
 from pipeline.config.photometry import law_module
+from pipeline.config.root import Config
 from pipeline.provenance.run import Run
 
 
-def values(section: Section, *keys: str) -> dict[str, Any]:
-    """A section's keys, all of them unless some are named."""
-    return {key: getattr(section, key) for key in keys or type(section).model_fields}
+def filled(kind: type[Section], config: Config, of: tuple[str, ...], own: Mapping[str, Any]) -> Section:
+    """A stage's section: each field from the first part of the config that has a key of its name.
+
+    Parameters
+    ----------
+    kind : class of the section. of : sections of the config, ``.`` for its top level.
+    own : fields that are no keys of the config, or not as they stand there.
+    """
+    found: dict[str, Any] = {}
+    for part in (config if name == "." else getattr(config, name) for name in of):
+        found = {key: getattr(part, key) for key in kind.model_fields if hasattr(part, key)} | found
+    return kind.model_validate(found | dict(own))
 
 
 def some(condition: Any, *names: str) -> tuple[str, ...]:
@@ -27,73 +38,55 @@ def law(run: Run, label: str) -> tuple[str, ...]:
     return (law_module(run.config.photometry.law),)
 
 
-def far(run: Run) -> tuple[str, ...]:
-    return some(run.config.illumination.far_m > 0, "far")
+def arcs_inputs(run: Run, label: str) -> tuple[str, ...]:
+    """Where the patches lie, and the Sun's track, for draws that are not of assumed places."""
+    places = {draw.place for draw in run.config.arcs.test.values()}
+    return (*some(places - {"assumed"}, "patches"), *some("ephemeris" in places, "ephemeris"))
 
 
-def test_places(run: Run) -> set[str]:
-    return {draw.place for draw in run.config.arcs.test.values()}
-
-
-def bridge(run: Run, label: str) -> dict[str, Any]:
+def bridge(run: Run, name: str) -> dict[str, Any]:
     """Section of one stage of a training; a later stage has the earlier ones' budgets through their keys."""
-    c, name = run.config, _name(label)
-    section = c.system(name.system)
+    c, section, stage = run.config, run.system(name), SystemName.of(name).stage
+    # How clones are drawn and spread does not change the weights.
+    unused = {"sampler": any_sampler(section.process), "stages": BridgeStages(), "calibrate": False}
     return {
-        "stage": name.stage,
-        "training": c.training,
-        "photometry": c.photometry,
+        "stage": stage,
         "imperfections": c.imperfections.train,
-        # How clones are drawn and spread does not change the weights.
-        "bridge": section.model_copy(
-            update={
-                "sampler": any_sampler(section.process),
-                "stages": BridgeStages(),
-                "calibrate": False,
-            }
-        ),
-        "optimiser": getattr(section.stages, name.stage),
-        "images": c.arcs.train.images if name.stage == "fibonacci" else None,
-        "arcs": None if name.stage == "fibonacci" else {"tolerance": c.arcs.tolerance, "train": c.arcs.train},
-        "masks": c.masks.train if name.stage == "missing" else None,
+        "bridge": section.model_copy(update=unused),
+        "optimiser": getattr(section.stages, stage),
+        "images": c.arcs.train.images if stage == "fibonacci" else None,
+        "arcs": None if stage == "fibonacci" else {"tolerance": c.arcs.tolerance, "train": c.arcs.train},
+        "masks": c.masks.train if stage == "missing" else None,
     }
 
 
-def _name(label: str) -> SystemName:
-    name = SystemName.parse(label)
-    assert name is not None, label
-    return name
-
-
-def bridge_inputs(run: Run, label: str) -> tuple[str, ...]:
-    c, name = run.config, _name(label)
-    kernels = name.stage != "fibonacci" and c.arcs.train.place == "ephemeris"
+def bridge_inputs(run: Run, name: str) -> tuple[str, ...]:
+    """The VAE in latent space, the earlier stage's weights, the Sun's track where arcs follow it."""
+    parsed = SystemName.parse(name)
+    before = parsed and parsed.previous
     return (
-        "manifest",
-        *some(c.system(name.system).space == "latent", "vae"),
-        *some(name.previous, str(name.previous)),
-        *some(kernels, "ephemeris"),
+        *some(run.system(name).space == "latent", "vae"),
+        *some(before, str(before)),
+        *some(before and run.config.arcs.train.place == "ephemeris", "ephemeris"),
     )
 
 
-def calibration(run: Run, label: str) -> dict[str, Any]:
-    c, name = run.config, _name(label)
-    section = c.system(name.system)
+def calibration(run: Run, name: str) -> dict[str, Any]:
+    """Section of the calibration of a trained system: the light and the images that it is fitted under."""
+    section = run.system(name)
     return {
-        "stage": name.stage,
-        "tolerance": c.arcs.tolerance,
+        "stage": SystemName.of(name).stage,
         "main": run.main_draw,
-        "photometry": c.photometry,
-        "imperfections": c.imperfections.train,
+        "imperfections": run.config.imperfections.train,
         "sampler": section.sampler,
         "seed": section.seed,
-        "cpu_threads": c.training.cpu_threads,
     }
 
 
-def calibration_inputs(run: Run, label: str) -> tuple[str, ...]:
-    vae = some(run.config.system(_name(label).system).space == "latent", "vae")
-    return (label, "manifest", *vae, *some(run.main_draw.place == "ephemeris", "ephemeris"))
+def calibration_inputs(run: Run, name: str) -> tuple[str, ...]:
+    """The VAE in latent space, and the Sun's track where the main condition draws on it."""
+    suns = some(run.main_draw.place == "ephemeris", "ephemeris")
+    return (*some(run.system(name).space == "latent", "vae"), *suns)
 
 
 def rival(run: Run, name: str) -> dict[str, Any]:
@@ -106,14 +99,13 @@ def rival(run: Run, name: str) -> dict[str, Any]:
         "imperfections": c.imperfections.train,
         "arcs": {"tolerance": c.arcs.tolerance, "train": c.arcs.train},
         "masks": c.masks.train,
-        **values(c, "training", "photometry"),
     }
 
 
 def predictor(run: Run, name: str) -> dict[str, Any]:
     """Section of a predictor's evaluation: what its kind does not use does not enter."""
     c, entry = run.config, run.predictors[name]
-    out = values(c.evaluation, "max_patches", "batch", "bootstrap", "seed")
+    out = {key: getattr(c.evaluation, key) for key in ("max_patches", "batch", "bootstrap", "seed")}
     out |= {"name": name, "module": entry.module, "make": entry.make, "floor": entry.floor}
     options = run.sampler(name) if name in run.scored else getattr(c.predictors, name, None)
     if options is not None:
@@ -123,8 +115,7 @@ def predictor(run: Run, name: str) -> dict[str, Any]:
         out |= {"photometry": c.photometry, "imperfections": c.imperfections.test}
     if entry.draws:
         out["members"] = c.evaluation.members
-    weights = {key: value for key, value in run.weights.items() if key.partition(".")[0] in entry.files}
-    return {**out, "weights": weights, "cpu_threads": c.training.cpu_threads}
+    return out | {"weights": {k: v for k, v in run.weights.items() if k.partition(".")[0] in entry.files}}
 
 
 def _conditions(run: Run, name: str) -> dict[str, Condition]:
@@ -146,26 +137,7 @@ def predictor_code(run: Run, name: str) -> tuple[str, ...]:
     return (entry.module, *(law(run, name) if entry.images else ()))
 
 
-def region(run: Run, label: str) -> dict[str, Any]:
-    c = run.config
-    return {
-        "region": c.region,
-        "photometry": c.photometry,
-        "illumination": c.illumination,
-        "tolerance": c.arcs.tolerance,
-        **values(c.patches, "factor", "size_px", "stride_px"),
-        "sampler": run.sampler(c.primary),
-        "weights": run.weights,
-        "cpu_threads": c.training.cpu_threads,
-    }
-
-
 def region_inputs(run: Run, label: str) -> tuple[str, ...]:
+    """The Sun's track where the region draws on it, and the stages of the primary system's weights."""
     suns = some(run.config.region.light.place == "ephemeris", "ephemeris")
-    return ("terrain", "split", *far(run), *suns, *run.model_stages(run.config.primary))
-
-
-def report(run: Run, label: str) -> dict[str, Any]:
-    c, given = run.config, run.found.given
-    facts = None if given is None else given.facts
-    return {"report": c.report, "photometry": c.photometry, "config": run.key, "pretrained": facts}
+    return (*suns, *run.weights_stages(run.config.primary).values())

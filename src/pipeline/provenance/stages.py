@@ -6,7 +6,7 @@ sections and files from the plan. Nothing here imports what the stages compute w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from pipeline.config.stages.training import BridgeStage, RivalStage, VaeStage
 from pipeline.config.synthetic import SyntheticSection
 from pipeline.provenance import sections
 from pipeline.provenance.run import Run
-from pipeline.provenance.sections import some, values
+from pipeline.provenance.sections import some
 from pipeline.region.source import SOURCES
 
 
@@ -35,9 +35,11 @@ class Declaration:
     ----------
     name : of the stage; ``{}`` stands for a label.
     kind : class of its section, which its function takes.
-    section : keys of the section, of a run and a label.
-    code : modules whose import closure enters the key; a module that a registry names is added by `chosen`.
-    inputs : stages that it reads, of a run and a label.
+    code : module whose import closure enters the key; a module that a registry names is added by `chosen`.
+    inputs : stages that it reads, those of them that the run has; ``{}`` stands for the label.
+    of : parts of the config that fill the section's fields by name, see `sections.filled`.
+    section : fields that are not filled so, of a run and a label.
+    also : more stages that it reads, of a run and a label.
     over : labels; one stage each. A single stage has the label ''.
     stored : whether results live in the store, or in the run's own folder.
     chosen : modules that the config chooses from registries.
@@ -46,10 +48,12 @@ class Declaration:
 
     name: str
     kind: type[Section]
-    section: Callable[[Run, str], Mapping[str, Any]]
-    code: tuple[str, ...]
-    inputs: Callable[[Run, str], tuple[str, ...]]
-    over: Callable[[Run], Sequence[str]] = lambda run: ("",)
+    code: str
+    inputs: tuple[str, ...] = ()
+    of: tuple[str, ...] = ()
+    section: Callable[[Run, str], Mapping[str, Any]] = lambda run, label: {}
+    also: Callable[[Run, str], Iterable[str]] = lambda run, label: ()
+    over: Callable[[Run], Iterable[str]] = lambda run: ("",)
     stored: bool = True
     chosen: Callable[[Run, str], tuple[str, ...]] = lambda run, label: ()
     local: Callable[[Run], Any] = lambda run: None
@@ -65,208 +69,102 @@ _TRAINS = _once_if(lambda run: run.config.systems)
 #: In an order in which every stage comes after those that it reads.
 DECLARATIONS = (
     Declaration(
-        "synthetic",
-        SyntheticSection,
-        lambda run, _: values(run.config.synthetic),
-        ("pipeline.terrain.synthetic.world",),
-        lambda run, _: (),
+        "synthetic", SyntheticSection, "pipeline.terrain.synthetic.world", of=("synthetic",),
         over=_once_if(lambda run: run.config.inputs.synthetic),
     ),
     Declaration(
-        "terrain",
-        TerrainStage,
-        lambda run, _: {"pixel_m": run.config.inputs.pixel_m, "files": run.found.files.identity},
-        ("pipeline.terrain.index",),
-        lambda run, _: some(run.config.inputs.synthetic, "synthetic"),
-        local=lambda run: None if run.config.inputs.synthetic else run.found.files.local,
+        "terrain", TerrainStage, "pipeline.terrain.index", ("synthetic",), of=("inputs",),
+        section=lambda run, _: {"files": run.files.identity},
+        local=lambda run: None if run.config.inputs.synthetic else run.files.local,
+    ),
+    Declaration("patches", PatchesStage, "pipeline.terrain.extract", ("terrain",), of=("patches",)),
+    Declaration("selected", CoverageSection, "pipeline.terrain.coverage", ("patches",), of=("coverage",)),
+    Declaration("split", SplitStage, "pipeline.terrain.split", ("selected",), of=(".", "patches")),
+    Declaration(
+        "far", FarStage, "pipeline.illumination.far_blocks", ("terrain",), of=("illumination",),
+        over=_once_if(lambda run: run.config.illumination.far_m > 0),
     ),
     Declaration(
-        "patches",
-        PatchesStage,
-        lambda run, _: values(run.config.patches, "size_px", "halo_px", "stride_px", "tiles"),
-        ("pipeline.terrain.extract",),
-        lambda run, _: ("terrain",),
+        "visibility", VisibilityStage, "pipeline.illumination.trace", ("patches", "selected", "far"),
+        of=(".", "patches"),
     ),
     Declaration(
-        "selected",
-        CoverageSection,
-        lambda run, _: values(run.config.coverage),
-        ("pipeline.terrain.coverage",),
-        lambda run, _: ("patches",),
-    ),
-    Declaration(
-        "split",
-        SplitStage,
-        lambda run, _: {"split": run.config.split, "size_px": run.config.patches.size_px},
-        ("pipeline.terrain.split",),
-        lambda run, _: ("selected",),
-    ),
-    Declaration(
-        "far",
-        FarStage,
-        lambda run, _: values(run.config.illumination, "far_cell_px"),
-        ("pipeline.illumination.far_blocks",),
-        lambda run, _: ("terrain",),
-        over=_once_if(sections.far),
-    ),
-    Declaration(
-        "visibility",
-        VisibilityStage,
-        lambda run, _: {"illumination": run.config.illumination, "size_px": run.config.patches.size_px},
-        ("pipeline.illumination.trace",),
-        lambda run, _: ("patches", "selected", *sections.far(run)),
-    ),
-    Declaration(
-        "ephemeris",
-        EphemerisStage,
-        lambda run, _: {
+        "ephemeris", EphemerisStage, "pipeline.illumination.ephemeris",
+        section=lambda run, _: {
             "ephemeris": run.config.ephemeris.model_copy(update={"kernels": run.found.kernels}),
             "spiceypy": run.found.spiceypy,
         },
-        ("pipeline.illumination.ephemeris",),
-        lambda run, _: (),
         over=_once_if(lambda run: run.found.kernels),
     ),
     Declaration(
-        "arcs",
-        ArcsStage,
-        lambda run, _: values(run.config.arcs, "tolerance", "test", "seed"),
-        ("pipeline.illumination.arcs",),
-        lambda run, _: (
-            *("selected", "split", "visibility"),
-            *some(sections.test_places(run) - {"assumed"}, "patches"),
-            *some("ephemeris" in sections.test_places(run), "ephemeris"),
-        ),
+        "arcs", ArcsStage, "pipeline.illumination.arcs", ("selected", "split", "visibility"), of=("arcs",),
+        also=sections.arcs_inputs,
     ),
     Declaration(
-        "masks",
-        MasksStage,
-        lambda run, _: {
-            **values(run.config.masks, "test", "seed"),
-            **values(run.config.patches, "size_px"),
-        },
-        ("pipeline.illumination.masks",),
-        lambda run, _: ("arcs", *some(run.config.masks.test.kind == "nac", "patches")),
+        "masks", MasksStage, "pipeline.illumination.masks", ("arcs",), of=("masks", "patches"),
+        also=lambda run, _: some(run.config.masks.test.kind == "nac", "patches"),
     ),
     Declaration(
-        "shards",
-        ShardsStage,
-        lambda run, _: values(run.config.patches, "factor"),
-        ("pipeline.shards.write",),
-        lambda run, _: ("patches", "split", "visibility"),
+        "shards", ShardsStage, "pipeline.shards.write", ("patches", "split", "visibility"), of=("patches",),
         over=_TRAINS,
     ),
     Declaration(
-        "shards_test",
-        ShardsStage,
-        lambda run, _: {
-            **values(run.config.patches, "factor"),
-            "radiance": run.config.photometry if run.config.shards.radiance else None,
-        },
-        ("pipeline.shards.write",),
-        lambda run, _: ("patches", "split", "visibility", "arcs", "masks"),
+        "shards_test", ShardsStage, "pipeline.shards.write",
+        ("patches", "split", "visibility", "arcs", "masks"), of=("patches",),
+        section=lambda run, _: {"radiance": run.config.photometry} if run.config.shards.radiance else {},
         chosen=lambda run, label: some(
             run.config.shards.radiance, "pipeline.shards.radiance", *sections.law(run, label)
         ),
     ),
+    Declaration("manifest_test", ManifestStage, "pipeline.shards.manifest", ("shards_test",)),
     Declaration(
-        "manifest_test",
-        ManifestStage,
-        lambda run, _: {},
-        ("pipeline.shards.manifest",),
-        lambda run, _: ("shards_test",),
+        "manifest", ManifestStage, "pipeline.shards.manifest", ("shards",), of=("shards",), over=_TRAINS
     ),
     Declaration(
-        "manifest",
-        ManifestStage,
-        lambda run, _: values(run.config.shards, "statistics_patches"),
-        ("pipeline.shards.manifest",),
-        lambda run, _: ("shards",),
+        "vae", VaeStage, "pipeline.training.vae", ("manifest",), of=(".",),
+        section=lambda run, _: {"vae": run.config.vae.model_copy(update={"lpips_weights": run.found.lpips})},
         over=_TRAINS,
     ),
     Declaration(
-        "vae",
-        VaeStage,
-        lambda run, _: {
-            "vae": run.config.vae.model_copy(update={"lpips_weights": run.found.lpips}),
-            "training": run.config.training,
-        },
-        ("pipeline.training.vae",),
-        lambda run, _: ("manifest",),
-        over=_TRAINS,
+        "{}", BridgeStage, "pipeline.training.bridge", ("manifest",), of=(".",),
+        section=sections.bridge, also=sections.bridge_inputs,
+        over=lambda run: run.systems, chosen=sections.law,
     ),
     Declaration(
-        "{}",
-        BridgeStage,
-        sections.bridge,
-        ("pipeline.training.bridge",),
-        sections.bridge_inputs,
-        over=lambda run: [str(name) for name in run.trained],
-        chosen=sections.law,
-    ),
-    Declaration(
-        "{}",
-        RivalStage,
-        sections.rival,
-        ("pipeline.training.rival",),
-        lambda run, _: ("manifest", *some(run.config.arcs.train.place == "ephemeris", "ephemeris")),
+        "{}", RivalStage, "pipeline.training.rival", ("manifest",), of=(".",), section=sections.rival,
+        also=lambda run, _: some(run.config.arcs.train.place == "ephemeris", "ephemeris"),
         over=lambda run: run.learned,
         chosen=lambda run, name: (run.predictors[name].train, *sections.law(run, name)),
     ),
     Declaration(
-        "calibration_{}",
-        CalibrationStage,
-        sections.calibration,
-        ("pipeline.calibration.stage",),
-        sections.calibration_inputs,
-        over=lambda run: run.calibrated,
-        chosen=sections.law,
+        "calibration_{}", CalibrationStage, "pipeline.calibration.stage", ("{}", "manifest"),
+        of=(".", "arcs", "training"), section=sections.calibration, also=sections.calibration_inputs,
+        over=lambda run: run.calibrated, chosen=sections.law,
     ),
     Declaration(
-        "evaluation_{}",
-        PredictorStage,
-        sections.predictor,
-        ("pipeline.evaluation.stage",),
-        lambda run, name: ("manifest_test", *run.weights_stages(name)),
-        over=lambda run: list(run.predictors),
-        stored=False,
-        chosen=sections.predictor_code,
+        "evaluation_{}", PredictorStage, "pipeline.evaluation.stage", ("manifest_test",), of=("training",),
+        section=sections.predictor, also=lambda run, name: run.weights_stages(name).values(),
+        over=lambda run: run.predictors, stored=False, chosen=sections.predictor_code,
     ),
     Declaration(
-        "evaluation",
-        CollectStage,
-        lambda run, _: values(run.config, "primary", "systems"),
-        ("pipeline.evaluation.collect",),
-        lambda run, _: tuple(f"evaluation_{name}" for name in run.predictors),
-        stored=False,
+        "evaluation", CollectStage, "pipeline.evaluation.collect", of=(".",),
+        also=lambda run, _: (f"evaluation_{name}" for name in run.predictors), stored=False,
     ),
     Declaration(
-        "region",
-        RegionStage,
-        sections.region,
-        ("pipeline.region.reconstruct",),
-        sections.region_inputs,
-        stored=False,
+        "region", RegionStage, "pipeline.region.reconstruct", ("terrain", "split", "far"),
+        of=(".", "arcs", "patches", "training"),
+        section=lambda run, _: {"sampler": run.sampler(run.config.primary), "weights": run.weights},
+        also=sections.region_inputs, stored=False,
         chosen=lambda run, label: (SOURCES["rendered"], *sections.law(run, label)),
     ),
     Declaration(
-        "report",
-        ReportStage,
-        sections.report,
-        ("pipeline.report.page",),
-        lambda run, _: (
-            *("evaluation", "region", "manifest_test"),
-            *some(run.config.systems, "manifest", "vae", *map(str, run.trained)),
-        ),
-        stored=False,
-        chosen=sections.law,
+        "report", ReportStage, "pipeline.report.page",
+        ("evaluation", "region", "manifest_test", "manifest", "vae"), of=(".",),
+        section=lambda run, _: {"config": run.key, "pretrained": run.given and run.given.facts},
+        also=lambda run, _: run.systems, stored=False, chosen=sections.law,
     ),
     Declaration(
-        "bundle",
-        BundleStage,
-        lambda run, _: {"bundle": run.config.bundle, "config": run.key},
-        ("pipeline.bundle.write",),
-        lambda run, _: ("report",),
-        stored=False,
+        "bundle", BundleStage, "pipeline.bundle.write", ("report",), of=(".",),
+        section=lambda run, _: {"config": run.key}, stored=False,
     ),
-)
+)  # fmt: skip

@@ -43,13 +43,10 @@ def explain(now: dict[str, Any], before: dict[str, Any] | None, root: Path) -> l
         return [f"{name}: runs, as this run has no record yet" for name in now["stages"]]
     lines = [f"config {line}" for line in differences(before["config"], now["config"])]
     versions = list(differences(before["versions"], now["versions"]))
-    moved = {
-        name
-        for name, stage in now["stages"].items()
-        if before["stages"].get(name, {}).get("key") != stage["key"]
-    }
+    were = before["stages"]
+    moved = {name for name, stage in now["stages"].items() if were.get(name, {}).get("key") != stage["key"]}
     for name, stage in now["stages"].items():
-        old, folder = before["stages"].get(name), root / stage["folder"]
+        old, folder = were.get(name), root / stage["folder"]
         stored = Path(stage["folder"]).parts[:2] == ("results", "store")
         made = stored and _holds_results(folder)
         if name not in moved:
@@ -59,10 +56,7 @@ def explain(now: dict[str, Any], before: dict[str, Any] | None, root: Path) -> l
         reasons = _reasons(old, stage, versions, moved)
         does = f"is found again in {stage['folder']}" if made else "runs"
         lines.append(f"{name}: {does}, as {'; '.join(reasons)}")
-    for name in before["stages"]:
-        if name not in now["stages"]:
-            lines.append(f"{name}: is no longer part of the run")
-    return lines
+    return lines + [f"{name}: is no longer part of the run" for name in were if name not in now["stages"]]
 
 
 def _holds_results(folder: Path) -> bool:

@@ -71,9 +71,8 @@ class ArrayImages:
             )
         here = self._images[:, row0:row1, col0:col1]
         # Pixels without data are 0.
-        chosen = (
-            np.flatnonzero((here > 0).any(axis=(1, 2))) if only is None else np.asarray(only, dtype=np.int64)
-        )
+        shown = np.flatnonzero((here > 0).any(axis=(1, 2))) if only is None else only
+        chosen = np.asarray(shown, dtype=np.int64)
         sun = self._sun((row0 + row1 - 1) / 2, (col0 + col1 - 1) / 2)[chosen]
         valid = self._valid[chosen, row0:row1, col0:col1]
         return WindowImages(torch.from_numpy(here[chosen]), torch.from_numpy(valid), torch.from_numpy(sun))

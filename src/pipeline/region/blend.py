@@ -51,10 +51,8 @@ def _weights(size: int, blend_px: int, sigma_px: float, border: tuple[bool, ...]
     top, right, bottom, left = border
     reach = int(np.ceil(_TRUNCATE * sigma_px))
     # From outside the window, where counted sides give 0 and the region's border does not end anything.
-    down, across = (
-        _distance(size, blend_px, reach, top, bottom),
-        _distance(size, blend_px, reach, left, right),
-    )
+    ends = (top, bottom), (left, right)
+    down, across = (_distance(size, blend_px, reach, *sides) for sides in ends)
     distance = np.minimum(down[:, None], across[None, :])
     blurred = ndimage.gaussian_filter(distance**2, sigma_px, mode="constant", truncate=_TRUNCATE)
     weights: Floats = np.ascontiguousarray(blurred[reach : reach + size, reach : reach + size])

@@ -82,30 +82,22 @@ def _metrics(done: Reconstruction, mean: NDArray[np.float64], std: NDArray[np.fl
     section, origin, truth, grid = done.section, done.origin, done.truth, done.apriori.grid
     clones, prior, seed = done.mosaic.clones, done.apriori.prior, section.seed
     middle = (grid.height - 1) / 2
-    x, y = grid.xy(middle, middle)
-    centre = centre_of(grid)
+    x, y = (float(v) for v in grid.xy(middle, middle))
+    place = centre_of(grid)
+    centre = {"center_m": [x, y], "lon": place.lon, "lat": place.lat}
     per_window = np.array(done.images_per_window)
+    ends = {"least": int(per_window.min()), "most": int(per_window.max())}
     scores: dict[str, Any] = {
         "schema": "region/1",
         "model_fingerprint": origin.fingerprint,
         "key": origin.key,
-        "place": {
-            "size_px": grid.height,
-            "pixel_m": grid.pixel_m,
-            "center_m": [float(x), float(y)],
-            "lon": centre.lon,
-            "lat": centre.lat,
-        },
+        "place": {"size_px": grid.height, "pixel_m": grid.pixel_m, **centre},
         "windows": {"count": len(per_window), "size_px": done.size_px, "stride_px": section.stride_px},
         "members": section.members,
         "nfe": done.sampler.nfe,
         "images": {
             "count": done.images.count,
-            "per_window": {
-                "least": int(per_window.min()),
-                "median": float(np.median(per_window)),
-                "most": int(per_window.max()),
-            },
+            "per_window": {**ends, "median": float(np.median(per_window))},
             "windows_without": int((per_window == 0).sum()),
             "pixels_without_share": float(np.mean(done.images_per_pixel == 0)),
         },
@@ -118,13 +110,9 @@ def _metrics(done: Reconstruction, mean: NDArray[np.float64], std: NDArray[np.fl
     if origin.patches is not None:
         test, size = origin.patches["test"], done.size_px
         share = len(test) * size**2 / grid.height**2
-        scores["test_patches"] = {
-            "test": len(test),
-            "train": len(origin.patches["train"]),
-            "test_share": share,
-        }
+        counts = {"test": len(test), "train": len(origin.patches["train"])}
+        scores["test_patches"] = {**counts, "test_share": share}
         if truth is not None and len(test):
-            scores["test_patches"]["scores"] = patch_scores(
-                truth, prior, clones, test, size, grid.pixel_m, seed
-            )
+            within = patch_scores(truth, prior, clones, test, size, grid.pixel_m, seed)
+            scores["test_patches"]["scores"] = within
     return scores

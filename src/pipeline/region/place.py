@@ -141,10 +141,8 @@ class _Cells:
         self.terrain, self.site, self.side = terrain, site, splits.size_px
         grid, every = terrain.sites[site].grid, splits.patches
         self.first = every.anchors[site]
-        self.shape = tuple(
-            max(0, (length - first) // self.side)
-            for length, first in zip((grid.height, grid.width), self.first, strict=True)
-        )
+        sides = zip((grid.height, grid.width), self.first, strict=True)
+        self.shape = tuple(max(0, (length - first) // self.side) for length, first in sides)
         self.test = np.zeros(self.shape, dtype=np.int64)
         mine = (every.site == site) & every.on_grid & (splits.label == "test")
         cells = (every.row[mine] - self.first[0]) // self.side, (every.col[mine] - self.first[1]) // self.side
@@ -165,17 +163,12 @@ class _Cells:
         if not len(rows) or not len(cols):
             return []
         free = free_positions(self.terrain.footprints(self.site), size).at(rows, cols)
-        total = np.pad(self.test, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
         n = size // self.side
         # Cells beyond the last whole patch hold none.
-        down, right = (np.minimum(np.arange(len(v)) + n, s) for v, s in zip((rows, cols), self.shape))
-        up, left = np.arange(len(rows)), np.arange(len(cols))
-        count = (
-            total[np.ix_(down, right)]
-            - total[np.ix_(up, right)]
-            - total[np.ix_(down, left)]
-            + total[np.ix_(up, left)]
-        )
+        total = np.pad(self.test, ((1, n), (1, n))).cumsum(0).cumsum(1)
+        down, right = total[n : n + len(rows)], np.s_[n : n + len(cols)]
+        up, left = total[: len(rows)], np.s_[: len(cols)]
+        count = down[:, right] - up[:, right] - down[:, left] + up[:, left]
         return [(int(count[i, j]), int(i), int(j)) for i, j in np.argwhere(free)]
 
     def whole(self, i: int, j: int, size: int) -> bool:
@@ -211,9 +204,7 @@ class _Cells:
 
 def _automatic(terrain: Terrain, size: int, splits: SplitMap) -> Place:
     sites = [_Cells(terrain, site.index, splits) for site in terrain.sites]
-    ranked = sorted(
-        (-count, cells.site, i, j) for cells in sites for count, i, j in cells.places(size)
-    )  # fmt: skip
+    ranked = sorted((-count, cells.site, i, j) for cells in sites for count, i, j in cells.places(size))
     for _, site, i, j in ranked:
         if sites[site].whole(i, j, size):
             return Place(site, *sites[site].pixel(i, j), size)

@@ -55,21 +55,11 @@ def write_geotiff(path: Path | str, grid: Grid, bands: Sequence[Band], tags: Map
                 f"({band.description})"
             )
     profile = {
-        "driver": "COG",
-        "dtype": "float32",
-        "count": len(bands),
-        "height": grid.height,
-        "width": grid.width,
-        "crs": CRS.from_wkt(grid.crs_wkt),
-        "transform": grid.transform,
-        "nodata": np.nan,
-        "compress": "deflate",
-        "predictor": 3,
-        "blocksize": BLOCK_PX,
-        "overview_resampling": "average",
-        "bigtiff": "if_safer",
-        "num_threads": 1,
-    }
+        "driver": "COG", "dtype": "float32", "count": len(bands), "nodata": np.nan,
+        "height": grid.height, "width": grid.width, "crs": CRS.from_wkt(grid.crs_wkt),
+        "transform": grid.transform, "compress": "deflate", "predictor": 3, "blocksize": BLOCK_PX,
+        "overview_resampling": "average", "bigtiff": "if_safer", "num_threads": 1,
+    }  # fmt: skip
     software = f"lunar-bridge {importlib.metadata.version('lunar-bridge')}"
     with replacing(path) as temporary, rasterio.open(temporary, "w", **profile) as target:
         target.update_tags(**{**tags, "TIFFTAG_SOFTWARE": software, "AREA_OR_POINT": "Area"})

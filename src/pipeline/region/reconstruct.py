@@ -22,9 +22,9 @@ from pipeline.config.region import RegionSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.stages.region import RegionStage
 from pipeline.jobs.device import pick_device
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.jobs.seeds import seeded
-from pipeline.models.batch import Batch
+from pipeline.models.batch import Batch, pad_sets
 from pipeline.models.calibration import load_calibrated
 from pipeline.models.files import model_config
 from pipeline.models.system import System
@@ -72,29 +72,22 @@ def prepare(apriori: AprioriDem, images: RegionImages, window: Window, halo_cell
 
 def collate(patches: Sequence[_Patch], pixel_m: float, device: torch.device | str = "cpu") -> Batch:
     """A batch without truth; smaller image sets are padded."""
-    size = patches[0].window.size
-    most = max(1, *(len(p.seen) for p in patches))
-    images = torch.zeros(len(patches), most, size, size)
-    valid = torch.zeros(len(patches), most, size, size, dtype=torch.bool)
-    sun = torch.zeros(len(patches), most, 3)
-    sun[..., 2] = 1.0
-    present = torch.zeros(len(patches), most, dtype=torch.bool)
-    for b, patch in enumerate(patches):
-        n = len(patch.seen)
-        images[b, :n], valid[b, :n], sun[b, :n] = patch.seen.images, patch.seen.valid, patch.seen.sun
-        present[b, :n] = True
+    seen = [patch.seen for patch in patches]
 
     def stack(arrays: list[Any]) -> Tensor:
         return torch.from_numpy(np.array(arrays, dtype=np.float32)).to(device)
+
+    def pad(sets: list[Any], kind: Any = np.float32, fill: Any = 0) -> Tensor:
+        return torch.from_numpy(pad_sets([np.asarray(x, kind) for x in sets], fill, least=1)).to(device)
 
     return Batch(
         dem=None,
         lr=stack([p.lr for p in patches]),
         prior=stack([p.prior for p in patches]),
-        images=images.to(device),
-        valid=valid.to(device),
-        sun=sun.to(device),
-        present=present.to(device),
+        images=pad([s.images for s in seen]),
+        valid=pad([s.valid for s in seen], bool),
+        sun=pad([s.sun for s in seen], fill=(0, 0, 1)),
+        present=pad([np.ones(len(s)) for s in seen], bool),
         pixel_m=stack([pixel_m] * len(patches)),
         reference=stack([p.reference for p in patches]),
     )
@@ -151,18 +144,17 @@ def reconstruct_windows(
         )
     rows, cols = apriori.grid.height, apriori.grid.width
     windows = moving_windows(rows, cols, size, section.stride_px)
-    mosaic = Mosaic(
-        rows,
-        cols,
-        section.members,
-        lambda w: blend_weights(w.size, section.blend_px, section.blend_sigma_px, w.border),
-    )
+
+    def weigh(window: Window) -> NDArray[np.float64]:
+        return blend_weights(size, section.blend_px, section.blend_sigma_px, window.border)
+
+    mosaic = Mosaic(rows, cols, section.members, weigh)
     coverage = Coverage([], np.zeros((rows, cols), dtype=np.int32))
     step = max(1, min(batch, _BATCH_PX // (images.count * size**2)))
     parts = [windows[i : i + step] for i in range(0, len(windows), step)]
     label = f"region: batches of windows ({len(windows)} windows, {section.members} clones)"
     with torch.inference_mode():
-        for part in track(parts, len(parts), label):
+        for part in progress(parts, len(parts), label):
             patches = [prepare(apriori, images, window, system.halo_cells) for window in part]
             generators = [seeded(section.seed, CLONES_PURPOSE, w.row, w.col) for w in part]
             inputs = collate(patches, apriori.grid.pixel_m, device)

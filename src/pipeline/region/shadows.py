@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.config.illumination import IlluminationSection
 from pipeline.illumination.far import FarDem, FarTerrain
 from pipeline.illumination.sweep import whole_window_engine
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.region.ground import Ground
 from pipeline.region.place import Place
 
@@ -95,7 +95,7 @@ def trace_region(
     each = (1 if packed else 4) + (0 if far is None else 4)
     step = max(1, _TRACE_BYTES // (size * size * each))
     parts = [order[i : i + step] for i in range(0, len(order), step)]
-    for part in track(parts, len(parts), f"region: shadows of {len(suns)} Suns"):
+    for part in progress(parts, len(parts), f"region: shadows of {len(suns)} Suns"):
         if packed:
             values[part] = np.packbits(engine.lit(suns[part]), axis=-1)
         else:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.config.stages.report import ReportStage
 from pipeline.report.data import ReportData, read_data
-from pipeline.report.html import Part, page
+from pipeline.report.html import Part, fill
 from pipeline.report.pictures import (
     hero,
     images_part,
@@ -58,22 +58,22 @@ def render(data: ReportData) -> str:
     pixel = next(iter(first.values())).pixel_m if first else config["inputs"]["pixel_m"]
     factor = config["patches"]["factor"]
     scale = f"{factor * pixel:g} m to {pixel:g} m" if pixel else f"{factor} times finer"
-    parts = [
-        Part("top", "Top", hero(data) + headline(data)),
-        terrain_part(data),
-        images_part(data),
-        suns_part(data),
-        masks_part(data),
-        training_part(data) if data.given is None else weights_part(data.given),
-        patches_part(data),
-        scores_part(data),
-        region_part(data),
-        provenance_part(data),
-    ]
-    return page(
-        f"Run {record['run']}: lunar DEM super-resolution",
-        f"{data.primary}, {scale}, one reconstruction and its headline numbers on the test split",
-        parts,
-        f"Report of run {record['run']}, stage key "
-        f"{record['stages'].get('report', {}).get('key', 'unknown')}.",
+    report = record["stages"].get("report", {})
+    return fill(
+        "page.html",
+        title=f"Run {record['run']}: lunar DEM super-resolution",
+        lead=f"{data.primary}, {scale}, one reconstruction and its headline numbers on the test split",
+        first=Part("top", "Top", hero(data) + headline(data)),
+        parts=[
+            terrain_part(data),
+            images_part(data),
+            suns_part(data),
+            masks_part(data),
+            training_part(data) if data.given is None else weights_part(data),
+            patches_part(data),
+            scores_part(data),
+            region_part(data),
+            provenance_part(data),
+        ],
+        foot=f"Report of run {record['run']}, stage key {report.get('key', 'unknown')}.",
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.stages.shards import ManifestStage
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.shards.reader import Shard
 from pipeline.storage.atomic import read_json, write_json
 from pipeline.storage.sha256 import file_sha256
@@ -32,24 +32,16 @@ def write_manifest(shards: Mapping[str, Any], section: ManifestStage, out: Path 
     """
     out = Path(out)
     entries: list[dict[str, Any]] = []
-    files = [
-        (split, Path(p))
-        for split, group in shards.items()
-        for p in ([group] if isinstance(group, str) else group)
-    ]
-    for split, path in track(files, len(files), "shards listed"):
+    lists = {split: [group] if isinstance(group, str) else group for split, group in shards.items()}
+    files = [(split, Path(path)) for split, group in lists.items() for path in group]
+    for split, path in progress(files, len(files), "shards listed"):
         found = store_attrs(path)
         if found.get("split") != split:
             raise StoreError(f"{path}: expected a shard of split {split!r}, found {found.get('split')!r}")
         shard = Shard(path)
-        entries.append(
-            {
-                "path": Path(os.path.relpath(path, out.parent)).as_posix(),
-                "sha256": file_sha256(path),
-                "split": split,
-                "patches": len(shard),
-            }
-        )
+        relative = Path(os.path.relpath(path, out.parent)).as_posix()
+        entry = {"path": relative, "sha256": file_sha256(path), "split": split, "patches": len(shard)}
+        entries.append(entry)
     count = {split: sum(e["patches"] for e in entries if e["split"] == split) for split in shards}
     for split, n in count.items():
         if n == 0:

@@ -44,20 +44,10 @@ class RadianceWriter:
         size, halo = int(attrs["size_px"]), int(attrs["halo_px"])
         sun = light["sun"].values
         shape = (len(rows), len(sun), size, size)
-        target = writer.create(
-            "fixed/radiance",
-            shape,
-            np.float16,
-            ("patch", "direction", "y", "x"),
-            (1, *shape[1:]),
-            attrs={
-                "units": "1",
-                "long_name": "radiance factor I/F",
-                "law": self.photometry.law,
-                "photometry": self.photometry.model_dump(mode="json"),
-            },
-            compress=True,
-        )
+        law = {"law": self.photometry.law, "photometry": self.photometry.model_dump(mode="json")}
+        about = {"units": "1", "long_name": "radiance factor I/F", **law}
+        dims, chunks = ("patch", "direction", "y", "x"), (1, *shape[1:])
+        target = writer.create("fixed/radiance", shape, np.float16, dims, chunks, about, compress=True)
         suns = torch.from_numpy(sun)
         for patch, row in enumerate(rows):
             surface = edge_surface(dems[patch], halo, size, use_halo=int(attrs["light_halo_px"]) > 0)

@@ -77,21 +77,18 @@ class Shard:
 
     def visible(self, group: str, patch: int, images: np.ndarray) -> np.ndarray:
         """Visible share of the Sun for the given images: (n, P, P) u1, 0..255."""
-        size = int(self.attrs["size_px"])
         if "share" in self._groups[group]:
-            shape = self._groups[group]["share"].shape[1:]
-            return self._chunk(f"{group}/share", patch, shape, "u1")[images]
+            return self._shares(group, patch)[images]
         bits = self.packed(group, patch)[images]
-        return np.unpackbits(bits, axis=-1, count=size) * np.uint8(255)
+        return np.unpackbits(bits, axis=-1, count=int(self.attrs["size_px"])) * np.uint8(255)
+
+    def _shares(self, group: str, patch: int) -> np.ndarray:
+        return self._chunk(f"{group}/share", patch, self._groups[group]["share"].shape[1:], "u1")
 
     def lit_any(self, group: str, patch: int) -> np.ndarray:
         """Which directions light at least one pixel of the patch: (direction,) bool."""
-        if "share" in self._groups[group]:
-            shape = self._groups[group]["share"].shape[1:]
-            seen = self._chunk(f"{group}/share", patch, shape, "u1")
-        else:
-            seen = self.packed(group, patch)
-        return np.asarray(seen.any(axis=(1, 2)))
+        stored = self._shares if "share" in self._groups[group] else self.packed
+        return np.asarray(stored(group, patch).any(axis=(1, 2)))
 
     @cached_property
     def fixed_suns(self) -> np.ndarray:

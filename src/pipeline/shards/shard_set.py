@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.shards.manifest import verify_shards
 from pipeline.shards.reader import Shard
 from pipeline.storage.atomic import read_json
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a patch lives: its shard and its position there."""
-
-    shard: int
-    patch: int
 
 
 class ShardSet:
@@ -41,7 +32,7 @@ class ShardSet:
         if verify:
             verify_shards(manifest, self.manifest, split)
         self.shards = [Shard(path) for path, e in zip(paths, entries) if e["patches"]]
-        self.places = [Place(s, p) for s, shard in enumerate(self.shards) for p in range(len(shard))]
+        self.places = [(shard, patch) for shard in self.shards for patch in range(len(shard))]
         self.statistics: dict[str, Any] = self.manifest.get("statistics", {})
 
     def __len__(self) -> int:
@@ -49,8 +40,7 @@ class ShardSet:
 
     def at(self, index: int) -> tuple[Shard, int]:
         """Shard and position of patch `index`."""
-        place = self.places[index]
-        return self.shards[place.shard], place.patch
+        return self.places[index]
 
 
 def chosen(total: int, most: int | None) -> list[int]:

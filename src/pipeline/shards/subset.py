@@ -46,8 +46,7 @@ def write_subset(shards: ShardSet, picked: Sequence[int], folder: Path | str) ->
     attrs = {key: value for key, value in first.attrs.items() if key != "schema"}
     path = Path(folder) / "test.zarr.zip"
     with StoreWriter(path, "shard", attrs) as writer:
-        groups = ["", "fixed", "fibonacci", *_draws(first)]
-        for group in groups:
+        for group in ("", "fixed", "fibonacci", *_draws(first)):
             _copy(writer, group, places)
     write_manifest({"test": [str(path)]}, ManifestStage(), path.with_name("manifest.json"))
 
@@ -61,10 +60,8 @@ def _draws(shard: Shard) -> list[str]:
 
 def _copy(writer: StoreWriter, group: str, places: Sequence[tuple[Shard, int]]) -> None:
     """Copy a group's arrays; what belongs to patches row by row, what belongs to the shard from the first."""
-    opened: dict[Path, Stored] = {}
-    for shard, _ in places:
-        if shard.path not in opened:
-            opened[shard.path] = read_store(shard.path, group)
+    paths = dict.fromkeys(shard.path for shard, _ in places)
+    opened: dict[Path, Stored] = {path: read_store(path, group) for path in paths}
     for name, array in opened[places[0][0].path].items():
         full = f"{group}/{name}".lstrip("/")
         if full == _LEFT_OUT:

@@ -57,13 +57,8 @@ def write_shard(
         raise ValueError(f"{visibility_store}: expected visibility of patch {missing[0]}, found none")
     lit_rows = [where[int(ids[s])] for s in source]
     attrs = {key: patches.attrs[key] for key in ("pixel_m", "size_px", "halo_px", "crs_wkt")}
-    attrs |= {
-        "factor": factor,
-        "split": split,
-        "light_halo_px": light.attrs["halo_px"],
-        "sun": light.attrs["sun"],
-        "engine": light.attrs["engine"],
-    }
+    attrs |= {"factor": factor, "split": split, "light_halo_px": light.attrs["halo_px"]}
+    attrs |= {key: light.attrs[key] for key in ("sun", "engine")}
     with StoreWriter(out, "shard", attrs) as writer:
         for name in ("id", *_TABLE):
             values = patches[name].values[source]

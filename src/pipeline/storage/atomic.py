@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,25 @@ def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_zip(path: Path | str, members: Mapping[str, Path | bytes], kind: int = 0) -> None:
+    """Write a zip atomically: stored, sorted and dated 1980-01-01, so that equal members give equal bytes.
+
+    Parameters
+    ----------
+    members : name in the zip -> file to copy, or bytes. kind : of the members' modes, e.g. `stat.S_IFREG`.
+    """
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(members):
+            content, info = members[name], zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.create_system, info.external_attr = 3, (kind | 0o644) << 16
+            if isinstance(content, bytes):
+                archive.writestr(info, content)
+                continue
+            info.file_size = content.stat().st_size
+            with content.open("rb") as source, archive.open(info, "w") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
 
 
 def write_json(path: Path | str, value: Any) -> None:

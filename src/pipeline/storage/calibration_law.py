@@ -129,7 +129,5 @@ def _rising(values: Any) -> bool:
 
 def _numbers(values: Any) -> bool:
     """Whether these are one or more numbers of at most 10."""
-    plain = isinstance(values, list) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) for v in values
-    )
-    return plain and bool(values) and all(math.isfinite(v) and abs(v) <= 10 for v in values)
+    whole = isinstance(values, list) and bool(values)
+    return whole and all(type(value) in (int, float) and abs(value) <= 10 for value in values)

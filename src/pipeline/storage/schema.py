@@ -21,22 +21,15 @@ class Schema:
 
 _PATCH_TABLE = {
     "id": ("i8", ("patch",)),
-    "row": ("i4", ("patch",)),
-    "col": ("i4", ("patch",)),
-    "x0": ("f8", ("patch",)),
-    "y0": ("f8", ("patch",)),
-    "lon": ("f8", ("patch",)),
-    "lat": ("f8", ("patch",)),
-    "site": ("i4", ("patch",)),
+    **dict.fromkeys(("row", "col", "site"), ("i4", ("patch",))),
+    **dict.fromkeys(("x0", "y0", "lon", "lat"), ("f8", ("patch",))),
     "on_grid": ("b1", ("patch",)),
     "halo": ("i4", ("patch", "side")),
     "pole": ("i1", ("patch",)),
 }
 _LIGHT = {
-    "fixed/lit": ("u1", ("patch", "direction", "y", "xbyte")),
-    "fibonacci/lit": ("u1", ("patch", "direction", "y", "xbyte")),
-    "fixed/share": ("u1", ("patch", "direction", "y", "x")),
-    "fibonacci/share": ("u1", ("patch", "direction", "y", "x")),
+    **dict.fromkeys(("fixed/lit", "fibonacci/lit"), ("u1", ("patch", "direction", "y", "xbyte"))),
+    **dict.fromkeys(("fixed/share", "fibonacci/share"), ("u1", ("patch", "direction", "y", "x"))),
 }
 _SUNS = {
     "fixed/sun": ("f4", ("direction", "vector")),

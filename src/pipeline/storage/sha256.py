@@ -12,6 +12,6 @@ def file_sha256(path: Path | str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def bytes_sha256(content: bytes) -> str:
-    """Sha256 of bytes in memory."""
-    return hashlib.sha256(content).hexdigest()
+def content_sha256(content: Path | bytes) -> str:
+    """Sha256 of a file, or of bytes in memory."""
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else file_sha256(content)

@@ -12,7 +12,8 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,10 +22,8 @@ import numpy as np
 import zarr
 from numcodecs import Zstd
 
-from pipeline.storage.atomic import replacing
+from pipeline.storage.atomic import write_zip
 from pipeline.storage.schema import SCHEMAS, check_written
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class StoreError(ValueError):
@@ -101,17 +100,11 @@ class StoreWriter:
         return array
 
     def write(
-        self,
-        name: str,
-        data: Any,
-        dims: Sequence[str],
-        chunks: Sequence[int] | None = None,
-        attrs: Mapping[str, Any] | None = None,
-        compress: bool = False,
+        self, name: str, data: Any, dims: Sequence[str], chunks: Sequence[int] | None = None, **options: Any
     ) -> None:
-        """Write a whole array."""
+        """Write a whole array; `options` are the others of `create`."""
         data = np.asarray(data)
-        array = self.create(name, data.shape, data.dtype, dims, chunks, attrs, compress)
+        array = self.create(name, data.shape, data.dtype, dims, chunks, **options)
         if data.size:
             array[...] = data
 
@@ -125,21 +118,10 @@ class StoreWriter:
                 check_written(self.schema, self._arrays, self._root, self.path)
                 for group in sorted({name.rpartition("/")[0] for name in self._arrays} | {""}):
                     zarr.consolidate_metadata(self._root.store, path=group, zarr_format=2)
-                pack(self._folder, self.path)
+                files = [p for p in self._folder.rglob("*") if p.is_file()]
+                write_zip(self.path, {p.relative_to(self._folder).as_posix(): p for p in files})
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def pack(folder: Path, path: Path) -> None:
-    """Pack a folder into a reproducible zip: sorted entries, fixed dates, stored, synced, renamed."""
-    files = sorted((p.relative_to(folder).as_posix(), p) for p in folder.rglob("*") if p.is_file())
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for name, file in files:
-            info = zipfile.ZipInfo(name, _EPOCH)
-            info.external_attr = 0o644 << 16
-            info.file_size = file.stat().st_size
-            with file.open("rb") as source, archive.open(info, "w") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
 
 
 class StoredArray:
@@ -159,45 +141,34 @@ class StoredArray:
         return self[...]
 
 
-class Stored(Mapping[str, StoredArray]):
+class Stored(dict[str, StoredArray]):
     """The arrays of one group of a store by name, and its attributes.
 
     xarray brings pandas, whose import takes longer than most stages work: stages read through this.
     """
 
     def __init__(self, group: zarr.Group) -> None:
+        super().__init__((name, StoredArray(array)) for name, array in sorted(group.arrays()))
         self.attrs: dict[str, Any] = dict(group.attrs)
-        self._arrays = {name: StoredArray(array) for name, array in sorted(group.arrays())}
-
-    def __getitem__(self, name: str) -> StoredArray:
-        return self._arrays[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
 
 
-def _opened(path: Path | str, group: str, schema: str | None, opener: Callable[[_Archive], Any]) -> Any:
-    """Check what a file is, then open a group of it."""
+@contextmanager
+def _opened(path: Path | str, group: str, schema: str | None) -> Iterator[_Archive]:
+    """Check what a file is, then give its archive; a missing group is named."""
     path = Path(path)
     found = store_attrs(path).get("schema")
     if schema is not None and found != SCHEMAS[schema].tag:
         raise StoreError(f"{path}: expected schema {SCHEMAS[schema].tag!r}, found {found!r}")
     try:
-        return opener(_Archive(path, mode="r"))
+        yield _Archive(path, mode="r")
     except (KeyError, FileNotFoundError):
         raise StoreError(f"{path}: expected a group {group!r}, found none") from None
 
 
 def read_store(path: Path | str, group: str = "", schema: str | None = None) -> Stored:
     """Open a store without xarray; parameters and errors are those of `open_store`."""
-
-    def opener(archive: _Archive) -> Stored:
+    with _opened(path, group, schema) as archive:
         return Stored(zarr.open_group(archive, path=group, mode="r", zarr_format=2, use_consolidated=True))
-
-    return _opened(path, group, schema, opener)
 
 
 def open_store(path: Path | str, group: str = "", schema: str | None = None) -> Any:
@@ -217,10 +188,8 @@ def open_store(path: Path | str, group: str = "", schema: str | None = None) -> 
     """
     import xarray as xr
 
-    def opener(archive: _Archive) -> Any:
+    with _opened(path, group, schema) as archive:
         return xr.open_zarr(archive, group=group or None, consolidated=True, zarr_format=2)
-
-    return _opened(path, group, schema, opener)
 
 
 def store_attrs(path: Path | str) -> dict[str, Any]:

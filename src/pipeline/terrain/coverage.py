@@ -56,18 +56,14 @@ def select_tile(patch_store: Path | str, coverage: CoverageSection, out_json: Pa
             "(inputs.count), found none; give one or set coverage.min_share to 0"
         )
     table = {k: ds[k].values for k in ("id", "row", "col", "site", "on_grid", "x0", "y0")}
-    attrs = ds.attrs
     entries = [_entry(table, share, i, coverage.min_share) for i in range(n)]
     kept = sum(e["kept"] for e in entries)
-    logger.info("tile %d: %d of %d patches have enough altimetry", attrs["tile"], kept, n)
+    logger.info("tile %d: %d of %d patches have enough altimetry", ds.attrs["tile"], kept, n)
     write_json(
         out_json,
         {
             "schema": SCHEMA,
-            "tile": attrs["tile"],
-            "size_px": attrs["size_px"],
-            "pixel_m": attrs["pixel_m"],
-            "sites": attrs["sites"],
+            **{key: ds.attrs[key] for key in ("tile", "size_px", "pixel_m", "sites")},
             "min_share": coverage.min_share,
             "patches": entries,
         },
@@ -80,13 +76,7 @@ def _entry(
     own = None if share is None else float(share[i])
     low = own is not None and own < least
     return {
-        "id": int(table["id"][i]),
-        "row": int(table["row"][i]),
-        "col": int(table["col"][i]),
-        "site": int(table["site"][i]),
-        "on_grid": bool(table["on_grid"][i]),
-        "x0": float(table["x0"][i]),
-        "y0": float(table["y0"][i]),
+        **{name: values[i].item() for name, values in table.items()},
         "coverage": own,
         "kept": not low,
         "code": LOW_COVERAGE if low else None,

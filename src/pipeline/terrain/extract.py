@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.stages.terrain import PatchesStage
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.storage.store import StoreWriter
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.index import load_terrain
@@ -84,9 +84,7 @@ def _attrs(terrain: Terrain, every: Candidates, patches: PatchesStage) -> dict[s
             "height": site.grid.height,
             "width": site.grid.width,
             "anchor": list(every.anchors[site.index]),
-            "pole": site.grid.pole,
-            "lon0": site.grid.projection.lon0,
-            "scale": site.grid.projection.scale,
+            **{key: getattr(site.grid.projection, key) for key in ("pole", "lon0", "scale")},
         }
         for site in terrain.sites
     ]
@@ -151,7 +149,7 @@ def _without_gaps(
     """Which candidates have data on every pixel of the patch, shape (len(which),)."""
     out = np.zeros(len(which), dtype=bool)
     blocks = list(_blocks(every, which, size, 8192))
-    for b in track(blocks, len(blocks), f"tile {tile}: looking for gaps"):
+    for b in progress(blocks, len(blocks), f"tile {tile}: looking for gaps"):
         missing = np.isnan(terrain.read(b.site, b.row0, b.row1 + size, b.col0, b.col1 + size))
         # Missing pixels in any rectangle by differences of a summed-area table.
         table = np.zeros((missing.shape[0] + 1, missing.shape[1] + 1), dtype=np.int32)
@@ -194,23 +192,18 @@ def _write_pixels(
     """Stream heights, valid halo widths and counts into the store."""
     size, halo = patches.size_px, patches.halo_px
     side = size + 2 * halo
+    attrs = {"units": "m", "long_name": "height above R = 1737400 m"}
     dem = store.create(
-        "dem",
-        (len(kept), side, side),
-        "f4",
-        ("patch", "y", "x"),
-        (1, side, side),
-        attrs={"units": "m", "long_name": "height above R = 1737400 m"},
+        "dem", (len(kept), side, side), "f4", ("patch", "y", "x"), (1, side, side), attrs=attrs
     )
     count = None
     if terrain.has_count:
         count = store.create("count", (len(kept), size, size), "f4", ("patch", "py", "px"), (1, size, size))
     widths = np.zeros((len(kept), 4), dtype=np.int32)
     blocks = list(_blocks(every, kept, side, 8192))
-    for b in track(blocks, len(blocks), f"tile {tile}: cutting patches"):
-        heights = terrain.read(
-            b.site, b.row0 - halo, b.row1 + size + halo, b.col0 - halo, b.col1 + size + halo
-        )
+    for b in progress(blocks, len(blocks), f"tile {tile}: cutting patches"):
+        around = b.row0 - halo, b.row1 + size + halo, b.col0 - halo, b.col1 + size + halo
+        heights = terrain.read(b.site, *around)
         counts = None
         if count is not None:
             counts = terrain.read_count(b.site, b.row0, b.row1 + size, b.col0, b.col1 + size)

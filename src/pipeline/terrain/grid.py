@@ -110,7 +110,7 @@ class Grid:
     @property
     def projection(self) -> Projection:
         """The projection's parameters."""
-        return _canonical_projection(self.crs_wkt)
+        return parse_projection(self.crs_wkt, "grid")[0]
 
     @property
     def pole(self) -> int:
@@ -175,24 +175,12 @@ class Grid:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able form; `from_json` undoes it exactly."""
-        return {
-            "crs_wkt": self.crs_wkt,
-            "transform": [float(v) for v in self.transform[:6]],
-            "width": self.width,
-            "height": self.height,
-            "metres_per_unit": self.metres_per_unit,
-        }
+        return {**vars(self), "transform": [float(v) for v in self.transform[:6]]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Grid:
         """Make a grid from what `to_json` gave."""
-        return cls(
-            value["crs_wkt"],
-            Affine(*value["transform"]),
-            value["width"],
-            value["height"],
-            value["metres_per_unit"],
-        )
+        return cls(**{**value, "transform": Affine(*value["transform"])})
 
 
 @lru_cache(maxsize=256)
@@ -237,18 +225,7 @@ def parse_projection(wkt: str, name: str) -> tuple[Projection, float, float, flo
     return projection, unit, float(proj.get("x_0", 0.0)), float(proj.get("y_0", 0.0))
 
 
-@lru_cache(maxsize=64)
-def _canonical_projection(wkt: str) -> Projection:
-    return parse_projection(wkt, "grid")[0]
-
-
-def make_grid(
-    name: str,
-    wkt: str | None,
-    transform: Affine,
-    width: int,
-    height: int,
-) -> Grid:
+def make_grid(name: str, wkt: str | None, transform: Affine, width: int, height: int) -> Grid:
     """Check a file's CRS and transform and bring them to the canonical form.
 
     The file's numbers are metres or kilometres by the CRS's linear unit. Where that gives pixels smaller
@@ -287,9 +264,8 @@ def make_grid(
     pixel = _snap(transform.a * unit, transform.a * unit * 1e-6)
     left = _snap(transform.c * unit - false_x, pixel * 1e-3)
     top = _snap(transform.f * unit - false_y, pixel * 1e-3)
-    grid = Grid(
-        projection.wkt(), Affine(pixel, 0.0, left, 0.0, -pixel, top), int(width), int(height), float(unit)
-    )
+    canonical = Affine(pixel, 0.0, left, 0.0, -pixel, top)
+    grid = Grid(projection.wkt(), canonical, int(width), int(height), float(unit))
     reach = max(abs(v) for v in grid.bounds)
     limit = 2 * projection.radius_m * projection.scale
     if not reach <= 1.01 * limit:  # a hemisphere's own raster may have a margin

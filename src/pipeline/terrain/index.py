@@ -13,15 +13,7 @@ import numpy as np
 from pipeline.config.stages.terrain import TerrainStage
 from pipeline.storage.atomic import read_json, write_json
 from pipeline.terrain.grid import Grid, GridError, RasterError, check_pixel
-from pipeline.terrain.lattice import (
-    Member,
-    Site,
-    Source,
-    Terrain,
-    arrange,
-    check_overlaps,
-    sample_windows,
-)
+from pipeline.terrain.lattice import Member, Site, Source, Terrain, arrange, check_overlaps, sample_windows
 from pipeline.terrain.readers import open_raster
 
 logger = logging.getLogger(__name__)
@@ -69,8 +61,13 @@ def index_terrain(
     for a, b in itertools.pairwise(sources):
         if a.path == b.path:
             raise RasterError(f"{a.path}: expected each DEM once in inputs.dem, found it twice")
+    first, pixel = sources[0].path, sources[0].grid.pixel_m
     for source in sources[1:]:
-        check_same_pixel(sources[0], source)
+        if abs(source.grid.pixel_m - pixel) > 1e-6 * pixel:  # a model is trained for one
+            raise GridError(
+                f"{source.path}: expected the pixel size of {first} ({pixel:g} m) for all DEMs of a run, "
+                f"found {source.grid.pixel_m:g} m"
+            )
     terrain = Terrain(sources, arrange(sources))
     _check_heights(terrain)
     check_overlaps(terrain)
@@ -95,22 +92,6 @@ def _source(dem: str, count: str | None, inputs: TerrainStage) -> Source:
             f"found {other.grid.describe()}"
         )
     return Source(dem, raster.grid, raster.data_bytes, count, other.data_bytes)
-
-
-def check_same_pixel(first: Source, other: Source) -> None:
-    """Check that two DEMs have one pixel size: a model is trained for one.
-
-    Raises
-    ------
-    GridError
-        Naming both files and sizes.
-    """
-    a, b = first.grid.pixel_m, other.grid.pixel_m
-    if abs(a - b) > 1e-6 * a:
-        raise GridError(
-            f"{other.path}: expected the pixel size of {first.path} ({a:g} m) for all DEMs of a run, "
-            f"found {b:g} m"
-        )
 
 
 def _check_heights(terrain: Terrain) -> None:

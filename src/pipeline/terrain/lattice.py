@@ -105,11 +105,8 @@ class Terrain:
 
     def footprints(self, site: int) -> list[tuple[int, int, int, int]]:
         """Pixels of a site's files on its grid: (row0, row1, col0, col1), half open."""
-        out = []
-        for m in self.sites[site].members:
-            grid = self.sources[m.source].grid
-            out.append((m.row, m.row + grid.height, m.col, m.col + grid.width))
-        return out
+        pairs = [(m, self.sources[m.source].grid) for m in self.sites[site].members]
+        return [(m.row, m.row + grid.height, m.col, m.col + grid.width) for m, grid in pairs]
 
     def read(self, site: int, row0: int, row1: int, col0: int, col1: int) -> NDArray[np.float32]:
         """Heights in a window of a site, metres above R = 1737400 m.
@@ -142,22 +139,15 @@ class Terrain:
         self, site: int, row0: int, row1: int, col0: int, col1: int, count: bool
     ) -> NDArray[np.float32]:
         out = np.full((row1 - row0, col1 - col0), np.nan, dtype=np.float32)
-        for member in self.sites[site].members:
-            source = self.sources[member.source]
-            top = max(row0, member.row)
-            bottom = min(row1, member.row + source.grid.height)
-            left = max(col0, member.col)
-            right = min(col1, member.col + source.grid.width)
+        for member, (r0, r1, c0, c1) in zip(self.sites[site].members, self.footprints(site), strict=True):
+            top, bottom, left, right = max(row0, r0), min(row1, r1), max(col0, c0), min(col1, c1)
             if top >= bottom or left >= right:
                 continue
             view = out[top - row0 : bottom - row0, left - col0 : right - col0]
             empty = np.isnan(view)
             if empty.any():
-                raster = self._raster(source, count)
-                data = raster.read(
-                    top - member.row, bottom - member.row, left - member.col, right - member.col
-                )
-                view[empty] = data[empty]
+                raster = self._raster(self.sources[member.source], count)
+                view[empty] = raster.read(top - r0, bottom - r0, left - c0, right - c0)[empty]
         return out
 
     def _raster(self, source: Source, count: bool) -> Raster:

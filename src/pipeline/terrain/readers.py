@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.terrain.grid import Grid, GridError, RasterError, make_grid
-from pipeline.terrain.pds3 import read_label
 
 _KILOMETRES = {"km", "kilometer", "kilometers", "kilometre", "kilometres"}
 
 
-class Raster(Protocol):
+class Raster(ABC):
     """One open raster file."""
 
     name: str
@@ -24,11 +23,21 @@ class Raster(Protocol):
 
     def read(self, row0: int, row1: int, col0: int, col1: int) -> NDArray[np.float32]:
         """Rows ``row0:row1`` and columns ``col0:col1``; NaN for missing pixels and outside the raster."""
-        ...
+        out = np.full((max(0, row1 - row0), max(0, col1 - col0)), np.nan, dtype=np.float32)
+        top, bottom = max(row0, 0), min(row1, self.grid.height)
+        left, right = max(col0, 0), min(col1, self.grid.width)
+        if top < bottom and left < right:
+            inside = self._inside(top, bottom, left, right)
+            out[top - row0 : bottom - row0, left - col0 : right - col0] = inside
+        return out
 
+    @abstractmethod
+    def _inside(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.float64]:
+        """A window that lies inside the raster."""
+
+    @abstractmethod
     def close(self) -> None:
         """Release the file; a later `read` opens it again."""
-        ...
 
 
 def open_raster(path: Path | str) -> Raster:
@@ -49,60 +58,13 @@ def open_raster(path: Path | str) -> Raster:
     if not path.is_file():
         raise RasterError(f"{path}: expected a raster file, found none")
     if path.suffix.upper() in (".IMG", ".LBL"):
+        from pipeline.terrain.pds3 import PdsRaster
+
         return PdsRaster(path)
     return GdalRaster(path)
 
 
-class _Windowed(ABC):
-    """Bounds handling that all readers share."""
-
-    name: str
-    grid: Grid
-
-    def read(self, row0: int, row1: int, col0: int, col1: int) -> NDArray[np.float32]:
-        """Rows ``row0:row1`` and columns ``col0:col1``; NaN for missing pixels and outside the raster."""
-        out = np.full((max(0, row1 - row0), max(0, col1 - col0)), np.nan, dtype=np.float32)
-        top, bottom = max(row0, 0), min(row1, self.grid.height)
-        left, right = max(col0, 0), min(col1, self.grid.width)
-        if top < bottom and left < right:
-            inside = self._inside(top, bottom, left, right)
-            out[top - row0 : bottom - row0, left - col0 : right - col0] = inside
-        return out
-
-    @abstractmethod
-    def _inside(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.float64]:
-        """A window that lies inside the raster."""
-
-
-class PdsRaster(_Windowed):
-    """A PDS3 image, read through a memory map: no more of it is loaded than is asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self.label = read_label(path)
-        self.grid = self.label.grid
-        self.name = str(path)
-        self.data_bytes = self.label.image.stat().st_size
-
-    def _inside(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.float64]:
-        label = self.label
-        try:
-            stored = np.memmap(
-                label.image, label.stored, "r", label.start, (self.grid.height, self.grid.width)
-            )
-        except (OSError, ValueError) as error:
-            raise RasterError(f"{self.name}: expected readable pixels, found {error}") from None
-        dn = np.asarray(stored[top:bottom, left:right], dtype=np.float64)
-        values = dn * label.scale + label.offset
-        for missing in label.missing:
-            values[dn == missing] = np.nan
-        values[~np.isfinite(dn)] = np.nan
-        return values
-
-    def close(self) -> None:
-        """Nothing stays open between reads."""
-
-
-class GdalRaster(_Windowed):
+class GdalRaster(Raster):
     """A raster that GDAL reads; band scale, offset, nodata and mask are applied."""
 
     def __init__(self, path: Path) -> None:

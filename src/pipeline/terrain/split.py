@@ -39,11 +39,7 @@ class SplitError(ValueError):
     """Patches that cannot be split as asked; the message says what was found and what to change."""
 
 
-def split_patches(
-    selected_jsons: Sequence[Path | str],
-    section: SplitStage,
-    out_json: Path | str,
-) -> None:
+def split_patches(selected_jsons: Sequence[Path | str], section: SplitStage, out_json: Path | str) -> None:
     """Label every kept patch ``train``, ``validation``, ``test`` or ``dropped``.
 
     Parameters
@@ -114,14 +110,9 @@ def _gather(paths: Sequence[Path | str], size: int) -> tuple[list[dict], list[di
 
 def _squares(kept: list[dict], sites: list[dict], size: int, pixel_m: float) -> Squares:
     site = np.array([p["site"] for p in kept])
-    return Squares.on_common_map(
-        np.array([p["x0"] for p in kept]),
-        np.array([p["y0"] for p in kept]),
-        size * pixel_m / 2,
-        pole=np.array([s["pole"] for s in sites])[site],
-        lon0=np.array([s["lon0"] for s in sites])[site],
-        scale=np.array([s["scale"] for s in sites])[site],
-    )
+    x, y = (np.array([p[key] for p in kept]) for key in ("x0", "y0"))
+    maps = {key: np.array([s[key] for s in sites])[site] for key in ("pole", "lon0", "scale")}
+    return Squares.on_common_map(x, y, size * pixel_m / 2, **maps)
 
 
 def assign(
@@ -247,17 +238,11 @@ def _clear_overlaps(
     Validation and test can only overlap where files on different lattices cover the same ground.
     `slack_m` keeps patches that merely touch apart from patches that overlap.
     """
-    test = np.flatnonzero(label == TEST)
+    near = "within split.gap_px of a held-out patch" if gap_m else "overlaps a held-out patch"
     for who, against, gap, why in (
-        (VALIDATION, test, 0.0, "overlaps a test patch on another lattice"),
-        (
-            TRAIN,
-            None,
-            gap_m,
-            "within split.gap_px of a held-out patch" if gap_m else "overlaps a held-out patch",
-        ),
+        (VALIDATION, (TEST,), 0.0, "overlaps a test patch on another lattice"),
+        (TRAIN, (TEST, VALIDATION), gap_m, near),
     ):
-        held = np.flatnonzero((label == TEST) | (label == VALIDATION)) if against is None else against
-        mine = np.flatnonzero(label == who)
+        held, mine = np.flatnonzero(np.isin(label, against)), np.flatnonzero(label == who)
         for i in mine[touching(squares.take(mine), squares.take(held), gap - slack_m)]:
             label[i], reason[int(i)] = DROPPED, why

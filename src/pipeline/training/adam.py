@@ -7,6 +7,7 @@ a short training works. The arithmetic is the same to the last bit; tests hold i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -47,31 +48,19 @@ class Adam:
         """Move the parameters that have a gradient."""
         moved = [(i, p) for i, p in enumerate(self.parameters) if p.grad is not None]
         slots = [self._slots(i, p) for i, p in moved]
+        averages, squares, steps = ([s[k] for s in slots] for k in ("exp_avg", "exp_avg_sq", "step"))
+        parameters, gradients = [p for _, p in moved], [p.grad for _, p in moved]
         adam(
-            [p for _, p in moved],  # type: ignore[misc]
-            [p.grad for _, p in moved],  # type: ignore[misc]
-            [s["exp_avg"] for s in slots],
-            [s["exp_avg_sq"] for s in slots],
-            [],
-            [s["step"] for s in slots],
-            decoupled_weight_decay=True,
-            amsgrad=False,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
-            eps=_EPS,
-            maximize=False,
-        )
+            parameters, gradients, averages, squares, [], steps,  # type: ignore[arg-type]
+            decoupled_weight_decay=True, amsgrad=False, maximize=False, eps=_EPS,
+            beta1=self.betas[0], beta2=self.betas[1], lr=self.learning_rate, weight_decay=self.weight_decay,
+        )  # fmt: skip
 
     def _slots(self, index: int, parameter: nn.Parameter) -> dict[str, Tensor]:
         """A parameter's averages and its count of steps (on the CPU, where it is read)."""
         if index not in self._state:
-            self._state[index] = {
-                "step": torch.tensor(0.0),
-                "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-                "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-            }
+            zeros = partial(torch.zeros_like, parameter, memory_format=torch.preserve_format)
+            self._state[index] = {"step": torch.tensor(0.0), "exp_avg": zeros(), "exp_avg_sq": zeros()}
         return self._state[index]
 
     def state(self) -> dict[int, dict[str, Tensor]]:

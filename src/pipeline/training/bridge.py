@@ -20,8 +20,8 @@ from pipeline.shards.batches import Sample, assemble, read_sample
 from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.adam import Adam
-from pipeline.training.finish import checkpoint_folder, finish
-from pipeline.training.loop import average_gradients, train
+from pipeline.training.finish import train_and_write
+from pipeline.training.loop import average_gradients
 from pipeline.training.order import DataOrder
 
 _INIT = 0xB41D
@@ -54,13 +54,8 @@ class BridgeTask:
         self.system, self.shards, self.device = system, shards, device
         self.order = DataOrder(len(shards), self.section.seed * 4 + BRIDGE_STAGES.index(stage.stage) + 1)
         self.modules: dict[str, torch.nn.Module] = {"model": system.network}
-        self.optimisers: dict[str, Adam] = {
-            "model": Adam(
-                system.network.parameters(),
-                stage.optimiser.learning_rate,
-                weight_decay=self.section.weight_decay,
-            )
-        }
+        rate, decay = stage.optimiser.learning_rate, self.section.weight_decay
+        self.optimisers = {"model": Adam(system.network.parameters(), rate, weight_decay=decay)}
         self.bf16 = stage.training.precision == "bf16"
 
     def prepare(self, numbers: Sequence[int]) -> list[Sample]:
@@ -142,16 +137,6 @@ def train_bridge(
     task = BridgeTask(section, system, shards, device, track)
     if bridge.process == "diffusion" and not previous:
         system.rescale(task.residual_std(range(RESIDUAL_SAMPLES)))
-    outcome = train(
-        task,
-        section.optimiser,
-        ema=bridge.ema,
-        key=key,
-        folder=checkpoint_folder(out),
-        device=device,
-        checkpoint_minutes=runtime.checkpoint_minutes,
-        name=f"bridge {section.stage}",
-    )
     # What was trained and nothing else: stages still to come and the sampler are not known here.
     stages = model_config(previous[0], "bridge")["section"]["stages"] if previous else {}
     stages[section.stage] = section.optimiser.model_dump(mode="json")
@@ -165,4 +150,4 @@ def train_bridge(
         "residual_scale": system.residual_scale,
         "vae_fingerprint": model_config(vae[0], "vae")["fingerprint"] if vae else None,
     }
-    finish(outcome, config, system.network, out)
+    train_and_write(task, section.optimiser, bridge.ema, config, runtime, out, f"bridge {section.stage}")

@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pipeline.storage.atomic import replacing, write_json
-from pipeline.storage.sha256 import bytes_sha256
+from pipeline.storage.sha256 import content_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -76,18 +76,8 @@ class Checkpoints:
         content = save({k: v.detach().cpu().contiguous() for k, v in sorted(tensors.items())})
         with replacing(self.folder / name) as temporary:
             temporary.write_bytes(content)
-        entry = {
-            "file": name,
-            "samples": samples,
-            "sha256": bytes_sha256(content),
-            "state": state,
-        }
-        entries.append(entry)
-        dropped, kept = entries[: -self.keep], entries[-self.keep :]
-        write_json(self._index, {"key": self.key, "checkpoints": kept})
-        for old in dropped:
-            with suppress(FileNotFoundError):
-                (self.folder / old["file"]).unlink()
+        entry = {"file": name, "samples": samples, "sha256": content_sha256(content), "state": state}
+        self._keep([*entries, entry], self.keep)
 
     def load(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
         """The newest checkpoint that verifies, or None when there is none at all.
@@ -101,14 +91,10 @@ class Checkpoints:
         for entry in reversed(entries):
             path = self.folder / entry["file"]
             content = path.read_bytes() if path.is_file() else b""
-            if bytes_sha256(content) == entry["sha256"]:
+            if content_sha256(content) == entry["sha256"]:
                 return entry["samples"], load(content), entry["state"]
-            logger.warning(
-                "%s: expected sha256 %s, found another (%d bytes); trying the checkpoint before it",
-                path,
-                entry["sha256"],
-                len(content),
-            )
+            text = "%s: expected sha256 %s, found another (%d bytes); trying the checkpoint before it"
+            logger.warning(text, path, entry["sha256"], len(content))
         if entries:
             raise CheckpointError(
                 f"{self.folder}: expected at least one whole checkpoint, found {len(entries)} damaged; "
@@ -118,8 +104,11 @@ class Checkpoints:
 
     def keep_newest(self) -> None:
         """Remove all checkpoints but the newest."""
-        entries = self._entries()
-        write_json(self._index, {"key": self.key, "checkpoints": entries[-1:]})
-        for old in entries[:-1]:
+        self._keep(self._entries(), 1)
+
+    def _keep(self, entries: list[dict[str, Any]], count: int) -> None:
+        """Make the newest of these entries the index, and remove the files of the others."""
+        write_json(self._index, {"key": self.key, "checkpoints": entries[-count:]})
+        for old in entries[:-count]:
             with suppress(FileNotFoundError):
                 (self.folder / old["file"]).unlink()

@@ -39,9 +39,8 @@ STAGES: dict[str, tuple[type[Section], Callable[..., None]]] = {
 }
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
-SAVE_SECONDS = (
-    600  # that torchrun gives its processes to save after a signal; Slurm's KillWait may be shorter
-)
+# What torchrun gives its processes to save after a signal; Slurm's KillWait may be shorter.
+SAVE_SECONDS = 600
 
 
 def launch(stage: str, work: Work[Any], log: str | None, **arguments: Any) -> None:
@@ -101,16 +100,15 @@ def _plain(value: Any) -> Any:
 
 def _request(stage: str, work: Work[Any], log: str | None, arguments: dict[str, Any]) -> str:
     """All that a process of its own must know, as JSON."""
-    return json.dumps(
-        {
-            "stage": stage,
-            "section": work.section.model_dump(mode="json"),
-            "runtime": work.runtime.model_dump(mode="json"),
-            "log": None if log is None else str(log),
-            "cpu_threads": work.section.cpu_threads,
-            "arguments": arguments,
-        }
-    )
+    wanted = {
+        "stage": stage,
+        "section": work.section.model_dump(mode="json"),
+        "runtime": work.runtime.model_dump(mode="json"),
+        "log": None if log is None else str(log),
+        "cpu_threads": work.section.cpu_threads,
+        "arguments": arguments,
+    }
+    return json.dumps(wanted)
 
 
 def _torchrun(request: str, rendezvous: Sequence[str]) -> None:
@@ -161,17 +159,10 @@ def _on_nodes(request: str, runtime: RuntimeSection, cpu_threads: int) -> None:
         port = free.getsockname()[1]
     # This process is on the allocation's first node, so all nodes find it by name.
     meeting = f"{socket.gethostname()}:{port}"
-    processes = processes_here(runtime)
-    command = [
-        "srun",
-        f"--nodes={runtime.nodes}",
-        f"--ntasks={runtime.nodes}",
-        "--ntasks-per-node=1",
-        f"--cpus-per-task={cpu_threads * processes}",
-        "--kill-on-bad-exit=1",
-        *(sys.executable, "-m", "pipeline.training.launch", "node"),
-        *(str(runtime.nodes), meeting, os.environ["SLURM_JOB_ID"], request),
-    ]
+    count, module = runtime.nodes, (sys.executable, "-m", "pipeline.training.launch", "node")
+    command = ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
+    command += [f"--cpus-per-task={cpu_threads * processes_here(runtime)}", *module]
+    command += [str(count), meeting, os.environ["SLURM_JOB_ID"], request]
     with subprocess.Popen(command) as srun:
         before = {number: signal.signal(number, lambda n, _: srun.send_signal(n)) for number in SIGNALS}
         try:
@@ -187,10 +178,8 @@ def _node(nodes: str, meeting: str, name: str, request: str) -> None:
     """One node's share of a training on several: its torchrun."""
     wanted = json.loads(request)
     with job(None, wanted["runtime"]["log_level"]):
-        _torchrun(
-            request,
-            [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id={name}"],
-        )
+        meet = ["--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id={name}"]
+        _torchrun(request, [f"--nnodes={nodes}", *meet])
 
 
 def _worker(request: str) -> None:

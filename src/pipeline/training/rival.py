@@ -22,6 +22,7 @@ def train_rival(
 
     It takes the same arguments: the stage's section and key, the manifest of the training shards, how it is
     run, the file of the weights, ``model.safetensors``, and the Sun's track, for arcs with ``place:
-    ephemeris``; ``config.json`` and ``metrics.jsonl`` go beside the weights (`pipeline.training.finish`).
+    ephemeris``; ``config.json`` and ``metrics.jsonl`` go beside the weights (see
+    `pipeline.training.finish`).
     """
     import_module(section.module).train(section, key, manifest, runtime, out, track)

@@ -30,8 +30,8 @@ from pipeline.shards.batches import Sample, assemble, read_sample
 from pipeline.shards.scene import NO_IMAGES
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.adam import Adam
-from pipeline.training.finish import checkpoint_folder, finish
-from pipeline.training.loop import average_gradients, averaged, train
+from pipeline.training.finish import train_and_write
+from pipeline.training.loop import average_gradients, averaged
 from pipeline.training.order import DataOrder
 
 _INIT = 0x7AE1
@@ -80,10 +80,9 @@ class VaeTask:
         x = self.codec.maps(batch.dem, batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             posterior = self.vae.encode(x)
-            noise = torch.stack(
-                [torch.randn(posterior.mean.shape[1:], generator=self.order.noise(n)) for n in numbers]
-            )
-            z = posterior.mean + torch.exp(0.5 * posterior.logvar) * noise.to(posterior.mean)
+            shape, each = posterior.mean.shape[1:], [self.order.noise(n) for n in numbers]
+            noise = torch.stack([torch.randn(shape, generator=g) for g in each])
+            z = posterior.sample(noise.to(posterior.mean))
             y = self.vae.decode(z)
         y = y.float()
         reconstruction = absolute_sum(y, x)
@@ -143,22 +142,7 @@ def train_vae(
     """
     vae = section.vae.model_copy(update={"lpips_weights": lpips_weights})
     shards = ShardSet(manifest, "train")
-    device = pick_device(runtime.device)
-    task = VaeTask(vae, section.training, shards, device)
-    outcome = train(
-        task,
-        vae.optimiser,
-        ema=vae.ema,
-        key=key,
-        folder=checkpoint_folder(out),
-        device=device,
-        checkpoint_minutes=runtime.checkpoint_minutes,
-        name="vae",
-    )
-    config = {
-        "kind": "vae",
-        "key": key,
-        "section": section.vae.model_dump(mode="json"),
-        "grid": shards.manifest["grid"],
-    }
-    finish(outcome, config, build_vae(vae), out)
+    task = VaeTask(vae, section.training, shards, pick_device(runtime.device))
+    written, grid = section.vae.model_dump(mode="json"), shards.manifest["grid"]
+    config = {"kind": "vae", "key": key, "section": written, "grid": grid}
+    train_and_write(task, vae.optimiser, vae.ema, config, runtime, out, "vae")

@@ -33,7 +33,7 @@ from pipeline.calibration.fit import (
     scores,
     unlit_curve,
 )
-from pipeline.calibration.stage import Drawn, Kind, told_apart
+from pipeline.calibration.stage import Kind, told_apart
 from pipeline.config.bridge import BridgeSampler
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.jobs.seeds import seeded
@@ -228,11 +228,11 @@ def test_a_network_says_how_noisy_its_images_are_and_where_none_lights(tmp_path:
 
 def test_kinds_whose_noise_is_alike_have_one_law() -> None:
     found = ensemble(LAWS["wider"], 0.0)[:4]
-    noisy, plain = Kind(Drawn(found[:1], 0.05, 0.2), found[:2]), Kind(Drawn(found[1:], 0.01, 0.3), found[:3])
+    noisy, plain = Kind(found[:1], 0.05, 0.2, found[:2]), Kind(found[1:], 0.01, 0.3, found[:3])
     assert told_apart([noisy, plain]) == [plain, noisy]
-    (both,) = told_apart([plain, Kind(Drawn(found[:1], 0.0115, 0.2), found[:2])])
-    assert both.held_out.noise == 0.01 and both.held_out.prior_px == 0.3
-    assert len(both.held_out.found) == 4 and len(both.trained) == 5
+    (both,) = told_apart([plain, Kind(found[:1], 0.0115, 0.2, found[:2])])
+    assert both.noise == 0.01 and both.prior_px == 0.3
+    assert len(both.found) == 4 and len(both.trained) == 5
     assert told_apart([noisy]) == [noisy]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.evaluation.metrics import PatchScores
-from pipeline.evaluation.per_patch import TABLE, as_csv, columns, pooled, read_csv
+from pipeline.evaluation.per_patch import TABLE, as_csv, columns, read_csv
 from pipeline.jobs.machine import arithmetic
 
 PIXEL_M = 20.0
@@ -35,7 +35,7 @@ def test_a_table_pools_to_the_summary(members: int, tmp_path: Path) -> None:
     back = read_csv(tmp_path / "patches.csv")["main", "s"]
     assert back == table
     wanted = scores.summary(50, 3)
-    found = pooled(back, PIXEL_M, 50, 3)
+    found = PatchScores(PIXEL_M, back).summary(50, 3)
     assert set(found) == set(wanted)
     for key, value in wanted.items():
         assert found[key] == pytest.approx(value, rel=1e-12), key
@@ -43,9 +43,9 @@ def test_a_table_pools_to_the_summary(members: int, tmp_path: Path) -> None:
 
 def test_one_changed_digit_moves_the_pooled_score() -> None:
     table = columns(scored(3), range(5), "cpu:0")
-    before = pooled(table, PIXEL_M, 20, 0)
+    before = PatchScores(PIXEL_M, table).summary(20, 0)
     table["mse_m2"][2] *= 1 + 1e-6
-    assert pooled(table, PIXEL_M, 20, 0)["rmse_m"] > before["rmse_m"] * (1 + 1e-8)
+    assert PatchScores(PIXEL_M, table).summary(20, 0)["rmse_m"] > before["rmse_m"] * (1 + 1e-8)
 
 
 @pytest.mark.parametrize(

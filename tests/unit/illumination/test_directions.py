@@ -34,6 +34,16 @@ def rings(indices: np.ndarray) -> Counter[int]:
     return Counter(np.rint(elevation).astype(int).tolist())
 
 
+def usable(lon: float, lat: float, declination: float = 0.0) -> np.ndarray:
+    """Fixed directions near the Sun's arc of a place, with the published tolerance."""
+    return d.near_suns(d.sun_arc(lon, lat, declination), 0.1, d.fixed_directions())
+
+
+def local_azimuth(azimuth: float, lon: float, pole: int) -> float:
+    """From true north, of a map azimuth: the inverse of `local_to_map_azimuth`."""
+    return (azimuth + pole * lon) % 360
+
+
 def test_azimuth_runs_clockwise_from_map_up():
     np.testing.assert_allclose(d.vectors(0, 0), [0, 1, 0], atol=1e-15)
     np.testing.assert_allclose(d.vectors(90, 0), [1, 0, 0], atol=1e-15)
@@ -63,7 +73,7 @@ def test_local_azimuth_maps_as_pyproj_says(pole, lon, azimuth):
     seen = np.degrees(np.arctan2(x[1] - x[0], y[1] - y[0]))
     expected = d.local_to_map_azimuth(azimuth, lon, pole)
     assert abs((seen - expected + 180) % 360 - 180) < 2e-3
-    assert d.map_to_local_azimuth(expected, lon, pole) == pytest.approx(azimuth, abs=1e-9)
+    assert local_azimuth(expected, lon, pole) == pytest.approx(azimuth, abs=1e-9)
 
 
 def test_fixed_directions_are_the_published_rings():
@@ -124,7 +134,7 @@ def test_arc_culminates_where_spherical_astronomy_says(lon, lat, declination):
     assert elevation[top] == pytest.approx(highest, abs=1e-6)
     if highest < 89:
         pole = 1 if lat >= 0 else -1
-        local = d.map_to_local_azimuth(azimuth[top], lon, pole)
+        local = local_azimuth(azimuth[top], lon, pole)
         assert abs((local - (180 if lat > declination else 0) + 180) % 360 - 180) < 1e-5
 
 
@@ -136,19 +146,21 @@ def test_declination_circles_the_pole():
 
 
 def test_usable_directions_match_the_published_counts():
-    fixed = d.fixed_directions()
-    assert rings(d.usable_directions(0, 85, 0.1, fixed)) == {5: 37, 10: 13}
+    assert rings(usable(0, 85)) == {5: 37, 10: 13}
     for lat in (88, 89, 89.9):
-        assert rings(d.usable_directions(0, lat, 0.1, fixed)) == {5: 37}
+        assert rings(usable(0, lat)) == {5: 37}
 
 
 def test_no_usable_direction_at_the_pole_is_an_error():
-    with pytest.raises(
-        d.NoUsableDirectionError, match=r"arcs\.tolerance = 0\.1.*lon 12, lat 90.*never rises"
-    ):
-        d.usable_directions(12, 90, 0.1, d.fixed_directions())
-    with pytest.raises(d.NoUsableDirectionError, match=r"arcs\.tolerance.*arc of 1\d\d points"):
-        d.usable_directions(12, 89.9, 0.01, d.fixed_directions())
+    for lat, tolerance, points in ((90, 0.1, range(1)), (89.9, 0.01, range(100, 200))):
+        arc = d.sun_arc(12, lat)
+        assert len(arc) in points
+        assert not len(d.near_suns(arc, tolerance, d.fixed_directions()))
+        draw = ArcDraw(latitude=Range(low=lat, high=lat), longitude=Range(low=12, high=12))
+        with pytest.raises(
+            d.NoUsableDirectionError, match=rf"latitude \[{lat}, {lat}\].*tolerance = {tolerance}"
+        ):
+            d.draw_arc_set(draw, tolerance, np.random.default_rng(0))
 
 
 def test_draw_stays_in_its_ranges_and_repeats():
@@ -160,7 +172,7 @@ def test_draw_stays_in_its_ranges_and_repeats():
     for _ in range(100):
         lon, lat, images = d.draw_arc_set(draw, 0.1, rng)
         assert 10 <= lon <= 20 and 80 <= lat <= 90
-        assert set(images) <= set(d.usable_directions(lon, lat, 0.1, d.fixed_directions()))
+        assert set(images) <= set(usable(lon, lat))
         counts.add(len(images))
         np.testing.assert_array_equal(images, d.draw_arc_set(draw, 0.1, again)[2])
     assert counts == {5, 6, 7, 8, 9}
@@ -277,9 +289,9 @@ def test_the_published_draw_takes_the_published_random_numbers(place):
     )
     rng = np.random.default_rng(9)
     lon, lat = rng.uniform(0, 360), rng.uniform(60, 88)
-    usable = d.usable_directions(lon, lat, 0.1, d.fixed_directions())
+    near = usable(lon, lat)
     assert found[:2] == (lon, lat)
-    np.testing.assert_array_equal(found[2], rng.choice(usable, size=rng.integers(5, 101), replace=True))
+    np.testing.assert_array_equal(found[2], rng.choice(near, size=rng.integers(5, 101), replace=True))
 
 
 @pytest.fixture
@@ -319,14 +331,13 @@ def test_the_declination_raises_and_lowers_the_sun():
     """At latitude -89 a northern Sun of 1.5 degrees never rises, a southern one never sets."""
     assert len(d.sun_arc(0.0, -89.0, 1.5)) == 0
     assert len(d.sun_arc(0.0, -89.0, -1.5)) == 360
-    with pytest.raises(d.NoUsableDirectionError, match="never rises"):
-        d.usable_directions(0.0, -89.0, 0.1, d.fixed_directions(), 1.5)
-    assert rings(d.usable_directions(0.0, -89.0, 0.1, d.fixed_directions(), -1.5)) == {5: 72}
+    assert not len(usable(0.0, -89.0, 1.5))
+    assert rings(usable(0.0, -89.0, -1.5)) == {5: 72}
 
 
 def test_a_true_place_is_not_drawn():
     place = Place(lon=50.0, lat=-86.0, map_lon=20.0, pole=-1)
-    expected = d.usable_directions(20.0, -86.0, 0.1, d.fixed_directions())
+    expected = usable(20.0, -86.0)
     seen = set()
     for seed in range(30):
         lon, lat, images = d.draw_arc_set(

@@ -398,7 +398,7 @@ def with_track(kernels: list[str], train: bool = True, test: bool = True) -> dic
 @pytest.fixture
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Plan]:
     """Plans in a folder with two files that stand for kernels; finding looks at bytes alone."""
-    monkeypatch.setattr(finding, "_spice_version", lambda: "1.0")
+    monkeypatch.setattr(finding, "spice_version", lambda: "1.0")
     (tmp_path / "a.bsp").write_text("orbits")
     (tmp_path / "b.tls").write_text("leap seconds")
     return lambda config: Plan(load_config(config), tmp_path)
@@ -443,7 +443,7 @@ def test_kernels_count_by_their_bytes_and_order(planned: Callable, tmp_path: Pat
     assert moved(later) == everything
     (tmp_path / "a.bsp").write_text("other orbits")
     assert moved(with_track(["a.bsp", "b.tls"])) == everything
-    with pytest.raises(ConfigError, match=r"ephemeris\.kernels: expected a file, found none at 'c\.bsp'"):
+    with pytest.raises(ConfigError, match=r"ephemeris\.kernels: expected a file, found no file 'c\.bsp'"):
         planned(with_track(["c.bsp"]))
 
 

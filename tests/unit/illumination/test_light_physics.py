@@ -19,7 +19,7 @@ from pipeline.illumination.embree import EmbreeVisibility
 from pipeline.illumination.horizon import HorizonVisibility
 from pipeline.illumination.photometry import radiance, surface_gradients
 from pipeline.illumination.sweep import SweepVisibility
-from pipeline.illumination.trace import Visibility
+from pipeline.illumination.visibility import Visibility
 
 PIXEL = 10.0
 ENGINES = [EmbreeVisibility, HorizonVisibility, SweepVisibility]

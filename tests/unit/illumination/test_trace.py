@@ -16,7 +16,7 @@ from pipeline.config.illumination import IlluminationSection
 from pipeline.config.masks import StripDraw
 from pipeline.config.stages.light import MasksStage
 from pipeline.illumination.arcs import select_arcs
-from pipeline.illumination.directions import NoUsableDirectionError, fixed_directions, usable_directions
+from pipeline.illumination.directions import NoUsableDirectionError, fixed_directions, near_suns, sun_arc
 from pipeline.illumination.embree import EmbreeVisibility
 from pipeline.illumination.masks import draw_masks
 from pipeline.illumination.trace import make_engine, trace_tile
@@ -188,7 +188,7 @@ def test_arcs_cover_validation_and_test_patches(drawn):
         for patch_id, entry in patches.items():
             assert 0 <= entry["lon"] <= 360 and 60 <= entry["lat"] <= 85
             assert len(entry["images"]) in sizes
-            usable = usable_directions(entry["lon"], entry["lat"], 0.1, fixed_directions())
+            usable = near_suns(sun_arc(entry["lon"], entry["lat"]), 0.1, fixed_directions())
             assert set(entry["images"]) <= set(usable.tolist())
             assert lit[rows[int(patch_id)], entry["images"]].all()
 

@@ -19,7 +19,7 @@ from snakemake.iocontainers import Params
 from pipeline.config.coverage import CoverageSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.jobs.job import job, rule_job
-from pipeline.jobs.progress import track
+from pipeline.jobs.progress import progress
 from pipeline.provenance.run_folder import write_run
 
 
@@ -200,13 +200,13 @@ def test_a_section_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_progress_passes_everything_on_and_tells_the_end(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        assert list(track(iter(range(5)), 5, "patches")) == list(range(5))
+        assert list(progress(iter(range(5)), 5, "patches")) == list(range(5))
     assert [r.getMessage().split(" (")[0] for r in caplog.records] == ["patches: 5 of 5"]
 
 
 def test_progress_tells_the_time_between(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        list(track(range(3), 3, "patches", every_s=0.0))
+        list(progress(range(3), 3, "patches", every_s=0.0))
     assert len(caplog.records) == 3
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_sets import count, stir
+from model_sets import count, parameter_groups, stir
 from torch import Tensor
 from training_setups import bridge_stage
 
@@ -20,7 +20,6 @@ from pipeline.config.vae import VaeSection
 from pipeline.jobs.seeds import seeded
 from pipeline.models.factory import build_vae
 from pipeline.models.files import load_system, load_vae, model_config, save_model
-from pipeline.models.published import parameter_groups
 from pipeline.models.spaces import Codec
 from pipeline.models.system import System
 from pipeline.shards.batches import Sample, assemble

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from model_sets import FACTOR, SIZE, count, lambert_set, stir
+from model_sets import FACTOR, SIZE, count, lambert_set, parameter_groups, stir
 from torch import nn
 
 from pipeline.config.bridge import BridgeSection
 from pipeline.models.blocks import TimeEmbedding, grid_positions, group_norm
 from pipeline.models.factory import build_network
-from pipeline.models.published import PublishedNet, SetEncoder, parameter_groups
+from pipeline.models.published import PublishedNet, SetEncoder
 
 LATENT = (3, 4, 4)
 

@@ -18,7 +18,7 @@ import pipeline
 from pipeline.config.bridge import BridgeSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.evaluation.metrics import PatchScores
-from pipeline.illumination.directions import fixed_directions, usable_directions
+from pipeline.illumination.directions import fixed_directions, near_suns, sun_arc
 from pipeline.illumination.horizon import HorizonVisibility
 from pipeline.illumination.photometry import radiance
 from pipeline.models.apriori import bicubic_up
@@ -61,7 +61,7 @@ class Site:
 def site(dem: NDArray[np.float64], pixel_m: float, seed: int = 0) -> Site:
     rng = np.random.default_rng(seed)
     fixed = fixed_directions()
-    usable = usable_directions(360 * rng.random(), 85.0, 0.1, fixed)
+    usable = near_suns(sun_arc(360 * rng.random(), 85.0), 0.1, fixed)
     suns = fixed[rng.choice(usable, IMAGES)].astype(float)
     lit = HorizonVisibility(dem, pixel_m, (HALO, HALO, SIZE, SIZE)).lit(suns)
     light = radiance(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from pipeline.provenance import digest
 from pipeline.provenance.digest import DigestMemory, code_digest, import_closure
+from pipeline.provenance.stages import DECLARATIONS
 from pipeline.storage.sha256 import file_sha256
 
 BODY = '''
@@ -121,6 +123,34 @@ def test_code_anywhere_in_the_closure_changes_the_digest(
     before = key()
     change(package / file, old, new)
     assert key() != before
+
+
+def test_the_templates_of_a_package_are_its_code(package: Path) -> None:
+    folder = package / "room" / "templates"
+    folder.mkdir()
+    keys = [key()]
+    for name, text in (("page.html", "a"), ("page.html", "b"), ("card.md", "b")):
+        (folder / name).write_text(text)
+        keys.append(key())
+    (folder / "card.md").rename(folder / "sheet.md")
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+    (folder / "page.html~").write_text("a copy that an editor leaves")
+    (package / "elsewhere" / "templates").mkdir(parents=True)
+    (package / "elsewhere" / "__init__.py").touch()
+    (package / "elsewhere" / "templates" / "page.html").write_text("a")
+    assert key() == keys[-1]
+
+
+@pytest.mark.parametrize("template", ["report/templates/pieces.html", "bundle/templates/readme.md"])
+def test_a_template_moves_its_own_stage_only(template: str, tmp_path: Path) -> None:
+    copy = tmp_path / "pipeline"
+    shutil.copytree(digest.SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    with (copy / template).open("a") as file:
+        file.write("more")
+    forget()
+    moved = [d.name for d in DECLARATIONS if code_digest((d.code,)) != code_digest((d.code,), copy)]
+    assert moved == [template.partition("/")[0]]
 
 
 def test_other_modules_change_nothing(package: Path) -> None:

@@ -30,6 +30,7 @@ from plan_table import (
 
 from pipeline.config.root import ConfigError, load_config
 from pipeline.provenance.plan import Plan
+from pipeline.provenance.stages import DECLARATIONS
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,16 @@ def test_variants_are_systems_with_stages_of_their_own(base: Plan, tmp_path: Pat
     assert moved_between(base, plan_of_same(base, found)) == {"evaluation", "report", "bundle"}
     assert json.loads(found["wide_arcs"].section)["bridge"]["base"] == 16
     assert found["wide_arcs"].inputs == ("manifest", "wide_fibonacci")
+
+
+def test_a_declaration_names_as_inputs_what_is_declared_before_it() -> None:
+    """A stage that a run lacks is left out of the inputs, so a mistyped one would be, too."""
+    before = {"{}"}
+    for declared in DECLARATIONS:
+        assert set(declared.inputs) <= before, declared.name
+        before.add(declared.name)
+    # Trained systems and learned rivals have stages of their own names.
+    assert sorted(d.name for d in DECLARATIONS) == sorted([*before, "{}"]) and len(before) > 20
 
 
 def plan_of_same(base: Plan, found: Plan) -> Plan:

@@ -66,8 +66,8 @@ def test_nothing_is_trained(root: Path) -> None:
     found = plan(root)
     assert set(found.stages) == STAGES
     assert (found.systems, found.scored) == ([], ["pretrained"])
-    assert found.model_of("pretrained") == "w/model.safetensors"
-    assert found.vae_of("pretrained") == found.files_of("bicubic")["vae"] == []
+    assert found.files_of("pretrained")["model"] == ["w/model.safetensors"]
+    assert found.files_of("pretrained")["vae"] == found.files_of("bicubic")["vae"] == []
     assert found["region"].inputs == ("terrain", "split")
     assert found["evaluation_pretrained"].inputs == ("manifest_test",)
     assert json.loads(found["region"].section)["sampler"] == PretrainedSampler().model_dump()
@@ -125,7 +125,8 @@ def test_a_latent_model_brings_its_vae_and_its_floors(root: Path) -> None:
     save_system(root / "w", vae=vae, **latent)
     found = plan(root, {"pretrained": {"vae": "v"}})
     assert set(found.stages) == STAGES | {"evaluation_vae_truth", "evaluation_vae_bicubic"}
-    assert found.vae_of("pretrained") == found.files_of("vae_truth")["vae"] == ["v/model.safetensors"]
+    wanted = ["v/model.safetensors"]
+    assert found.files_of("pretrained")["vae"] == found.files_of("vae_truth")["vae"] == wanted
     assert not any(found.files_of("bicubic").values())
     assert found.given_files("vae") == ["v/model.safetensors", "v/config.json"]
     with pytest.raises(ConfigError, match=r"pretrained\.vae: expected the VAE of the latent model w/model"):

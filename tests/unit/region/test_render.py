@@ -10,7 +10,7 @@ from region_terrain import FACTOR, hills, make_terrain
 from pipeline.config.illumination import IlluminationSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.region import RegionSection
-from pipeline.illumination.directions import fixed_directions, usable_directions
+from pipeline.illumination.directions import fixed_directions, near_suns, sun_arc
 from pipeline.illumination.photometry import radiance
 from pipeline.illumination.trace import make_engine
 from pipeline.models.apriori import prior_from_lr
@@ -99,7 +99,7 @@ def test_shadows_are_those_of_the_whole_region_and_its_halo(terrain):
 
 def test_suns_lie_on_the_arc_and_strips_are_bands(terrain):
     _, images = images_of(terrain, images=300, half_width_px=20.0, light={"latitude": 80, "longitude": 40})
-    usable = fixed_directions()[usable_directions(40.0, -80.0, 0.1, fixed_directions())].astype(np.float32)
+    usable = fixed_directions()[near_suns(sun_arc(40.0, -80.0), 0.1, fixed_directions())].astype(np.float32)
     for sun in images.suns:
         assert (np.abs(usable - sun).max(axis=1) < 1e-6).any()
     assert len(np.unique(images.directions)) <= len(usable) < 300

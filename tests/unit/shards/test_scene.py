@@ -14,7 +14,8 @@ from pipeline.config.masks import StripDraw
 from pipeline.illumination.directions import (
     NoUsableDirectionError,
     fixed_directions,
-    usable_directions,
+    near_suns,
+    sun_arc,
     vectors,
 )
 from pipeline.illumination.ephemeris import SunTrack, sun_vector
@@ -106,7 +107,7 @@ def test_an_arc_over_dark_directions_alone_is_an_error(dim: Shard) -> None:
 
 def test_an_arc_holds_usable_directions_of_one_place(bright: Shard) -> None:
     scene = ArcScene(ArcDraw(latitude=80, longitude=30), 0.1)
-    usable = usable_directions(30, 80, 0.1, fixed_directions())
+    usable = near_suns(sun_arc(30, 80), 0.1, fixed_directions())
     drawn = np.concatenate([draw(scene, bright, seed).images for seed in range(40)])
     assert set(drawn) == set(usable)
 
@@ -150,7 +151,7 @@ def test_at_a_true_place_images_follow_the_patchs_own_arc(polar: Shard, patch: i
     assert place.map_lon == pytest.approx((place.lon - 40) % 360, abs=1e-9)
     scene = ArcScene(ArcDraw.model_validate({"place": True}), 0.1)
     drawn = np.concatenate([draw(scene, polar, seed, patch).images for seed in range(40)])
-    assert set(drawn) == set(usable_directions(place.lon - 40, place.lat, 0.1, fixed_directions()))
+    assert set(drawn) == set(near_suns(sun_arc(place.lon - 40, place.lat), 0.1, fixed_directions()))
 
 
 def test_a_true_place_without_a_sun_is_named(polar: Shard) -> None:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.terrain.fetch import download, transfer
+from pipeline.terrain.fetch import download
 from pipeline.terrain.fetch.download import DownloadError, fetch
 
 DATA = bytes(range(256)) * 16_384  # 4 MiB
@@ -302,6 +302,12 @@ def test_waits_double_and_heed_the_server(server, tmp_path: Path, monkeypatch: p
     server.statuses, server.extra = [429], {"Retry-After": "7"}
     get(server, tmp_path / "b.tif")
     assert waits == [7.0]
+    # A wait that cannot be read is none.
+    waits.clear()
+    server.requests.clear()
+    server.extra = {"Retry-After": "soon"}
+    get(server, tmp_path / "c.tif", backoff_s=2.5)
+    assert waits == [2.5]
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
@@ -331,7 +337,7 @@ def test_compressed_transfer_is_refused(server, tmp_path: Path) -> None:
 def test_disk_that_is_too_small_is_seen_beforehand(
     server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     with pytest.raises(DownloadError, match="expected 4 MB free on the disk, found 1 MB"):
         get(server, tmp_path / "a.tif")
     assert names(tmp_path) == []
@@ -390,7 +396,7 @@ def test_redirects_stay_on_the_web(server, tmp_path: Path) -> None:
 def test_progress_is_logged(
     server, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setattr(download, "PROGRESS_EVERY_S", 0.0)
     server.cuts = [2_500_000]
     with caplog.at_level(logging.INFO, logger="pipeline.terrain"):
         get(server, tmp_path / "a.tif")

@@ -13,7 +13,7 @@ from pyproj import CRS
 from raster_files import SOUTH, write_tif
 
 from pipeline.terrain.grid import GridError, RasterError
-from pipeline.terrain.pds3 import parse_label, read_label
+from pipeline.terrain.pds3 import PdsRaster, parse_label
 from pipeline.terrain.readers import open_raster
 
 # The keywords of a genuine LOLA label, for machines without the real one beside the project.
@@ -190,15 +190,12 @@ def test_broken_files_have_one_clear_error(tmp_path: Path) -> None:
 
 def test_genuine_labels(shared_data: Path) -> None:
     for name, rows, sps in (("LDEM_80S_20M", 30400, 20.0), ("LDEM_875S_5M", 30336, 5.0)):
-        root = parse_label((shared_data / "pds" / f"{name}.LBL").read_text(), name)
-        image = root.find("IMAGE")
-        assert image is not None and image.values["LINES"].text == str(rows)
-        projection = root.find("IMAGE_MAP_PROJECTION")
-        assert projection is not None
-        assert float(projection.values["MAP_SCALE"].text) == sps
-        assert projection.values["MAP_SCALE"].unit == "M/PIX"
-        phases = root.lookup("MISSION_PHASE_NAME")
-        assert phases is not None and phases.items[2] == "SCIENCE MISSION" and len(phases.items) == 6
+        blocks = parse_label((shared_data / "pds" / f"{name}.LBL").read_text(), name)
+        assert blocks["IMAGE"]["LINES"] == [str(rows)]
+        scale, unit = blocks["IMAGE_MAP_PROJECTION"]["MAP_SCALE"]
+        assert float(scale) == sps and unit == "<M/PIX>"
+        phases = blocks[""]["MISSION_PHASE_NAME"]
+        assert phases[2] == "SCIENCE MISSION" and len(phases) == 6
 
 
 @pytest.mark.parametrize("given", [".IMG", ".LBL"])
@@ -281,7 +278,7 @@ def test_attached_label_and_file_name_in_other_case(tmp_path: Path, dn: np.ndarr
     path = write_pds(tmp_path, dn)
     lower = tmp_path / "ldem_80s_20m.img"
     path.rename(lower)
-    assert read_label(path.with_suffix(".LBL")).image == lower
+    assert PdsRaster(path.with_suffix(".LBL")).image == lower
     text = path.with_suffix(".LBL").read_text().replace('^IMAGE = "LDEM_80S_20M.IMG"', "^IMAGE = 31")
     whole = tmp_path / "whole" / "x.IMG"
     whole.parent.mkdir()

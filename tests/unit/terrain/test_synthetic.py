@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 from scipy.ndimage import gaussian_filter
 
 from pipeline.config.synthetic import SyntheticSection
+from pipeline.terrain.synthetic import craters as crater_module
 from pipeline.terrain.synthetic.craters import (
     RADII,
     REACH,
@@ -31,7 +32,6 @@ from pipeline.terrain.synthetic.craters import (
 )
 from pipeline.terrain.synthetic.relief import SelfAffine
 from pipeline.terrain.synthetic.tracks import spot_count
-from pipeline.terrain.synthetic.world import craters as crater_module
 from pipeline.terrain.synthetic.world import synthesize, synthetic_count, synthetic_dem
 from relief_statistics import (
     fit_power_law,

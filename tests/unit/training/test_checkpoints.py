@@ -188,7 +188,7 @@ def test_a_first_save_cut_short_is_a_fresh_start(tmp_path: Path, monkeypatch: py
     """Nothing was ever whole: there is nothing to lose and nobody to ask."""
     checkpoints = Checkpoints(tmp_path, "abc")
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints_module, "bytes_sha256", lambda _: 1 / 0)
+        patched.setattr(checkpoints_module, "content_sha256", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             checkpoints.save(10, tensors(10), {})
     assert files(tmp_path) == [f"{10:012d}.safetensors", "index.json"]

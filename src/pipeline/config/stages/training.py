@@ -14,16 +14,21 @@ from pipeline.config.training import OptimiserSection, TrainingSection
 from pipeline.config.vae import VaeSection
 
 
-class VaeStage(Section):
-    """Stage ``vae``; `lpips_weights` of the section is a digest here."""
+class TrainingStage(Section):
+    """What every training depends on."""
 
-    vae: VaeSection
     training: TrainingSection
 
     @property
     def cpu_threads(self) -> int:
         """Torch threads of the training."""
         return self.training.cpu_threads
+
+
+class VaeStage(TrainingStage):
+    """Stage ``vae``; `lpips_weights` of the section is a digest here."""
+
+    vae: VaeSection
 
 
 class TrainArcs(Section):
@@ -33,7 +38,7 @@ class TrainArcs(Section):
     train: ArcDraw
 
 
-class BridgeStage(Section):
+class BridgeStage(TrainingStage):
     """Stages ``<system>_<stage>``: what one stage of a bridge's training depends on.
 
     Attributes
@@ -46,7 +51,6 @@ class BridgeStage(Section):
     """
 
     stage: Literal["fibonacci", "arcs", "missing"]
-    training: TrainingSection
     photometry: PhotometrySection
     imperfections: ImperfectionsSection
     bridge: BridgeSection
@@ -55,13 +59,8 @@ class BridgeStage(Section):
     arcs: TrainArcs | None = None
     masks: StripDraw | None = None
 
-    @property
-    def cpu_threads(self) -> int:
-        """Torch threads of the training."""
-        return self.training.cpu_threads
 
-
-class RivalStage(Section):
+class RivalStage(TrainingStage):
     """Stages ``<name>`` of learned rivals: what the training of one depends on.
 
     Attributes
@@ -74,13 +73,7 @@ class RivalStage(Section):
     name: str
     module: str
     options: dict[str, Any]
-    training: TrainingSection
     photometry: PhotometrySection
     imperfections: ImperfectionsSection
     arcs: TrainArcs
     masks: StripDraw
-
-    @property
-    def cpu_threads(self) -> int:
-        """Torch threads of the training."""
-        return self.training.cpu_threads

@@ -28,7 +28,7 @@ def distinct_suns(suns: Floats, most: int) -> tuple[NDArray[np.int64], NDArray[n
     Index of the first image of each, and how often each occurs.
     """
     _, first, count = np.unique(np.round(suns, 6), axis=0, return_index=True, return_counts=True)
-    order = np.lexsort((azimuth_elevation(suns[first])[1], azimuth_elevation(suns[first])[0]))
+    order = np.lexsort(azimuth_elevation(suns[first])[::-1])
     if len(order) > most:
         order = order[np.unique(np.linspace(0, len(order) - 1, most).round().astype(int))]
     return first[order], count[order]

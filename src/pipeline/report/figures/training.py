@@ -30,19 +30,16 @@ def draw_curves(panels: Sequence[tuple[str, Lines]], groups: Sequence[Sequence[s
     panels : title and lines of ``metrics.jsonl`` of each stage.
     groups : with one stage, the losses that share a panel; the others get one panel each.
     """
-    figure = new_figure(11, 2.7)
+    shown = [(title, lines, losses(lines)) for title, lines in panels]
     if groups is not None and len(panels) == 1:
-        title, lines = panels[0]
-        known = losses(lines)
+        [(title, lines, known)] = shown
         parts = [[k for k in group if k in known] for group in groups]
         parts += [[k] for k in known if not any(k in group for group in groups)]
-        parts = [p for p in parts if p]
-        axes = figure.subplots(1, max(1, len(parts)), squeeze=False)[0]
-        for axis, part in zip(axes, parts, strict=False):
-            _draw(axis, f"{title}: {', '.join(part)}", lines, part)
-        return figure
-    for axis, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _draw(axis, title, lines, losses(lines))
+        shown = [(f"{title}: {', '.join(part)}", lines, part) for part in parts if part]
+    figure = new_figure(11, 2.7)
+    axes = figure.subplots(1, max(1, len(shown)), squeeze=False)[0]
+    for axis, (title, lines, part) in zip(axes, shown, strict=False):
+        _draw(axis, title, lines, part)
     return figure
 
 

@@ -142,13 +142,8 @@ def draw_craters(section: SyntheticSection, generator: np.random.Generator) -> C
     count = section.large_craters
     place = generator.uniform(0.0, side, (2, count))
     diameter = section.large_crater_m * generator.uniform(0.5, 1.0, count)
-    columns.append(
-        (
-            *place,
-            diameter,
-            whole * np.exp(generator.uniform(np.log(LARGE_EXPOSURE[0]), np.log(LARGE_EXPOSURE[1]), count)),
-        )
-    )
+    low, high = (np.log(share) for share in LARGE_EXPOSURE)
+    columns.append((*place, diameter, whole * np.exp(generator.uniform(low, high, count))))
     x, y, diameter, since = (np.concatenate(values) for values in zip(*columns, strict=True))
     order = np.argsort(-since, kind="stable")
     wear = np.minimum(wear_rate(diameter, section.diffusivity_m2_per_myr) * since, WEAR[-1])
