@@ -160,7 +160,9 @@ class Run:
         kind = "cuda" if device.type == "cuda" else "cpu"
         runtime = RuntimeSection(device=kind, checkpoint_minutes=1000)
         manifest = self.work / "manifest.json"
+        opening = time.monotonic()
         shards = ShardSet(manifest, "train")
+        opening = time.monotonic() - opening  # digests of all shards; every training takes them
         made: dict[str, str] = {}
         rate = 0.0
         for number, (name, share) in enumerate(SHARES.items()):
@@ -171,7 +173,8 @@ class Run:
             if name != "arcs":  # whose steps are those of the stage before
                 rate, bytes_ = self.measured(section, shards, made, device, say, readers)
             optimiser = section.vae.optimiser if name == "vae" else section.optimiser
-            chosen = fitted(optimiser, rate, until - time.monotonic() - bytes_ / WRITING)
+            ends = opening + bytes_ / WRITING
+            chosen = fitted(optimiser, rate, until - time.monotonic() - ends)
             out_file = self.work / name / "model.safetensors"
             if name == "vae":
                 vae = section.vae.model_copy(update={"optimiser": chosen})
@@ -266,7 +269,7 @@ class Run:
 
 def fitted(optimiser: OptimiserSection, rate: float, seconds: float) -> OptimiserSection:
     """The optimiser with as many samples as seconds allow, in whole batches; warm-up a tenth at most."""
-    samples = max(2, int(0.95 * rate * seconds / optimiser.batch)) * optimiser.batch
+    samples = max(2, int(0.93 * rate * seconds / optimiser.batch)) * optimiser.batch
     warmup = min(optimiser.warmup_samples, samples // 10)
     return optimiser.model_copy(update={"samples": samples, "warmup_samples": warmup})
 
