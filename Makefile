@@ -1,4 +1,4 @@
-# make demo | verify | why | prune | test | check | bench | test-slow | test-cluster | figures  (needs Python 3.11, git, make)
+# make demo | verify | why | prune | test | check | bench | test-slow | test-cluster | test-gpu | figures  (needs Python 3.11, git, make)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 VENV := .venv
@@ -9,6 +9,8 @@ CONFIG ?= config/demo.yaml
 BUNDLE ?=
 DEVICE ?= cpu
 UPGRADE ?=
+# `make bench-gpu`: seconds that it may take.
+SECONDS_GPU ?= 480
 # `make prune`: 1 removes, and only what has not changed in the last DAYS.
 CONFIRM ?=
 DAYS ?= 1
@@ -22,7 +24,7 @@ BACKEND = $(if $(TORCH),--torch-backend $(TORCH))
 CPU = $(or $(filter cpu,$(TORCH)),$(foreach folder,$(LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
 HASHED = --require-hashes -r envs/requirements.txt -c envs/cuda.txt $(if $(CPU),-c envs/cpu.txt)
 
-.PHONY: help env demo verify lock why prune test test-slow test-cluster check format lint bench bench-light bench-plan bench-train figures clean-env
+.PHONY: help env demo verify lock why prune test test-slow test-cluster test-gpu check format lint bench bench-light bench-plan bench-train bench-gpu figures clean-env
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -63,6 +65,9 @@ test-slow: env ## what takes longer: kills, full-size networks
 test-cluster: env ## tests on a Slurm of their own (root, Debian; about half an hour)
 	$(BIN)/pytest -m "cluster" tests/slurm
 
+test-gpu: env ## tests on one GPU (about a minute)
+	$(BIN)/pytest -m "gpu" tests/gpu
+
 format: env ## format code and rules
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format --quiet .
@@ -92,6 +97,9 @@ $(VENV)/.bench: $(VENV)/.ready
 
 bench-train: $(VENV)/.bench ## a full-size step beside diffusers, the loader, the sampler; memory kept as in the workflow's jobs
 	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/python benchmarks/train.py
+
+bench-gpu: $(VENV)/.bench ## full-size steps and sampling on a GPU, then a training of minutes on real terrain
+	$(BIN)/python benchmarks/gpu.py --seconds $(SECONDS_GPU)
 
 bench-plan: env ## time and memory of planning against the number of tiles
 	$(BIN)/python benchmarks/planning.py

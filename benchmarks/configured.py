@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
-from snakemake.utils import update_config
 
 from pipeline.config.root import Config, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def configured(path: Path) -> Config:
-    """config/config.yaml with an overlay, as the workflow reads it."""
-    content = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
-    update_config(content, yaml.safe_load(path.read_text(encoding="utf-8")))
+def configured(*overlays: Path, **changes: Any) -> Config:
+    """config/config.yaml with overlays and then changed keys, as the workflow reads it."""
+    content: dict[str, Any] = {}
+    for path in (ROOT / "config" / "config.yaml", *overlays):
+        _update(content, yaml.safe_load(path.read_text(encoding="utf-8")))
+    _update(content, changes)
     return load_config(content)
+
+
+def _update(content: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Set keys at any depth; as Snakemake merges configs."""
+    for key, value in changes.items():
+        if isinstance(value, Mapping):
+            _update(content.setdefault(key, {}), value)
+        else:
+            content[key] = value

@@ -79,13 +79,19 @@ def vae_stage() -> VaeStage:
     return VaeStage(vae=VAE, training=TrainingSection(cpu_threads=1))
 
 
-def vae_task(manifest: Path, precision: str = "fp32", section: VaeSection = VAE) -> VaeTask:
+def vae_task(
+    manifest: Path, precision: str = "fp32", section: VaeSection = VAE, device: torch.device = CPU
+) -> VaeTask:
     training = TrainingSection.model_validate({"cpu_threads": 1, "precision": precision})
-    return VaeTask(section, training, ShardSet(manifest, "train"), CPU)
+    return VaeTask(section, training, ShardSet(manifest, "train"), device)
 
 
 def bridge_task(
-    manifest: Path, bridge: dict[str, Any] = ALIGNED, stage: str = "fibonacci", precision: str = "fp32"
+    manifest: Path,
+    bridge: dict[str, Any] = ALIGNED,
+    stage: str = "fibonacci",
+    precision: str = "fp32",
+    device: torch.device = CPU,
 ) -> BridgeTask:
     section = BridgeSection(**bridge)
     shards = ShardSet(manifest, "train")
@@ -94,7 +100,7 @@ def bridge_task(
         torch.manual_seed(1)
         scale = state_scale(section, shards.statistics, grid["pixel_m"])
         system = System(section, grid["size_px"], grid["factor"], scale)
-    return BridgeTask(bridge_stage(bridge, stage, precision=precision), system, shards, CPU)
+    return BridgeTask(bridge_stage(bridge, stage, precision=precision), system.to(device), shards, device)
 
 
 def main(manifest: str, out: str, samples: str, checkpoint_minutes: str) -> None:

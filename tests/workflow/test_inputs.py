@@ -25,6 +25,7 @@ OVERLAYS = {
     "lola40": ["lola40"],
     "lola40_ablation": ["lola40", "lola40_ablation"],
     "lola40_nfe": ["lola40", "lola40_nfe"],
+    "lola40_published_gpu": ["lola40", "lola40_published_gpu"],
     "evaluate": ["evaluate"],
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}

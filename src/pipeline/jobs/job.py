@@ -153,5 +153,7 @@ def set_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
+    # Products on a GPU are the same each time only with this; it is read when the first one is computed.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # The same as use_deterministic_algorithms(True, warn_only=True), which imports the compiler (5 s of CPU).
     torch.set_deterministic_debug_mode("warn")

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+#: A GPU encodes so many chunks of images at once: it would wait for launches between small ones.
+CHUNKS_ON_GPU = 8
+
 
 def height_scale(unit: Literal["km", "pixel"], pixel_m: Tensor) -> Tensor:
     """Factors (B,) that turn metres into the section's unit of height.
@@ -32,7 +35,7 @@ def mean_over_set(
     encode : maps the indices (n,) of patches and (n,) of images to features (n, C, h, w) and
         their weights (n, 1, h, w).
     present : (B, N) bool, which images exist; padding is never encoded.
-    chunk : images a call of `encode`.
+    chunk : images per call of `encode`; a GPU takes `CHUNKS_ON_GPU` times as many.
 
     Returns
     -------
@@ -54,6 +57,7 @@ def mean_over_set(
             weight = (member @ weights.flatten(1)).reshape(len(rows), *weights.shape[1:])
         return total, weight
 
+    chunk *= CHUNKS_ON_GPU if present.is_cuda else 1
     parts = list(zip(patches.split(chunk), images.split(chunk)))
     recompute = torch.is_grad_enabled() and len(parts) > 1
     total, weight = torch.zeros(()), torch.zeros(())

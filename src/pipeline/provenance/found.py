@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -100,8 +101,12 @@ def _digests(paths: list[str], root: Path, memory: DigestMemory, key: str, what:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of the packages that compute the results."""
-    return {name: importlib.metadata.version(name).split("+")[0] for name in _NUMERIC}
+    """Versions of the packages that compute the results; one that is not installed computes none."""
+    found = {}
+    for name in _NUMERIC:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name).split("+")[0]
+    return found
 
 
 def spice_version() -> str:

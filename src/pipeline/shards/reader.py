@@ -40,7 +40,7 @@ class Shard:
 
     @cached_property
     def _bytes(self) -> np.ndarray:
-        return np.memmap(self.path, np.uint8, "r")
+        return np.asarray(np.memmap(self.path, np.uint8, "r"))  # views of a plain array are made faster
 
     @cached_property
     def _offsets(self) -> dict[str, tuple[int, int]]:

@@ -343,7 +343,8 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", "evaluate", "light", "lola40", "lola40_ablation", "lola40_nfe", "tiny"]
+    "name",
+    ["demo", "evaluate", "light", "lola40", "lola40_ablation", "lola40_nfe", "lola40_published_gpu", "tiny"],
 )
 def test_the_overlays_that_users_run_are_there(name: str) -> None:
     assert name in OVERLAYS
