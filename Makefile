@@ -99,7 +99,7 @@ bench-train: $(VENV)/.bench ## a full-size step beside diffusers, the loader, th
 	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/python benchmarks/train.py
 
 bench-gpu: $(VENV)/.bench ## full-size steps and sampling on a GPU, then a training of minutes on real terrain
-	$(BIN)/python benchmarks/gpu.py --seconds $(SECONDS_GPU)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/gpu.py --seconds $(SECONDS_GPU)
 
 bench-plan: env ## time and memory of planning against the number of tiles
 	$(BIN)/python benchmarks/planning.py

