@@ -75,16 +75,23 @@ def test_an_example_runs(text: str, folder: Path, capsys: pytest.CaptureFixture)
         assert [round(x, -1), round(y, -1)] == [float(v) for v in center.groups()]
 
 
+def said(node: ast.expr) -> str:
+    """A text of the code, with … for what is put in."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(v.value) if isinstance(v, ast.Constant) else "…" for v in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else "…"
+
+
 def texts() -> str:
-    """Every text of the library's code, a line each, with … for what is put in."""
+    """Every text of the library's code, a line each; those of `unlike` as it puts them together."""
     out = []
     for path in sorted((ROOT / "src" / "pipeline").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.JoinedStr):
-                parts = [v.value if isinstance(v, ast.Constant) else "…" for v in node.values]
-                out.append("".join(map(str, parts)))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                out.append(node.value)
+            if isinstance(node, ast.JoinedStr | ast.Constant):
+                out.append(said(node))
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "unlike":
+                key, expected, found = map(said, node.args)
+                out.append(f"{key}: expected {expected}, found {found}")
     return "\n".join(out)
 
 
