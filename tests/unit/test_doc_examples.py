@@ -86,13 +86,21 @@ def texts() -> str:
     """Every text of the library's code, a line each; those of `unlike` as it puts them together."""
     out = []
     for path in sorted((ROOT / "src" / "pipeline").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        named = [n for n in nodes if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]
+        for node in nodes:
             if isinstance(node, ast.JoinedStr | ast.Constant):
                 out.append(said(node))
             elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "unlike":
-                key, expected, found = map(said, node.args)
+                key, expected, found = (said(last_value(arg, named)) for arg in node.args[-3:])
                 out.append(f"{key}: expected {expected}, found {found}")
     return "\n".join(out)
+
+
+def last_value(node: ast.expr, named: list[ast.Assign]) -> ast.expr:
+    """What a name was given last before it is used; any other expression itself."""
+    before = [a for a in named if ast.unparse(a.targets[0]) == ast.unparse(node) and a.lineno < node.lineno]
+    return max(before, key=lambda a: a.lineno).value if before else node
 
 
 def explained() -> list[str]:
