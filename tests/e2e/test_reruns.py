@@ -78,7 +78,7 @@ def test_why_tells_what_a_change_would_do(snakemake: Callable, tiny: Path, tmp_p
     assert done.returncode == 0, done.text[-3000:]
     for line in (
         "config bridge.stages.missing.samples: 16 -> 24",
-        "bridge_missing: runs, as its settings changed (bridge.optimiser.samples: 16 -> 24)",
+        "bridge_missing: runs, as its settings changed (optimiser.samples: 16 -> 24)",
         "calibration_bridge_missing: runs, as it follows bridge_missing",
     ):
         assert line in done.text.splitlines()
