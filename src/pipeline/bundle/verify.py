@@ -10,6 +10,7 @@ import argparse
 import logging
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +21,8 @@ from pipeline.bundle.checks import Bundle, Row, verdict
 from pipeline.bundle.reevaluation import check_again
 from pipeline.storage.sha256 import file_sha256
 
+#: Bundles of another release have other stages and other files.
+RELEASE = "0.2"
 _LONGEST = 12
 Check = Callable[[Bundle], Iterator[Row]]
 CHEAP: tuple[Check, ...] = (
@@ -55,18 +58,31 @@ def verify(
 
     Returns
     -------
-    One row a finding, in the order of the checks. A bundle that must not be unpacked gives one row.
+    One row a finding, in the order of the checks. A bundle that must not be unpacked, or is of another
+    release, gives one row.
     """
     try:
         names = unpack(path, folder, most_bytes)
     except ArchiveError as error:
         return [Row("FAIL", "archive", str(error))]
+    version = _version(Path(folder, "source", "pyproject.toml"))
+    if version is not None and not version.startswith(f"{RELEASE}."):
+        advice = f"verify it with release {version}, whose code is in its folder source"
+        return [Row("FAIL", "release", f"expected a bundle of release {RELEASE}, found {version}; {advice}")]
     rows = [Row("PASS", "archive", f"{len(names)} members, none leaves its folder")]
     rows += guarded("files", lambda: _files(folder, names))
     bundle = Bundle(Path(folder), tuple(names))
     for check in CHEAP:
         rows += guarded(check.__name__.removeprefix("check_"), lambda check=check: check(bundle))  # type: ignore[misc]
     return rows + guarded("evaluation", lambda: check_again(bundle, device)) if evaluate else rows
+
+
+def _version(pyproject: Path) -> str | None:
+    """The version that made a bundle, where its source says so."""
+    try:
+        return str(tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # the checks that follow tell what is wrong
 
 
 def _files(folder: Path | str, names: list[str]) -> Iterator[Row]:
