@@ -26,17 +26,17 @@ POOLED = 1e-9
 REGION = 1e-3
 
 
-def unlike(claimed: Any, found: Any, tolerance: float, path: str = "") -> Iterator[str]:
+def deviations(claimed: Any, found: Any, tolerance: float, path: str = "") -> Iterator[str]:
     """Leaves of JSON values that differ; numbers by more than a relative `tolerance`."""
     if isinstance(claimed, Mapping) and isinstance(found, Mapping):
         for key in sorted({*claimed, *found}):
             if key in claimed and key in found:
-                yield from unlike(claimed[key], found[key], tolerance, f"{path}.{key}".lstrip("."))
+                yield from deviations(claimed[key], found[key], tolerance, f"{path}.{key}".lstrip("."))
             else:
                 yield f"{path}.{key}".lstrip(".") + (": claimed alone" if key in claimed else ": not claimed")
     elif isinstance(claimed, list) and isinstance(found, list) and len(claimed) == len(found):
         for number, (one, two) in enumerate(zip(claimed, found)):
-            yield from unlike(one, two, tolerance, f"{path}[{number}]")
+            yield from deviations(one, two, tolerance, f"{path}[{number}]")
     elif not _alike(claimed, found, tolerance):
         yield f"{path}: claimed {_shown(claimed)}, found {_shown(found)}"
 
@@ -121,9 +121,9 @@ def check_metrics(bundle: Bundle) -> Iterator[Row]:
     """``metrics.json`` and ``metrics.csv`` are what the scores of all patches give, pooled again."""
     again = merged(bundle.config.primary, parts(bundle))
     claimed = bundle.read("evaluation/metrics.json", "metrics/1")
-    bad = [f"evaluation/metrics.json: {line}" for line in unlike(claimed, again, POOLED)]
+    bad = [f"evaluation/metrics.json: {line}" for line in deviations(claimed, again, POOLED)]
     told = _cells(bundle.path("evaluation/metrics.csv").read_text(encoding="utf-8"))
-    bad += [f"evaluation/metrics.csv: {line}" for line in unlike(told, _cells(table_of(again)), 1e-5)]
+    bad += [f"evaluation/metrics.csv: {line}" for line in deviations(told, _cells(table_of(again)), 1e-5)]
     yield from verdict(
         "metrics", bad, f"metrics.json follows from patches.csv (relative tolerance {POOLED:g})"
     )
@@ -161,7 +161,7 @@ def check_region(bundle: Bundle) -> Iterator[Row]:
     for where in sorted(told.keys() & again.keys()):
         picked = [key for key in keys if key in again[where]]
         one, two = ({k: rows[where].get(k) for k in picked} for rows in (told, again))
-        bad += [f"region/metrics.json: {where}.{line}" for line in unlike(one, two, REGION)]
+        bad += [f"region/metrics.json: {where}.{line}" for line in deviations(one, two, REGION)]
     off = float(np.abs(clones.mean(axis=0) - mean).max())
     scale = max(1e-3, float(np.abs(mean).max()))
     if off > 1e-6 * scale:
