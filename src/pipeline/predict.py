@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.bridges.fields import WindowNoise
 from pipeline.config.bridge import SamplerSection
 from pipeline.config.pretrained import PretrainedSection, weights_file
 from pipeline.jobs.seeds import seeded
@@ -96,6 +97,7 @@ def super_resolve(
     members: int = 16,
     seed: int = 0,
     sampler: SamplerSection | None = None,
+    noise: WindowNoise | None = None,
 ) -> Prediction:
     """Sharpen one patch of P = `system.size_px` pixels.
 
@@ -113,6 +115,7 @@ def super_resolve(
     members : clones M, at least 2.
     seed : of the clones; equal seeds give equal clones.
     sampler : how they are drawn; None takes the default of ``pretrained.sampler``.
+    noise : in the place of `seed`: the patch is a window of a map, and its noise a part of the map's.
 
     Raises
     ------
@@ -144,7 +147,8 @@ def super_resolve(
         reference=to(np.array([reference])),
     )
     how = sampler or PretrainedSection().sampler
-    drawn = system.sample(batch, members, [seeded(seed, _CLONES)], how)
+    sources = [seeded(seed, _CLONES)] if noise is None else [noise]
+    drawn = system.sample(batch, members, sources, how)
     clones = drawn[0].double().cpu().numpy() + reference
     return Prediction(clones.mean(axis=0), clones.std(axis=0, ddof=1), clones, prior.numpy() + reference)
 
@@ -163,7 +167,7 @@ def _checked(
         )
     if not np.isfinite(cells[halo : side - halo, halo : side - halo]).all():
         raise ValueError("lr: expected finite heights on the patch, found NaN or infinite ones")
-    held: NDArray[Any] = fill_nearest(np.where(np.isfinite(cells), cells, np.nan))  # type: ignore[arg-type]
+    held: NDArray[Any] = fill_nearest(np.where(np.isfinite(cells), cells, np.nan))
     sun = np.asarray(suns, dtype=np.float64).reshape(-1, 3) if np.size(suns) == 0 else np.asarray(suns, float)
     if sun.ndim != 2 or sun.shape[1] != 3:
         raise ValueError(f"suns: expected (N, 3) vectors, found {sun.shape}")

@@ -15,12 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Generators = torch.Generator | Sequence[torch.Generator]
-"""One generator for the whole batch, or one a sample.
+from pipeline.bridges.fields import NoiseField, WindowNoise
+
+Generators = torch.Generator | Sequence[torch.Generator | NoiseField]
+"""One generator for the whole batch, or one per sample.
 
 One generator draws a tensor of the whole batch's shape, so a sample's noise then depends on its place in the
-batch. With one generator a sample, each sample's result is its own, whatever stands beside it.
+batch. With one generator per sample, each sample's result is its own, whatever stands beside it.
 """
+
+Sources = Sequence[torch.Generator] | Sequence[WindowNoise]
+"""Where the clones of several samples take their noise: a stream, or a field over a map."""
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """Network with its conditioning bound: ``(x_t (B,C,H,W), t (B,) float32) -> (B,C,H,W)``."""
@@ -247,4 +252,28 @@ def _drawn(
         return draw(shape, generator=generator, device=generator.device, dtype=dtype)
     if len(generator) != shape[0]:
         raise ValueError(f"generator: expected one a sample, {shape[0]} in all, found {len(generator)}")
-    return torch.stack([draw(shape[1:], generator=g, device=g.device, dtype=dtype) for g in generator])
+    parts = []
+    for source in generator:
+        if isinstance(source, NoiseField):
+            if draw is not torch.randn:
+                raise ValueError(
+                    "generator: expected torch.Generator for uniform numbers, found a noise field"
+                )
+            parts.append(source.normal(tuple(shape[1:])).to(dtype))
+        else:
+            parts.append(draw(shape[1:], generator=source, device=source.device, dtype=dtype))
+    return torch.stack(parts)
+
+
+def one_for_each(sources: Sources, clones: int) -> list[torch.Generator | NoiseField]:
+    """The source of every clone's noise, sample by sample: the same stream for all, or a field for each."""
+    return [
+        source.clone(number) if isinstance(source, WindowNoise) else source
+        for source in sources
+        for number in range(clones)
+    ]
+
+
+def shared_by_clones(sources: Sources) -> list[torch.Generator | NoiseField]:
+    """The source of each sample's noise that is not one clone's own."""
+    return [source.clone(-1) if isinstance(source, WindowNoise) else source for source in sources]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pipeline.bridges.base import Generators, TrainingPair, normal
+from pipeline.bridges.base import Generators, Sources, TrainingPair, normal, one_for_each, shared_by_clones
 from pipeline.bridges.factory import make_process, sampler_kwargs
 from pipeline.config.bridge import BridgeSection, SamplerSection
 from pipeline.models.aligned import AlignedCondition, AlignedNet
@@ -144,7 +144,7 @@ class System(nn.Module):
         self,
         batch: Batch,
         members: int,
-        generators: Sequence[torch.Generator],
+        generators: Sources,
         sampler: SamplerSection | None = None,
     ) -> Tensor:
         """Clones of the terrain.
@@ -152,7 +152,8 @@ class System(nn.Module):
         Parameters
         ----------
         batch : B patches. members : clones a patch, M.
-        generators : one a patch; a patch's clones depend on nothing else.
+        generators : one per patch; a patch's clones depend on nothing else random. With
+            `pipeline.bridges.fields.WindowNoise`, patches are windows of one map.
         sampler : in the place of the section's own.
 
         Returns
@@ -194,16 +195,17 @@ class System(nn.Module):
         self,
         batch: Batch,
         members: int,
-        generators: Sequence[torch.Generator],
+        generators: Sources,
         sampler: SamplerSection | None,
         widening: Widening | None,
     ) -> tuple[Tensor, Condition]:
         """Clones (B, M, P, P), and the condition that they were drawn under."""
         cond = self.condition(batch)
         space = self.around(cond)
-        x1 = torch.stack(space.starts(batch, generators, members), dim=1).flatten(0, 1)
+        each = one_for_each(generators, members)
+        # In latent space the starts are drawn too, one clone's after the other from each patch's own source.
+        x1 = torch.stack(space.starts(batch, shared_by_clones(generators), members), dim=1).flatten(0, 1)
         repeated = cond.repeat(members)
-        each = [g for g in generators for _ in range(members)]
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             if self.section.score == "squared":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from pipeline.shards.reader import Shard
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.surface import edge_surface
 from pipeline.terrain.blocks import block_mean
+
+Real = TypeVar("Real", bound=np.floating[Any])
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Sample:
     pixel_m: float
 
 
-def fill_nearest(cells: NDArray[np.float32]) -> NDArray[np.float32]:
+def fill_nearest(cells: NDArray[Real]) -> NDArray[Real]:
     """Replace NaN by the nearest value: the edge of the data is held, as bicubic interpolation does."""
     bad = np.isnan(cells)
     if not bad.any():

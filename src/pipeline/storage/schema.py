@@ -71,6 +71,31 @@ SCHEMAS: dict[str, Schema] = {
         {"lattice_*/dem": ("f4", ("y", "x"))},
         ("pixel_m", "cell_px"),
     ),
+    # A site's a priori DEM on the map's pixels: `surface` with the terrain around that casts shadows.
+    "ground": Schema(
+        "ground/1",
+        {
+            "cells": ("f8", ("cell_y", "cell_x")),
+            "dem": ("f8", ("y", "x")),
+            "known": ("b1", ("y", "x")),
+            "surface": ("f4", ("wide_y", "wide_x")),
+        },
+        {"count": ("f4", ("y", "x")), "error": ("f4", ("y", "x"))},
+        ("layout", "halo_cells", "margin_px"),
+    ),
+    # Real images on the map's pixels, NaN where they have no data.
+    "prepared": Schema("prepared/1", {"radiance": ("f4", ("image", "y", "x"))}, {}, ("images",)),
+    # Clones of windows, metres above each window's `reference`.
+    "clones": Schema(
+        "clones/1",
+        {
+            "clones": ("f4", ("window", "member", "y", "x")),
+            **dict.fromkeys(("row", "col"), ("i4", ("window",))),
+            "reference": ("f8", ("window",)),
+        },
+        {},
+        ("size_px",),
+    ),
     "examples": Schema(
         "examples/1",
         {

@@ -196,18 +196,8 @@ def parse_projection(wkt: str, name: str) -> tuple[Projection, float, float, flo
     GridError
         If the CRS is not a lunar, spherical, polar stereographic one.
     """
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
     expected = "a lunar polar stereographic CRS (sphere of about 1737.4 km)"
-    try:
-        crs = CRS.from_user_input(wkt)
-    except CRSError as error:
-        raise GridError(f"{name}: expected {expected}, found a CRS that does not parse ({error})") from None
-    body = crs.ellipsoid
-    major, minor = (body.semi_major_metre, body.semi_minor_metre) if body else (math.nan, math.nan)
-    if not (abs(major - MOON_RADIUS_M) <= RADIUS_TOLERANCE_M and abs(major - minor) < 1.0):
-        raise GridError(f"{name}: expected {expected}, found radii {major / 1e3:g} and {minor / 1e3:g} km")
+    crs, major = moon_crs(wkt, name, expected)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a PROJ dictionary is all that is needed here
         proj = crs.to_dict() if crs.is_projected else {}
@@ -223,6 +213,32 @@ def parse_projection(wkt: str, name: str) -> tuple[Projection, float, float, flo
     unit = float(crs.axis_info[0].unit_conversion_factor) if crs.axis_info else 1.0
     # PROJ keeps false origins in metres whatever the axes' unit.
     return projection, unit, float(proj.get("x_0", 0.0)), float(proj.get("y_0", 0.0))
+
+
+def moon_crs(wkt: str, name: str, expected: str) -> tuple[Any, float]:
+    """A CRS of the Moon's sphere, and the sphere's radius in metres.
+
+    Parameters
+    ----------
+    wkt : anything that pyproj reads. name : file, and `expected` what it should have, for error messages.
+
+    Raises
+    ------
+    GridError
+        If it does not parse, or its body is not the Moon's sphere.
+    """
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        crs = CRS.from_user_input(wkt)
+    except CRSError as error:
+        raise GridError(f"{name}: expected {expected}, found a CRS that does not parse ({error})") from None
+    body = crs.ellipsoid
+    major, minor = (body.semi_major_metre, body.semi_minor_metre) if body else (math.nan, math.nan)
+    if not (abs(major - MOON_RADIUS_M) <= RADIUS_TOLERANCE_M and abs(major - minor) < 1.0):
+        raise GridError(f"{name}: expected {expected}, found radii {major / 1e3:g} and {minor / 1e3:g} km")
+    return crs, major
 
 
 def make_grid(name: str, wkt: str | None, transform: Affine, width: int, height: int) -> Grid:

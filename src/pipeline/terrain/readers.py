@@ -77,11 +77,15 @@ class GdalRaster(Raster):
             raise RasterError(f"{self.name}: expected one band, found {dataset.count}")
         if dataset.transform.is_identity:
             raise GridError(f"{self.name}: expected a georeferenced raster, found no transform")
-        wkt = dataset.crs.to_wkt() if dataset.crs else None
-        self.grid = make_grid(self.name, wkt, dataset.transform, dataset.width, dataset.height)
+        self.grid = self._grid_of(dataset)
         self._check_whole()
         metres = 1e3 if (dataset.units[0] or "").lower() in _KILOMETRES else 1.0
         self._scale, self._offset = dataset.scales[0] * metres, dataset.offsets[0] * metres
+
+    def _grid_of(self, dataset: Any) -> Grid:
+        """The grid that the file states."""
+        wkt = dataset.crs.to_wkt() if dataset.crs else None
+        return make_grid(self.name, wkt, dataset.transform, dataset.width, dataset.height)
 
     def _open(self) -> Any:
         if self._dataset is None:

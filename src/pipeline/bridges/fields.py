@@ -1,0 +1,121 @@
+"""Noise fields: the random numbers of windows that are parts of one map.
+
+A clone of a map is one terrain only if its windows were drawn with the same noise where they overlap. Here
+each number belongs to a place on the map: the k-th tensor that a clone draws is a field over the whole map,
+of which a window takes its part. A field depends on the seed, the clone, k and the channel, not on the order
+or the tiling in which windows are drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Cells of a block of the field, which is drawn as a whole.
+_BLOCK = 64
+
+
+@dataclass
+class NoiseField:
+    """The noise of one clone in one window; a stand-in for `torch.Generator` in `bridges.base.normal`.
+
+    Parameters
+    ----------
+    seed : of the map. clone : number of the clone, -1 for what all clones share.
+    row, col : the window's top-left pixel on the map, both at least 0. size : its side, pixels.
+
+    Notes
+    -----
+    A tensor with h cells along the window's side is white noise on cells of size / h pixels. Where the window
+    does not begin on a cell of the map, a value is mixed of the four nearest, with weights that keep the
+    variance at 1; neighbours are then correlated. A single number belongs to the clone, not to the window.
+    """
+
+    seed: int
+    clone: int
+    row: int
+    col: int
+    size: int
+    _drawn: int = field(default=0, init=False)
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        """The window's part (C, h, w) of the next field of standard normal numbers, float32.
+
+        Raises
+        ------
+        ValueError
+            If the window does not hold whole cells.
+        """
+        channels, *cells = shape
+        index, self._drawn = self._drawn, self._drawn + 1
+        out = np.empty(shape, dtype=np.float32)
+        for channel in range(channels):
+            key = (self.seed, self.clone + 1, index, channel)
+            if cells == [1, 1]:
+                out[channel] = _block((*key, 0), 0, 0)[0, 0]
+            else:
+                out[channel] = self._part(key, *cells)
+        return torch.from_numpy(out)
+
+    def _part(self, key: tuple[int, ...], rows: int, cols: int) -> NDArray[np.float32]:
+        if rows != cols or self.size % rows:
+            raise ValueError(
+                f"noise: expected cells that divide a window of {self.size} px, found {rows} x {cols}"
+            )
+        cell = self.size // rows
+        (row, down), (col, right) = divmod(self.row, cell), divmod(self.col, cell)
+        values = _field((*key, cell), row, col, rows + (down > 0), cols + (right > 0))
+        return _mixed(_mixed(values, down / cell, 0), right / cell, 1)
+
+
+@dataclass(frozen=True)
+class WindowNoise:
+    """Where a window's noise comes from: `clone` gives each clone its own field.
+
+    Parameters
+    ----------
+    seed, row, col, size : see `NoiseField`.
+    """
+
+    seed: int
+    row: int = 0
+    col: int = 0
+    size: int = 96
+
+    def clone(self, number: int) -> NoiseField:
+        """The noise of a clone, from its first tensor on."""
+        return NoiseField(self.seed, number, self.row, self.col, self.size)
+
+
+def _field(key: tuple[int, ...], row: int, col: int, rows: int, cols: int) -> NDArray[np.float32]:
+    """Cells ``row : row + rows``, ``col : col + cols`` of a field."""
+    out = np.empty((rows, cols), dtype=np.float32)
+    for i in range(row // _BLOCK, (row + rows - 1) // _BLOCK + 1):
+        for j in range(col // _BLOCK, (col + cols - 1) // _BLOCK + 1):
+            top, left = i * _BLOCK, j * _BLOCK
+            down = slice(max(row, top), min(row + rows, top + _BLOCK))
+            across = slice(max(col, left), min(col + cols, left + _BLOCK))
+            block = _block(key, i, j)[
+                down.start - top : down.stop - top, across.start - left : across.stop - left
+            ]
+            out[down.start - row : down.stop - row, across.start - col : across.stop - col] = block
+    return out
+
+
+def _block(key: tuple[int, ...], i: int, j: int) -> NDArray[np.float32]:
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((*key, i, j))))
+    return rng.standard_normal((_BLOCK, _BLOCK), dtype=np.float32)
+
+
+def _mixed(values: NDArray[np.float32], share: float, axis: int) -> NDArray[np.float32]:
+    """Neighbours along an axis mixed, a `share` of the way to the next, at unit variance."""
+    if not share:
+        return values
+    first, second = (values[:-1], values[1:]) if axis == 0 else (values[:, :-1], values[:, 1:])
+    mixed = (1 - share) * first + share * second
+    return (mixed / math.hypot(1 - share, share)).astype(np.float32)

@@ -1,0 +1,38 @@
+"""Section ``images``: how real images are made ready for a map."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.config.base import Positive, PositiveInt, Section, Share
+
+
+class ImagesSection(Section):
+    """Real images on the map's pixels.
+
+    Attributes
+    ----------
+    per_job : images that one job prepares.
+    min_valid : share of a pixel's area that must have data.
+    light_m : terrain of the DEM within so many metres of the map casts shadows.
+    lowest_sun_deg : images whose Sun stands lower over the map's centre are not used.
+    most_emission_deg : images whose index row has a larger emission angle are not used.
+    shift_sigma_m : standard deviation of the images' misregistration that is expected, metres per axis: a
+        shift is applied as far as its own uncertainty allows.
+    max_shift_m : images that seem to lie further off than this are not used.
+    withhold : share of the images that the map does not see, to be compared with it.
+    withhold_least : images that are withheld at least. check_from : with fewer images, none is.
+    """
+
+    per_job: PositiveInt = 16
+    min_valid: Share = 0.9
+    light_m: Positive = 30_000.0
+    lowest_sun_deg: Annotated[float, Field(ge=0, lt=90)] = 0.5
+    most_emission_deg: Annotated[float, Field(gt=0, le=90)] = 10.0
+    shift_sigma_m: Annotated[float, Field(ge=0)] = 20.0
+    max_shift_m: Positive = 200.0
+    withhold: Share = 0.1
+    withhold_least: PositiveInt = 3
+    check_from: PositiveInt = 8

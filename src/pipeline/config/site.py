@@ -1,0 +1,77 @@
+"""Section ``site``: what a user has of a place, to make a map of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Positive, PositiveInt, Section, unlike
+
+
+class SiteSection(Section):
+    """A DEM, images of it and where the Sun stood. With a `dem`, the run makes a map and trains nothing.
+
+    Attributes
+    ----------
+    dem : a priori DEM, a GeoTIFF (or PDS3 image) in any lunar projection; null for a run without a map.
+    count : altimetry spots per pixel, on the DEM's grid; null for none.
+    error : 1-sigma error of the DEM, metres, on the DEM's grid; null for none.
+    height_unit : ``m`` or ``km``; null takes the file's, metres where it says nothing.
+    images : paths or globs of map-projected images; null for a map without images.
+    suns : table of Suns: LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline; null for
+        tags in the images, or their ids with `kernels`.
+    kernels : SPICE kernels for images whose id tells the time.
+    exposures : list of Ames Stereo Pipeline, ``image value``; null estimates exposures.
+    points : CSV with columns ``lon``, ``lat``, ``height`` (degrees, metres), e.g. LOLA shots, with which the
+        a priori DEM and the map are compared; null for none.
+    far : coarse DEM of what casts shadows from beyond `dem`, some 200 km around; null for none.
+    pixel_m : pixel size of the map, metres; null takes the DEM's. A DEM with pixels `patches.factor` times as
+        large is coarse, one with the same pixels is fine; any other is resampled.
+    exact_cells : whether the map keeps the mean height of each cell; null: true for a coarse DEM only.
+    crs : CRS of `center_m` and `bounds`; null for the DEM's.
+    bounds : left, bottom, right, top of the map; null takes `center_m`, or all of the DEM.
+    center_m : centre of the map (a pixel's corner for an even `size_px`). size_px : its side, pixels.
+    """
+
+    dem: str | None = None
+    count: str | None = None
+    error: str | None = None
+    height_unit: Literal["m", "km"] | None = None
+    images: str | list[str] | None = None
+    suns: str | None = None
+    kernels: list[str] = Field(default=[])
+    exposures: str | None = None
+    points: str | None = None
+    far: str | None = None
+    pixel_m: Positive | None = None
+    exact_cells: bool | None = None
+    crs: str | None = None
+    bounds: tuple[float, float, float, float] | None = None
+    center_m: tuple[float, float] | None = None
+    size_px: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SiteSection:
+        given = [
+            n for n in type(self).model_fields if n not in ("dem", "kernels") and getattr(self, n) is not None
+        ]
+        if self.dem is None and (given or self.kernels):
+            raise ValueError(unlike("dem", f"a DEM, since {(given or ['kernels'])[0]} is given", "null"))
+        if (self.center_m is None) != (self.size_px is None):
+            known = "center_m" if self.size_px is None else "size_px"
+            other = "size_px" if self.size_px is None else "center_m"
+            raise ValueError(unlike(other, f"a value, since {known} is given", "null"))
+        if self.bounds is not None:
+            if self.center_m is not None:
+                raise ValueError(unlike("bounds", "null, since center_m is given", self.bounds))
+            left, bottom, right, top = self.bounds
+            if not (left < right and bottom < top and all(map(math.isfinite, self.bounds))):
+                raise ValueError(unlike("bounds", "left < right and bottom < top", self.bounds))
+        return self
+
+    @property
+    def image_entries(self) -> list[str]:
+        """`images` as a list."""
+        return [self.images] if isinstance(self.images, str) else list(self.images or ())

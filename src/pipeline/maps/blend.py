@@ -1,0 +1,160 @@
+"""Blending the clones of windows into whole-map clones, a band of rows at a time.
+
+Every clone is one terrain: with one noise field over the map its windows agree where they overlap, and the
+mean and standard deviation over whole-map clones hold no disagreement of windows. Sums run over the windows
+of a pixel in the map's order, so that neither tiles nor bands change a bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.maps import MapSection
+from pipeline.maps.ground import SiteGround
+from pipeline.region.blend import blend_weights
+from pipeline.region.windows import Sides, Window
+from pipeline.storage.store import Stored, read_store, store_attrs
+from pipeline.terrain.blocks import block_mean
+
+Floats = NDArray[np.float64]
+
+# Heights of clones in memory at a time, about.
+_BAND_VALUES = 2**25
+
+
+@lru_cache(maxsize=64)
+def smooth_weights(size: int, border: Sides) -> Floats:
+    """Squared sines across a window, (size, size): 0 beyond its border, 1 along the map's own border.
+
+    At a stride of half a window they add up to 1.
+    """
+    top, right, bottom, left = border
+    sides = _sine(size, top, bottom), _sine(size, left, right)
+    weights = np.outer(*sides)
+    weights.setflags(write=False)
+    return weights
+
+
+def _sine(size: int, first_open: bool, last_open: bool) -> Floats:
+    at = np.arange(size) + 0.5
+    value: Floats = np.sin(np.pi * at / size) ** 2
+    value[(at < size / 2) if first_open else slice(0, 0)] = 1
+    value[(at >= size / 2) if last_open else slice(0, 0)] = 1
+    return value
+
+
+@dataclass(frozen=True)
+class Band:
+    """Whole-map clones in a band of rows.
+
+    Attributes
+    ----------
+    top, bottom : rows of the map, half-open.
+    clones : (M, rows, W) metres above the DEM's datum.
+    apart : (rows, W) the published standard deviation, metres; None where it is not asked for.
+    """
+
+    top: int
+    bottom: int
+    clones: Floats
+    apart: Floats | None
+
+
+class Clones:
+    """Clones of all windows of a map, in stores of schema ``clones/1``.
+
+    Parameters
+    ----------
+    paths : stores of all tiles. ground : of the map. section : how they are blended.
+    """
+
+    def __init__(self, paths: Sequence[Path | str], ground: SiteGround, section: MapSection) -> None:
+        self._ground, self._section = ground, section
+        grid = ground.layout.grid
+        self.rows, self.cols = grid.height, grid.width
+        found: list[tuple[Window, Stored, int, float]] = []
+        for path in paths:
+            store, size = read_store(path, schema="clones"), int(store_attrs(path)["size_px"])
+            table = (store["row"].values, store["col"].values, store["reference"].values)
+            for i, (row, col, reference) in enumerate(zip(*table, strict=True)):
+                sides = (row == 0, col + size == self.cols, row + size == self.rows, col == 0)
+                window = Window(int(row), int(col), size, tuple(bool(s) for s in sides))  # type: ignore[arg-type]
+                found.append((window, store, i, float(reference)))
+        self._windows = sorted(found, key=lambda each: (each[0].row, each[0].col))
+
+    @property
+    def band_rows(self) -> int:
+        """Rows of a band that bound the memory, whole cells."""
+        factor = self._ground.layout.factor
+        step = _BAND_VALUES // (self._section.members * self.cols)
+        return max(factor, step // factor * factor)
+
+    def band(self, top: int, bottom: int) -> Band:
+        """Rows ``top`` to ``bottom``, whole cells.
+
+        Raises
+        ------
+        ValueError
+            If no window reaches one of its pixels.
+        """
+        shape = (bottom - top, self.cols)
+        total, squares = np.zeros(shape), np.zeros(shape)
+        clones = np.zeros((self._section.members, *shape))
+        for window, drawn in self._in(top, bottom):
+            here, part, weight = self._place(window, top, bottom)
+            clones[:, *here] += weight * drawn[:, *part]
+            total[here] += weight
+        if not (total > 0).all():
+            raise ValueError(f"rows {top} to {bottom}: expected windows over the whole map, found gaps")
+        clones /= total
+        apart = None
+        if self._section.std == "published":
+            mean = clones.mean(axis=0)
+            for window, drawn in self._in(top, bottom):
+                here, part, weight = self._place(window, top, bottom)
+                squares[here] += weight * ((drawn[:, *part] - mean[here]) ** 2).sum(axis=0)
+            apart = np.sqrt(squares / (total * (self._section.members - 1)))
+        if self._ground.layout.exact_cells:
+            clones += self._deficit(clones, top, bottom)
+        return Band(top, bottom, clones, apart)
+
+    def _in(self, top: int, bottom: int) -> Iterator[tuple[Window, Floats]]:
+        """Windows that reach into a band, with their clones in metres above the datum."""
+        for window, store, i, reference in self._windows:
+            if window.row < bottom and window.row + window.size > top:
+                yield window, store["clones"][i].astype(np.float64) + reference
+
+    def _place(
+        self, window: Window, top: int, bottom: int
+    ) -> tuple[tuple[slice, slice], tuple[slice, slice], Floats]:
+        """The window's pixels in the band, the same in the window, and their weights."""
+        first, last = max(window.row, top), min(window.row + window.size, bottom)
+        across = slice(window.col, window.col + window.size)
+        part = (slice(first - window.row, last - window.row), slice(0, window.size))
+        if self._section.blend == "smooth":
+            weights = smooth_weights(window.size, window.border)
+        else:
+            px, sigma = self._section.blend_px, self._section.blend_sigma_px
+            weights = blend_weights(window.size, px, sigma, window.border)
+        return (slice(first - top, last - top), across), part, weights[part]
+
+    def _deficit(self, clones: Floats, top: int, bottom: int) -> Floats:
+        """What brings each clone's cells back to the a priori means, which blending moves by little.
+
+        A bump in each cell that is 0 at its border: local, so that bands and tiles do not change it.
+        """
+        factor, halo = self._ground.layout.factor, self._ground.halo_cells
+        rows = slice(halo + top // factor, halo + bottom // factor)
+        cells = self._ground.cells[rows, halo : halo + self.cols // factor]
+        apart = np.where(np.isfinite(cells), cells - block_mean(clones, factor), 0.0)
+        bump = 2 * np.sin(np.pi * (np.arange(factor) + 0.5) / factor) ** 2
+        spread = np.kron(np.ones((1, self.cols // factor)), bump)[0]
+        down = np.kron(np.ones((1, (bottom - top) // factor)), bump)[0]
+        whole = apart.repeat(factor, axis=1).repeat(factor, axis=2)
+        return whole * down[:, None] * spread

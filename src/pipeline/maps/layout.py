@@ -1,0 +1,248 @@
+"""Where a map lies: its grid, and how the a priori DEM's pixels lie on it.
+
+Only headers are read, so that a run can be planned, and refused, before any work.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from affine import Affine
+
+from pipeline.config.site import SiteSection
+from pipeline.terrain.grid import Grid, GridError
+from pipeline.terrain.map_grid import LunarProjection, MapGrid, local_projection, lunar_projection
+from pipeline.terrain.site_raster import SiteRaster, open_site_raster
+
+Kind = Literal["coarse", "fine", "resampled"]
+
+_SAME = 1e-6
+# A corner that is this near to a whole pixel or cell, in its share, lies on it.
+_ON = 1e-3
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A map's place.
+
+    Attributes
+    ----------
+    grid : of the working area: whole cells, at least one window.
+    row, col, height, width : the map that was asked for, in pixels of the working area.
+    kind : of the DEM: ``coarse`` (one pixel per cell), ``fine`` (one per map pixel), or ``resampled``.
+    dem_row, dem_col : the working area's top-left pixel in the DEM, in the DEM's pixels; 0 where resampled.
+    factor : map pixels per cell.
+    exact_cells : whether the map keeps the mean height of each cell.
+    notes : what was done to make it so.
+    """
+
+    grid: MapGrid
+    row: int
+    col: int
+    height: int
+    width: int
+    kind: Kind
+    dem_row: int
+    dem_col: int
+    factor: int
+    exact_cells: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def region(self) -> MapGrid:
+        """Grid of the map that was asked for."""
+        return self.grid.window(self.row, self.col, self.height, self.width)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `from_json` undoes it exactly."""
+        return {**vars(self), "grid": self.grid.to_json(), "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Layout:
+        """Make a layout from what `to_json` gave."""
+        grid = MapGrid.from_json(value["grid"])
+        assert isinstance(grid, MapGrid)
+        return cls(**{**value, "grid": grid, "notes": tuple(value["notes"])})
+
+
+def lay_out(section: SiteSection, factor: int, window_px: int) -> Layout:
+    """Decide a map's grid from the DEM's header and the section `site`.
+
+    Parameters
+    ----------
+    section : of the site, with a DEM. factor : map pixels per cell. window_px : side of a network's window.
+
+    Raises
+    ------
+    RasterError
+        If the DEM is unusable. ValueError : the place asked for does not lie on it; the message names the key.
+    """
+    assert section.dem is not None
+    raster = open_site_raster(section.dem)
+    try:
+        own, size, notes = _own_grid(raster)
+        kind, pixel = _kind(section.pixel_m, own, size, factor)
+        asked = _asked(section, raster, own.projection if own else None)
+        if kind == "resampled" or own is None:
+            return _resampled(section, asked, pixel, factor, window_px, size, notes)
+        return _on_lattice(section, own, asked, kind, pixel, factor, window_px, notes)
+    finally:
+        raster.close()
+
+
+def _own_grid(raster: Any) -> tuple[MapGrid | None, float, list[str]]:
+    """The DEM's grid, if a map can be made on it; the size of its pixels, metres; notes."""
+    grid: Grid = raster.grid
+    if isinstance(raster, SiteRaster) and not raster.square:
+        kind = "geographic coordinates" if raster.projection.geographic else "pixels that are not square"
+        size = raster.ground_pixel_m
+        return (
+            None,
+            size,
+            [f"DEM resampled to a local stereographic grid: it has {kind} of about {size:.4g} m"],
+        )
+    own = MapGrid(grid.crs_wkt, grid.transform, grid.width, grid.height)
+    middle = own.lonlat((grid.height - 1) / 2, (grid.width - 1) / 2)
+    if not own.projection.conformal(float(middle[0]), float(middle[1])):
+        note = "DEM resampled to a local stereographic grid: its projection is not conformal there"
+        return None, own.true_pixel_m((grid.height - 1) / 2, (grid.width - 1) / 2), [note]
+    return own, own.pixel_m, []
+
+
+def _kind(asked: float | None, own: MapGrid | None, size: float, factor: int) -> tuple[Kind, float]:
+    """How a DEM with pixels of `size` metres lies on a map, and the map's pixel size."""
+    pixel = size if asked is None else asked
+    if own is None:
+        return "resampled", round(pixel, 3)
+    if math.isclose(pixel, size, rel_tol=_SAME):
+        return "fine", size
+    if math.isclose(pixel * factor, size, rel_tol=_SAME):
+        return "coarse", size / factor
+    return "resampled", pixel
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The box of a map, in the coordinates of `projection`: left, bottom, right, top."""
+
+    projection: LunarProjection
+    box: tuple[float, float, float, float]
+    centre: tuple[float, float]  # lon, lat
+    sized: bool
+
+
+def _asked(section: SiteSection, raster: Any, own: LunarProjection | None) -> _Asked:
+    dem = raster.projection if isinstance(raster, SiteRaster) else lunar_projection(raster.grid.crs_wkt)
+    said = lunar_projection(section.crs, "site.crs") if section.crs else dem
+    transform = raster.transform if isinstance(raster, SiteRaster) else raster.grid.transform
+    width, height = raster.grid.width, raster.grid.height
+    whole = (transform.c, transform.f + height * transform.e, transform.c + width * transform.a, transform.f)
+    if section.center_m is not None:
+        x, y = section.center_m
+        lon, lat = (float(v) for v in said.lonlat(x, y))
+        centre = (lon, lat)
+        at = (own or dem).xy(lon, lat)
+        if not (math.isfinite(lon) and math.isfinite(lat)):
+            raise ValueError(f"site.center_m: expected a place on the map, found {section.center_m}")
+        asked = _Asked(own or dem, (float(at[0]), float(at[1]), float(at[0]), float(at[1])), centre, True)
+        inside = dem.xy(lon, lat)
+        if not (whole[0] <= inside[0] <= whole[2] and whole[1] <= inside[1] <= whole[3]):
+            raise ValueError(
+                f"site.center_m: expected a place on the DEM, {_said(whole)} in its CRS, found {section.center_m} "
+                f"({float(inside[0]):.6g}, {float(inside[1]):.6g} in the DEM's CRS)"
+            )
+        return asked
+    box, projection = (section.bounds, said) if section.bounds is not None else (whole, dem)
+    if own is not None and projection is not own:
+        box, projection = _moved(box, projection, own), own
+    apart = _moved(box, projection, dem) if projection is not dem else box
+    if apart[2] <= whole[0] or apart[0] >= whole[2] or apart[3] <= whole[1] or apart[1] >= whole[3]:
+        raise ValueError(f"site.bounds: expected a part of the DEM, {_said(whole)}, found {_said(apart)}")
+    lon, lat = (float(v) for v in projection.lonlat((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
+    return _Asked(projection, box, (lon, lat), False)
+
+
+def _said(box: tuple[float, ...]) -> str:
+    return "x {0:.6g} to {2:.6g}, y {1:.6g} to {3:.6g}".format(*box)
+
+
+def _moved(
+    box: tuple[float, float, float, float], before: LunarProjection, after: LunarProjection
+) -> tuple[float, float, float, float]:
+    """The box around a box of another projection."""
+    x, y = np.meshgrid(np.linspace(box[0], box[2], 33), np.linspace(box[1], box[3], 33))
+    u, v = after.xy(*before.lonlat(x, y))
+    return float(np.min(u)), float(np.min(v)), float(np.max(u)), float(np.max(v))
+
+
+def _size(section: SiteSection, box: tuple[float, float, float, float], pixel: float) -> tuple[int, int]:
+    """Rows and columns of the map."""
+    if section.size_px is not None:
+        return section.size_px, section.size_px
+    return max(1, math.ceil((box[3] - box[1]) / pixel - _ON)), max(
+        1, math.ceil((box[2] - box[0]) / pixel - _ON)
+    )
+
+
+def _corner(
+    section: SiteSection, box: tuple[float, float, float, float], pixel: float
+) -> tuple[float, float]:
+    """Left and top of the map."""
+    if section.size_px is None:
+        return box[0], box[3]
+    half = section.size_px * pixel / 2
+    return box[0] - half, box[3] + half
+
+
+def _on_lattice(
+    section: SiteSection, own: MapGrid, asked: _Asked, kind: Kind, pixel: float, factor: int, window: int,
+    notes: list[str],
+) -> Layout:  # fmt: skip
+    """On the DEM's own pixels (fine) or cells (coarse)."""
+    left, top = _corner(section, asked.box, pixel)
+    height, width = _size(section, asked.box, pixel)
+    x0, y0 = own.origin
+    across, down = (left - x0) / pixel, (y0 - top) / pixel
+    col, row = round(across), round(down)
+    if abs(col - across) > _ON or abs(row - down) > _ON:
+        notes.append(
+            f"map moved by up to half a pixel onto the DEM's pixels ({across - col:+.2f}, {down - row:+.2f})"
+        )
+    step = factor if kind == "coarse" else 1
+    first_row, first_col = (math.floor(v / step) * step for v in (row, col))
+    rows, cols = (_whole(n, factor, window) for n in (row + height - first_row, col + width - first_col))
+    x, y = x0 + first_col * pixel, y0 - first_row * pixel
+    grid = MapGrid(own.crs_wkt, Affine(pixel, 0.0, x, 0.0, -pixel, y), cols, rows)
+    exact = kind == "coarse" if section.exact_cells is None else section.exact_cells
+    return Layout(
+        grid, row - first_row, col - first_col, height, width, kind, first_row // step, first_col // step,
+        factor, exact, tuple(notes),
+    )  # fmt: skip
+
+
+def _resampled(
+    section: SiteSection, asked: _Asked, pixel: float, factor: int, window: int, size: float, notes: list[str]
+) -> Layout:
+    """On a grid of the map's own, from a DEM of other pixels."""
+    projection, box = asked.projection, asked.box
+    lon, lat = asked.centre
+    if not projection.conformal(lon, lat):
+        projection = local_projection(lon, lat, projection.radius_m)
+        box = (0.0, 0.0, 0.0, 0.0) if asked.sized else _moved(box, asked.projection, projection)
+    if not notes:
+        notes = [f"DEM resampled from {size:g} to {pixel:g} m per pixel"]
+    left, top = _corner(section, box, pixel)
+    height, width = _size(section, box, pixel)
+    rows, cols = (_whole(n, factor, window) for n in (height, width))
+    grid = MapGrid(projection.wkt_text, Affine(pixel, 0.0, left, 0.0, -pixel, top), cols, rows)
+    if section.exact_cells:
+        raise GridError("site.exact_cells: expected null or false with a DEM that is resampled, found true")
+    return Layout(grid, 0, 0, height, width, "resampled", 0, 0, factor, False, tuple(notes))
+
+
+def _whole(length: int, factor: int, window: int) -> int:
+    """Pixels of whole cells that hold so many, at least a window."""
+    return max(-(-length // factor) * factor, window)

@@ -1,0 +1,168 @@
+"""What is written of a map: heights, their uncertainty, slopes, and what decides them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.maps import MapSection
+from pipeline.drawing.relief import hillshade
+from pipeline.maps.blend import Clones
+from pipeline.maps.ground import SiteGround
+from pipeline.maps.rasters import Kind, Rasters
+
+Floats = NDArray[np.float64]
+
+#: Values of ``class.tif``.
+NOTHING, IMAGES, MIXED, APRIORI = 0, 1, 2, 3
+
+# Images decide a pixel that so many light, from directions that leave no wider gap than this open.
+_DECIDING, _GAP_DEG = 3, 270.0
+# Rows around a band that slopes need, in whole cells.
+_OVERLAP_CELLS = 1
+
+KINDS = {
+    "mean": Kind("height, mean of the clones", "m"),
+    "std": Kind("standard deviation of the height", "m"),
+    "prior": Kind("height, a priori DEM", "m"),
+    "lit": Kind("images that light the pixel", "1", "uint16", None),
+    "azimuth_gap": Kind("widest gap between the azimuths of the images that light the pixel", "deg"),
+    "class": Kind(
+        "what decides the height: 1 images, 2 images and a priori DEM, 3 a priori DEM; 0 no data", "1", "uint8", 0,
+        average=False,
+    ),
+    "slope": Kind("slope of the mean height", "deg"),
+    "slope_std": Kind("standard deviation of the slope", "deg"),
+    "steep": Kind("share of clones with a steep slope", "1"),
+    "hillshade": Kind("shaded relief of the mean height, light from the upper left", "1"),
+    "clones": Kind("height, clone", "m"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Light:
+    """How the images light the map, see `pipeline.maps.images.light_of`.
+
+    Attributes
+    ----------
+    lit : (H, W) images that light a pixel. gap : (H, W) widest gap between their azimuths, degrees.
+    """
+
+    lit: NDArray[np.int32]
+    gap: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """Where the a priori DEM stands in the place of the reconstruction.
+
+    Attributes
+    ----------
+    share : (H, W) in [0, 1], 1 where it does. draws : (M, H, W) departures from it, metres, as its own
+        uncertainty has them.
+    """
+
+    share: Floats
+    draws: NDArray[np.float32]
+
+
+def write_rasters(
+    paths: Mapping[str, str],
+    clones: Clones,
+    ground: SiteGround,
+    light: Light,
+    section: MapSection,
+    tags: Mapping[str, str],
+    fallback: Fallback | None = None,
+) -> None:
+    """Write the GeoTIFFs of a map, band by band.
+
+    Parameters
+    ----------
+    paths : files by their names in `KINDS`; ``clones`` only where it is wanted.
+    clones : of all windows. ground : a priori DEM. light : of the images. section : of the map.
+    tags : of every file. fallback : where the map is the a priori DEM; None for nowhere.
+    """
+    layout = ground.layout
+    bands = {"clones": section.members}
+    middle = (layout.grid.height - 1) / 2, (layout.grid.width - 1) / 2
+    with Rasters(paths, layout.region, KINDS, tags, bands) as rasters:
+        for top, bottom in _row_bands(clones):
+            first = max(0, top - _OVERLAP_CELLS * layout.factor)
+            last = min(clones.rows, bottom + _OVERLAP_CELLS * layout.factor)
+            band = clones.band(first, last)
+            heights = band.clones
+            if fallback is not None:
+                here = fallback.share[first:last]
+                heights = (1 - here) * heights + here * (
+                    ground.dem[first:last] + fallback.draws[:, first:last]
+                )
+            pixel = layout.grid.true_pixel_m((top + bottom - 1) / 2, middle[1])
+            maps = _maps(heights, band.apart, ground, light, section, (first, last), pixel, fallback)
+            maps["prior"] = ground.dem[first:last]
+            maps["clones"] = heights
+            _write(rasters, paths, maps, ground, first, top, bottom)
+
+
+def _row_bands(clones: Clones) -> list[tuple[int, int]]:
+    step = clones.band_rows
+    return [(top, min(top + step, clones.rows)) for top in range(0, clones.rows, step)]
+
+
+def _maps(
+    heights: Floats, apart: Floats | None, ground: SiteGround, light: Light, section: MapSection,
+    rows: tuple[int, int], pixel_m: float, fallback: Fallback | None,
+) -> dict[str, NDArray[np.generic]]:  # fmt: skip
+    """All maps of a band, over its overlap too."""
+    here = slice(*rows)
+    mean = heights.mean(axis=0)
+    std = heights.std(axis=0, ddof=1)
+    if apart is not None:
+        std = apart if fallback is None else np.where(fallback.share[here] > 0, std, apart)
+    slopes = np.stack([slope_deg(clone, pixel_m) for clone in heights])
+    lit, gap = light.lit[here], light.gap[here]
+    decided = np.where((lit >= _DECIDING) & (gap <= _GAP_DEG), IMAGES, np.where(lit > 0, MIXED, APRIORI))
+    if fallback is not None:
+        share = fallback.share[here]
+        decided = np.where(
+            share >= 0.99, APRIORI, np.where(share > 0.01, np.maximum(decided, MIXED), decided)
+        )
+    return {
+        "mean": mean, "std": std, "lit": lit, "azimuth_gap": gap, "class": decided,
+        "slope": slope_deg(mean, pixel_m), "slope_std": slopes.std(axis=0, ddof=1),
+        "steep": (slopes > section.steep_deg).mean(axis=0), "hillshade": hillshade(mean, pixel_m),
+    }  # fmt: skip
+
+
+def _write(
+    rasters: Rasters, paths: Mapping[str, str], maps: Mapping[str, NDArray[np.generic]], ground: SiteGround,
+    first: int, top: int, bottom: int,
+) -> None:  # fmt: skip
+    """The part of a band that lies on the map that was asked for."""
+    layout = ground.layout
+    low, high = max(top, layout.row), min(bottom, layout.row + layout.height)
+    if low >= high:
+        return
+    part = np.s_[low - first : high - first, layout.col : layout.col + layout.width]
+    known = ground.known[low:high, layout.col : layout.col + layout.width]
+    for name in paths:
+        values = maps[name][(..., *part)]
+        nodata = KINDS[name].nodata
+        if nodata is not None:
+            values = np.where(known, values, nodata)
+        rasters.write(name, low - layout.row, values)
+
+
+def slope_deg(dem: Floats, pixel_m: float) -> Floats:
+    """Slope of a DEM (rows, cols), degrees: central differences over two pixels, one-sided at the edges.
+
+    Parameters
+    ----------
+    dem : metres. pixel_m : size of a pixel on the ground, metres.
+    """
+    down, right = np.gradient(dem, pixel_m)
+    slope: Floats = np.degrees(np.arctan(np.hypot(down, right)))
+    return slope

@@ -1,0 +1,191 @@
+"""What a site's images are good for, from their headers and the table of Suns alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.images import ImagesSection
+from pipeline.config.site import SiteSection
+from pipeline.imagery.lattice import MapTarget
+from pipeline.imagery.raster import ImageFile
+from pipeline.imagery.suns.names import product_id
+from pipeline.imagery.suns.resolve import ResolvedSun, resolve_suns
+from pipeline.imagery.suns.sun import Sun
+from pipeline.imagery.suns.tables import read_suns
+from pipeline.maps.images import sun_on_map
+from pipeline.terrain.grid import RasterError
+from pipeline.terrain.map_grid import MapGrid
+
+logger = logging.getLogger(__name__)
+
+# An image of which more than this share is at the largest value of its type is overexposed.
+_SATURATED = 0.2
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """One image of a site.
+
+    Attributes
+    ----------
+    path : of the file. product : its id, '' for none.
+    why : the reason for which it is not used; '' where it may be.
+    sun : JSON record, see `sun_record`; None where unknown. sun_source, note : of it, for people.
+    azimuth_deg, elevation_deg : of the Sun at the map's centre, clockwise from map-up; NaN where unknown.
+    box : (row0, row1, col0, col1) of the working area that it may show; None outside.
+    withheld : whether the map does not see it, to be compared with it.
+    """
+
+    path: str
+    product: str = ""
+    why: str = ""
+    sun: dict[str, Any] | None = None
+    sun_source: str = "none"
+    note: str = ""
+    azimuth_deg: float | None = None
+    elevation_deg: float | None = None
+    box: tuple[int, int, int, int] | None = None
+    withheld: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing in the headers speaks against it."""
+        return not self.why
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `from_json` undoes it exactly."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Surveyed:
+        """Make a row from what `to_json` gave."""
+        return cls(**{**value, "box": None if value["box"] is None else tuple(value["box"])})
+
+
+def sun_record(sun: Sun) -> dict[str, Any]:
+    """JSON values of a Sun; `sun_of` undoes it."""
+    distance = sun.distance_km if np.isfinite(sun.distance_km) else None
+    return {"x": sun.x, "y": sun.y, "z": sun.z, "source": sun.source, "distance_km": distance}
+
+
+def sun_of(record: dict[str, Any]) -> Sun:
+    """The Sun that `sun_record` told."""
+    distance = record["distance_km"]
+    return Sun(**{**record, "distance_km": np.inf if distance is None else distance})
+
+
+def survey(
+    paths: Sequence[str], site: SiteSection, section: ImagesSection, grid: MapGrid
+) -> list[Surveyed]:
+    """Look at all images of a site.
+
+    Parameters
+    ----------
+    paths : files, in the order of the map. site : with the table of Suns and the kernels.
+    section : what is asked of images. grid : of the map's working area.
+
+    Returns
+    -------
+    One row per image, in the order given; those that cannot be used say why.
+
+    Raises
+    ------
+    ValueError
+        If the table of Suns is unusable, or none of the images can be used.
+    """
+    files: dict[str, ImageFile] = {}
+    broken: dict[str, str] = {}
+    for path in paths:
+        try:
+            files[path] = ImageFile(path)
+        except RasterError as error:
+            broken[path] = str(error).removeprefix(f"{path}: ")
+    lon, lat = (float(v) for v in grid.lonlat((grid.height - 1) / 2, (grid.width - 1) / 2))
+    table = read_suns(site.suns, (lon, lat), [*paths]) if site.suns is not None else None
+    whole = [path for path in paths if path in files]
+    suns = {s.path: s for s in resolve_suns(whole, table, lambda path: files[path].tags, site.kernels)}
+    rows: list[Surveyed] = []
+    for path in paths:
+        if path in broken:
+            rows.append(Surveyed(path, why=broken[path]))
+        else:
+            rows.append(_look(path, files[path], suns[path], rows, section, grid))
+            files[path].close()
+    rows = _withhold(rows, section)
+    usable = sum(row.usable for row in rows)
+    for row in rows:
+        if row.why or row.note:
+            logger.warning("%s: %s", row.path, f"not used: {row.why}" if row.why else row.note)
+    if paths and not usable:
+        first = rows[0]
+        raise ValueError(
+            f"site.images: expected images that the map can use, found {len(rows)} of which none can be used "
+            f"(the first, {first.path}: {first.why}); site.images: null makes a map without images"
+        )
+    return rows
+
+
+def _look(
+    path: str, file: ImageFile, found: ResolvedSun, before: Sequence[Surveyed], section: ImagesSection,
+    grid: MapGrid,
+) -> Surveyed:  # fmt: skip
+    row = Surveyed(path, product_id(path) or "", sun_source=found.source, note=found.note)
+    twin = next((other for other in before if row.product and other.product == row.product and other.usable), None)
+    if twin is not None:
+        return replace(row, why=f"the same product as {twin.path}")
+    if found.sun is None:
+        return replace(row, why=f"no Sun: {found.note}", note="")
+    middle = (grid.height - 1) / 2, (grid.width - 1) / 2
+    x, y, z = sun_on_map(found.sun, grid, *middle)
+    azimuth, elevation = float(np.degrees(np.arctan2(x, y)) % 360), float(np.degrees(np.arcsin(z)))
+    row = replace(
+        row, sun=sun_record(found.sun), azimuth_deg=round(azimuth, 4), elevation_deg=round(elevation, 4)
+    )
+    box = _box(file, grid)
+    if box is None:
+        return replace(row, why="it shows nothing of the map")
+    row = replace(row, box=box)
+    if elevation < section.lowest_sun_deg:
+        limit = section.lowest_sun_deg
+        return replace(row, why=f"the Sun is {elevation:.2f} deg high, images.lowest_sun_deg is {limit:g}")
+    emission = found.row.emission_deg if found.row else None
+    if emission is not None and emission > section.most_emission_deg:
+        limit = section.most_emission_deg
+        return replace(row, why=f"emission angle {emission:.1f} deg, images.most_emission_deg is {limit:g}")
+    if file.saturated_share > _SATURATED:
+        return replace(row, why=f"{file.saturated_share:.0%} of its pixels are saturated")
+    return row
+
+
+def _box(file: ImageFile, grid: MapGrid) -> tuple[int, int, int, int] | None:
+    """The map's pixels that an image may show."""
+    left, bottom, right, top = file.footprint(grid.crs_wkt)
+    if not left <= right:
+        return None
+    x, y = grid.origin
+    col0, col1 = int(np.floor((left - x) / grid.pixel_m)) - 1, int(np.ceil((right - x) / grid.pixel_m)) + 1
+    row0, row1 = int(np.floor((y - top) / grid.pixel_m)) - 1, int(np.ceil((y - bottom) / grid.pixel_m)) + 1
+    row0, row1 = max(row0, 0), min(row1, grid.height)
+    col0, col1 = max(col0, 0), min(col1, grid.width)
+    return (row0, row1, col0, col1) if row0 < row1 and col0 < col1 else None
+
+
+def _withhold(rows: list[Surveyed], section: ImagesSection) -> list[Surveyed]:
+    """Withhold some images, evenly over the azimuths: what the map says of light from anywhere is checked."""
+    usable = [i for i, row in enumerate(rows) if row.usable]
+    if len(usable) < section.check_from or not section.withhold:
+        return rows
+    count = min(max(section.withhold_least, round(section.withhold * len(usable))), len(usable) // 2)
+    order = sorted(usable, key=lambda i: (rows[i].azimuth_deg, i))
+    picked = {order[int((k + 0.5) * len(order) / count)] for k in range(count)}
+    return [replace(row, withheld=i in picked) for i, row in enumerate(rows)]
+
+
+def target_of(grid: MapGrid) -> MapTarget:
+    """The map as the reader of images takes it."""
+    return MapTarget(grid.crs_wkt, grid.transform, grid.height, grid.width)

@@ -1,0 +1,164 @@
+"""Map grids in any lunar projection, for maps of a user's own site.
+
+The pipeline's own terrain is polar stereographic (`pipeline.terrain.grid`). A site may lie anywhere: its map
+is made in the projection of its DEM where that is conformal there, else in a stereographic one of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.terrain.grid import MOON_RADIUS_M, Grid, moon_crs
+
+Floats = NDArray[np.float64]
+
+_EXPECTED = "a CRS of the Moon (sphere of about 1737.4 km)"
+# Step along a meridian that measures scale and direction, degrees: 3 m, far above rounding.
+_STEP_DEG = 1e-4
+#: Scales along a meridian and a parallel that differ by no more than this pass for conformal.
+CONFORMAL = 0.005
+
+
+class LunarProjection:
+    """Any lunar projection, or geographic coordinates in degrees.
+
+    Parameters
+    ----------
+    wkt : anything that pyproj reads. name : file or key, for error messages.
+
+    Attributes
+    ----------
+    wkt_text : WKT of the CRS. radius_m : of its sphere. geographic : whether coordinates are degrees.
+    metres : metres per unit of its coordinates; 1 for degrees.
+
+    Raises
+    ------
+    GridError
+        If it does not parse, or is not of the Moon.
+    """
+
+    def __init__(self, wkt: str, name: str = "crs") -> None:
+        from pyproj import Proj
+
+        crs, self.radius_m = moon_crs(wkt, name, _EXPECTED)
+        self.wkt_text = crs.to_wkt("WKT1_GDAL") or crs.to_wkt()
+        self.geographic = bool(crs.is_geographic)
+        self._project: Any = None if self.geographic else Proj(crs)
+        # PROJ takes and gives metres; the CRS's own coordinates may have another unit.
+        unit = 1.0 if self.geographic else float(crs.axis_info[0].unit_conversion_factor)
+        self.metres = unit if crs.axis_info else 1.0
+
+    def in_metres(self) -> LunarProjection:
+        """The same with coordinates in metres."""
+        if self.geographic or self.metres == 1:
+            return self
+        from pyproj import CRS
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a PROJ dictionary is all that is needed here
+            parameters = CRS.from_user_input(self.wkt_text).to_dict()
+        return lunar_projection(CRS.from_dict({**parameters, "units": "m"}).to_wkt())
+
+    def lonlat(self, x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
+        """Longitude (east, -180 to 180) and latitude, degrees, of map points."""
+        x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        if self._project is not None:
+            x, y = self._project(x * self.metres, y * self.metres, inverse=True)
+        return (np.asarray(x) + 180) % 360 - 180, np.asarray(y)
+
+    def xy(self, lon: ArrayLike, lat: ArrayLike) -> tuple[Floats, Floats]:
+        """Map coordinates of longitudes and latitudes in degrees."""
+        lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
+        if self._project is None:
+            return lon, lat
+        x, y = self._project(lon, lat)
+        return np.asarray(x) / self.metres, np.asarray(y) / self.metres
+
+    def distortion(self, lon: float, lat: float) -> tuple[float, float, float]:
+        """What the map does to the ground at a place.
+
+        Returns
+        -------
+        map metres per true metre along the meridian and along the parallel, and the direction of true north
+        on the map, degrees clockwise from map-up.
+        """
+        towards_equator = -1.0 if lat > 0 else 1.0
+        (x0, y0), (x1, y1) = self.xy(lon, lat), self.xy(lon, lat + towards_equator * _STEP_DEG)
+        down = math.hypot(float(x1 - x0), float(y1 - y0)) * self.metres
+        north = math.atan2(-towards_equator * float(x0 - x1), -towards_equator * float(y0 - y1))
+        step = math.radians(_STEP_DEG) * self.radius_m
+        ring = step * math.cos(math.radians(lat))
+        if ring < 1e-3 * step:  # at a pole there is no parallel
+            return down / step, down / step, math.degrees(north)
+        x2, y2 = self.xy(lon + _STEP_DEG, lat)
+        across = math.hypot(float(x2 - x0), float(y2 - y0)) * self.metres
+        return down / step, across / ring, math.degrees(north)
+
+    def conformal(self, lon: float, lat: float) -> bool:
+        """Whether the map keeps shapes at a place, nearly."""
+        along, across, _ = self.distortion(lon, lat)
+        return not self.geographic and abs(along / across - 1) <= CONFORMAL
+
+
+@lru_cache(maxsize=64)
+def lunar_projection(wkt: str, name: str = "crs") -> LunarProjection:
+    """`LunarProjection`, kept between calls."""
+    return LunarProjection(wkt, name)
+
+
+def local_projection(lon: float, lat: float, radius_m: float = MOON_RADIUS_M) -> LunarProjection:
+    """Stereographic about a place, true to scale there (Snyder 1987, p. 154)."""
+    return lunar_projection(
+        f"+proj=stere +lat_0={lat:.9f} +lon_0={lon:.9f} +k=1 +x_0=0 +y_0=0 +R={radius_m:.12g} +units=m +no_defs "
+        "+type=crs"
+    )
+
+
+@dataclass(frozen=True)
+class MapGrid(Grid):
+    """A north-up grid of square pixels in any conformal lunar projection, metres."""
+
+    @property
+    def projection(self) -> LunarProjection:  # type: ignore[override]
+        """The projection."""
+        return lunar_projection(self.crs_wkt)
+
+    @property
+    def pole(self) -> int:
+        """+1 on the northern hemisphere, -1 on the southern one."""
+        return 1 if float(self.lonlat((self.height - 1) / 2, (self.width - 1) / 2)[1]) > 0 else -1
+
+    def window(self, row: int, col: int, height: int, width: int) -> MapGrid:
+        """The grid of a window (which may lie outside) whose top-left pixel is (row, col)."""
+        x, y = self.origin
+        px = self.pixel_m
+        return MapGrid(self.crs_wkt, Affine(px, 0.0, x + col * px, 0.0, -px, y - row * px), width, height)
+
+    def true_pixel_m(self, row: float, col: float) -> float:
+        """Size of a pixel on the ground, metres: map metres over the projection's scale there."""
+        along, across, _ = self.projection.distortion(*self._place(row, col))
+        return self.pixel_m / math.sqrt(along * across)
+
+    def north_deg(self, row: float, col: float) -> float:
+        """Direction of true north on the map, degrees clockwise from map-up."""
+        return self.projection.distortion(*self._place(row, col))[2]
+
+    def _place(self, row: float, col: float) -> tuple[float, float]:
+        lon, lat = self.lonlat(row, col)
+        return float(lon), float(lat)
+
+    def describe(self) -> str:
+        """One phrase for messages."""
+        lon, lat = self._place((self.height - 1) / 2, (self.width - 1) / 2)
+        return (
+            f"{self.height} x {self.width} pixels of {self.pixel_m:g} m about longitude {lon:.3f}, latitude "
+            f"{lat:.3f}"
+        )

@@ -1,0 +1,141 @@
+"""Rasters of a user's site: in any lunar projection, with square pixels or not."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+
+from pipeline.terrain.grid import FINEST_PIXEL_M, MOON_RADIUS_M, Grid, GridError, RasterError
+from pipeline.terrain.map_grid import LunarProjection, MapGrid, lunar_projection
+from pipeline.terrain.readers import GdalRaster, Raster, open_raster
+
+Floats = NDArray[np.float64]
+
+# Pixels of a regular grid whose sides differ by no more than this are square.
+_SQUARE = 1e-6
+# Heights above this, metres, can only be distances from the Moon's centre.
+_RADIUS_M = 1.6e6
+# The Moon's heights lie within -9.2 and 10.8 km: a coarse DEM of no more than this many units is in kilometres.
+_KILOMETRES = 12.0
+
+
+class SiteRaster(GdalRaster):
+    """A raster on any north-up lunar grid; `grid` is None where its pixels are not square metres.
+
+    Attributes
+    ----------
+    projection : of the file. transform : from (column, row) of pixel corners to its coordinates.
+    square : whether `grid` is the file's own grid.
+    """
+
+    projection: LunarProjection
+    transform: Affine
+    square: bool
+
+    def _grid_of(self, dataset: Any) -> Grid:
+        if not dataset.crs:
+            raise GridError(f"{self.name}: expected a CRS of the Moon, found none")
+        self.projection = lunar_projection(dataset.crs.to_wkt(), self.name)
+        t = dataset.transform
+        if t.b or t.d or t.a <= 0 or t.e >= 0:
+            raise GridError(f"{self.name}: expected a north-up grid, found the transform {tuple(t)[:6]}")
+        self.transform, step = t, self.projection.metres
+        if not self.projection.geographic:
+            self.projection = self.projection.in_metres()
+            self.transform = Affine(t.a * step, 0.0, t.c * step, 0.0, t.e * step, t.f * step)
+            if self.transform.a < FINEST_PIXEL_M:
+                raise GridError(
+                    f"{self.name}: expected pixels of at least {FINEST_PIXEL_M:g} m, found {self.transform.a:g} m "
+                    "(coordinates in kilometres with a CRS in metres?)"
+                )
+        a, e = self.transform.a, -self.transform.e
+        self.square = not self.projection.geographic and math.isclose(a, e, rel_tol=_SQUARE)
+        # For windows of pixels, whatever they are; only a square one has metres.
+        return MapGrid(self.projection.wkt_text, self.transform, dataset.width, dataset.height)
+
+    def lonlat_box(self) -> tuple[Floats, Floats]:
+        """Longitudes and latitudes of points around the border and inside, degrees."""
+        cols = np.linspace(0, self.grid.width, 17)
+        rows = np.linspace(0, self.grid.height, 17)
+        col, row = np.meshgrid(cols, rows)
+        return self._lonlat(col, row)
+
+    def _lonlat(self, col: Floats, row: Floats) -> tuple[Floats, Floats]:
+        t = self.transform
+        return self.projection.lonlat(t.c + t.a * col, t.f + t.e * row)
+
+    @property
+    def ground_pixel_m(self) -> float:
+        """Mean side of a pixel at the file's centre, metres on the ground."""
+        col, row = self.grid.width / 2, self.grid.height / 2
+        lon, lat = self._lonlat(np.array([col, col + 1, col]), np.array([row, row, row + 1]))
+        down = (lon - lon[0] + 180) % 360 - 180
+        along = np.hypot(down * math.cos(math.radians(lat[0])), lat - lat[0])[1:]
+        return float(np.radians(along.mean()) * self.projection.radius_m)
+
+
+def open_site_raster(path: Path | str) -> Raster:
+    """Open a user's raster: as `open_raster`, in any lunar projection.
+
+    Raises
+    ------
+    RasterError
+        If the file is missing, unreadable, truncated, or has more than one band.
+    GridError
+        If it has no CRS of the Moon, or is not north-up.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RasterError(f"{path}: expected a raster file, found none")
+    if path.suffix.upper() in (".IMG", ".LBL"):
+        return open_raster(path)
+    return SiteRaster(path)
+
+
+def heights_in_metres(
+    name: str, values: Floats, pixel_m: float, unit: str | None = None
+) -> tuple[Floats, list[str]]:
+    """Heights as metres above the DEM's datum, and what was done to make them so.
+
+    Parameters
+    ----------
+    name : file, for error messages. values : heights, NaN where there are none. pixel_m : of the DEM.
+    unit : ``m`` or ``km`` of the values; None for metres, unless they cannot be.
+
+    Raises
+    ------
+    RasterError
+        If there are no heights at all, if metres can only be kilometres, or heights are none of the Moon's.
+    """
+    known = values[np.isfinite(values)]
+    if not known.size:
+        raise RasterError(f"{name}: expected heights, found none but missing pixels")
+    notes = []
+    if unit == "km":
+        values, known = values * 1e3, known * 1e3
+        notes.append("heights taken from kilometres")
+    low, high = float(known.min()), float(known.max())
+    if low > _RADIUS_M:
+        values, low, high = values - MOON_RADIUS_M, low - MOON_RADIUS_M, high - MOON_RADIUS_M
+        notes.append("heights were distances from the Moon's centre: 1737400 m taken off")
+    elif _RADIUS_M / 1e3 < low and high < 1800:
+        raise RasterError(
+            f"{name}: expected heights in metres, found {low:g} to {high:g}: distances in km? "
+            "Say so with site.height_unit: km"
+        )
+    if unit is None and pixel_m >= 100 and known.size > 64 and max(abs(low), abs(high)) < _KILOMETRES:
+        raise RasterError(
+            f"{name}: expected heights in metres, found {low:g} to {high:g} on pixels of {pixel_m:g} m: "
+            "kilometres? Say what they are with site.height_unit: km or m"
+        )
+    if low < -11_000 or high > 12_000:
+        raise RasterError(
+            f"{name}: expected heights of the Moon, within -11 and 12 km, found {low:g} to {high:g} m (another unit "
+            "or datum, or a missing value without a nodata tag?)"
+        )
+    return values, notes
