@@ -1,0 +1,169 @@
+"""Names of images: the product ids of LROC inside of them, the time that an id tells, and lists keyed by name.
+
+A Narrow Angle Camera image is called ``M1225822680LE``: the spacecraft clock, the camera (left or right), and
+E for raw or C for calibrated counts. Both cameras expose together, so the digits alone name the exposure.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Generic, Literal, TypeVar
+
+from pipeline.config.base import unlike
+
+Value = TypeVar("Value")
+Kind = Literal["path", "file name", "product id", "twin"]
+
+# Names of processed images drop the last letter at times: ``M143947267L.cal.echo.crop.cub``.
+_ID = re.compile(r"(?<![A-Za-z0-9])M(\d+)([LR])([EC]?)(?![A-Za-z0-9])", re.IGNORECASE)
+_OBSERVATION = re.compile(r"\s*(M\d+)(?:[LR][EC]?)?\s*", re.IGNORECASE)
+_EPOCH = datetime(2001, 1, 1, tzinfo=UTC)
+LAUNCH = datetime(2009, 6, 18, tzinfo=UTC)
+
+
+def file_name(path: str) -> str:
+    """The last part of a path with slashes of either kind."""
+    return re.split(r"[/\\]", path.strip())[-1]
+
+
+def product_id(path_or_text: str) -> str | None:
+    """The LROC product id in a file's name, in capitals, or None.
+
+    A name that holds the ids of two exposures, as those of stereo pairs do, tells no image and gives None. The
+    folders of a path do not count.
+    """
+    found = [match.group().upper() for match in _ID.finditer(file_name(path_or_text))]
+    return found[0] if len({observation(name) for name in found}) == 1 else None
+
+
+def observation(product: str) -> str:
+    """An id without the letters of camera and processing: what the products of one exposure share.
+
+    Raises
+    ------
+    ValueError
+        If the text is no id of an image or exposure.
+    """
+    match = _OBSERVATION.fullmatch(product)
+    if match is None:
+        raise ValueError(unlike("product id", "M, digits, L or R, and E or C", repr(product)))
+    return match.group(1).upper()
+
+
+def camera(product: str) -> str:
+    """Exposure and camera of a product id: what raw and calibrated counts of one image share."""
+    match = _ID.fullmatch(product.strip())
+    if match is None:
+        raise ValueError(unlike("product id", "M, digits, L or R, and E or C", repr(product)))
+    return f"M{match.group(1)}{match.group(2).upper()}"
+
+
+def utc_of(product: str) -> datetime:
+    """Start of an exposure by the digits of its product id; to 3 s on products of 2009 to 2020.
+
+    The digits count seconds behind a leading 1 for the clock's partition. Ids grew from nine to ten digits
+    where the eight behind that 1 were used up, M199999999 to M1100000000, in August 2012.
+
+    Raises
+    ------
+    ValueError
+        If the text is no product id, or its digits tell no time of the mission: not nine or ten digits, none
+        that the clock gave, or before the launch of 2009-06-18.
+    """
+    digits = observation(product)[1:]
+    count = int(digits)
+    if len(digits) == 9 and count < 200_000_000:
+        utc = _EPOCH + timedelta(seconds=count + 167_053_532)
+    elif len(digits) == 10 and 1_100_000_000 <= count < 2_000_000_000:
+        utc = _EPOCH + timedelta(seconds=count - 732_946_468)
+    else:
+        raise ValueError(
+            unlike(product, "9 digits that begin with 1, or 10 from 1100000000 on", f"{digits}: no time of LRO")
+        )
+    if utc <= LAUNCH:
+        raise ValueError(
+            unlike(product, "a time after the launch of LRO, 2009-06-18", f"{utc:%Y-%m-%dT%H:%M:%S}")
+        )
+    return utc
+
+
+@dataclass(frozen=True)
+class Match(Generic[Value]):
+    """A value found for a path: the name it stands under, and by what it was matched."""
+
+    name: str
+    value: Value
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Clash(Generic[Value]):
+    """Two values under one key that contradict each other."""
+
+    kind: Kind
+    key: str
+    first: Value
+    second: Value
+
+
+class NameIndex(Generic[Value]):
+    """Values by name of an image: by the path as given, the file's name, its product id, its exposure.
+
+    Parameters
+    ----------
+    agree : whether two values may stand under one key, of which the first is kept.
+    """
+
+    def __init__(self, agree: Callable[[Value, Value], bool]) -> None:
+        self._agree = agree
+        self._tables: dict[str, dict[str, tuple[str, Value]]] = {}
+        self._clashes: dict[tuple[str, str], Clash[Value]] = {}
+
+    def add(self, name: str, value: Value, product: str | None = None) -> list[Clash[Value]]:
+        """Add a value by its name, and by a product id that the name need not hold; returns contradictions."""
+        clashes = []
+        for table, kind, key in _keys(name, product):
+            _, earlier = self._tables.setdefault(table, {}).setdefault(key, (name, value))
+            if not self._agree(earlier, value):
+                clash = Clash(kind, key, earlier, value)
+                self._clashes.setdefault((table, key), clash)
+                clashes.append(clash)
+        return clashes
+
+    def find(self, path: str) -> Iterator[Match[Value]]:
+        """Values for a path, those of the surest key first.
+
+        Raises
+        ------
+        ValueError
+            If a key is reached under which values contradict each other.
+        """
+        for table, kind, key in _keys(path, None):
+            if (table, key) in self._clashes:
+                clash = self._clashes[table, key]
+                raise ValueError(unlike(path, f"one value by {kind} {key}", f"{clash.first} and {clash.second}"))
+            if key in self._tables.get(table, {}):
+                name, value = self._tables[table][key]
+                yield Match(name, value, kind)
+
+
+def _keys(name: str, product: str | None) -> Iterator[tuple[str, Kind, str]]:
+    """Table, kind of match and key under which a name is kept and looked for, the surest first."""
+    yield "path", "path", os.path.normpath(name.strip())
+    yield "file", "file name", file_name(name)
+    lroc = product_id(product or name)
+    if lroc is not None:
+        yield "id", "product id", lroc
+        yield "camera", "product id", camera(lroc)
+        yield "exposure", "twin", observation(lroc)
+    elif product:
+        yield "id", "product id", product.strip().upper()
+    else:
+        # Other missions' ids: all of the name, or what stands before its first or last dot.
+        whole = file_name(name).upper()
+        for stem in dict.fromkeys((whole.rsplit(".", 1)[0], whole.split(".", 1)[0])):
+            yield "id", "product id", stem
