@@ -16,7 +16,9 @@ from typing import Generic, Literal, TypeVar
 from pipeline.config.base import unlike
 
 Value = TypeVar("Value")
-Kind = Literal["path", "file name", "product id", "twin"]
+# Keys under which a value is kept, the surest first; "camera" joins raw and calibrated counts of one image,
+# "exposure" the images of both cameras.
+Kind = Literal["path", "file name", "product id", "camera", "exposure"]
 
 # Names of processed images drop the last letter at times: ``M143947267L.cal.echo.crop.cub``.
 _ID = re.compile(r"(?<![A-Za-z0-9])M(\d+)([LR])([EC]?)(?![A-Za-z0-9])", re.IGNORECASE)
@@ -82,7 +84,9 @@ def utc_of(product: str) -> datetime:
         utc = _EPOCH + timedelta(seconds=count - 732_946_468)
     else:
         raise ValueError(
-            unlike(product, "9 digits that begin with 1, or 10 from 1100000000 on", f"{digits}: no time of LRO")
+            unlike(
+                product, "9 digits that begin with 1, or 10 from 1100000000 on", f"{digits}: no time of LRO"
+            )
         )
     if utc <= LAUNCH:
         raise ValueError(
@@ -120,17 +124,17 @@ class NameIndex(Generic[Value]):
 
     def __init__(self, agree: Callable[[Value, Value], bool]) -> None:
         self._agree = agree
-        self._tables: dict[str, dict[str, tuple[str, Value]]] = {}
-        self._clashes: dict[tuple[str, str], Clash[Value]] = {}
+        self._kept: dict[tuple[Kind, str], tuple[str, Value]] = {}
+        self._clashes: dict[tuple[Kind, str], Clash[Value]] = {}
 
     def add(self, name: str, value: Value, product: str | None = None) -> list[Clash[Value]]:
         """Add a value by its name, and by a product id that the name need not hold; returns contradictions."""
         clashes = []
-        for table, kind, key in _keys(name, product):
-            _, earlier = self._tables.setdefault(table, {}).setdefault(key, (name, value))
+        for key in _kept_as(name, product):
+            _, earlier = self._kept.setdefault(key, (name, value))
             if not self._agree(earlier, value):
-                clash = Clash(kind, key, earlier, value)
-                self._clashes.setdefault((table, key), clash)
+                clash = Clash(*key, earlier, value)
+                self._clashes.setdefault(key, clash)
                 clashes.append(clash)
         return clashes
 
@@ -142,28 +146,26 @@ class NameIndex(Generic[Value]):
         ValueError
             If a key is reached under which values contradict each other.
         """
-        for table, kind, key in _keys(path, None):
-            if (table, key) in self._clashes:
-                clash = self._clashes[table, key]
-                raise ValueError(unlike(path, f"one value by {kind} {key}", f"{clash.first} and {clash.second}"))
-            if key in self._tables.get(table, {}):
-                name, value = self._tables[table][key]
-                yield Match(name, value, kind)
+        stems = []
+        if product_id(path) is None:
+            # Other missions' ids are all of a file's name, or what stands before its first or last dot.
+            whole = file_name(path).upper()
+            stems = [whole, whole.rsplit(".", 1)[0], whole.split(".", 1)[0]]
+        for key in dict.fromkeys([*_kept_as(path, None), *(("product id", stem) for stem in stems)]):
+            if key in self._clashes:
+                clash = self._clashes[key]
+                found = f"{clash.first} and {clash.second}"
+                raise ValueError(unlike(path, f"one value for the {key[0]} {key[1]}", found))
+            if key in self._kept:
+                yield Match(*self._kept[key], key[0])
 
 
-def _keys(name: str, product: str | None) -> Iterator[tuple[str, Kind, str]]:
-    """Table, kind of match and key under which a name is kept and looked for, the surest first."""
-    yield "path", "path", os.path.normpath(name.strip())
-    yield "file", "file name", file_name(name)
+def _kept_as(name: str, product: str | None) -> list[tuple[Kind, str]]:
+    """Keys under which a value of this name is kept, and looked for."""
+    keys: list[tuple[Kind, str]] = [("path", os.path.normpath(name.strip())), ("file name", file_name(name))]
     lroc = product_id(product or name)
     if lroc is not None:
-        yield "id", "product id", lroc
-        yield "camera", "product id", camera(lroc)
-        yield "exposure", "twin", observation(lroc)
+        keys += [("product id", lroc), ("camera", camera(lroc)), ("exposure", observation(lroc))]
     elif product:
-        yield "id", "product id", product.strip().upper()
-    else:
-        # Other missions' ids: all of the name, or what stands before its first or last dot.
-        whole = file_name(name).upper()
-        for stem in dict.fromkeys((whole.rsplit(".", 1)[0], whole.split(".", 1)[0])):
-            yield "id", "product id", stem
+        keys.append(("product id", product.strip().upper()))
+    return keys

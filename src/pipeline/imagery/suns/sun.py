@@ -76,7 +76,9 @@ class Sun:
         low, high = DISTANCE_KM
         if not low <= length / 1000 <= high:
             expected = f"a position {low * 1000:.3g} to {high * 1000:.3g} m from the Moon's centre"
-            raise ValueError(unlike("the Sun", expected, f"({x:g}, {y:g}, {z:g}), which is {length:.3g} m away"))
+            raise ValueError(
+                unlike("the Sun", expected, f"({x:g}, {y:g}, {z:g}), which is {length:.3g} m away")
+            )
         return cls(x / length, y / length, z / length, source, length / 1000)
 
     @classmethod
