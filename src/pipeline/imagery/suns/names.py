@@ -1,4 +1,4 @@
-"""Names of images: the product ids of LROC inside of them, the time that an id tells, and lists keyed by name.
+"""Names of images: the product ids of LROC in them, the time that an id tells, and lists keyed by name.
 
 A Narrow Angle Camera image is called ``M1225822680LE``: the spacecraft clock, the camera (left or right), and
 E for raw or C for calibrated counts. Both cameras expose together, so the digits alone name the exposure.
@@ -24,7 +24,8 @@ Kind = Literal["path", "file name", "product id", "camera", "exposure"]
 _ID = re.compile(r"(?<![A-Za-z0-9])M(\d+)([LR])([EC]?)(?![A-Za-z0-9])", re.IGNORECASE)
 _OBSERVATION = re.compile(r"\s*(M\d+)(?:[LR][EC]?)?\s*", re.IGNORECASE)
 _EPOCH = datetime(2001, 1, 1, tzinfo=UTC)
-LAUNCH = datetime(2009, 6, 18, tzinfo=UTC)
+# The day after the launch of LRO.
+_FIRST = datetime(2009, 6, 19, tzinfo=UTC)
 
 
 def file_name(path: str) -> str:
@@ -35,8 +36,8 @@ def file_name(path: str) -> str:
 def product_id(path_or_text: str) -> str | None:
     """The LROC product id in a file's name, in capitals, or None.
 
-    A name that holds the ids of two exposures, as those of stereo pairs do, tells no image and gives None. The
-    folders of a path do not count.
+    A name that holds the ids of two exposures, as those of stereo pairs do, tells no image and gives None.
+    The folders of a path do not count.
     """
     found = [match.group().upper() for match in _ID.finditer(file_name(path_or_text))]
     return found[0] if len({observation(name) for name in found}) == 1 else None
@@ -74,7 +75,7 @@ def utc_of(product: str) -> datetime:
     ------
     ValueError
         If the text is no product id, or its digits tell no time of the mission: not nine or ten digits, none
-        that the clock gave, or before the launch of 2009-06-18.
+        that the clock gave, or one up to the day of the launch, 2009-06-18.
     """
     digits = observation(product)[1:]
     count = int(digits)
@@ -88,7 +89,7 @@ def utc_of(product: str) -> datetime:
                 product, "9 digits that begin with 1, or 10 from 1100000000 on", f"{digits}: no time of LRO"
             )
         )
-    if utc <= LAUNCH:
+    if utc < _FIRST:
         raise ValueError(
             unlike(product, "a time after the launch of LRO, 2009-06-18", f"{utc:%Y-%m-%dT%H:%M:%S}")
         )
@@ -128,7 +129,7 @@ class NameIndex(Generic[Value]):
         self._clashes: dict[tuple[Kind, str], Clash[Value]] = {}
 
     def add(self, name: str, value: Value, product: str | None = None) -> list[Clash[Value]]:
-        """Add a value by its name, and by a product id that the name need not hold; returns contradictions."""
+        """Add a value by its name, and by a product id beside it; returns what it contradicts."""
         clashes = []
         for key in _kept_as(name, product):
             _, earlier = self._kept.setdefault(key, (name, value))

@@ -1,4 +1,4 @@
-"""The Sun of each image from all that is known: the table's row, the file's tags, the name with SPICE kernels."""
+"""The Sun of each image: by the table's row, the file's tags, or its name with SPICE kernels."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def resolve_suns(
 ) -> list[ResolvedSun]:
     """The Suns of images, in the order of the paths.
 
-    A row of the table is trusted before tags in the file, and those before the time that the product id in the
-    file's name tells, for which SPICE kernels give the Sun. Where sources differ by more than 0.5 deg, a note
+    A row of the table is trusted before tags in the file, and those before the time that the product id
+    in the name tells, for which SPICE kernels give the Sun. Where sources differ by more than 0.5 deg, a note
     says so: a name may be invented.
 
     Parameters

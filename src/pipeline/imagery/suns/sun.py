@@ -70,7 +70,7 @@ class Sun:
         Raises
         ------
         ValueError
-            If the position is not as far from the Moon as the Sun is, as with one in kilometres or of a camera.
+            If the position is not as far from the Moon as the Sun is, as with kilometres or a camera.
         """
         length = math.hypot(x, y, z)
         low, high = DISTANCE_KM

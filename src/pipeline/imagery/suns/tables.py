@@ -20,8 +20,8 @@ from pipeline.imagery.suns.rows import SunRow, SunTable
 from pipeline.imagery.suns.sun import DISTANCE_KM, Sun, checked
 
 FORMS = (
-    "LROC's CUMINDEX (83 columns, with or without a header), a CSV with the columns PRODUCT_ID or FILE_NAME or "
-    "IMAGE and SUB_SOLAR_LATITUDE and SUB_SOLAR_LONGITUDE, lines `image x y z` (metres) or `image azimuth "
+    "LROC's CUMINDEX (83 columns, with or without a header), a CSV with the columns PRODUCT_ID or FILE_NAME "
+    "or IMAGE and SUB_SOLAR_LATITUDE and SUB_SOLAR_LONGITUDE, lines `image x y z` (metres) or `image azimuth "
     "elevation` (degrees), or what `sfs --query` prints"
 )
 _LAT, _LON = "SUB_SOLAR_LATITUDE", "SUB_SOLAR_LONGITUDE"
@@ -62,8 +62,8 @@ def read_suns(
     path : the file; it is read line by line.
     centre : longitude and latitude of the DEM's centre, degrees, where the Suns of a list of azimuths and
         elevations stand as given; other forms need none.
-    wanted : paths, product ids or exposures (ids without the letters) whose rows are kept, together with those
-        of their twins; None keeps all. Rows that are not kept are not checked.
+    wanted : paths, product ids or exposures (ids without the letters) whose rows are kept, with those of
+        their twins; None keeps all. Rows that are not kept are not checked.
 
     Raises
     ------
@@ -168,6 +168,8 @@ def _cell_rows(
     file = next((columns[name] for name in _FILES if name in columns), None)
     identity = columns.get("PRODUCT_ID")
     for number, line in lines:
+        if keep is not None and columns is _INDEX and _is_other(line, keep):
+            continue
         place = _Place(path, number)
         cells = _cells(line, delimiter)
         # A delimiter that ends each row makes one empty cell more.
@@ -181,6 +183,12 @@ def _cell_rows(
             raise ValueError(unlike(str(place), "the name of an image", "none"))
         if _kept(keep, name, product or None):
             yield _cell_row(place, name, product, {key: cells[at] for key, at in columns.items()})
+
+
+def _is_other(line: str, keep: frozenset[str]) -> bool:
+    """Whether a line of LROC's index is for sure not wanted: two million lines take long to parse."""
+    product = "".join(line.split(",", 6)[5:6]).strip(' "')
+    return _INDEX_ID.fullmatch(product) is not None and not _kept(keep, product, product)
 
 
 def _cell_row(place: _Place, name: str, product: str, cells: dict[str, str]) -> SunRow:
@@ -235,7 +243,7 @@ def _possible(place: _Place, sun: Sun) -> Sun:
 
 
 def _numbers_behind_name(line: str) -> int:
-    """How many numbers stand behind an image's name, where there are 2 or 3 of them and nothing else; or 0."""
+    """How many numbers stand behind an image's name, if they are 2 or 3 and stand alone; or 0."""
     words = line.split()[1:]
     try:
         [float(word) for word in words]
