@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Generic, Literal, TypeVar
@@ -94,6 +94,38 @@ def utc_of(product: str) -> datetime:
             unlike(product, "a time after the launch of LRO, 2009-06-18", f"{utc:%Y-%m-%dT%H:%M:%S}")
         )
     return utc
+
+
+class Wanted:
+    """Whose rows a reader keeps.
+
+    Parameters
+    ----------
+    names : paths, product ids or exposures; None keeps all.
+    """
+
+    def __init__(self, names: Collection[str] | None) -> None:
+        self.all = names is None
+        self._keys: set[str] = set()
+        for name in names or ():
+            last = file_name(name).upper()
+            self._keys |= {name.strip(), last, last.rsplit(".", 1)[0], last.split(".", 1)[0]}
+            lroc = product_id(name)
+            if lroc is not None:
+                self._keys.add(observation(lroc))
+
+    def keeps(self, name: str, product: str | None = None) -> bool:
+        """Whether the row of a name, and of a product id beside it, or that of its twin is wanted."""
+        if self.all or name in self._keys or file_name(name).upper() in self._keys:
+            return True
+        lroc = product_id(product or name)
+        if lroc is not None:
+            return observation(lroc) in self._keys
+        return product is not None and product.upper() in self._keys
+
+    def may_keep(self, product: str) -> bool:
+        """`keeps` for an id of LROC in capitals, but quick; it may keep what is not wanted."""
+        return self.all or product in self._keys or product.rstrip("LREC") in self._keys
 
 
 @dataclass(frozen=True)

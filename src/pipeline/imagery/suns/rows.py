@@ -8,10 +8,21 @@ from pathlib import Path
 
 from pipeline.config.base import unlike
 from pipeline.imagery.suns.names import Kind, NameIndex
-from pipeline.imagery.suns.sun import Sun
+from pipeline.imagery.suns.sun import Sun, checked
 
 # Rows of one image may differ by the rounding of their columns, 0.01 deg.
 SAME_SUN_DEG = 0.05
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a file, which errors name."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,14 @@ class SunRow:
     def __str__(self) -> str:
         sun = self.sun.described() if self.sun else "no Sun"
         return f"{sun} of {self.name} on line {self.line}"
+
+
+def possible(place: Place, sun: Sun) -> Sun:
+    """The Sun of a line, if there can be such a Sun; the error names the line."""
+    try:
+        return checked(sun)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
 
 
 def _agree(first: SunRow, second: SunRow) -> bool:
@@ -104,9 +123,9 @@ class SunTable:
         cameras of LROC expose together, so the other one's row holds the same Sun. Raises as `match`.
         """
         match = self.match(path)
-        if match is None or match[0].sun is None:
+        if match is None:
             return None
         row, kind = match
-        if kind != "exposure":
+        if row.sun is None or kind != "exposure":
             return row.sun
         return replace(row.sun, source=f"{row.sun.source}, row of its twin {row.product or row.name}")

@@ -10,14 +10,14 @@ import csv
 import math
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from pipeline.config.base import unlike
-from pipeline.imagery.suns.names import file_name, observation, product_id
-from pipeline.imagery.suns.rows import SunRow, SunTable
-from pipeline.imagery.suns.sun import DISTANCE_KM, Sun, checked
+from pipeline.imagery.suns.lists import QUERY, Lines, after, list_rows, numbers_behind_name, query_rows
+from pipeline.imagery.suns.names import Wanted
+from pipeline.imagery.suns.rows import Place, SunRow, SunTable, possible
+from pipeline.imagery.suns.sun import DISTANCE_KM, Sun
 
 FORMS = (
     "LROC's CUMINDEX (83 columns, with or without a header), a CSV with the columns PRODUCT_ID or FILE_NAME "
@@ -35,21 +35,6 @@ _INDEX = {
 # Cameras of LROC: left, right, and those of the wide angle.
 _INDEX_ID = re.compile(r"[MN]\w*\d+[A-Z]{1,2}", re.IGNORECASE)
 _ABSENT = re.compile(r"(?:N/?A|NULL|UNK|[-+]?9{4,}(?:\.[90]*)?)?", re.IGNORECASE)
-_QUERY = "Sun position for:"
-_QUERY_LINE = re.compile(r".*Sun position for:\s*(.+?)\s+is\s+Vector3\(([^,()]+),([^,()]+),([^,()]+)\)\s*")
-
-Lines = Iterator[tuple[int, str]]
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A line of a file, which errors name."""
-
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.file}, line {self.line}"
 
 
 def read_suns(
@@ -71,7 +56,7 @@ def read_suns(
         If the file is none of the forms or has no rows, a row is malformed (the message names its line), the
         centre is needed and not given, or rows of one image contradict each other.
     """
-    keep = None if wanted is None else _keys_of(wanted)
+    keep = Wanted(wanted)
     with Path(path).open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         lines = _lines(stream)
         number, first = next(lines, (0, ""))
@@ -80,7 +65,7 @@ def read_suns(
         rows = _rows(str(path), (number, first), lines, centre, keep)
         table = SunTable(path, rows)
     # With `wanted`, a table may hold none of the images.
-    if not table.rows and keep is None:
+    if not table.rows and keep.all:
         raise ValueError(unlike(str(path), "rows under the header", "none"))
     return table
 
@@ -92,33 +77,12 @@ def _lines(stream: TextIO) -> Lines:
             yield number, line
 
 
-def _keys_of(names: Collection[str]) -> frozenset[str]:
-    """All keys under which a row's name or id may be one of the names."""
-    keys: set[str] = set()
-    for name in names:
-        last = file_name(name).upper()
-        keys |= {name.strip(), last, last.rsplit(".", 1)[0], last.split(".", 1)[0]}
-        lroc = product_id(name)
-        if lroc is not None:
-            keys.add(observation(lroc))
-    return frozenset(keys)
-
-
-def _kept(keep: frozenset[str] | None, name: str, product: str | None) -> bool:
-    if keep is None or name in keep or file_name(name).upper() in keep:
-        return True
-    lroc = product_id(product or name)
-    if lroc is not None:
-        return observation(lroc) in keep
-    return product is not None and product.upper() in keep
-
-
 def _rows(
     path: str,
     first: tuple[int, str],
     lines: Lines,
     centre: tuple[float, float] | None,
-    keep: frozenset[str] | None,
+    wanted: Wanted,
 ) -> Iterator[SunRow]:
     """Rows by the form that the first line shows, or that a line of a log does."""
     for delimiter in ",;\t":
@@ -131,28 +95,23 @@ def _rows(
                 lost.append("PRODUCT_ID, FILE_NAME or IMAGE")
             if lost:
                 expected = f"a column {' and a column '.join(lost)}"
-                raise ValueError(unlike(str(_Place(path, first[0])), expected, "none in the header"))
-            return _cell_rows(path, lines, columns, len(names), delimiter, keep)
+                raise ValueError(unlike(str(Place(path, first[0])), expected, "none in the header"))
+            return _cell_rows(path, lines, columns, len(names), delimiter, wanted)
     cells = _cells(first[1], ",")
     if len(cells) == _INDEX_WIDTH and _INDEX_ID.fullmatch(cells[_INDEX["PRODUCT_ID"]]):
-        return _cell_rows(path, _after(first, lines), _INDEX, _INDEX_WIDTH, ",", keep)
-    if _QUERY not in first[1]:
-        count = _numbers_behind_name(first[1])
+        return _cell_rows(path, after(first, lines), _INDEX, _INDEX_WIDTH, ",", wanted)
+    if QUERY not in first[1]:
+        count = numbers_behind_name(first[1])
         if count:
             if count == 2 and centre is None:
                 expected = "the DEM's centre, over which its azimuths and elevations hold"
                 raise ValueError(unlike(path, expected, "none"))
-            return _list_rows(path, _after(first, lines), count, centre, keep)
-    return _query_rows(path, first, lines, keep)
-
-
-def _after(first: tuple[int, str], lines: Lines) -> Lines:
-    yield first
-    yield from lines
+            return list_rows(path, after(first, lines), count, centre, wanted)
+    return query_rows(path, first, lines, wanted, FORMS)
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    """Cells of one line, without blanks around and inside quotes, and without empty ones at the end."""
+    """Cells of one line, without the blanks around them, inside quotes or outside."""
     try:
         cells = next(csv.reader([line.strip(" \r\n")], delimiter=delimiter, skipinitialspace=True), [])
     except csv.Error:
@@ -162,15 +121,18 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _cell_rows(
-    path: str, lines: Lines, columns: dict[str, int], width: int, delimiter: str, keep: frozenset[str] | None
+    path: str, lines: Lines, columns: dict[str, int], width: int, delimiter: str, wanted: Wanted
 ) -> Iterator[SunRow]:
     """Rows of a table with columns."""
     file = next((columns[name] for name in _FILES if name in columns), None)
     identity = columns.get("PRODUCT_ID")
     for number, line in lines:
-        if keep is not None and columns is _INDEX and _is_other(line, keep):
-            continue
-        place = _Place(path, number)
+        if columns is _INDEX and not wanted.all:
+            # Two million lines take long to parse.
+            quick = "".join(line.split(",", 6)[5:6]).strip(' "').upper()
+            if _INDEX_ID.fullmatch(quick) and not wanted.may_keep(quick):
+                continue
+        place = Place(path, number)
         cells = _cells(line, delimiter)
         # A delimiter that ends each row makes one empty cell more.
         if len(cells) == width + 1 and not cells[-1]:
@@ -181,17 +143,11 @@ def _cell_rows(
         name = (cells[file] if file is not None else "") or product
         if not name:
             raise ValueError(unlike(str(place), "the name of an image", "none"))
-        if _kept(keep, name, product or None):
+        if wanted.keeps(name, product or None):
             yield _cell_row(place, name, product, {key: cells[at] for key, at in columns.items()})
 
 
-def _is_other(line: str, keep: frozenset[str]) -> bool:
-    """Whether a line of LROC's index is for sure not wanted: two million lines take long to parse."""
-    product = "".join(line.split(",", 6)[5:6]).strip(' "')
-    return _INDEX_ID.fullmatch(product) is not None and not _kept(keep, product, product)
-
-
-def _cell_row(place: _Place, name: str, product: str, cells: dict[str, str]) -> SunRow:
+def _cell_row(place: Place, name: str, product: str, cells: dict[str, str]) -> SunRow:
     """The row of an image from its cells by column."""
 
     def number(column: str, low: float = -math.inf, high: float = math.inf) -> float | None:
@@ -204,7 +160,7 @@ def _cell_row(place: _Place, name: str, product: str, cells: dict[str, str]) -> 
         distance = math.inf
     sun = None
     if lat is not None and lon is not None:
-        sun = _possible(place, Sun.from_subsolar(lon, lat, str(place), distance))
+        sun = possible(place, Sun.from_subsolar(lon, lat, str(place), distance))
     return SunRow(
         name=name,
         line=place.line,
@@ -219,7 +175,7 @@ def _cell_row(place: _Place, name: str, product: str, cells: dict[str, str]) -> 
     )
 
 
-def _number(place: _Place, column: str, text: str, low: float, high: float) -> float | None:
+def _number(place: Place, column: str, text: str, low: float, high: float) -> float | None:
     """A cell's number, None where the cell says that there is none."""
     if _ABSENT.fullmatch(text):
         return None
@@ -228,76 +184,6 @@ def _number(place: _Place, column: str, text: str, low: float, high: float) -> f
     except ValueError:
         value = math.nan
     if not (low <= value <= high and math.isfinite(value)):
-        within = (
-            "" if math.isinf(low) else f" within [{low:g}, {high:g}]" if high < math.inf else f" >= {low:g}"
-        )
+        within = f" within [{low:g}, {high:g}]" if math.isfinite(low) else ""
         raise ValueError(unlike(f"{place}: {column}", f"a number{within}", repr(text)))
     return value
-
-
-def _possible(place: _Place, sun: Sun) -> Sun:
-    try:
-        return checked(sun)
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
-
-
-def _numbers_behind_name(line: str) -> int:
-    """How many numbers stand behind an image's name, if they are 2 or 3 and stand alone; or 0."""
-    words = line.split()[1:]
-    try:
-        [float(word) for word in words]
-    except ValueError:
-        return 0
-    return len(words) if len(words) in (2, 3) else 0
-
-
-def _list_rows(
-    path: str, lines: Lines, count: int, centre: tuple[float, float] | None, keep: frozenset[str] | None
-) -> Iterator[SunRow]:
-    """Rows of lines `image x y z`, or `image azimuth elevation` as seen from the centre."""
-    for number, line in lines:
-        name = line.split()[0]
-        if _kept(keep, name, None):
-            place = _Place(path, number)
-            if _numbers_behind_name(line) != count:
-                expected = f"an image without blanks in its name and {count} numbers"
-                raise ValueError(unlike(str(place), expected, repr(line.strip())))
-            yield _listed(place, name, [float(word) for word in line.split()[1:]], centre)
-
-
-def _query_rows(
-    path: str, first: tuple[int, str], lines: Lines, keep: frozenset[str] | None
-) -> Iterator[SunRow]:
-    """Rows of what `sfs --query` prints, among other lines."""
-    found = False
-    for number, line in _after(first, lines):
-        if _QUERY not in line:
-            continue
-        found, place = True, _Place(path, number)
-        match = _QUERY_LINE.fullmatch(line)
-        try:
-            name, *words = match.groups() if match else ("",)
-            values = [float(word) for word in words]
-        except ValueError:
-            values = []
-        if not values:
-            expected = f"`{_QUERY} IMAGE is Vector3(x,y,z)`"
-            raise ValueError(unlike(str(place), expected, repr(line.strip())))
-        if _kept(keep, name, None):
-            yield _listed(place, name, values, None)
-    if not found:
-        raise ValueError(unlike(path, FORMS, f"line {first[0]}: {first[1].strip()[:80]!r}"))
-
-
-def _listed(place: _Place, name: str, values: list[float], centre: tuple[float, float] | None) -> SunRow:
-    """The row of a position in metres or, where a centre is given, of azimuth and elevation there."""
-    try:
-        if len(values) == 3:
-            sun = Sun.from_position(values[0], values[1], values[2], str(place))
-        else:
-            lon, lat = centre or (math.nan, math.nan)
-            sun = Sun.from_local(values[0], values[1], lon, lat, str(place))
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
-    return SunRow(name, place.line, _possible(place, sun))
