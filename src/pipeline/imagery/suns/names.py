@@ -165,7 +165,7 @@ class NameIndex(Generic[Value]):
         clashes = []
         for key in _kept_as(name, product):
             _, earlier = self._kept.setdefault(key, (name, value))
-            if not self._agree(earlier, value):
+            if earlier is not value and not self._agree(earlier, value):
                 clash = Clash(*key, earlier, value)
                 self._clashes.setdefault(key, clash)
                 clashes.append(clash)

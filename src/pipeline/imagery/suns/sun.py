@@ -147,9 +147,14 @@ class Sun:
 
     def separation_deg(self, other: Sun) -> float:
         """Angle between two Suns as they appear from the Moon's centre, degrees."""
-        a, b = np.array([self.x, self.y, self.z]), np.array([other.x, other.y, other.z])
+        along = self.x * other.x + self.y * other.y + self.z * other.z
+        across = math.hypot(
+            self.y * other.z - self.z * other.y,
+            self.z * other.x - self.x * other.z,
+            self.x * other.y - self.y * other.x,
+        )
         # The arc cosine alone loses angles below 1e-6 deg.
-        return math.degrees(math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b)))
+        return math.degrees(math.atan2(across, along))
 
     def described(self) -> str:
         """The sub-solar point as text for messages."""
