@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -140,12 +140,18 @@ def subsolar_track(kernels: Sequence[Path | str], start: str, stop: str, step_ho
     """
     first, step = parse_utc(start), timedelta(hours=step_hours)
     count = int((parse_utc(stop) - first) / step + 1e-9) + 1
-    utc = tuple((first + k * step).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] for k in range(count))
+    return subsolar_at(kernels, [first + k * step for k in range(count)])
+
+
+def subsolar_at(kernels: Sequence[Path | str], times: Sequence[datetime]) -> SunTrack:
+    """Sub-solar points at any times, UTC, in the order given; frame and errors as in `subsolar_track`."""
+    utc = tuple(time.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] for time in times)
     names = ", ".join(Path(kernel).name for kernel in kernels)
     with _loaded(kernels) as spice, _explained(spice, f"ephemeris.kernels ({names})"):
         frame = _moon_frame(spice, names)
         # Apparent position from the Moon's centre: light time and stellar aberration.
-        position = np.array([spice.spkpos("SUN", spice.str2et(t), frame, "LT+S", "MOON")[0] for t in utc])
+        found = [spice.spkpos("SUN", spice.str2et(t), frame, "LT+S", "MOON")[0] for t in utc]
+    position = np.array(found, dtype=np.float64).reshape(-1, 3)
     x, y, z = position.T
     lon, lat = np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
     return SunTrack(frame, utc, lon, lat, np.linalg.norm(position, axis=1))

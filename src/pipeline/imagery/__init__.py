@@ -1,0 +1,1 @@
+"""Real images: what is known of each of them beside its pixels."""

@@ -1,0 +1,1 @@
+"""Where the Sun stood for each real image: tables, tags, and names with SPICE kernels."""
