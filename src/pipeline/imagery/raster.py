@@ -161,10 +161,19 @@ class ImageFile:
             for top, bottom in self._windows()
         )
 
+    def _at(self, col: Any, row: Any) -> tuple[Any, Any]:
+        t = self.transform
+        return t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Map coordinates of the image's centre."""
+        return self._at(self.width / 2, self.height / 2)
+
     def _pixel_m(self) -> float:
         area = abs(self.transform.determinant) * metres_per_unit(self.crs_wkt) ** 2
         if moon_crs(self.crs_wkt, self.name).is_geographic:
-            latitude = (self.transform * (self.width / 2, self.height / 2))[1]
+            latitude = self.middle[1]
             area *= max(abs(math.cos(math.radians(latitude))), 1e-6)
         return math.sqrt(area)
 
@@ -246,7 +255,7 @@ class ImageFile:
         """
         steps = np.linspace(0.0, 1.0, _FOOTPRINT_POINTS)
         cols, rows = np.meshgrid(steps * self.width, steps * self.height)
-        x, y = self.transform * (cols.ravel(), rows.ravel())
+        x, y = self._at(cols.ravel(), rows.ravel())
         x, y = from_lonlat(crs_wkt, *to_lonlat(self.crs_wkt, x, y))
         seen = np.isfinite(x) & np.isfinite(y)
         if not seen.any():
