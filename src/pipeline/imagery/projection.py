@@ -37,7 +37,7 @@ def moon_crs(wkt: str, name: str) -> Any:
 
     expected = "a map of the Moon (a sphere of about 1737.4 km)"
     try:
-        crs = CRS.from_user_input(wkt)
+        crs: Any = CRS.from_user_input(wkt)
         if crs.is_compound:
             crs = crs.sub_crs_list[0]
         if crs.is_bound:
@@ -61,24 +61,30 @@ def moon_crs(wkt: str, name: str) -> Any:
     return crs
 
 
-@lru_cache(maxsize=512)
-def _transformer(wkt: str, thread: int) -> Any:
-    """From longitude and latitude to map coordinates; one per thread, as PROJ objects are not shared."""
+# PROJ's objects are not for several threads, so each has its own, which go when it ends.
+_OWN = threading.local()
+
+
+def _transformer(wkt: str) -> Any:
+    """From longitude and latitude to map coordinates."""
     from pyproj import Transformer
 
-    crs = moon_crs(wkt, "map")
-    return Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True)
+    known = _OWN.__dict__.setdefault("transformers", {})
+    if wkt not in known:
+        crs = moon_crs(wkt, "map")
+        known[wkt] = Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True)
+    return known[wkt]
 
 
 def from_lonlat(wkt: str, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Points:
     """Map coordinates, in the CRS's own units, of degrees east and north; infinite where there are none."""
-    x, y = _transformer(wkt, threading.get_ident()).transform(lon, lat)
+    x, y = _transformer(wkt).transform(lon, lat)
     return np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
 
 
 def to_lonlat(wkt: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> Points:
     """Degrees east and north of map coordinates; inverse of `from_lonlat`."""
-    lon, lat = _transformer(wkt, threading.get_ident()).transform(x, y, direction="INVERSE")
+    lon, lat = _transformer(wkt).transform(x, y, direction="INVERSE")
     return np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
 
 
@@ -103,7 +109,9 @@ def period(wkt: str) -> float | None:
     method = crs.coordinate_operation.method_name.lower() if crs.coordinate_operation else ""
     if "transverse" in method or "oblique" in method:
         return None
-    if not any(word in method for word in ("equidistant cyl", "equirect", "mercator", "plate", "cylindrical")):
+    if not any(
+        word in method for word in ("equidistant cyl", "equirect", "mercator", "plate", "cylindrical")
+    ):
         return None
     lon0 = 0.0
     for parameter in crs.coordinate_operation.params:

@@ -111,8 +111,8 @@ class ImageFile:
         raw = dataset.crs is None or transform.is_identity
         if raw and (dataset.driver in ("ISIS3", "ISIS2", "PDS", "PDS4") or self._path.suffix == ".cub"):
             raise GridError(
-                f"{self.name}: expected a map-projected image, found one in the camera's geometry; project it "
-                f"with `mapproject DEM.tif {self.name} OUT.tif` (Ames Stereo Pipeline) or "
+                f"{self.name}: expected a map-projected image, found one in the camera's geometry; project "
+                f"it with `mapproject DEM.tif {self.name} OUT.tif` (Ames Stereo Pipeline) or "
                 f"`cam2map from={self.name} map=MAP.map to=OUT.cub` (ISIS)"
             )
         if dataset.crs is None:

@@ -1,4 +1,4 @@
-"""Which pixels of an image hold a measurement: no-data, special and saturated values, and their neighbours."""
+"""Which pixels of an image hold a measurement: no-data, special and saturated values, and their edges."""
 
 from __future__ import annotations
 
