@@ -1,1 +1,1 @@
-"""Real images: what is known of each of them beside its pixels."""
+"""Real images: their files, their Suns, and how they lie on the ground."""

@@ -25,6 +25,18 @@ SCHEMA = "prepared"
 LIT_SHARE = 0.1
 
 
+def sun_record(sun: Sun) -> dict[str, Any]:
+    """JSON values of a Sun; `sun_of` undoes it."""
+    distance = sun.distance_km if np.isfinite(sun.distance_km) else None
+    return {"x": sun.x, "y": sun.y, "z": sun.z, "source": sun.source, "distance_km": distance}
+
+
+def sun_of(record: dict[str, Any]) -> Sun:
+    """The Sun that `sun_record` told."""
+    distance = record["distance_km"]
+    return Sun(**{**record, "distance_km": np.inf if distance is None else distance})
+
+
 def sun_on_map(sun: Sun, grid: MapGrid, row: float, col: float) -> Floats:
     """Unit vector to the Sun (right, up on the map, zenith) at a place of a map; fractions of pixels count."""
     lon, lat = (float(v) for v in grid.lonlat(row, col))
@@ -73,7 +85,7 @@ def read_prepared(paths: Sequence[Path | str], role: str) -> list[PreparedImage]
         store = read_store(path, schema=SCHEMA)
         for i, record in enumerate(store_attrs(path)["images"]):
             if record["used"] and (role == "all" or record["withheld"] == (role == "check")):
-                sun, box = Sun(**record["sun"]), record["box"]
+                sun, box = sun_of(record["sun"]), record["box"]
                 images.append(PreparedImage(store, i, sun, tuple(box), record["path"], record["level"]))
     return images
 

@@ -15,9 +15,8 @@ from pipeline.imagery.lattice import MapTarget
 from pipeline.imagery.raster import ImageFile
 from pipeline.imagery.suns.names import product_id
 from pipeline.imagery.suns.resolve import ResolvedSun, resolve_suns
-from pipeline.imagery.suns.sun import Sun
 from pipeline.imagery.suns.tables import read_suns
-from pipeline.maps.images import sun_on_map
+from pipeline.maps.images import sun_on_map, sun_record
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.map_grid import MapGrid
 
@@ -65,18 +64,6 @@ class Surveyed:
     def from_json(cls, value: dict[str, Any]) -> Surveyed:
         """Make a row from what `to_json` gave."""
         return cls(**{**value, "box": None if value["box"] is None else tuple(value["box"])})
-
-
-def sun_record(sun: Sun) -> dict[str, Any]:
-    """JSON values of a Sun; `sun_of` undoes it."""
-    distance = sun.distance_km if np.isfinite(sun.distance_km) else None
-    return {"x": sun.x, "y": sun.y, "z": sun.z, "source": sun.source, "distance_km": distance}
-
-
-def sun_of(record: dict[str, Any]) -> Sun:
-    """The Sun that `sun_record` told."""
-    distance = record["distance_km"]
-    return Sun(**{**record, "distance_km": np.inf if distance is None else distance})
 
 
 def survey(

@@ -64,6 +64,38 @@ def open_raster(path: Path | str) -> Raster:
     return GdalRaster(path)
 
 
+def check_whole(name: str, dataset: Any, data_bytes: int) -> None:
+    """Compare the place of every TIFF block with the file's size: a cut file opens without complaint.
+
+    Parameters
+    ----------
+    name : file, for error messages.
+    dataset : open rasterio dataset; formats other than TIFF pass.
+    data_bytes : size of the file.
+
+    Raises
+    ------
+    RasterError
+        If a block ends beyond the end of the file.
+    """
+    if dataset.driver not in ("GTiff", "COG"):
+        return
+    end = 0
+    # Bands that are interleaved by pixel share their blocks.
+    bands = dataset.indexes if dataset.profile.get("interleave") == "band" else (1,)
+    for band in bands:
+        rows, cols = dataset.block_shapes[band - 1]
+        for y in range(-(-dataset.height // rows)):
+            for x in range(-(-dataset.width // cols)):
+                # A block without an offset is sparse: GDAL reads it as nodata.
+                offset = dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=band)
+                if offset:
+                    size = dataset.get_tag_item(f"BLOCK_SIZE_{x}_{y}", "TIFF", bidx=band)
+                    end = max(end, int(offset) + int(size or 0))
+    if end > data_bytes:
+        raise RasterError(f"{name}: truncated: expected at least {end} bytes, found {data_bytes}")
+
+
 class GdalRaster(Raster):
     """A raster that GDAL reads; band scale, offset, nodata and mask are applied."""
 
@@ -78,7 +110,7 @@ class GdalRaster(Raster):
         if dataset.transform.is_identity:
             raise GridError(f"{self.name}: expected a georeferenced raster, found no transform")
         self.grid = self._grid_of(dataset)
-        self._check_whole()
+        check_whole(self.name, dataset, self.data_bytes)
         metres = 1e3 if (dataset.units[0] or "").lower() in _KILOMETRES else 1.0
         self._scale, self._offset = dataset.scales[0] * metres, dataset.offsets[0] * metres
 
@@ -99,25 +131,6 @@ class GdalRaster(Raster):
                     f"{self.name}: expected a whole raster file, found one that GDAL cannot open ({error})"
                 ) from None
         return self._dataset
-
-    def _check_whole(self) -> None:
-        """Compare the place of every TIFF block with the file's size: a cut file opens without complaint."""
-        dataset = self._open()
-        if dataset.driver not in ("GTiff", "COG"):
-            return
-        rows, cols = dataset.block_shapes[0]
-        end = 0
-        for y in range(-(-dataset.height // rows)):
-            for x in range(-(-dataset.width // cols)):
-                # A block without an offset is sparse: GDAL reads it as nodata.
-                offset = dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=1)
-                if offset:
-                    size = dataset.get_tag_item(f"BLOCK_SIZE_{x}_{y}", "TIFF", bidx=1)
-                    end = max(end, int(offset) + int(size or 0))
-        if end > self.data_bytes:
-            raise RasterError(
-                f"{self.name}: truncated: expected at least {end} bytes, found {self.data_bytes}"
-            )
 
     def _inside(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.float64]:
         from rasterio.errors import RasterioError

@@ -1,0 +1,139 @@
+"""Compiled kernels of the area average: map pixels from the pixels of an image.
+
+Single-threaded; every map pixel is computed by itself and in one order, so no result depends on the window,
+the chunk or the threads.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import math
+
+from pipeline.illumination.crossing_kernels import compiled
+
+CELL = 16  # map pixels along a side of a cell of the lattice
+_HALF = CELL / 2
+
+
+@compiled
+def _sample(values, valid, row, col, y, x):
+    """The image at a point of a valid pixel: the pixel's mean and its slopes.
+
+    ``y``, ``x``: from the pixel's centre, pixels. Slopes are central differences, one-sided beside a pixel
+    that is not valid, nought between two; the mean over the pixel is the pixel's value.
+    """
+    value = values[row, col]
+    last_row, last_col = values.shape[0] - 1, values.shape[1] - 1
+    before = col > 0 and valid[row, col - 1]
+    after = col < last_col and valid[row, col + 1]
+    if before and after:
+        value += 0.5 * (values[row, col + 1] - values[row, col - 1]) * x
+    elif after:
+        value += (values[row, col + 1] - values[row, col]) * x
+    elif before:
+        value += (values[row, col] - values[row, col - 1]) * x
+    before = row > 0 and valid[row - 1, col]
+    after = row < last_row and valid[row + 1, col]
+    if before and after:
+        value += 0.5 * (values[row + 1, col] - values[row - 1, col]) * y
+    elif after:
+        value += (values[row + 1, col] - values[row, col]) * y
+    elif before:
+        value += (values[row, col] - values[row - 1, col]) * y
+    return value
+
+
+@compiled
+def average_cells(values, valid, corner, patches, samples, first_cell, first_pixel, mean, share):
+    """Area averages of the map pixels of a block, whose image coordinates follow the cells' polynomials.
+
+    Parameters
+    ----------
+    values, valid : (H, W) window of the image, float64 and bool.
+    corner : row and column of the window's first pixel.
+    patches : (cell rows, cell columns, 2, 3, 3) coefficients of image row and column: powers of the map row
+        by powers of the map column, both in half cells from the cell's corner.
+    samples : (cell rows, cell columns) points along a side of a map pixel; 0 where there is no polynomial.
+    first_cell : row and column of the cell that comes first.
+    first_pixel : row and column of the map pixel that comes first.
+    mean, share : (rows, columns) results; pixels of cells with 0 samples stay as they are.
+    """
+    height, width = values.shape
+    rows = patches[:, :, 0]
+    cols = patches[:, :, 1]
+    for i in range(mean.shape[0]):
+        row = first_pixel[0] + i
+        cell_row = row // CELL - first_cell[0]
+        for j in range(mean.shape[1]):
+            col = first_pixel[1] + j
+            cell_col = col // CELL - first_cell[1]
+            n = samples[cell_row, cell_col]
+            if n == 0:
+                continue
+            p, q = rows[cell_row, cell_col], cols[cell_row, cell_col]
+            total, count = 0.0, 0
+            for a in range(n):
+                t = (row % CELL + (a + 0.5) / n) / _HALF
+                p0 = p[0, 0] + t * (p[1, 0] + t * p[2, 0])
+                p1 = p[0, 1] + t * (p[1, 1] + t * p[2, 1])
+                p2 = p[0, 2] + t * (p[1, 2] + t * p[2, 2])
+                q0 = q[0, 0] + t * (q[1, 0] + t * q[2, 0])
+                q1 = q[0, 1] + t * (q[1, 1] + t * q[2, 1])
+                q2 = q[0, 2] + t * (q[1, 2] + t * q[2, 2])
+                for b in range(n):
+                    s = (col % CELL + (b + 0.5) / n) / _HALF
+                    v = p0 + s * (p1 + s * p2)
+                    u = q0 + s * (q1 + s * q2)
+                    whole_v, whole_u = math.floor(v), math.floor(u)
+                    k, m = int(whole_v) - corner[0], int(whole_u) - corner[1]
+                    if 0 <= k < height and 0 <= m < width and valid[k, m]:
+                        total += _sample(values, valid, k, m, v - whole_v - 0.5, u - whole_u - 0.5)
+                        count += 1
+            if count:
+                mean[i, j] = total / count
+            share[i, j] = count / (n * n)
+
+
+@compiled
+def average_points(values, valid, corner, rows, cols, mean, share):
+    """Averages of sets of points of the image: ``rows``, ``cols`` (sets, points), not finite for none."""
+    height, width = values.shape
+    for i in range(len(mean)):
+        total, count = 0.0, 0
+        for a in range(rows.shape[1]):
+            v, u = rows[i, a], cols[i, a]
+            # The comparison also drops what is not finite.
+            if corner[0] <= v < corner[0] + height and corner[1] <= u < corner[1] + width:
+                k, m = int(v) - corner[0], int(u) - corner[1]
+                if valid[k, m]:
+                    y, x = v - math.floor(v) - 0.5, u - math.floor(u) - 0.5
+                    total += _sample(values, valid, k, m, y, x)
+                    count += 1
+        if count:
+            mean[i] = total / count
+        share[i] = count / rows.shape[1]
+
+
+@compiled
+def bounds(patches, samples, first_cell, first_pixel, shape, box):
+    """Least and greatest image row and column at the corners of the map pixels of a block, into ``box``."""
+    for i in range(shape[0]):
+        row = first_pixel[0] + i
+        cell_row = row // CELL - first_cell[0]
+        for j in range(shape[1]):
+            col = first_pixel[1] + j
+            cell_col = col // CELL - first_cell[1]
+            if samples[cell_row, cell_col] == 0:
+                continue
+            for a in range(2):
+                t = (row % CELL + a) / _HALF
+                for b in range(2):
+                    s = (col % CELL + b) / _HALF
+                    for axis in range(2):
+                        p = patches[cell_row, cell_col, axis]
+                        at = 0.0
+                        for k in range(2, -1, -1):
+                            at = at * t + (p[k, 0] + s * (p[k, 1] + s * p[k, 2]))
+                        box[2 * axis] = min(box[2 * axis], at)
+                        box[2 * axis + 1] = max(box[2 * axis + 1], at)
