@@ -164,4 +164,3 @@ def lit_level(radiance: NDArray[np.float32]) -> float:
     if not bright.size:
         return 0.0
     return float(np.median(bright[bright > LIT_SHARE * np.median(bright)]))
-

@@ -66,9 +66,7 @@ class Surveyed:
         return cls(**{**value, "box": None if value["box"] is None else tuple(value["box"])})
 
 
-def survey(
-    paths: Sequence[str], site: SiteSection, section: ImagesSection, grid: MapGrid
-) -> list[Surveyed]:
+def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid: MapGrid) -> list[Surveyed]:
     """Look at all images of a site.
 
     Parameters
@@ -122,7 +120,9 @@ def _look(
     grid: MapGrid,
 ) -> Surveyed:  # fmt: skip
     row = Surveyed(path, product_id(path) or "", sun_source=found.source, note=found.note)
-    twin = next((other for other in before if row.product and other.product == row.product and other.usable), None)
+    twin = next(
+        (other for other in before if row.product and other.product == row.product and other.usable), None
+    )
     if twin is not None:
         return replace(row, why=f"the same product as {twin.path}")
     if found.sun is None:
