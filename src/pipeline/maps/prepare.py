@@ -1,0 +1,217 @@
+"""Stage ``map_images``: real images of a chunk brought onto the map: dark level, exposure, registration.
+
+Each image is compared with a rendering of a DEM under its own Sun: the a priori DEM first, then the first
+reconstruction. What is found is written beside the image; `pipeline.maps.report` shows it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.images import ImagesSection
+from pipeline.imagery.darkness import dark_level
+from pipeline.imagery.exposure import exposure
+from pipeline.imagery.raster import ImageFile
+from pipeline.imagery.registration import Match, plausible, register, shrink
+from pipeline.imagery.resample import resample
+from pipeline.jobs.progress import progress
+from pipeline.maps.images import lit_level, sun_of
+from pipeline.maps.render import Box, Rendering, Scene
+from pipeline.maps.survey import Surveyed, target_of
+from pipeline.storage.store import StoreWriter
+from pipeline.terrain.grid import RasterError
+from pipeline.terrain.map_grid import MapGrid
+
+logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.floating[Any]]
+
+SCHEMA = "prepared"
+
+# An image needs so many pixels of the map.
+_LEAST_PX = 400
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was found of one image; a row of ``images.csv``.
+
+    Attributes
+    ----------
+    image : what the survey says. used : whether the map may use it. why : the reason for which not.
+    exposure : image over rendering. scatter : of that ratio. dark : dark level, in the image's unit.
+    shift_right_m, shift_up_m : how far its content lies to the right and up of the DEM's, metres; NaN where
+        that could not be told. sigma_right_m, sigma_up_m : standard errors.
+    applied_right_m, applied_up_m : the part of it that was taken back.
+    residual_p50_m, residual_p85_m : percentiles of the distance between the shifts of parts and of the whole.
+    correlation_before, correlation_after, correlation_opposite : with the rendering, as given, moved, and
+        under the opposite Sun.
+    """
+
+    image: Surveyed
+    used: bool = False
+    why: str = ""
+    exposure: float | None = None
+    scatter: float | None = None
+    dark: float | None = None
+    shift_right_m: float | None = None
+    shift_up_m: float | None = None
+    sigma_right_m: float | None = None
+    sigma_up_m: float | None = None
+    applied_right_m: float = 0.0
+    applied_up_m: float = 0.0
+    residual_p50_m: float | None = None
+    residual_p85_m: float | None = None
+    correlation_before: float | None = None
+    correlation_after: float | None = None
+    correlation_opposite: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**vars(self), "image": self.image.to_json()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Prepared:
+        """Make a row from what `to_json` gave."""
+        return cls(**{**value, "image": Surveyed.from_json(value["image"])})
+
+
+def prepare_images(
+    rows: Sequence[Surveyed],
+    scene: Scene,
+    grid: MapGrid,
+    section: ImagesSection,
+    moves: bool,
+    out: Path | str,
+) -> None:
+    """Prepare the images of a chunk and write a store of schema ``prepared/1``.
+
+    Parameters
+    ----------
+    rows : of the survey. scene : the DEM that they are compared with. grid : of the map's working area.
+    section : what is asked of images.
+    moves : whether shifts are applied: a rendering of block means tells a wrong place, but no small shift.
+    out : file to write.
+    """
+    done = []
+    shape = len(rows), grid.height, grid.width
+    with StoreWriter(out, SCHEMA) as store:
+        chunks = (1, min(256, grid.height), min(256, grid.width))
+        radiance = store.create("radiance", shape, "f4", ("image", "y", "x"), chunks, compress=True)
+        for i, row in enumerate(progress(rows, len(rows), "map: images prepared")):
+            found, values = prepare_image(row, scene, grid, section, moves)
+            whole = np.full(shape[1:], np.nan, np.float32)
+            record = found.to_json() | {
+                "path": row.path, "sun": row.sun, "box": list(row.box or (0, 0, 0, 0)), "level": 0.0,
+                "withheld": row.withheld,
+            }  # fmt: skip
+            if values is not None and row.box is not None:
+                row0, row1, col0, col1 = row.box
+                whole[row0:row1, col0:col1] = values
+                record["level"] = lit_level(values)
+            radiance[i] = whole
+            done.append(_plain(record))
+            if found.why and row.usable:
+                logger.warning("%s: not used: %s", row.path, found.why)
+        store.attrs["images"] = done
+        store._root.attrs.update({"images": done})
+
+
+def prepare_image(
+    row: Surveyed, scene: Scene, grid: MapGrid, section: ImagesSection, moves: bool
+) -> tuple[Prepared, NDArray[np.float32] | None]:
+    """Prepare one image.
+
+    Returns
+    -------
+    What was found, and the image in its box of the map: radiance over that of the rendering's law, NaN where
+    it has no data; None where it is not used.
+    """
+    if not row.usable or row.box is None or row.sun is None:
+        return Prepared(row, why=row.why), None
+    try:
+        file = ImageFile(row.path)
+    except RasterError as error:
+        return Prepared(row, why=str(error)), None
+    try:
+        return _prepare(row, row.box, file, scene, grid, section, moves)
+    except RasterError as error:
+        return Prepared(row, why=str(error)), None
+    finally:
+        file.close()
+
+
+def _prepare(
+    row: Surveyed, box: Box, file: ImageFile, scene: Scene, grid: MapGrid, section: ImagesSection, moves: bool
+) -> tuple[Prepared, NDArray[np.float32] | None]:
+    assert row.sun is not None
+    target, (row0, row1, col0, col1) = target_of(grid), box
+    values, valid, _ = resample(file, target, (row0, row1), (col0, col1), min_valid=section.min_valid)
+    if valid.sum() < _LEAST_PX:
+        why = f"{int(valid.sum())} pixels of the map have data, at least {_LEAST_PX} are needed"
+        return Prepared(row, why=why), None
+    sun = sun_of(row.sun)
+    seen = scene.render(sun, box)
+    dark = dark_level(values, valid, seen.share)
+    found = Prepared(row, used=True, dark=dark.level)
+    match = _match(values, valid, dark.field(valid.shape), seen, scene.render(sun, box, 180.0), section, grid)
+    found = _matched(found, match, grid.pixel_m)
+    why = plausible(match)
+    if why is None:
+        far = math.hypot(match.shift_right_px, match.shift_up_px) * grid.pixel_m
+        if far > section.max_shift_m:
+            why = f"it lies {far:.0f} m off, images.max_shift_m is {section.max_shift_m:g}"
+    if why is not None:
+        return replace(found, used=False, why=why), None
+    if moves:
+        right, up = shrink(match, section.shift_sigma_m, grid.pixel_m)
+        found = replace(found, applied_right_m=-right, applied_up_m=-up)
+        shift = (-right, -up)
+        values, valid, _ = resample(file, target, (row0, row1), (col0, col1), shift, section.min_valid)
+    field = dark.field(valid.shape)
+    try:
+        bright = exposure(values, valid, field, seen.radiance)
+    except ValueError as error:
+        return replace(found, used=False, why=str(error)), None
+    found = replace(found, exposure=bright.scale, scatter=bright.scatter)
+    light = np.where(valid, (values - field) / bright.scale, np.nan).astype(np.float32)
+    return found, light
+
+
+def _match(
+    values: Floats, valid: NDArray[np.bool_], dark: Floats, seen: Rendering, opposite: Rendering,
+    section: ImagesSection, grid: MapGrid,
+) -> Match:  # fmt: skip
+    # One pixel more than what is refused, so that the refusal can say how far off an image lies.
+    reach = min(section.max_shift_m / grid.pixel_m + 1, min(valid.shape) / 2 - 1)
+    return register(values, valid, dark, seen.radiance, reach, opposite=opposite.radiance)
+
+
+def _matched(found: Prepared, match: Match, pixel_m: float) -> Prepared:
+    """A row with what the registration found, in metres."""
+    return replace(
+        found, shift_right_m=match.shift_right_px * pixel_m, shift_up_m=match.shift_up_px * pixel_m,
+        sigma_right_m=match.sigma_right_px * pixel_m, sigma_up_m=match.sigma_up_px * pixel_m,
+        residual_p50_m=match.residual_p50_px * pixel_m, residual_p85_m=match.residual_p85_px * pixel_m,
+        correlation_before=match.correlation_before, correlation_after=match.correlation_after,
+        correlation_opposite=match.opposite_correlation,
+    )  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """JSON values: numbers that are not finite become None, arrays and tuples become lists."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value
