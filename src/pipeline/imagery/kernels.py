@@ -54,10 +54,10 @@ def average_cells(values, valid, down, right, corner, patches, samples, first_ce
     corner : row and column of the window's first pixel.
     patches : (cell rows, cell columns, 2, 3, 3) coefficients of image row and column: powers of the map row
         by powers of the map column, both in half cells from the cell's corner.
-    samples : (cell rows, cell columns) points along a side of a map pixel; 0 where there is no polynomial.
+    samples : (cell rows, cell columns) points along a side of a map pixel; 0 or less for none.
     first_cell : row and column of the cell that comes first.
     first_pixel : row and column of the map pixel that comes first.
-    mean, share : (rows, columns) results; pixels of cells with 0 samples stay as they are.
+    mean, share : (rows, columns) results; pixels of cells without samples stay as they are.
     """
     height, width = values.shape
     rows = patches[:, :, 0]
@@ -69,7 +69,7 @@ def average_cells(values, valid, down, right, corner, patches, samples, first_ce
             col = first_pixel[1] + j
             cell_col = col // CELL - first_cell[1]
             n = samples[cell_row, cell_col]
-            if n == 0:
+            if n <= 0:
                 continue
             p, q = rows[cell_row, cell_col], cols[cell_row, cell_col]
             step = 1.0 / (n * _HALF)
@@ -130,7 +130,7 @@ def bounds(patches, bulges, samples, first_cell, first_pixel, shape, box):
         for j in range(shape[1]):
             col = first_pixel[1] + j
             cell_col = col // CELL - first_cell[1]
-            if samples[cell_row, cell_col] == 0:
+            if samples[cell_row, cell_col] <= 0:
                 continue
             for a in range(2):
                 t = (row % CELL + a) / _HALF
