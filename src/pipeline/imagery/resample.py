@@ -18,6 +18,9 @@ planes, 10 x 10 points (this rule)   28.6   15.7    6.6    1.4   0.24   0.05
 planes, 24 x 24 points               28.6   15.8    6.7    1.5   0.26   0.02
 ==================================  =====  =====  =====  =====  =====  =====
 
+On three real images of 20 m on a map of 40 m this rule, GDAL's `average` and brute force with flat pixels
+differ from each other by 1.2 to 2.1 % of the standard deviation. GDAL's tells no share of the valid area.
+
 Beside pixels that are not valid slopes are one-sided. The share of a map pixel that is valid is counted at
 the same points.
 
