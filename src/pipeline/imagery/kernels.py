@@ -17,47 +17,47 @@ _HALF = CELL / 2
 
 
 @compiled
-def _sample(values, valid, row, col, y, x):
-    """The image at a point of a valid pixel: the pixel's mean and its slopes.
+def slopes(values, valid, down, right):
+    """Slopes of the planes over an image's pixels, per pixel downwards and to the right.
 
-    ``y``, ``x``: from the pixel's centre, pixels. Slopes are central differences, one-sided beside a pixel
-    that is not valid, nought between two; the mean over the pixel is the pixel's value.
+    Central differences; one-sided beside a pixel that is not valid, nought between two. All (H, W).
     """
-    value = values[row, col]
-    last_row, last_col = values.shape[0] - 1, values.shape[1] - 1
-    before = col > 0 and valid[row, col - 1]
-    after = col < last_col and valid[row, col + 1]
-    if before and after:
-        value += 0.5 * (values[row, col + 1] - values[row, col - 1]) * x
-    elif after:
-        value += (values[row, col + 1] - values[row, col]) * x
-    elif before:
-        value += (values[row, col] - values[row, col - 1]) * x
-    before = row > 0 and valid[row - 1, col]
-    after = row < last_row and valid[row + 1, col]
-    if before and after:
-        value += 0.5 * (values[row + 1, col] - values[row - 1, col]) * y
-    elif after:
-        value += (values[row + 1, col] - values[row, col]) * y
-    elif before:
-        value += (values[row, col] - values[row - 1, col]) * y
-    return value
+    height, width = values.shape
+    for k in range(height):
+        for m in range(width):
+            down[k, m] = right[k, m] = 0.0
+            if not valid[k, m]:
+                continue
+            before, after = m > 0 and valid[k, m - 1], m < width - 1 and valid[k, m + 1]
+            if before and after:
+                right[k, m] = 0.5 * (values[k, m + 1] - values[k, m - 1])
+            elif after:
+                right[k, m] = values[k, m + 1] - values[k, m]
+            elif before:
+                right[k, m] = values[k, m] - values[k, m - 1]
+            before, after = k > 0 and valid[k - 1, m], k < height - 1 and valid[k + 1, m]
+            if before and after:
+                down[k, m] = 0.5 * (values[k + 1, m] - values[k - 1, m])
+            elif after:
+                down[k, m] = values[k + 1, m] - values[k, m]
+            elif before:
+                down[k, m] = values[k, m] - values[k - 1, m]
 
 
 @compiled
-def average_cells(values, valid, corner, patches, samples, first_cell, first_pixel, mean, share):
+def average_cells(values, valid, down, right, corner, patches, samples, first_cell, first_pixel, mean, share):
     """Area averages of the map pixels of a block, whose image coordinates follow the cells' polynomials.
 
     Parameters
     ----------
-    values, valid : (H, W) window of the image, float64 and bool.
+    values, valid, down, right : (H, W) window of the image, float64 and bool, and its `slopes`.
     corner : row and column of the window's first pixel.
     patches : (cell rows, cell columns, 2, 3, 3) coefficients of image row and column: powers of the map row
         by powers of the map column, both in half cells from the cell's corner.
-    samples : (cell rows, cell columns) points along a side of a map pixel; 0 where there is no polynomial.
+    samples : (cell rows, cell columns) points along a side of a map pixel; 0 or less for none.
     first_cell : row and column of the cell that comes first.
     first_pixel : row and column of the map pixel that comes first.
-    mean, share : (rows, columns) results; pixels of cells with 0 samples stay as they are.
+    mean, share : (rows, columns) results; pixels of cells without samples stay as they are.
     """
     height, width = values.shape
     rows = patches[:, :, 0]
@@ -69,12 +69,14 @@ def average_cells(values, valid, corner, patches, samples, first_cell, first_pix
             col = first_pixel[1] + j
             cell_col = col // CELL - first_cell[1]
             n = samples[cell_row, cell_col]
-            if n == 0:
+            if n <= 0:
                 continue
             p, q = rows[cell_row, cell_col], cols[cell_row, cell_col]
+            step = 1.0 / (n * _HALF)
+            first_t, first_s = row % CELL / _HALF + 0.5 * step, col % CELL / _HALF + 0.5 * step
             total, count = 0.0, 0
             for a in range(n):
-                t = (row % CELL + (a + 0.5) / n) / _HALF
+                t = first_t + a * step
                 p0 = p[0, 0] + t * (p[1, 0] + t * p[2, 0])
                 p1 = p[0, 1] + t * (p[1, 1] + t * p[2, 1])
                 p2 = p[0, 2] + t * (p[1, 2] + t * p[2, 2])
@@ -82,13 +84,14 @@ def average_cells(values, valid, corner, patches, samples, first_cell, first_pix
                 q1 = q[0, 1] + t * (q[1, 1] + t * q[2, 1])
                 q2 = q[0, 2] + t * (q[1, 2] + t * q[2, 2])
                 for b in range(n):
-                    s = (col % CELL + (b + 0.5) / n) / _HALF
+                    s = first_s + b * step
                     v = p0 + s * (p1 + s * p2)
                     u = q0 + s * (q1 + s * q2)
                     whole_v, whole_u = math.floor(v), math.floor(u)
                     k, m = int(whole_v) - corner[0], int(whole_u) - corner[1]
                     if 0 <= k < height and 0 <= m < width and valid[k, m]:
-                        total += _sample(values, valid, k, m, v - whole_v - 0.5, u - whole_u - 0.5)
+                        y, x = v - whole_v - 0.5, u - whole_u - 0.5
+                        total += values[k, m] + down[k, m] * y + right[k, m] * x
                         count += 1
             if count:
                 mean[i, j] = total / count
@@ -96,7 +99,7 @@ def average_cells(values, valid, corner, patches, samples, first_cell, first_pix
 
 
 @compiled
-def average_points(values, valid, corner, rows, cols, mean, share):
+def average_points(values, valid, down, right, corner, rows, cols, mean, share):
     """Averages of sets of points of the image: ``rows``, ``cols`` (sets, points), not finite for none."""
     height, width = values.shape
     for i in range(len(mean)):
@@ -108,7 +111,7 @@ def average_points(values, valid, corner, rows, cols, mean, share):
                 k, m = int(v) - corner[0], int(u) - corner[1]
                 if valid[k, m]:
                     y, x = v - math.floor(v) - 0.5, u - math.floor(u) - 0.5
-                    total += _sample(values, valid, k, m, y, x)
+                    total += values[k, m] + down[k, m] * y + right[k, m] * x
                     count += 1
         if count:
             mean[i] = total / count
@@ -116,15 +119,18 @@ def average_points(values, valid, corner, rows, cols, mean, share):
 
 
 @compiled
-def bounds(patches, samples, first_cell, first_pixel, shape, box):
-    """Least and greatest image row and column at the corners of the map pixels of a block, into ``box``."""
+def bounds(patches, bulges, samples, first_cell, first_pixel, shape, box):
+    """Least and greatest image row and column of the map pixels of a block, into ``box``.
+
+    Inside a map pixel its corners may be exceeded by ``bulges`` (cell rows, cell columns, 2), image pixels.
+    """
     for i in range(shape[0]):
         row = first_pixel[0] + i
         cell_row = row // CELL - first_cell[0]
         for j in range(shape[1]):
             col = first_pixel[1] + j
             cell_col = col // CELL - first_cell[1]
-            if samples[cell_row, cell_col] == 0:
+            if samples[cell_row, cell_col] <= 0:
                 continue
             for a in range(2):
                 t = (row % CELL + a) / _HALF
@@ -135,5 +141,6 @@ def bounds(patches, samples, first_cell, first_pixel, shape, box):
                         at = 0.0
                         for k in range(2, -1, -1):
                             at = at * t + (p[k, 0] + s * (p[k, 1] + s * p[k, 2]))
-                        box[2 * axis] = min(box[2 * axis], at)
-                        box[2 * axis + 1] = max(box[2 * axis + 1], at)
+                        bulge = bulges[cell_row, cell_col, axis]
+                        box[2 * axis] = min(box[2 * axis], at - bulge)
+                        box[2 * axis + 1] = max(box[2 * axis + 1], at + bulge)

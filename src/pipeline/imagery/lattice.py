@@ -74,6 +74,7 @@ class Locator:
         self._left, self._top = target.transform.c - shift[0], target.transform.f - shift[1]
         self._inverse = ~file.transform
         self._period = period(file.crs_wkt)
+        self._size = (file.height, file.width)
         self._middle = float(file.middle[0])
 
     def locate(self, row: Floats, col: Floats) -> tuple[Floats, Floats]:
@@ -112,8 +113,10 @@ class Locator:
                     for b in range(2):
                         there = _evaluate(patches[:, :, axis], a + 0.5, b + 0.5)
                         good &= np.abs(there - checks[axis][a::2, b::2]) <= _TOLERANCE_PIXELS
-            samples = _samples(nodes)
-        return Lattice(first, np.ascontiguousarray(patches), np.where(good, samples, 0), samples)
+            wanted, bulges = _samples(nodes), _bulges(patches)
+            beyond = good & _beyond(nodes, bulges, self._size)
+        samples = np.where(beyond, -1, np.where(good, wanted, 0))
+        return Lattice(first, np.ascontiguousarray(patches), bulges, samples, wanted)
 
     def _grid(self, row: NDArray, col: NDArray) -> tuple[Floats, Floats]:
         return self.locate(*np.meshgrid(row, col, indexing="ij"))
@@ -127,12 +130,15 @@ class Lattice:
     ----------
     first : row and column of the first cell.
     patches : (cell rows, cell columns, 2, 3, 3) polynomials, see `average_cells`.
-    samples : (cell rows, cell columns) points along a side of a map pixel, 0 where the polynomial is no good.
+    bulges : (cell rows, cell columns, 2) how far a map pixel may reach beyond its corners, image pixels.
+    samples : (cell rows, cell columns) points along a side of a map pixel; 0 where the polynomial is no good,
+        -1 where the cell lies beyond the image.
     wanted : the same for the cells without a polynomial too.
     """
 
     first: tuple[int, int]
     patches: Floats
+    bulges: Floats
     samples: NDArray[np.int64]
     wanted: NDArray[np.int64]
 
@@ -156,6 +162,30 @@ def _polynomials(nodes: Floats) -> Floats:
 def _evaluate(patches: Floats, t: float, s: float) -> Floats:
     at = [patches[..., k, 0] + s * (patches[..., k, 1] + s * patches[..., k, 2]) for k in range(3)]
     return at[0] + t * (at[1] + t * at[2])
+
+
+def _bulges(patches: Floats) -> Floats:
+    """How far a polynomial exceeds, inside a map pixel, its values at the pixel's corners.
+
+    A function differs from the bilinear one through the corners of a square of side h, whose extremes are at
+    the corners, by h^2 / 8 (max |f_ss| + max |f_tt|) at most; h = 2 / CELL, and s, t are 2 at most.
+    """
+    p = np.abs(patches)
+    across = p[..., 0, 2] + 2 * p[..., 1, 2] + 4 * p[..., 2, 2]
+    down = p[..., 2, 0] + 2 * p[..., 2, 1] + 4 * p[..., 2, 2]
+    return 2 * (across + down) * (2 / CELL) ** 2 / 8
+
+
+def _beyond(nodes: tuple[Floats, Floats], bulges: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Cells that lie wholly beyond an image of `size` rows and columns."""
+    out = np.zeros(bulges.shape[:2], dtype=bool)
+    for axis, length in enumerate(size):
+        n = nodes[axis]
+        corners = np.stack([n[:-2:2, :-2:2], n[:-2:2, 2::2], n[2::2, :-2:2], n[2::2, 2::2]])
+        # The bound of `_bulges` for a square that is CELL times wider; a pixel more for roundings.
+        room = bulges[:, :, axis] * CELL**2 + 1
+        out |= (corners.max(axis=0) < -room) | (corners.min(axis=0) > length + room)
+    return out
 
 
 def _samples(nodes: tuple[Floats, Floats]) -> NDArray[np.int64]:

@@ -18,6 +18,9 @@ planes, 10 x 10 points (this rule)   28.6   15.7    6.6    1.4   0.24   0.05
 planes, 24 x 24 points               28.6   15.8    6.7    1.5   0.26   0.02
 ==================================  =====  =====  =====  =====  =====  =====
 
+On three real images of 20 m on a map of 40 m this rule, GDAL's `average` and brute force with flat pixels
+differ from each other by 1.2 to 2.1 % of the standard deviation. GDAL's tells no share of the valid area.
+
 Beside pixels that are not valid slopes are one-sided. The share of a map pixel that is valid is counted at
 the same points.
 
@@ -32,7 +35,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.imagery.kernels import CELL, average_cells, average_points, bounds
+from pipeline.imagery.kernels import CELL, average_cells, average_points, bounds, slopes
 from pipeline.imagery.lattice import Lattice, Locator, MapTarget, exact_points
 from pipeline.imagery.projection import metres_per_unit
 from pipeline.imagery.raster import ImageFile
@@ -41,9 +44,9 @@ __all__ = ["MIN_VALID", "MapTarget", "resample", "touches"]
 
 MIN_VALID = 0.9  # share of a map pixel's area that must be valid
 
-# Image pixels that are read at once: about 100 MiB with their masks and copies.
+# Image pixels that are read at once: about 150 MiB with slopes, masks and copies.
 _CHUNK_PIXELS = 4 << 20
-# Neighbours for the slopes, and room for the polynomials' bulge between the corners of map pixels.
+# Neighbours for the slopes.
 _MARGIN = 2
 
 Window = tuple[int, int]
@@ -97,11 +100,10 @@ def resample(
         locator = Locator(file, target, (shift_m[0] / metres, shift_m[1] / metres))
         lattice = locator.cells(rows, cols)
         for (r0, r1), (c0, c1), box in _blocks(file, lattice, rows, cols):
-            values, valid = file.read(*box)
+            planes = _planes(file, box)
             part = np.s_[r0 - rows[0] : r1 - rows[0], c0 - cols[0] : c1 - cols[0]]
             average_cells(
-                values,
-                valid,
+                *planes,
                 (box[0], box[2]),
                 lattice.patches,
                 lattice.samples,
@@ -117,13 +119,21 @@ def resample(
     return mean.astype(np.float32), enough, share.astype(np.float32)
 
 
+def _planes(file: ImageFile, box: Box) -> tuple[NDArray, ...]:
+    """Values, validity, and slopes down and to the right of the image's pixels in a box."""
+    values, valid = file.read(*box)
+    down, right = np.empty_like(values), np.empty_like(values)
+    slopes(values, valid, down, right)
+    return values, valid, down, right
+
+
 def _blocks(
     file: ImageFile, lattice: Lattice, rows: Window, cols: Window
 ) -> Iterator[tuple[Window, Window, Box]]:
     """Parts of a window with the box of the image that each needs, `_CHUNK_PIXELS` pixels at most."""
     shape = (rows[1] - rows[0], cols[1] - cols[0])
     found = np.array([np.inf, -np.inf, np.inf, -np.inf])
-    bounds(lattice.patches, lattice.samples, lattice.first, (rows[0], cols[0]), shape, found)
+    bounds(lattice.patches, lattice.bulges, lattice.samples, lattice.first, (rows[0], cols[0]), shape, found)
     box = _clip(file, found)
     if box is None:
         return
@@ -172,10 +182,10 @@ def _without_polynomial(
                 box = _clip(file, np.array([y.min(), y.max(), x.min(), x.max()]))
                 if box is None:
                     continue
-                values, valid = file.read(*box)
+                planes = _planes(file, box)
                 at = (row - r0, col - c0)
                 part = np.s_[at[0], at[1] : at[1] + 1]
-                average_points(values, valid, (box[0], box[2]), at_rows, at_cols, mean[part], share[part])
+                average_points(*planes, (box[0], box[2]), at_rows, at_cols, mean[part], share[part])
 
 
 def touches(

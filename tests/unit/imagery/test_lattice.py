@@ -10,6 +10,7 @@ from affine import Affine
 from image_files import EQUIRECTANGULAR, LOCAL, LONLAT, map_of, through, write_image
 from raster_files import SOUTH
 
+from pipeline.imagery import resample as module
 from pipeline.imagery.lattice import Locator
 from pipeline.imagery.raster import ImageFile
 from pipeline.imagery.resample import resample
@@ -34,7 +35,7 @@ def test_longitudes_of_either_kind(tmp_path: Path) -> None:
         np.testing.assert_allclose(other[0], found[0][0], rtol=1e-4)
 
 
-def test_a_lon_lat_image_about_the_pole(tmp_path: Path) -> None:
+def test_a_lon_lat_image_about_the_pole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No polynomial fits at the pole and at the seam: points are taken one by one there."""
     transform = Affine(0.5, 0, -180, 0, -0.02, -89.0)
     lon = np.radians(-180 + 0.5 * (np.arange(720) + 0.5))
@@ -53,6 +54,10 @@ def test_a_lon_lat_image_about_the_pole(tmp_path: Path) -> None:
     assert np.abs(values - expected)[valid].max() < 0.01
     part = resample(file, target, (11, 30), (13, 27))
     assert part[0].tobytes() == np.ascontiguousarray(values[11:30, 13:27]).tobytes()
+    # Bent pixels need more of the image than their corners tell: small chunks give the same.
+    monkeypatch.setattr(module, "_CHUNK_PIXELS", 50)
+    part = resample(file, target, (11, 30), (0, 40))
+    assert part[0].tobytes() == values[11:30].tobytes()
 
 
 @pytest.mark.parametrize("crs, step", [(LOCAL, 5.0), (LONLAT, 0.0005), (EQUIRECTANGULAR, 10.0)])
@@ -64,7 +69,7 @@ def test_the_lattice_is_exact_to_a_hundredth_of_a_pixel(tmp_path: Path, crs: str
     target = map_of(40.0, 96, 96, (x - 1920, y + 1920))
     locator = Locator(file, target, (0.0, 0.0))
     lattice = locator.cells((0, 96), (0, 96))
-    assert (lattice.samples > 0).all()
+    assert (lattice.samples != 0).all()
     rng = np.random.default_rng(0)
     row, col = rng.uniform(0, 96, 4000), rng.uniform(0, 96, 4000)
     exact = locator.locate(row, col)
