@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.imagery.smoothing import like, picture
+from pipeline.imagery.smoothing import like, picture, weighted_median
 
 #: Fewer pixels lit in both give no exposure.
 MIN_PIXELS = 64
@@ -58,8 +58,6 @@ def exposure(values: ArrayLike, valid: ArrayLike, dark: ArrayLike, rendering: Ar
         )
     weight = model[lit]
     ratio = light[lit] / weight
-    order = np.argsort(ratio, kind="stable")
-    total = np.cumsum(weight[order])
-    scale = float(ratio[order][np.searchsorted(total, total[-1] / 2)])
+    scale = weighted_median(ratio, weight)
     scatter = 1.4826 * float(np.median(np.abs(ratio - scale))) / scale
     return Exposure(scale, scatter)

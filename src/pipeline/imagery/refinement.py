@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.imagery.smoothing import Floats, Mask, normalised
+from pipeline.imagery.smoothing import Floats, Mask, normalised, weighted_median
 
 _HUBER = 1.345  # 95 % efficient under a normal law
 _STEPS = 30
@@ -32,7 +32,7 @@ class Scales:
 
     fine_px: float = 0.7
     coarse_px: float = 8.0
-    alike_px: float = 4.0
+    alike_px: float = 6.0
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,15 @@ def refine(pair: Pair, start: Floats, reach_px: float) -> Fit:
     pair : the two pictures. start : rows down, columns right. reach_px : how far from `start` it may end.
     """
     shift = start.astype(np.float64)
-    settled = False
+    settled, share, previous = False, 1.0, np.zeros(2)
     for _ in range(_STEPS):
         step = solve(*pair.at(shift), pair.scales.alike_px)
         if step is None:
             break
-        move = step[0] * min(1.0, _FARTHEST_STEP_PX / max(float(np.hypot(*step[0])), 1e-12))
+        # Robust weights and masks change with the shift: steps to and fro between two answers are halved.
+        share *= 0.5 if step[0] @ previous < 0 else 1.0
+        previous = step[0]
+        move = share * step[0] * min(1.0, _FARTHEST_STEP_PX / max(float(np.hypot(*step[0])), 1e-12))
         shift = shift + move
         if np.hypot(*(shift - start)) > reach_px:
             break
@@ -138,6 +141,8 @@ def solve(image: Floats, model: Floats, both: Mask, alike_px: float) -> tuple[Fl
     design, target = columns[:, inner], image[inner]
     if target.size < 16:
         return None
+    # Flat ground and the inside of shadows fit well and say nothing: pixels count as their gradients tell.
+    tells = design[0] ** 2 + design[1] ** 2
     weight, previous = np.ones_like(target), np.inf
     answer: NDArray[np.float64] | None = None
     for _ in range(10):
@@ -146,7 +151,7 @@ def solve(image: Floats, model: Floats, both: Mask, alike_px: float) -> tuple[Fl
             return None
         answer = np.linalg.solve(normal, (design * weight) @ target)
         residual = target - answer @ design
-        scale = 1.4826 * float(np.median(np.abs(residual)))
+        scale = 1.4826 * weighted_median(np.abs(residual), tells)
         if not scale > 0 or abs(scale - previous) < 1e-3 * scale:
             break
         previous = scale

@@ -21,6 +21,9 @@ MIN_PIXELS = 400
 MIN_CORRELATION = 0.2
 # Share of the image's pixels that must stay on the rendering at a shift.
 _OVERLAP = 0.5
+# Error that no residual shows: shifts against LOLA-like DEMs and against the true ground differ by 0.03 to 0.05
+# pixel in common, on images whose scores alone claim 0.01.
+_FLOOR_PX = 0.03
 # The refinement may leave the whole-pixel peak by this much, pixels.
 _REACH_PX = 2.0
 _BLOCK_PX = 40
@@ -99,7 +102,11 @@ def register(
             f"max_shift_px: expected a number in (0, {min(image.shape) / 2:g}), found {max_shift_px}"
         )
     scales = scales or Scales()
-    light = np.where(mask, image - np.broadcast_to(np.asarray(dark, dtype=np.float64), image.shape), 0.0)
+    dark = np.broadcast_to(np.asarray(dark, dtype=np.float64), image.shape)
+    whole = image, mask, dark
+    near = _around(mask, int(np.ceil(max_shift_px + 4 * scales.coarse_px)))
+    image, mask, dark, model = image[near], mask[near], dark[near], model[near]
+    light = np.where(mask, image - dark, 0.0)
     known = np.isfinite(model)
     pair = Pair(light, mask, np.where(known, model, 0.0), known, scales)
     before = pair.correlation(np.zeros(2))
@@ -115,14 +122,14 @@ def register(
     else:
         distances = _blocks(pair, fit)
         p50, p85 = np.percentile(distances, (50, 85)) if len(distances) else (np.nan, np.nan)
-        sigma = np.sqrt(np.diag(fit.covariance))
+        sigma = np.sqrt(np.diag(fit.covariance) + _FLOOR_PX**2)
         match = Match(
             float(fit.shift[1]), float(-fit.shift[0]), float(sigma[1]), float(sigma[0]), before,
             fit.correlation, float(p50), float(p85), len(distances), float(max_shift_px), pixels,
         )  # fmt: skip
     if opposite is None:
         return match
-    other = register(image, mask, dark, opposite, max_shift_px, scales)
+    other = register(*whole, opposite, max_shift_px, scales)
     return replace(match, opposite_correlation=other.correlation_after)
 
 
@@ -181,6 +188,15 @@ def plausible(match: Match, opposite: Match | None = None) -> str | None:
     if other is not None and match.correlation_after <= other:
         return f"correlation {match.correlation_after:.2f}, with the opposite Sun {other:.2f}"
     return None
+
+
+def _around(mask: Mask, margin: int) -> tuple[slice, slice]:
+    """The valid pixels' bounding box with a margin: a strip needs no work on the rest of the map."""
+    sides = []
+    for axis, size in enumerate(mask.shape):
+        found = np.flatnonzero(mask.any(axis=1 - axis))
+        sides.append(slice(max(int(found[0]) - margin, 0), int(found[-1]) + margin + 1) if len(found) else slice(size))
+    return sides[0], sides[1]
 
 
 def _search(

@@ -57,6 +57,13 @@ def normalised(values: Floats, weight: Floats, fine_px: float, coarse_px: float)
     return np.asarray(rough / np.sqrt(variance + typical), dtype=np.float64)
 
 
+def weighted_median(values: Floats, weight: Floats) -> float:
+    """The value up to which half the weight lies; `values` and `weight` ``(n,)``, weights not negative."""
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weight[order])
+    return float(values[order][min(int(np.searchsorted(total, total[-1] / 2)), len(values) - 1)])
+
+
 def picture(values: ArrayLike, valid: ArrayLike, name: str = "values") -> tuple[Floats, Mask]:
     """An image and its mask as float64 and bool; pixels that are not finite are not valid, and are set to 0.
 
