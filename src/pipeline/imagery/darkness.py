@@ -1,0 +1,153 @@
+"""Dark level of a photograph: what it shows where no sunlight falls (haze, stray light, detector's offset)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import ndimage
+
+from pipeline.imagery.smoothing import Floats, Mask, like, picture
+
+#: Fewer pixels inside predicted shadows say nothing about the dark level.
+MIN_PIXELS = 64
+# Misregistration and penumbra reach this far into a predicted shadow, pixels.
+_ERODE_PX = 2
+# A mode is taken for one from this share of the highest on: walls in sunlight make others above the lowest.
+_SHARE_OF_HIGHEST = 0.3
+_BLOCK_PX = 16
+_MIN_BLOCKS = 12
+_MIN_BLOCK_PIXELS = 16
+# A slope must be this many times its standard error, and change the level by as many times the noise of a
+# block's median across the image.
+_SIGNIFICANT = 6.0
+
+
+@dataclass(frozen=True)
+class DarkLevel:
+    """Dark level at the centre of the pixel grid, and how it changes along it.
+
+    Attributes
+    ----------
+    level : in the image's unit; 0 where `count` is. count : pixels inside shadows that it rests on.
+    right, up : change of the level per pixel to map-right and map-up; 0 unless clearly there.
+    """
+
+    level: float
+    count: int
+    right: float = 0.0
+    up: float = 0.0
+
+    def field(self, shape: tuple[int, int]) -> Floats:
+        """The dark level of every pixel, ``(H, W)``."""
+        right, up = _from_centre(shape)
+        return self.level + self.right * right + self.up * up
+
+
+def dark_level(values: ArrayLike, valid: ArrayLike, lit_share: ArrayLike) -> DarkLevel:
+    """Lowest mode of an image inside the cast shadows that a DEM predicts.
+
+    A mode, because some predicted shadows are lit, and the lowest, because sunlit walls light others: neither
+    moves it as long as some of the shadows are dark. Its density is a Gaussian kernel's, as wide as the
+    image's noise asks for.
+
+    Parameters
+    ----------
+    values : ``(H, W)`` image. valid : ``(H, W)`` bool, where it holds.
+    lit_share : ``(H, W)`` predicted visible share of the Sun's disc, in [0, 1]; NaN where unknown.
+
+    Returns
+    -------
+    Level 0 and count 0 where fewer than `MIN_PIXELS` valid pixels lie two pixels or more inside shadows.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not two-dimensional.
+    """
+    image, mask = picture(values, valid)
+    share = like(lit_share, image.shape, "lit_share")
+    disc = ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), _ERODE_PX)
+    # Beyond the grid there may be light; NaN compares as lit.
+    inside = ndimage.binary_erosion(share <= 0, disc) & mask
+    count = int(inside.sum())
+    if count < MIN_PIXELS:
+        return DarkLevel(0.0, 0)
+    found = image[inside]
+    noise = _noise(image, inside)
+    level, width = _lowest_mode(found, noise)
+    dark = inside & (np.abs(image - level) <= 3 * width)
+    slopes = _slopes(image, dark, mask, noise)
+    if slopes is None:
+        return DarkLevel(level, count)
+    right, up = _from_centre(image.shape)
+    flat = image - slopes[0] * right - slopes[1] * up
+    # The field widened the mode: take it off and look again, from the pixels of the first look and their like.
+    level, _ = _lowest_mode(flat[inside], noise)
+    return DarkLevel(level, count, *slopes)
+
+
+def _from_centre(shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+    rows, cols = np.indices(shape, dtype=np.float64)
+    return cols - (shape[1] - 1) / 2, (shape[0] - 1) / 2 - rows
+
+
+def _noise(image: Floats, inside: Mask) -> float:
+    """Standard deviation of the noise, from differences between neighbours that both lie inside shadows."""
+    across = (image[:, 1:] - image[:, :-1])[inside[:, 1:] & inside[:, :-1]]
+    down = (image[1:] - image[:-1])[inside[1:] & inside[:-1]]
+    steps = np.abs(np.concatenate([across, down]))
+    return 1.4826 * float(np.median(steps)) / np.sqrt(2) if steps.size else 0.0
+
+
+def _lowest_mode(found: Floats, noise: float) -> tuple[float, float]:
+    """The lowest mode of values that counts, and the width of the kernel of their density."""
+    low, high = (float(k) for k in np.percentile(found, (0.5, 90)))
+    # Silverman's rule for a peak as narrow as the noise; half the noise is plenty for many pixels.
+    width = max(noise * max(0.5, 1.06 * found.size**-0.2), (high - low) / 2000, 1e-6 * abs(high))
+    if not width > 0:
+        return low, 0.0
+    step = width / 4
+    edges = np.arange(low - 6 * width, high + 6 * width + step, step)
+    counts = np.histogram(found, edges)[0].astype(np.float64)
+    density = ndimage.gaussian_filter1d(counts, width / step, mode="constant")
+    middle = (edges[:-1] + edges[1:]) / 2
+    tops = np.flatnonzero((density[1:-1] > density[:-2]) & (density[1:-1] >= density[2:])) + 1
+    tops = tops[density[tops] >= _SHARE_OF_HIGHEST * density.max()]
+    k = int(tops[0]) if tops.size else int(np.argmax(density))
+    near = np.abs(found - middle[k]) <= 2 * width
+    # The median around the top is finer than the histogram's step.
+    return (float(np.median(found[near])) if near.any() else float(middle[k])), float(width)
+
+
+def _slopes(image: Floats, dark: Mask, mask: Mask, noise: float) -> tuple[float, float] | None:
+    """Slopes of the dark level to the right and up where they are clearly there."""
+    right, up = _from_centre(image.shape)
+    rows, cols = (np.asarray(k) // _BLOCK_PX for k in np.nonzero(dark))
+    key = rows * (image.shape[1] // _BLOCK_PX + 1) + cols
+    blocks = np.array(
+        [
+            (np.median(image[dark][at]), right[dark][at].mean(), up[dark][at].mean())
+            for k in np.unique(key)
+            if (at := key == k).sum() >= _MIN_BLOCK_PIXELS
+        ]
+    )
+    if len(blocks) < _MIN_BLOCKS:
+        return None
+    level, places = blocks[:, 0], blocks[:, 1:]
+    answer: list[float] = [0.0, 0.0]
+    for axis, every in enumerate((right[mask], up[mask])):
+        place = places[:, axis] - places[:, axis].mean()
+        extent = float(np.ptp(every))
+        # Shadows in one corner cannot tell a slope from the light of the wall beside them.
+        if np.ptp(place) < 0.5 * extent or not place @ place > 0:
+            continue
+        slope = float(place @ level) / float(place @ place)
+        residual = level - level.mean() - slope * place
+        error = float(np.sqrt(residual @ residual / (len(level) - 2) / (place @ place)))
+        if abs(slope) > _SIGNIFICANT * error and abs(slope) * extent > noise:
+            answer[axis] = slope
+    return (answer[0], answer[1]) if any(answer) else None
+
+
