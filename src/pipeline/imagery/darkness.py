@@ -149,5 +149,3 @@ def _slopes(image: Floats, dark: Mask, mask: Mask, noise: float) -> tuple[float,
         if abs(slope) > _SIGNIFICANT * error and abs(slope) * extent > noise:
             answer[axis] = slope
     return (answer[0], answer[1]) if any(answer) else None
-
-

@@ -195,7 +195,9 @@ def _around(mask: Mask, margin: int) -> tuple[slice, slice]:
     sides = []
     for axis, size in enumerate(mask.shape):
         found = np.flatnonzero(mask.any(axis=1 - axis))
-        sides.append(slice(max(int(found[0]) - margin, 0), int(found[-1]) + margin + 1) if len(found) else slice(size))
+        sides.append(
+            slice(max(int(found[0]) - margin, 0), int(found[-1]) + margin + 1) if len(found) else slice(size)
+        )
     return sides[0], sides[1]
 
 

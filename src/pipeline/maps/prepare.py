@@ -121,8 +121,7 @@ def prepare_images(
             done.append(_plain(record))
             if found.why and row.usable:
                 logger.warning("%s: not used: %s", row.path, found.why)
-        store.attrs["images"] = done
-        store._root.attrs.update({"images": done})
+        store.describe({"images": done})
 
 
 def prepare_image(

@@ -69,6 +69,10 @@ class StoreWriter:
         self._arrays: dict[str, tuple[str, ...]] = {}
         return self
 
+    def describe(self, attrs: Mapping[str, Any]) -> None:
+        """Add attributes to the root group: what is only known when the arrays are written."""
+        self._root.attrs.update(attrs)
+
     def create(
         self,
         name: str,
