@@ -150,7 +150,7 @@ def measure(site: Challenge, step: int, law: Any = "lambert") -> None:
     """One set's rows."""
     rng = np.random.default_rng(0)
     moved_errors, truth_errors, ratios, coarse_errors, correlations = [], [], [], [], []
-    darks, opposite_taken, refused, seconds, scatters, shifts = [], 0, [], 0.0, [], []
+    darks, opposite_taken, refused, seconds, scatters, shifts, wrongs = [], 0, [], 0.0, [], [], []
     names = sorted(site.suns)[::step]
     for name in names:
         sun, opposite = site.suns[name]
@@ -166,6 +166,7 @@ def measure(site: Challenge, step: int, law: Any = "lambert") -> None:
             continue
         other = render(site.dem, site.pixel_m, site.inner, opposite, law)[0]
         wrong = register(image, valid, dark.level, other, SEARCH_PX)
+        wrongs.append(wrong.correlation_after)
         # Would the image be taken if its Sun were the opposite one?
         opposite_taken += plausible(wrong, match) is None
         if reason := plausible(match, wrong):
@@ -197,6 +198,7 @@ def measure(site: Challenge, step: int, law: Any = "lambert") -> None:
     print(f"  (d - d_true) / sigma               rms {np.sqrt(np.mean(np.square(ratios))):.2f}")
     print(f"  shifts on the true ground, px      median {np.median(shifts, 0)}, sd {np.std(shifts, 0)}")
     print(f"  correlation                        p50 {np.median(correlations):.3f}, least {min(correlations):.3f}")
+    print(f"  correlation, opposite Sun          p50 / p85 / max  {percentiles(wrongs)}")
     print(f"  opposite Sun taken for the right   {opposite_taken}")
     print(f"  dark level over lit median         p50 / p85 / max  {percentiles(darks)}")
     print(f"  exposure: scatter                  p50 / p85 / max  {percentiles(scatters)}")

@@ -26,7 +26,7 @@ def test_known_shift_comes_back(light: np.ndarray, right: float, up: float) -> N
     match = register(image, strip(), 0.02, light, 8)
     assert match.shift_right_px == pytest.approx(right, abs=0.05)
     assert match.shift_up_px == pytest.approx(up, abs=0.05)
-    assert match.correlation_after > 0.9 and match.correlation_after >= match.correlation_before - 1e-6
+    assert match.correlation_after > 0.9 and match.correlation_after >= match.correlation_before - 1e-3
     assert match.residual_p50_px < 0.2 and match.blocks > 0
     assert plausible(match) is None
 
