@@ -1,4 +1,4 @@
-"""Dark level of a photograph: what it shows where no sunlight falls (haze, stray light, detector's offset)."""
+"""Dark level of a photograph: what it shows where no sunlight falls (haze, stray light, offsets)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,6 @@ def dark_level(values: ArrayLike, valid: ArrayLike, lit_share: ArrayLike) -> Dar
     count = int(inside.sum())
     if count < MIN_PIXELS:
         return DarkLevel(0.0, 0)
-    found = image[inside]
     noise = _noise(image, inside)
     slopes = _slopes(image, inside, mask, noise)
     right, up = _from_centre(image.shape)

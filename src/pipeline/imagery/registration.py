@@ -21,8 +21,8 @@ MIN_PIXELS = 400
 MIN_CORRELATION = 0.2
 # Share of the image's pixels that must stay on the rendering at a shift.
 _OVERLAP = 0.5
-# Error that no residual shows: shifts against LOLA-like DEMs and against the true ground differ by 0.03 to 0.05
-# pixel in common, on images whose scores alone claim 0.01.
+# Error that no residual shows: shifts against LOLA-like DEMs and against the true ground differ by 0.03 to
+# 0.05 pixel in common, on images whose scores alone claim 0.01.
 _FLOOR_PX = 0.03
 # The refinement may leave the whole-pixel peak by this much, pixels.
 _REACH_PX = 2.0
@@ -124,8 +124,8 @@ def register(
     else:
         distances = _blocks(pair, fit)
         p50, p85 = np.percentile(distances, (50, 85)) if len(distances) else (np.nan, np.nan)
-        # Where parts of the image are displaced differently, their spread tells more than the residuals: p50 of
-        # a two-dimensional normal law is 1.18 sigma.
+        # Where parts of the image are displaced differently, their spread tells more than the residuals: the
+        # median of a two-dimensional normal law is 1.18 sigma.
         spread = p50 / 1.18 / np.sqrt(len(distances)) if len(distances) > 1 else 0.0
         sigma = np.sqrt(np.maximum(np.diag(fit.covariance), spread**2) + _FLOOR_PX**2)
         match = Match(
@@ -143,7 +143,7 @@ def shrink(match: Match, sigma_m_prior: float, pixel_m: float = 1.0) -> tuple[fl
 
     Parameters
     ----------
-    match : what was measured. sigma_m_prior : standard deviation of misregistration, in the unit of `pixel_m`.
+    match : what was measured. sigma_m_prior : standard deviation of misregistration, in `pixel_m`'s unit.
     pixel_m : size of a pixel; 1 where the prior is in pixels.
 
     Returns
@@ -200,7 +200,9 @@ def _around(mask: Mask, margin: int) -> tuple[slice, slice]:
     sides = []
     for axis, size in enumerate(mask.shape):
         found = np.flatnonzero(mask.any(axis=1 - axis))
-        sides.append(slice(max(int(found[0]) - margin, 0), int(found[-1]) + margin + 1) if len(found) else slice(size))
+        sides.append(
+            slice(max(int(found[0]) - margin, 0), int(found[-1]) + margin + 1) if len(found) else slice(size)
+        )
     return sides[0], sides[1]
 
 

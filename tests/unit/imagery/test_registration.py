@@ -1,4 +1,4 @@
-"""Registration: known shifts come back whatever the exposure, dark level, law or strip, and doubt is honest."""
+"""Registration: known shifts come back whatever the exposure, dark level, law or strip; errors are honest."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from imagery.scenes import SIZE, hills, photograph, rendering, strip
-from registration import apollo15, read_challenge, render, shift
+from image_scenes import SIZE, hills, photograph, rendering, strip
 
 from pipeline.imagery.registration import Match, plausible, register, shrink
+from registration import apollo15, read_challenge, render, shift
 
 EVERYWHERE = np.ones((SIZE, SIZE), dtype=bool)
 
