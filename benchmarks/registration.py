@@ -3,8 +3,8 @@
 Usage: PYTHONPATH=src python benchmarks/registration.py [folder of the shared data, default ../shared/data]
        [take every n-th image of the challenge sets, default 1]
 
-Prints, first, the real image over the Apollo 15 DTM, about 260 m west of where the DTM has it, and the dark level
-of the real image at 84 S. Then, for the two challenge sets: the images that are refused, and why; errors of the
+Prints, first, the real image over the Apollo 15 DTM, about 260 m west of where the DTM has it, and the dark
+level of the real image at 84 S. Then, for the two challenge sets: the images refused, and why; errors of the
 difference between the shifts of an image as given and moved by up to 5 pixels, and the same for a parabola
 through the correlation's peak; shifts against the a priori DEM less those against the true ground, also over
 their standard error; dark levels and exposures.
