@@ -3,10 +3,11 @@
 Usage: PYTHONPATH=src python benchmarks/registration.py [folder of the shared data, default ../shared/data]
        [take every n-th image of the challenge sets, default 1]
 
-Prints, for the two challenge sets: errors of the difference between the shifts of an image as given and moved by
-up to 5 pixels; shifts against the a priori DEM less those against the true ground, over their standard error;
-the same for a parabola through the correlation's peak; dark levels. Then the real image over the Apollo 15 DTM,
-which lies 260 m west of it, and the dark level of the real image at 84 S.
+Prints, first, the real image over the Apollo 15 DTM, about 260 m west of where the DTM has it, and the dark
+level of the real image at 84 S. Then, for the two challenge sets: the images refused, and why; errors of the
+difference between the shifts of an image as given and moved by up to 5 pixels, and the same for a parabola
+through the correlation's peak; shifts against the a priori DEM less those against the true ground, also over
+their standard error; dark levels and exposures.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pipeline.illumination.horizon import HorizonVisibility
 from pipeline.illumination.photometry import radiance
 from pipeline.illumination.place import Place
 from pipeline.imagery.correlation import masked_correlation, peak
-from pipeline.imagery.darkness import dark_level
+from pipeline.imagery.darkness import DarkLevel, dark_level
 from pipeline.imagery.exposure import exposure
 from pipeline.imagery.refinement import Scales
 from pipeline.imagery.registration import Match, plausible, register
@@ -150,7 +151,7 @@ def measure(site: Challenge, step: int, law: Any = "lambert") -> None:
     """One set's rows."""
     rng = np.random.default_rng(0)
     moved_errors, truth_errors, ratios, coarse_errors, correlations = [], [], [], [], []
-    darks, opposite_taken, refused, seconds, scatters, shifts = [], 0, [], 0.0, [], []
+    darks, opposite_taken, refused, seconds, scatters, shifts, wrongs = [], 0, [], 0.0, [], [], []
     names = sorted(site.suns)[::step]
     for name in names:
         sun, opposite = site.suns[name]
@@ -166,6 +167,7 @@ def measure(site: Challenge, step: int, law: Any = "lambert") -> None:
             continue
         other = render(site.dem, site.pixel_m, site.inner, opposite, law)[0]
         wrong = register(image, valid, dark.level, other, SEARCH_PX)
+        wrongs.append(wrong.correlation_after)
         # Would the image be taken if its Sun were the opposite one?
         opposite_taken += plausible(wrong, match) is None
         if reason := plausible(match, wrong):
@@ -196,7 +198,11 @@ def measure(site: Challenge, step: int, law: Any = "lambert") -> None:
     print(f"  against the true ground, px        p50 / p85 / max  {percentiles(truth_errors)}")
     print(f"  (d - d_true) / sigma               rms {np.sqrt(np.mean(np.square(ratios))):.2f}")
     print(f"  shifts on the true ground, px      median {np.median(shifts, 0)}, sd {np.std(shifts, 0)}")
-    print(f"  correlation                        p50 {np.median(correlations):.3f}, least {min(correlations):.3f}")
+    print(
+        f"  correlation                        p50 {np.median(correlations):.3f}, "
+        f"least {min(correlations):.3f}"
+    )
+    print(f"  correlation, opposite Sun          p50 / p85 / max  {percentiles(wrongs)}")
     print(f"  opposite Sun taken for the right   {opposite_taken}")
     print(f"  dark level over lit median         p50 / p85 / max  {percentiles(darks)}")
     print(f"  exposure: scatter                  p50 / p85 / max  {percentiles(scatters)}")
@@ -204,11 +210,13 @@ def measure(site: Challenge, step: int, law: Any = "lambert") -> None:
 
 
 def apollo15(folder: Path, pixel_m: float = 30.0) -> tuple[Match, Match]:
-    """The real image over the DTM, under its own Sun and the opposite one, on a common grid of square pixels."""
+    """The real image over the DTM, under its own Sun and the opposite one, on a grid of square pixels."""
     dtm = folder / "USGS_A15_Q111_LRO_NAC_DEM_26N004E_150cmp.30mpp.tif"
     with rasterio.open(dtm) as source:
         bounds, crs = source.bounds, source.crs
-    height, width = (int(side // pixel_m) for side in (bounds.top - bounds.bottom, bounds.right - bounds.left))
+    height, width = (
+        int(side // pixel_m) for side in (bounds.top - bounds.bottom, bounds.right - bounds.left)
+    )
     transform = Affine(pixel_m, 0, bounds.left, 0, -pixel_m, bounds.top)
     dem = warp(dtm, transform, (height, width), crs)
     # The file's CRS spells the same sphere another way.
@@ -224,8 +232,11 @@ def apollo15(folder: Path, pixel_m: float = 30.0) -> tuple[Match, Match]:
     return found[0], found[1]
 
 
-def dark_at_84s(folder: Path) -> tuple[float, int, float]:
-    """Dark level of the real image, pixels it rests on, and the level over the median of the lit ones."""
+def dark_at_84s(folder: Path) -> tuple[DarkLevel, DarkLevel, float]:
+    """Dark level of the real image inside the shadows of its DEM, inside its own, and its lit median.
+
+    The DEM is interpolated and 1 km wide: of the shadows that the image shows it predicts next to none.
+    """
     image_path = folder / "M1225822680LE_map.tif"
     with rasterio.open(image_path) as source:
         transform, shape, crs = source.transform, source.shape, source.crs
@@ -239,10 +250,11 @@ def dark_at_84s(folder: Path) -> tuple[float, int, float]:
     place = Place(59.1, -84.1, 59.1, -1)
     azimuth, elevation = sun_vector(place.lon, place.lat, 41.93, -0.61)
     sun = map_vectors(azimuth, elevation, place)
-    light, share = render(padded, 2.0, (top + 8, left + 8, *shape), sun)
+    share = render(padded, 2.0, (top + 8, left + 8, *shape), sun)[1]
     valid = np.isfinite(image)
-    dark = dark_level(image, valid, share)
-    return dark.level, dark.count, dark.level / float(np.median(image[valid & (light > 0)]))
+    lit = float(np.median(image[valid]))
+    own = np.where(valid & (image < 0.4 * lit), 0.0, 1.0)
+    return dark_level(image, valid, share), dark_level(image, valid, own), lit
 
 
 def main() -> None:
@@ -258,8 +270,12 @@ def main() -> None:
             f"{found.residual_p50_px:.2f} / {found.residual_p85_px:.2f} px"
         )
     print(f"Apollo 15: {plausible(match, wrong) or 'taken'}; opposite: {plausible(wrong, match)}")
-    level, count, share = dark_at_84s(data / "nac")
-    print(f"84 S: dark level {level:.5f} from {count} pixels, {100 * share:.1f} % of the lit median", flush=True)
+    predicted, own, lit = dark_at_84s(data / "nac")
+    for where, dark in (("the DEM's shadows", predicted), ("its own shadows", own)):
+        print(
+            f"84 S: {where}: {dark.count} pixels, dark level {100 * dark.level / lit:.1f} % of lit",
+            flush=True,
+        )
     for name in SETS:
         measure(read_challenge(data / "challenge" / name), step)
 

@@ -1,4 +1,4 @@
-"""Dark level of a photograph: what it shows where no sunlight falls (haze, stray light, detector's offset)."""
+"""Dark level of a photograph: what it shows where no sunlight falls (haze, stray light, offsets)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SHARE_OF_HIGHEST = 0.3
 _BLOCK_PX = 16
 _MIN_BLOCKS = 12
 _MIN_BLOCK_PIXELS = 16
-# A slope must be this many times its standard error, and change the level by as many times the noise of a
-# block's median across the image.
+_ROUNDS = 4
+# A slope must be this many times its standard error, and change the level by the noise across the image.
 _SIGNIFICANT = 6.0
 
 
@@ -74,18 +74,12 @@ def dark_level(values: ArrayLike, valid: ArrayLike, lit_share: ArrayLike) -> Dar
     count = int(inside.sum())
     if count < MIN_PIXELS:
         return DarkLevel(0.0, 0)
-    found = image[inside]
     noise = _noise(image, inside)
-    level, width = _lowest_mode(found, noise)
-    dark = inside & (np.abs(image - level) <= 3 * width)
-    slopes = _slopes(image, dark, mask, noise)
-    if slopes is None:
-        return DarkLevel(level, count)
+    slopes = _slopes(image, inside, mask, noise)
     right, up = _from_centre(image.shape)
+    # A sloping field smears the mode: take it off first.
     flat = image - slopes[0] * right - slopes[1] * up
-    # The field widened the mode: take it off and look again, from the pixels of the first look and their like.
-    level, _ = _lowest_mode(flat[inside], noise)
-    return DarkLevel(level, count, *slopes)
+    return DarkLevel(_lowest_mode(flat[inside], noise), count, *slopes)
 
 
 def _from_centre(shape: tuple[int, ...]) -> tuple[Floats, Floats]:
@@ -101,13 +95,13 @@ def _noise(image: Floats, inside: Mask) -> float:
     return 1.4826 * float(np.median(steps)) / np.sqrt(2) if steps.size else 0.0
 
 
-def _lowest_mode(found: Floats, noise: float) -> tuple[float, float]:
-    """The lowest mode of values that counts, and the width of the kernel of their density."""
+def _lowest_mode(found: Floats, noise: float) -> float:
+    """The lowest mode of values that counts."""
     low, high = (float(k) for k in np.percentile(found, (0.5, 90)))
     # Silverman's rule for a peak as narrow as the noise; half the noise is plenty for many pixels.
     width = max(noise * max(0.5, 1.06 * found.size**-0.2), (high - low) / 2000, 1e-6 * abs(high))
     if not width > 0:
-        return low, 0.0
+        return low
     step = width / 4
     edges = np.arange(low - 6 * width, high + 6 * width + step, step)
     counts = np.histogram(found, edges)[0].astype(np.float64)
@@ -118,34 +112,42 @@ def _lowest_mode(found: Floats, noise: float) -> tuple[float, float]:
     k = int(tops[0]) if tops.size else int(np.argmax(density))
     near = np.abs(found - middle[k]) <= 2 * width
     # The median around the top is finer than the histogram's step.
-    return (float(np.median(found[near])) if near.any() else float(middle[k])), float(width)
+    return float(np.median(found[near])) if near.any() else float(middle[k])
 
 
-def _slopes(image: Floats, dark: Mask, mask: Mask, noise: float) -> tuple[float, float] | None:
-    """Slopes of the dark level to the right and up where they are clearly there."""
+def _slopes(image: Floats, inside: Mask, mask: Mask, noise: float) -> tuple[float, float]:
+    """Slopes of the dark level to the right and up where they are clearly there; else 0.
+
+    A plane through the medians of blocks must leave no more than the pixels' noise: light from walls comes in
+    steps and patches, which leave more.
+    """
     right, up = _from_centre(image.shape)
-    rows, cols = (np.asarray(k) // _BLOCK_PX for k in np.nonzero(dark))
-    key = rows * (image.shape[1] // _BLOCK_PX + 1) + cols
-    blocks = np.array(
-        [
-            (np.median(image[dark][at]), right[dark][at].mean(), up[dark][at].mean())
-            for k in np.unique(key)
-            if (at := key == k).sum() >= _MIN_BLOCK_PIXELS
-        ]
-    )
-    if len(blocks) < _MIN_BLOCKS:
-        return None
-    level, places = blocks[:, 0], blocks[:, 1:]
-    answer: list[float] = [0.0, 0.0]
-    for axis, every in enumerate((right[mask], up[mask])):
-        place = places[:, axis] - places[:, axis].mean()
-        extent = float(np.ptp(every))
+    rows, cols = np.nonzero(inside)
+    key = rows // _BLOCK_PX * (image.shape[1] // _BLOCK_PX + 1) + cols // _BLOCK_PX
+    found = image[inside], right[inside], up[inside]
+    members = [at for k in np.unique(key) if (at := key == k).sum() >= _MIN_BLOCK_PIXELS]
+    blocks = np.array([(np.median(found[0][at]), found[1][at].mean(), found[2][at].mean()) for at in members])
+    for _ in range(_ROUNDS):
+        if len(blocks) < _MIN_BLOCKS:
+            return 0.0, 0.0
+        design = np.column_stack([np.ones(len(blocks)), blocks[:, 1:]])
+        plane = np.linalg.lstsq(design, blocks[:, 0], rcond=None)[0]
+        residual = blocks[:, 0] - design @ plane
+        # Blocks that are lit against the prediction stand out.
+        keep = np.abs(residual) <= 3 * max(1.4826 * float(np.median(np.abs(residual))), noise / _BLOCK_PX)
+        if keep.all():
+            break
+        blocks = blocks[keep]
+    scatter = float(np.sqrt(residual @ residual / (len(residual) - 3)))
+    normal = design.T @ design
+    if not scatter <= noise or np.linalg.cond(normal) > 1e12:
+        return 0.0, 0.0
+    error = scatter * np.sqrt(np.diag(np.linalg.inv(normal)))
+    answer = []
+    for axis, every in ((1, right[mask]), (2, up[mask])):
+        slope, extent = float(plane[axis]), float(np.ptp(every))
+        clear = abs(slope) > _SIGNIFICANT * error[axis] and abs(slope) * extent > noise
         # Shadows in one corner cannot tell a slope from the light of the wall beside them.
-        if np.ptp(place) < 0.5 * extent or not place @ place > 0:
-            continue
-        slope = float(place @ level) / float(place @ place)
-        residual = level - level.mean() - slope * place
-        error = float(np.sqrt(residual @ residual / (len(level) - 2) / (place @ place)))
-        if abs(slope) > _SIGNIFICANT * error and abs(slope) * extent > noise:
-            answer[axis] = slope
-    return (answer[0], answer[1]) if any(answer) else None
+        wide = float(np.ptp(design[:, axis])) >= 0.5 * extent
+        answer.append(slope if clear and wide else 0.0)
+    return answer[0], answer[1]

@@ -11,7 +11,7 @@ from pipeline.imagery.smoothing import like, picture, weighted_median
 
 #: Fewer pixels lit in both give no exposure.
 MIN_PIXELS = 64
-# Fainter pixels, against the median of the lit ones, lie in penumbrae, or show noise and the dark level's error.
+# Fainter pixels, against the median of the lit ones, lie in penumbrae, or show noise and a wrong dark level.
 _LIT = 0.2
 
 
@@ -29,8 +29,8 @@ class Exposure(NamedTuple):
 def exposure(values: ArrayLike, valid: ArrayLike, dark: ArrayLike, rendering: ArrayLike) -> Exposure:
     """Robust ratio of an image above its dark level to a rendering.
 
-    The scale s minimises the sum of ``|values - dark - s rendering|`` over the pixels that are lit in both: it
-    is the median of the ratio weighted with the rendering, which shadows that lie elsewhere than predicted do
+    The scale s minimises the sum of ``|values - dark - s rendering|`` over the pixels lit in both: it is
+    the median of the ratio weighted with the rendering, which shadows that lie elsewhere than predicted do
     not move.
 
     Parameters
@@ -54,7 +54,8 @@ def exposure(values: ArrayLike, valid: ArrayLike, dark: ArrayLike, rendering: Ar
         lit &= light > _LIT * max(float(np.median(light[lit])), 0.0)
     if lit.sum() < MIN_PIXELS:
         raise ValueError(
-            f"exposure: expected at least {MIN_PIXELS} pixels lit in image and rendering, found {int(lit.sum())}"
+            f"exposure: expected at least {MIN_PIXELS} pixels lit in image and rendering, "
+            f"found {int(lit.sum())}"
         )
     weight = model[lit]
     ratio = light[lit] / weight

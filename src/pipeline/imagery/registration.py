@@ -21,8 +21,8 @@ MIN_PIXELS = 400
 MIN_CORRELATION = 0.2
 # Share of the image's pixels that must stay on the rendering at a shift.
 _OVERLAP = 0.5
-# Error that no residual shows: shifts against LOLA-like DEMs and against the true ground differ by 0.03 to 0.05
-# pixel in common, on images whose scores alone claim 0.01.
+# Error that no residual shows: shifts against LOLA-like DEMs and against the true ground differ by 0.03 to
+# 0.05 pixel in common, on images whose scores alone claim 0.01.
 _FLOOR_PX = 0.03
 # The refinement may leave the whole-pixel peak by this much, pixels.
 _REACH_PX = 2.0
@@ -81,7 +81,9 @@ def register(
     rendering : ``(H, W)`` radiance with cast shadows, in any unit; NaN where unknown. It should reach beyond
         the image by `max_shift_px` where it can.
     max_shift_px : limit of the search along each axis, pixels.
-    scales : of the pictures that are compared; None for what was best on simulated polar images.
+    scales : of the pictures that are compared; None for defaults whose local mean is as wide as the search:
+        where content lies far off, relief has often moved it by different amounts, and only wide features
+        have a shift in common.
     opposite : ``(H, W)`` rendering with the Sun's azimuth turned by 180 degrees, or None: fills in
         `Match.opposite_correlation`.
 
@@ -101,7 +103,7 @@ def register(
         raise ValueError(
             f"max_shift_px: expected a number in (0, {min(image.shape) / 2:g}), found {max_shift_px}"
         )
-    scales = scales or Scales()
+    scales = scales or Scales(coarse_px=max(Scales().coarse_px, max_shift_px))
     dark = np.broadcast_to(np.asarray(dark, dtype=np.float64), image.shape)
     whole = image, mask, dark
     near = _around(mask, int(np.ceil(max_shift_px + 4 * scales.coarse_px)))
@@ -122,7 +124,10 @@ def register(
     else:
         distances = _blocks(pair, fit)
         p50, p85 = np.percentile(distances, (50, 85)) if len(distances) else (np.nan, np.nan)
-        sigma = np.sqrt(np.diag(fit.covariance) + _FLOOR_PX**2)
+        # Where parts of the image are displaced differently, their spread tells more than the residuals: the
+        # median of a two-dimensional normal law is 1.18 sigma.
+        spread = p50 / 1.18 / np.sqrt(len(distances)) if len(distances) > 1 else 0.0
+        sigma = np.sqrt(np.maximum(np.diag(fit.covariance), spread**2) + _FLOOR_PX**2)
         match = Match(
             float(fit.shift[1]), float(-fit.shift[0]), float(sigma[1]), float(sigma[0]), before,
             fit.correlation, float(p50), float(p85), len(distances), float(max_shift_px), pixels,
@@ -138,7 +143,7 @@ def shrink(match: Match, sigma_m_prior: float, pixel_m: float = 1.0) -> tuple[fl
 
     Parameters
     ----------
-    match : what was measured. sigma_m_prior : standard deviation of misregistration, in the unit of `pixel_m`.
+    match : what was measured. sigma_m_prior : standard deviation of misregistration, in `pixel_m`'s unit.
     pixel_m : size of a pixel; 1 where the prior is in pixels.
 
     Returns

@@ -124,10 +124,10 @@ class MapImages:
             pictures.append(picture)
             suns.append(sun)
         stack = np.stack(pictures) if pictures else np.empty(shape, np.float32)
-        sun = np.array(suns, dtype=np.float32).reshape(-1, 3)
+        directions = np.array(suns, dtype=np.float32).reshape(-1, 3)
         valid = np.isfinite(stack)
         values = np.where(valid, stack, 0).astype(np.float32)
-        return WindowImages(torch.from_numpy(values), torch.from_numpy(valid), torch.from_numpy(sun))
+        return WindowImages(torch.from_numpy(values), torch.from_numpy(valid), torch.from_numpy(directions))
 
 
 def light_of(images: Sequence[PreparedImage], grid: MapGrid) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

