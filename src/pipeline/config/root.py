@@ -16,7 +16,9 @@ from pipeline.config.ephemeris import EphemerisSection
 from pipeline.config.evaluation import EvaluationSection
 from pipeline.config.illumination import IlluminationSection
 from pipeline.config.imperfections import ImperfectionsSections
+from pipeline.config.images import ImagesSection
 from pipeline.config.inputs import InputsSection
+from pipeline.config.maps import MapSection
 from pipeline.config.masks import MasksSection
 from pipeline.config.names import PRETRAINED, SystemName
 from pipeline.config.patches import PatchesSection
@@ -27,6 +29,7 @@ from pipeline.config.region import RegionSection
 from pipeline.config.report import ReportSection
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.shards import ShardsSection
+from pipeline.config.site import SiteSection
 from pipeline.config.split import SplitSection
 from pipeline.config.synthetic import SyntheticSection
 from pipeline.config.training import TrainingSection
@@ -84,6 +87,9 @@ class Config(Section):
     predictors: PredictorsSection = PredictorsSection()
     evaluation: EvaluationSection = EvaluationSection()
     region: RegionSection = RegionSection()
+    site: SiteSection = SiteSection()
+    images: ImagesSection = ImagesSection()
+    map: MapSection = MapSection()
     report: ReportSection = ReportSection()
     bundle: BundleSection = BundleSection()
     runtime: RuntimeSection = RuntimeSection()
@@ -216,6 +222,20 @@ class Config(Section):
         if self.region.size_px < patches.size_px or self.region.size_px % patches.factor:
             wanted = f"{whole}, at least patches.size_px = {patches.size_px}"
             out.append(unlike("region.size_px", wanted, self.region.size_px))
+        out += self._map_problems()
+        return out
+
+    def _map_problems(self) -> list[str]:
+        """What keeps a site's map from being made."""
+        out, patches, step = [], self.patches, self.map.stride_px
+        if step > patches.size_px or step % patches.factor:
+            wanted = (
+                f"a multiple of patches.factor = {patches.factor} up to patches.size_px = {patches.size_px}"
+            )
+            out.append(unlike("map.stride_px", wanted, step))
+        if self.site.dem is not None and self.pretrained.weights is None:
+            wanted = "weights, since site.dem is given: a map is made with given weights"
+            out.append(unlike("pretrained.weights", wanted, "null"))
         return out
 
 

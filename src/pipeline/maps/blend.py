@@ -71,11 +71,13 @@ class Clones:
 
     Parameters
     ----------
-    paths : stores of all tiles. ground : of the map. section : how they are blended.
+    paths : stores of all tiles. ground : of the map. section : how they are blended. members : clones.
     """
 
-    def __init__(self, paths: Sequence[Path | str], ground: SiteGround, section: MapSection) -> None:
-        self._ground, self._section = ground, section
+    def __init__(
+        self, paths: Sequence[Path | str], ground: SiteGround, section: MapSection, members: int
+    ) -> None:
+        self._ground, self._section, self.members = ground, section, members
         grid = ground.layout.grid
         self.rows, self.cols = grid.height, grid.width
         found: list[tuple[Window, Stored, int, float]] = []
@@ -92,7 +94,7 @@ class Clones:
     def band_rows(self) -> int:
         """Rows of a band that bound the memory, whole cells."""
         factor = self._ground.layout.factor
-        step = _BAND_VALUES // (self._section.members * self.cols)
+        step = _BAND_VALUES // (self.members * self.cols)
         return max(factor, step // factor * factor)
 
     def band(self, top: int, bottom: int) -> Band:
@@ -105,7 +107,7 @@ class Clones:
         """
         shape = (bottom - top, self.cols)
         total, squares = np.zeros(shape), np.zeros(shape)
-        clones = np.zeros((self._section.members, *shape))
+        clones = np.zeros((self.members, *shape))
         for window, drawn in self._in(top, bottom):
             here, part, weight = self._place(window, top, bottom)
             clones[:, *here] += weight * drawn[:, *part]
@@ -119,7 +121,7 @@ class Clones:
             for window, drawn in self._in(top, bottom):
                 here, part, weight = self._place(window, top, bottom)
                 squares[here] += weight * ((drawn[:, *part] - mean[here]) ** 2).sum(axis=0)
-            apart = np.sqrt(squares / (total * (self._section.members - 1)))
+            apart = np.sqrt(squares / (total * (self.members - 1)))
         if self._ground.layout.exact_cells:
             clones += self._deficit(clones, top, bottom)
         return Band(top, bottom, clones, apart)

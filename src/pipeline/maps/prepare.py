@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.images import ImagesSection
+from pipeline.config.stages.maps import PrepareStage
 from pipeline.imagery.darkness import dark_level
 from pipeline.imagery.exposure import exposure
 from pipeline.imagery.raster import ImageFile
 from pipeline.imagery.registration import Match, plausible, register, shrink
 from pipeline.imagery.resample import resample
 from pipeline.jobs.progress import progress
+from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import lit_level, sun_of
 from pipeline.maps.render import Box, Rendering, Scene
+from pipeline.maps.site import read_survey
 from pipeline.maps.survey import Surveyed, target_of
+from pipeline.maps.tiling import chunks
+from pipeline.region.source import one_file
 from pipeline.storage.store import StoreWriter
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.map_grid import MapGrid
@@ -86,6 +91,24 @@ class Prepared:
     def from_json(cls, value: dict[str, Any]) -> Prepared:
         """Make a row from what `to_json` gave."""
         return cls(**{**value, "image": Surveyed.from_json(value["image"])})
+
+
+def prepare_chunk(section: PrepareStage, chunk: int, inputs: Mapping[str, Any], out: str) -> None:
+    """Prepare the images of a chunk.
+
+    Parameters
+    ----------
+    section : of the stage. chunk : its number, from 0.
+    inputs : ``ground`` (that of the site, or the first reconstruction) and ``site`` (the survey).
+    out : store of schema ``prepared/1`` to write.
+    """
+    ground, rows = SiteGround.load(one_file(inputs["ground"])), read_survey(one_file(inputs["site"]))
+    mine = chunks(rows, section.images.per_job)[chunk]
+    grid = ground.layout.grid
+    scene = Scene(ground.surface, ground.margin_px, grid, section.photometry)
+    # A rendering of block means tells a wrong place, but no small shift: bicubic of cells errs by pixels.
+    detailed = section.again or ground.layout.kind != "coarse"
+    prepare_images(mine, scene, grid, section.images, detailed, out)
 
 
 def prepare_images(

@@ -87,7 +87,7 @@ def write_rasters(
     tags : of every file. fallback : where the map is the a priori DEM; None for nowhere.
     """
     layout = ground.layout
-    bands = {"clones": section.members}
+    bands = {"clones": clones.members}
     middle = (layout.grid.height - 1) / 2, (layout.grid.width - 1) / 2
     with Rasters(paths, layout.region, KINDS, tags, bands) as rasters:
         for top, bottom in _row_bands(clones):

@@ -6,8 +6,9 @@ field per clone over the whole map, clones of overlapping windows agree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,31 +17,51 @@ from pipeline.bridges.base import Sources
 from pipeline.bridges.fields import WindowNoise
 from pipeline.config.bridge import SamplerSection
 from pipeline.config.maps import MapSection
+from pipeline.config.runtime import RuntimeSection
+from pipeline.config.stages.maps import ClonesStage
+from pipeline.jobs.device import pick_device
 from pipeline.jobs.progress import progress
 from pipeline.jobs.seeds import seeded
 from pipeline.maps.ground import SiteGround
+from pipeline.maps.images import MapImages, read_prepared
+from pipeline.maps.tiling import tiles
+from pipeline.models.calibration import load_calibrated
 from pipeline.models.system import System
 from pipeline.region.ground import AprioriDem, apriori_dem
 from pipeline.region.reconstruct import collate, prepare
-from pipeline.region.source import RegionImages
-from pipeline.region.windows import Window, moving_windows
+from pipeline.region.source import RegionImages, one_file
+from pipeline.region.windows import Window
 from pipeline.storage.store import StoreWriter
 
 SCHEMA = "clones"
 CLONES_PURPOSE = 0x4D4150
 
 
-def tiles(rows: int, cols: int, size: int, stride: int, tile_px: int) -> list[list[Window]]:
-    """All windows of a map, by tiles: a window belongs to the tile that holds its top-left pixel.
+def sample_tile(
+    section: ClonesStage, tile: int, inputs: Mapping[str, Any], runtime: RuntimeSection, out: str
+) -> None:
+    """Sample the clones of a tile's windows.
 
     Parameters
     ----------
-    rows, cols : of the map. size, stride : of the windows. tile_px : side of a tile, pixels.
+    section : of the stage. tile : its number, from 0. runtime : device.
+    inputs : ``ground``, lists ``images`` (prepared stores), ``vae`` and ``calibration``, and ``model``.
+    out : store of schema ``clones/1`` to write.
     """
-    parts: dict[tuple[int, int], list[Window]] = {}
-    for window in moving_windows(rows, cols, size, stride):
-        parts.setdefault((window.row // tile_px, window.col // tile_px), []).append(window)
-    return [parts[key] for key in sorted(parts)]
+    device = pick_device(runtime.device)
+    calibration = one_file(inputs.get("calibration")) or None
+    system = load_calibrated(
+        one_file(inputs["model"]), one_file(inputs.get("vae")) or None, device, calibration
+    )
+    ground = SiteGround.load(one_file(inputs["ground"]))
+    grid = ground.layout.grid
+    stride, tile_px = section.map.stride_px, section.map.tile_px
+    windows = tiles(grid.height, grid.width, system.size_px, stride, tile_px)[tile]
+    images = MapImages(read_prepared(inputs["images"], section.role), grid)
+    label = f"map, tile {tile}"
+    sample_windows(
+        system, ground, images, windows, section.map, section.members, section.sampler, out, device, label
+    )
 
 
 def apriori_of(ground: SiteGround) -> AprioriDem:
@@ -62,6 +83,7 @@ def sample_windows(
     images: RegionImages,
     windows: Sequence[Window],
     section: MapSection,
+    members: int,
     sampler: SamplerSection,
     out: Path | str,
     device: torch.device | str = "cpu",
@@ -72,7 +94,7 @@ def sample_windows(
     Parameters
     ----------
     system : network and process, on `device`. ground : a priori DEM. images : on the map's pixels.
-    windows : of one tile. section : clones, noise and seed. sampler : how clones are drawn.
+    windows : of one tile. section : noise and seed. members : clones. sampler : how they are drawn.
     out : file to write. label : what is done, for the log.
 
     Raises
@@ -83,16 +105,16 @@ def sample_windows(
     apriori, size, grid = apriori_of(ground), system.size_px, ground.layout.grid
     count = len(windows)
     with StoreWriter(out, SCHEMA, {"size_px": size}) as store, torch.inference_mode():
-        shape = (count, section.members, size, size)
+        shape = (count, members, size, size)
         dims = ("window", "member", "y", "x")
         clones = store.create("clones", shape, "f4", dims, (1, *shape[1:]), compress=True)
         references = np.zeros(count)
-        for i, window in enumerate(progress(windows, count, f"{label}: windows of {section.members} clones")):
+        for i, window in enumerate(progress(windows, count, f"{label}: windows of {members} clones")):
             patch = prepare(apriori, images, window, system.halo_cells)
             middle = (size - 1) / 2
             pixel = grid.true_pixel_m(window.row + middle, window.col + middle)
             batch = collate([patch], pixel, device)
-            sampled = system.sample(batch, section.members, sources_of(section, window), sampler)
+            sampled = system.sample(batch, members, sources_of(section, window), sampler)
             drawn = sampled[0].float().cpu().numpy()
             if not np.isfinite(drawn).all():
                 raise ValueError(

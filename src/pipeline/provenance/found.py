@@ -14,6 +14,7 @@ from pipeline.config.root import Config, ConfigError
 from pipeline.provenance.digest import DigestMemory
 from pipeline.provenance.given import GivenWeights, resolve_given
 from pipeline.provenance.inputs import InputFiles, resolve_inputs
+from pipeline.provenance.site_files import SiteFiles, resolve_site
 
 DIGESTS = Path("results/.digests.json")
 
@@ -31,6 +32,7 @@ class Found:
     kernels : digests of the SPICE kernels, in their order; empty where none are used.
     spiceypy : version of the package that reads them, or None.
     given : weights that are used without training, or None. versions : of the packages that compute.
+    site : files of the site of which a map is made, or None.
     """
 
     files: InputFiles
@@ -39,6 +41,7 @@ class Found:
     spiceypy: str | None = None
     given: GivenWeights | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    site: SiteFiles | None = None
 
     @classmethod
     def look(cls, config: Config, root: Path) -> Found:
@@ -56,9 +59,10 @@ class Found:
         used = config.ephemeris.kernels if config.by_ephemeris() else []
         kernels = _digests(used, root, memory, "ephemeris.kernels", "a file")
         given = resolve_given(config, root, memory)
+        site = resolve_site(config, root, memory)
         memory.save()
         spice = spice_version() if kernels else None
-        return cls(files, lpips[0] if lpips else None, kernels, spice, given, versions())
+        return cls(files, lpips[0] if lpips else None, kernels, spice, given, versions(), site)
 
     @classmethod
     def remember(cls, record: Mapping[str, Any]) -> Found:
@@ -72,6 +76,7 @@ class Found:
             found["spiceypy"],
             GivenWeights(**found["given"]) if found["given"] else None,
             record["versions"],
+            SiteFiles(**found["site"]) if found.get("site") else None,
         )
 
     def record(self) -> dict[str, Any]:
@@ -86,6 +91,7 @@ class Found:
                 "kernels": self.kernels,
                 "spiceypy": self.spiceypy,
                 "given": None if self.given is None else asdict(self.given),
+                "site": None if self.site is None else self.site.record(),
             },
             "versions": self.versions,
         }

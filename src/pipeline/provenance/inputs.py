@@ -69,7 +69,7 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
             raise ConfigError.unlike(f"inputs.{role}", "a file, a glob or a URL", f"no file {entry!r}")
         for local in found:
             lists[role].append(local)
-            for path in _with_label(Path(local), root):
+            for path in with_label(Path(local), root):
                 digest = memory.sha256(root / path)
                 _check_pin(path.as_posix(), digest, pins.get(path.name))
                 identity.append([role, path.name, digest])
@@ -79,7 +79,7 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
     return InputFiles(tuple(lists["dem"]), tuple(lists["count"]), urls, identity)
 
 
-def _with_label(path: Path, root: Path) -> list[Path]:
+def with_label(path: Path, root: Path) -> list[Path]:
     """A raster file and, for a PDS image, the label beside it, without which it means nothing."""
     if path.suffix.lower() != ".img":
         return [path]

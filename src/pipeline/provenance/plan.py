@@ -19,7 +19,7 @@ from pipeline.provenance.digest import code_digest, value_key
 from pipeline.provenance.found import Found
 from pipeline.provenance.run import Run
 from pipeline.provenance.sections import filled
-from pipeline.provenance.stages import DECLARATIONS, Declaration
+from pipeline.provenance.stages import DECLARATIONS, MAPS, Declaration
 from pipeline.storage.calibration_law import FILE as CALIBRATION
 
 STORE = Path("results/store")
@@ -74,7 +74,7 @@ class Plan(Run):
         found = Found.look(config, Path(root)) if recorded is None else Found.remember(recorded)
         super().__init__(config, found)
         self.stages: dict[str, Stage] = {}
-        for declaration in DECLARATIONS:
+        for declaration in DECLARATIONS if self.site is None else MAPS:
             for label in declaration.over(self):
                 stage = self._stage(declaration, label, source)
                 self.stages[stage.name] = stage

@@ -13,6 +13,7 @@ from pipeline.provenance.digest import value_key
 from pipeline.provenance.found import Found
 from pipeline.provenance.given import GivenWeights
 from pipeline.provenance.inputs import InputFiles
+from pipeline.provenance.site_files import SiteFiles
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Run:
     def files(self) -> InputFiles:
         """Raster files of the run."""
         return self.found.files
+
+    @property
+    def site(self) -> SiteFiles | None:
+        """Files of the site of which a map is made, if this run makes one."""
+        return self.found.site
 
     @property
     def systems(self) -> list[str]:

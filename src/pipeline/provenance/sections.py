@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.config.base import Section
 from pipeline.config.bridge import BridgeStages, any_sampler
 from pipeline.config.evaluation import Condition
+from pipeline.config.maps import MapSection
 from pipeline.config.names import SystemName
 from pipeline.config.photometry import law_module
 from pipeline.config.root import Config
@@ -141,3 +142,53 @@ def region_inputs(run: Run, label: str) -> tuple[str, ...]:
     """The Sun's track where the region draws on it, and the stages of the primary system's weights."""
     suns = some(run.config.region.light.place == "ephemeris", "ephemeris")
     return (*suns, *run.weights_stages(run.config.primary).values())
+
+
+# Clones of the first reconstruction, which only a mean is taken of.
+_FIRST_MEMBERS = 4
+
+
+def site(run: Run, label: str) -> dict[str, Any]:
+    """Section of a site: names in the place of paths, and the digests of the files."""
+    assert run.site is not None
+    return {"site": run.site.named(run.config.site), "files": run.site.identity}
+
+
+def _map_clones(run: Run, members: int, **more: Any) -> dict[str, Any]:
+    """Section of clones; what only later stages depend on has its default."""
+    unused = ("steep_deg", "clones", "fallback", "use_all", "std", "members")
+    drawn = run.config.map.model_copy(update={key: MapSection.model_fields[key].default for key in unused})
+    sampler = run.config.pretrained.sampler
+    return {"map": drawn, "sampler": sampler, "weights": run.weights, "members": members, **more}
+
+
+def clones_first(run: Run, label: str) -> dict[str, Any]:
+    """Section of the few clones of the first reconstruction."""
+    return _map_clones(run, min(_FIRST_MEMBERS, run.config.map.members))
+
+
+def first(run: Run, label: str) -> dict[str, Any]:
+    """Section of the first reconstruction: their mean."""
+    found = clones_first(run, label)
+    return {key: found[key] for key in ("map", "members")}
+
+
+def clones(run: Run, label: str) -> dict[str, Any]:
+    """Section of the clones of a map."""
+    return _map_clones(run, run.config.map.members)
+
+
+def clones_all(run: Run, label: str) -> dict[str, Any]:
+    """Section of the clones that see the withheld images too."""
+    return _map_clones(run, run.config.map.members, role="all")
+
+
+def products(run: Run, label: str) -> dict[str, Any]:
+    """Section of a map's products."""
+    assert run.site is not None
+    return {
+        "site": run.site.named(run.config.site),
+        "sampler": run.config.pretrained.sampler,
+        "weights": run.weights,
+        "config": run.key,
+    }

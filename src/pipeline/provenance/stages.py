@@ -15,6 +15,14 @@ from pipeline.config.coverage import CoverageSection
 from pipeline.config.stages.calibration import CalibrationStage
 from pipeline.config.stages.evaluation import CollectStage, PredictorStage
 from pipeline.config.stages.light import ArcsStage, EphemerisStage, FarStage, MasksStage, VisibilityStage
+from pipeline.config.stages.maps import (
+    BlendStage,
+    CheckStage,
+    ClonesStage,
+    MapStage,
+    PrepareStage,
+    SiteStage,
+)
 from pipeline.config.stages.region import RegionStage
 from pipeline.config.stages.report import BundleStage, ReportStage
 from pipeline.config.stages.shards import ManifestStage, ShardsStage
@@ -166,5 +174,49 @@ DECLARATIONS = (
     Declaration(
         "bundle", BundleStage, "pipeline.bundle.write", ("report",), of=(".",),
         section=lambda run, _: {"config": run.key}, stored=False,
+    ),
+)  # fmt: skip
+
+_IMAGES = _once_if(lambda run: run.site and run.site.paths["images"])
+_ALL = _once_if(lambda run: run.site and run.site.paths["images"] and run.config.map.use_all)
+
+#: The stages of a run that makes a map of a site.
+MAPS = (
+    Declaration(
+        "map_site", SiteStage, "pipeline.maps.site", of=(".", "patches"), section=sections.site,
+        local=lambda run: run.site and run.site.paths,
+    ),
+    Declaration(
+        "map_images_first", PrepareStage, "pipeline.maps.prepare", ("map_site",), of=(".", "training"),
+        section=lambda run, _: {"again": False}, over=_IMAGES, chosen=sections.law,
+    ),
+    Declaration(
+        "map_clones_first", ClonesStage, "pipeline.maps.windows", ("map_site", "map_images_first"),
+        of=(".", "training"), section=sections.clones_first, over=_IMAGES,
+    ),
+    Declaration(
+        "map_first", BlendStage, "pipeline.maps.first", ("map_site", "map_clones_first"), of=(".",),
+        section=sections.first, over=_IMAGES,
+    ),
+    Declaration(
+        "map_images", PrepareStage, "pipeline.maps.prepare", ("map_site", "map_first"), of=(".", "training"),
+        section=lambda run, _: {"again": True}, over=_IMAGES, chosen=sections.law,
+    ),
+    Declaration(
+        "map_clones", ClonesStage, "pipeline.maps.windows", ("map_site", "map_images"), of=(".", "training"),
+        section=sections.clones,
+    ),
+    Declaration(
+        "map_check", CheckStage, "pipeline.maps.check", ("map_site", "map_images", "map_clones"),
+        of=(".", "training"), chosen=sections.law,
+    ),
+    Declaration(
+        "map_clones_all", ClonesStage, "pipeline.maps.windows", ("map_site", "map_images"),
+        of=(".", "training"), section=sections.clones_all, over=_ALL,
+    ),
+    Declaration(
+        "map", MapStage, "pipeline.maps.make",
+        ("map_site", "map_images", "map_clones", "map_check", "map_clones_all"), of=(".",),
+        section=sections.products, stored=False, chosen=sections.law,
     ),
 )  # fmt: skip

@@ -1,0 +1,87 @@
+"""The files of a site of which a map is made: what they are, what of them enters the keys, where it lies."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.root import Config, ConfigError
+from pipeline.config.site import SiteSection
+from pipeline.maps.layout import Layout, lay_out
+from pipeline.provenance.digest import DigestMemory
+from pipeline.provenance.inputs import with_label
+
+#: Keys of `site` that name one file.
+_SINGLE = ("dem", "count", "error", "suns", "exposures", "points", "far")
+
+
+@dataclass(frozen=True)
+class SiteFiles:
+    """Files of a site.
+
+    Attributes
+    ----------
+    paths : local paths by the keys of `site`, each as a list. identity : role, name and digest of each.
+    layout : JSON of the map's `Layout`.
+    """
+
+    paths: dict[str, list[str]]
+    identity: list[list[str]]
+    layout: dict[str, Any]
+
+    @property
+    def place(self) -> Layout:
+        """Where the map lies."""
+        return Layout.from_json(self.layout)
+
+    def record(self) -> dict[str, Any]:
+        """JSON values from which it is made again."""
+        return asdict(self)
+
+    def named(self, site: SiteSection) -> SiteSection:
+        """The section with names in the place of paths, which may differ between machines."""
+        known = {key: Path(paths[0]).name for key, paths in self.paths.items() if key in _SINGLE and paths}
+        several = {key: [Path(p).name for p in self.paths[key]] for key in ("images", "kernels")}
+        return site.model_copy(update={**known, **{k: v for k, v in several.items() if v}})
+
+
+def resolve_site(config: Config, root: Path, memory: DigestMemory) -> SiteFiles | None:
+    """Find a site's files, take their digests and decide where its map lies; None for a run without a map.
+
+    Raises
+    ------
+    ConfigError
+        If a file is absent, or no map can be made on the DEM; the message names the key or the file.
+    """
+    site = config.site
+    if site.dem is None:
+        return None
+    paths: dict[str, list[str]] = {}
+    for key in _SINGLE:
+        given = getattr(site, key)
+        if given is not None and not (root / given).is_file():
+            raise ConfigError.unlike(f"site.{key}", "a file", f"no file {given!r}")
+        paths[key] = [] if given is None else [given]
+    for key, entries in (("images", site.image_entries), ("kernels", site.kernels)):
+        found: list[str] = []
+        for entry in entries:
+            # Path.glob refuses absolute patterns, which users do give.
+            local = sorted(glob(entry, root_dir=root))  # noqa: PTH207
+            if not local:
+                raise ConfigError.unlike(f"site.{key}", "files", f"no file {entry!r}")
+            found += [each for each in local if each not in found]
+        paths[key] = found
+    identity = [
+        [key, file.name, memory.sha256(root / file)]
+        for key, local in paths.items()
+        for path in local
+        for file in with_label(Path(path), root)
+    ]
+    here = site.model_copy(update={"dem": str(root / site.dem)})
+    try:
+        layout = lay_out(here, config.patches.factor, config.patches.size_px)
+    except ValueError as error:
+        raise ConfigError(f"config: {error}") from None
+    return SiteFiles(paths, identity, layout.to_json())
