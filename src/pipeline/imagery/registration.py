@@ -122,12 +122,14 @@ def register(
     if fit is None or not fit.converged:
         match = nothing
     else:
-        distances = _blocks(pair, fit)
+        distances, variances = _blocks(pair, fit)
         p50, p85 = np.percentile(distances, (50, 85)) if len(distances) else (np.nan, np.nan)
-        # Where parts of the image are displaced differently, their spread tells more than the residuals: the
-        # median of a two-dimensional normal law is 1.18 sigma.
-        spread = p50 / 1.18 / np.sqrt(len(distances)) if len(distances) > 1 else 0.0
-        sigma = np.sqrt(np.maximum(np.diag(fit.covariance), spread**2) + _FLOOR_PX**2)
+        spread = 0.0
+        if len(distances) > 1:
+            # Parts of the image displaced differently spread more than their own errors let them; the median of
+            # a two-dimensional normal law is 1.18 sigma.
+            spread = max((p50 / 1.18) ** 2 - float(np.median(variances)), 0.0) / len(distances)
+        sigma = np.sqrt(np.maximum(np.diag(fit.covariance), spread) + _FLOOR_PX**2)
         match = Match(
             float(fit.shift[1]), float(-fit.shift[0]), float(sigma[1]), float(sigma[0]), before,
             fit.correlation, float(p50), float(p85), len(distances), float(max_shift_px), pixels,
@@ -221,8 +223,9 @@ def _search(
     return refine(pair, np.array(peak(correlation)[1]), _REACH_PX)
 
 
-def _blocks(pair: Pair, fit: Fit) -> Floats:
-    """Distances between the shifts of the blocks that have texture and that of the whole image, pixels."""
+def _blocks(pair: Pair, fit: Fit) -> tuple[Floats, Floats]:
+    """Blocks that have texture: distances of their shifts from that of the whole image, pixels, and the
+    variances of these shifts along an axis."""
     image, model, both = pair.at(fit.shift)
     height, width = image.shape
     found = []
@@ -233,5 +236,6 @@ def _blocks(pair: Pair, fit: Fit) -> Floats:
                 continue
             step = solve(image[at], model[at], both[at], pair.scales.alike_px)
             if step is not None and np.sqrt(np.trace(step[1])) <= _BLOCK_SIGMA_PX:
-                found.append(float(np.hypot(*step[0])))
-    return np.array(found, dtype=np.float64)
+                found.append((float(np.hypot(*step[0])), float(np.trace(step[1])) / 2))
+    every = np.array(found, dtype=np.float64).reshape(-1, 2)
+    return every[:, 0], every[:, 1]
