@@ -17,7 +17,8 @@ from pipeline.imagery.smoothing import Floats, Mask, like, normalised, picture
 
 #: Fewer valid pixels are not registered.
 MIN_PIXELS = 400
-#: Lower correlations after the shift are refused by `plausible`.
+#: Lower correlations after the shift are refused by `plausible`. Measured: 0.5 to 0.97 on lit images of the
+#: challenge sets, 0.31 on a real image over a DTM whose shift varies, at most 0.13 under the opposite Sun.
 MIN_CORRELATION = 0.2
 # Share of the image's pixels that must stay on the rendering at a shift.
 _OVERLAP = 0.5
@@ -40,7 +41,7 @@ class Match:
     ----------
     shift_right_px, shift_up_px : how far the image's content lies to map-right and map-up of the truth; what
         corrects the image moves it by the opposite. NaN where nothing can be told.
-    sigma_right_px, sigma_up_px : standard errors; infinite where nothing can be told.
+    sigma_right_px, sigma_up_px : standard errors, not below 0.03; infinite where nothing can be told.
     correlation_before, correlation_after : of the locally normalised pictures, as given and after correction.
     residual_p50_px, residual_p85_px : percentiles of the distance between the shifts of blocks of the image
         and that of the whole; NaN where no block has texture enough.
@@ -126,8 +127,8 @@ def register(
         p50, p85 = np.percentile(distances, (50, 85)) if len(distances) else (np.nan, np.nan)
         spread = 0.0
         if len(distances) > 1:
-            # Parts of the image displaced differently spread more than their own errors let them; the median of
-            # a two-dimensional normal law is 1.18 sigma.
+            # Parts of the image displaced differently spread more than their own errors let them; the median
+            # of a two-dimensional normal law is 1.18 sigma.
             spread = max((p50 / 1.18) ** 2 - float(np.median(variances)), 0.0) / len(distances)
         sigma = np.sqrt(np.maximum(np.diag(fit.covariance), spread) + _FLOOR_PX**2)
         match = Match(
@@ -224,8 +225,10 @@ def _search(
 
 
 def _blocks(pair: Pair, fit: Fit) -> tuple[Floats, Floats]:
-    """Blocks that have texture: distances of their shifts from that of the whole image, pixels, and the
-    variances of these shifts along an axis."""
+    """Distances of the shifts of blocks from that of the whole image, and the variances of these shifts.
+
+    Only blocks with texture are listed; pixels and their squares, the variance as the mean of both axes'.
+    """
     image, model, both = pair.at(fit.shift)
     height, width = image.shape
     found = []
