@@ -9,21 +9,32 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/inputs.smk"
-include: "workflow/rules/patches.smk"
-include: "workflow/rules/illumination.smk"
-include: "workflow/rules/shards.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/region.smk"
-include: "workflow/rules/report.smk"
+include: "workflow/rules/record.smk"
+
+
+if PLAN.site is not None:
+
+    include: "workflow/rules/map.smk"
+
+else:
+
+    include: "workflow/rules/inputs.smk"
+    include: "workflow/rules/patches.smk"
+    include: "workflow/rules/illumination.smk"
+    include: "workflow/rules/shards.smk"
+    include: "workflow/rules/train.smk"
+    include: "workflow/rules/evaluate.smk"
+    include: "workflow/rules/region.smk"
+    include: "workflow/rules/report.smk"
+
+
+PRODUCTS = (
+    ["map"] if PLAN.site is not None else ["evaluation", "region", "report", "bundle"]
+)
 
 
 rule all:
     default_target: True
     input:
-        rules.evaluation.input,
-        rules.region.input,
-        rules.report.input,
-        rules.bundle.input,
+        [getattr(rules, product).input for product in PRODUCTS],
         rules.run_record.output,

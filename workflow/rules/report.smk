@@ -4,24 +4,6 @@ MANIFESTS = [PLAN["manifest"].path("manifest.json")] if CONFIG.systems else []
 MANIFESTS += [PLAN["manifest_test"].path("manifest.json")]
 
 
-rule run_record:
-    output:
-        stages=f"{RESULTS}/stages.json",
-    log:
-        f"results/logs/run_record/{CONFIG.run}/log.txt",
-    benchmark:
-        f"results/logs/run_record/{CONFIG.run}/benchmark.tsv"
-    localrule: True
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        key=PLAN.record_key,
-        record=untracked(PLAN.record_json),
-        level=untracked(LEVEL),
-    script:
-        "../scripts/run_record.py"
-
-
 rule report_write:
     input:
         stages=rules.run_record.output.stages,
@@ -98,16 +80,3 @@ rule report:
 rule bundle:
     input:
         rules.bundle_write.output,
-
-
-rule why:
-    log:
-        f"results/logs/why/{CONFIG.run}/log.txt",
-    localrule: True
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        record=untracked(PLAN.record_json),
-        level=untracked(LEVEL),
-    script:
-        "../scripts/why.py"

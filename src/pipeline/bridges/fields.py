@@ -8,8 +8,9 @@ or the tiling in which windows are drawn.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class NoiseField:
     row: int
     col: int
     size: int
-    _drawn: int = field(default=0, init=False)
+    _drawn: int = dataclasses.field(default=0, init=False)
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
         """The window's part (C, h, w) of the next field of standard normal numbers, float32.
@@ -69,7 +70,7 @@ class NoiseField:
             )
         cell = self.size // rows
         (row, down), (col, right) = divmod(self.row, cell), divmod(self.col, cell)
-        values = _field((*key, cell), row, col, rows + (down > 0), cols + (right > 0))
+        values = field((*key, cell), row, col, rows + (down > 0), cols + (right > 0))
         return _mixed(_mixed(values, down / cell, 0), right / cell, 1)
 
 
@@ -92,8 +93,13 @@ class WindowNoise:
         return NoiseField(self.seed, number, self.row, self.col, self.size)
 
 
-def _field(key: tuple[int, ...], row: int, col: int, rows: int, cols: int) -> NDArray[np.float32]:
-    """Cells ``row : row + rows``, ``col : col + cols`` of a field."""
+def field(key: tuple[int, ...], row: int, col: int, rows: int, cols: int) -> NDArray[np.float32]:
+    """Cells ``row : row + rows``, ``col : col + cols`` of a field of standard normal numbers, float32.
+
+    Parameters
+    ----------
+    key : what tells this field from others. row, col : first cell, at least 0. rows, cols : number of cells.
+    """
     out = np.empty((rows, cols), dtype=np.float32)
     for i in range(row // _BLOCK, (row + rows - 1) // _BLOCK + 1):
         for j in range(col // _BLOCK, (col + cols - 1) // _BLOCK + 1):

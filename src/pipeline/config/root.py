@@ -15,8 +15,8 @@ from pipeline.config.coverage import CoverageSection
 from pipeline.config.ephemeris import EphemerisSection
 from pipeline.config.evaluation import EvaluationSection
 from pipeline.config.illumination import IlluminationSection
-from pipeline.config.imperfections import ImperfectionsSections
 from pipeline.config.images import ImagesSection
+from pipeline.config.imperfections import ImperfectionsSections
 from pipeline.config.inputs import InputsSection
 from pipeline.config.maps import MapSection
 from pipeline.config.masks import MasksSection

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from pipeline.bridges.fields import field
 from pipeline.config.maps import MapSection
 from pipeline.drawing.relief import hillshade
 from pipeline.maps.blend import Clones
@@ -21,6 +23,8 @@ NOTHING, IMAGES, MIXED, APRIORI = 0, 1, 2, 3
 
 # Images decide a pixel that so many light, from directions that leave no wider gap than this open.
 _DECIDING, _GAP_DEG = 3, 270.0
+# Draws of the a priori DEM's uncertainty: smooth over so many pixels, from so many around; kept apart by seed.
+_SMOOTH_PX, _REACH_PX, _DRAWS = 4.0, 16, 0x4650
 # Rows around a band that slopes need, in whole cells.
 _OVERLAP_CELLS = 1
 
@@ -61,12 +65,27 @@ class Fallback:
 
     Attributes
     ----------
-    share : (H, W) in [0, 1], 1 where it does. draws : (M, H, W) departures from it, metres, as its own
-        uncertainty has them.
+    share : (H, W) in [0, 1], 1 where it does. sigma : (H, W) its own uncertainty, metres. seed : of its draws.
     """
 
-    share: Floats
-    draws: NDArray[np.float32]
+    share: NDArray[np.float32]
+    sigma: NDArray[np.float32]
+    seed: int
+
+    def draws(self, members: int, rows: tuple[int, int]) -> Floats:
+        """(M, rows, W) departures from the a priori DEM, metres, as its uncertainty has them.
+
+        Smooth over half a cell; a pixel's value does not depend on the rows that are asked for.
+        """
+        low, high = max(0, rows[0] - _REACH_PX), min(self.share.shape[0], rows[1] + _REACH_PX)
+        out = np.empty((members, rows[1] - rows[0], self.share.shape[1]))
+        for member in range(members):
+            noise = field((self.seed, _DRAWS, member), low, 0, high - low, self.share.shape[1])
+            smooth = ndimage.gaussian_filter(
+                noise.astype(np.float64), _SMOOTH_PX, truncate=4.0, mode="reflect"
+            )
+            out[member] = smooth[rows[0] - low : rows[1] - low] * (2 * _SMOOTH_PX * np.sqrt(np.pi))
+        return out * self.sigma[rows[0] : rows[1]]
 
 
 def write_rasters(
@@ -98,7 +117,7 @@ def write_rasters(
             if fallback is not None:
                 here = fallback.share[first:last]
                 heights = (1 - here) * heights + here * (
-                    ground.dem[first:last] + fallback.draws[:, first:last]
+                    ground.dem[first:last] + fallback.draws(clones.members, (first, last))
                 )
             pixel = layout.grid.true_pixel_m((top + bottom - 1) / 2, middle[1])
             maps = _maps(heights, band.apart, ground, light, section, (first, last), pixel, fallback)

@@ -25,9 +25,10 @@ def with_paths(site: SiteSection, paths: Mapping[str, Any]) -> SiteSection:
 
     Parameters
     ----------
-    site : of a stage. paths : by key, each a path or a list of paths; a list may be empty.
+    site : of a stage. paths : by ``site_`` and the key, each a path or a list of paths; a list may be empty.
     """
-    lists = {key: [value] if isinstance(value, str) else list(value) for key, value in paths.items()}
+    own = {key.removeprefix("site_"): value for key, value in paths.items()}
+    lists = {key: [value] if isinstance(value, str) else list(value) for key, value in own.items()}
     single = {key: lists[key][0] for key in _SINGLE if lists.get(key)}
     return site.model_copy(update={**single, **{k: lists[k] for k in ("images", "kernels") if lists.get(k)}})
 
@@ -37,7 +38,7 @@ def look_at_site(section: SiteStage, inputs: Mapping[str, Any], outputs: Mapping
 
     Parameters
     ----------
-    section : of the stage. inputs : files by the keys of `site`, each a path or a list.
+    section : of the stage. inputs : files by ``site_`` and the keys of `site`, each a path or a list.
     outputs : ``ground`` (store of schema ``ground/1``) and ``site`` (JSON of schema ``site/1``).
 
     Raises

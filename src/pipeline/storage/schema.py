@@ -96,6 +96,10 @@ SCHEMAS: dict[str, Schema] = {
         {},
         ("size_px",),
     ),
+    # Where a map is the a priori DEM (share 1), and that DEM's own uncertainty, metres.
+    "fallback": Schema(
+        "fallback/1", {"share": ("f4", ("y", "x")), "sigma": ("f4", ("y", "x"))}, {}, ("verdict",)
+    ),
     "examples": Schema(
         "examples/1",
         {

@@ -1,0 +1,136 @@
+"""The uncertainty of an a priori DEM, from what it tells of itself.
+
+A given error map is taken as it is. Else a coarse DEM tells how rough the ground is below its cells: what a
+bicubic of cells twice and four times as large misses gives the power of two octaves, and terrain is nearly a
+power law (Rosenburg et al. 2011), so the octaves within a cell follow. A fine DEM with counts tells how far a
+spline of some hits is from others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipeline.maps.ground import SiteGround, block_nanmean, filled
+from pipeline.models.apriori import bicubic_up
+
+Floats = NDArray[np.float64]
+
+# Local roughness is an average over so many cells' surroundings, standard deviation in cells.
+_LOCAL_CELLS = 2.0
+# Hurst exponents of lunar terrain at baselines of tens of metres to kilometres.
+_HURST = 0.5, 1.0
+# Hits that are withheld: one strip of so many, so many pixels wide.
+_EVERY, _WIDTH = 10, 2
+_LEAST_HITS = 200
+
+
+def apriori_sigma(ground: SiteGround, altimetry: Altimetry | None = None) -> NDArray[np.float32]:
+    """1-sigma uncertainty of the a priori DEM, (H, W) metres.
+
+    Parameters
+    ----------
+    ground : of the map. altimetry : what withheld hits say, where there are counts.
+    """
+    if ground.error is not None:
+        held = filled(ground.error.astype(np.float64))
+        return np.maximum(held, 0).astype(np.float32)
+    if altimetry is not None:
+        return altimetry.sigma
+    return _roughness(ground)
+
+
+def _roughness(ground: SiteGround) -> NDArray[np.float32]:
+    """What lies below the cells of a coarse DEM, or below four pixels of a fine one."""
+    layout = ground.layout
+    fine = ground.dem if layout.kind != "coarse" else None
+    cells = filled(ground.cells) if fine is None else filled(block_nanmean(fine, 4))
+    step = layout.factor if fine is None else 4
+    inner = ground.halo_cells if fine is None else 0
+    high, wide = (n // 4 * 4 for n in cells.shape)
+    even = cells[:high, :wide]
+    if min(high, wide) < 8:
+        sigma = np.full(ground.dem.shape, float(np.std(cells - cells.mean())))
+        return sigma.astype(np.float32)
+    two, four = _missed(even), _missed(block_nanmean(even, 2)).repeat(2, axis=0).repeat(2, axis=1)
+    hurst = np.clip(0.5 * np.log2(max(four.mean(), 1e-12) / max(two.mean(), 1e-12)), *_HURST)
+    # The octaves below: each has 2^(-2H) of the power of the one above; a fine DEM itself lacks the last two.
+    ratio = 2.0 ** (-2 * hurst)
+    below = ratio / (1 - ratio) if fine is None else 1.0
+    missing = (0, cells.shape[0] - high), (0, cells.shape[1] - wide)
+    power = np.pad(two, missing, mode="edge")
+    local: Floats = ndimage.gaussian_filter(power, _LOCAL_CELLS, mode="nearest") * below
+    sigma = np.sqrt(local)[inner : cells.shape[0] - inner or None, inner : cells.shape[1] - inner or None]
+    whole = bicubic_up(torch.from_numpy(np.ascontiguousarray(sigma)), step).numpy()
+    out = np.full(ground.dem.shape, float(sigma.mean()))
+    rows, cols = min(whole.shape[0], out.shape[0]), min(whole.shape[1], out.shape[1])
+    out[:rows, :cols] = whole[:rows, :cols]
+    return np.maximum(out, 0).astype(np.float32)
+
+
+def _missed(cells: Floats) -> Floats:
+    """Squared error of the bicubic of cells twice as large."""
+    coarse = torch.from_numpy(block_nanmean(cells, 2))
+    missed: Floats = (cells - bicubic_up(coarse, 2).numpy()) ** 2
+    return missed
+
+
+@dataclass(frozen=True)
+class Altimetry:
+    """What hits that a spline does not see say of it.
+
+    Attributes
+    ----------
+    rows, cols : (n,) withheld pixels. heights, spline : (n,) metres, of the DEM and of a spline of the rest.
+    sigma : (H, W) uncertainty of the DEM by the distance from the next hit, metres.
+    """
+
+    rows: NDArray[np.int64]
+    cols: NDArray[np.int64]
+    heights: Floats
+    spline: Floats
+    sigma: NDArray[np.float32]
+
+
+def withheld_altimetry(ground: SiteGround) -> Altimetry | None:
+    """Withhold track-like strips of hit pixels and predict them from the rest; None without enough hits.
+
+    Parameters
+    ----------
+    ground : fine, with a count map.
+    """
+    if ground.count is None or ground.layout.kind != "fine":
+        return None
+    from scipy.interpolate import CloughTocher2DInterpolator
+
+    hit = (np.nan_to_num(ground.count) > 0) & ground.known
+    row, col = np.indices(hit.shape)
+    # Strips across and along, so that neither direction of the tracks is left out.
+    period = _EVERY * _WIDTH * 2
+    strips = ((row % period) < _WIDTH) | ((col % period) < _WIDTH)
+    out, rest = hit & strips, hit & ~strips
+    if out.sum() < _LEAST_HITS or rest.sum() < _LEAST_HITS:
+        return None
+    middle = float(ground.dem[hit].mean())
+    spline = CloughTocher2DInterpolator(np.argwhere(rest), ground.dem[rest] - middle)
+    rows, cols = np.nonzero(out)
+    predicted = spline(np.column_stack([rows, cols])) + middle
+    known = np.isfinite(predicted)
+    rows, cols, predicted = rows[known], cols[known], predicted[known]
+    heights = ground.dem[rows, cols]
+    near = ndimage.distance_transform_edt(~rest)[rows, cols]
+    error = (predicted - heights) ** 2
+    edges = np.unique(np.quantile(near, np.linspace(0, 1, 7)))
+    centres, power = [0.0], [0.0]
+    for low, high in pairwise(edges):
+        inside = (near >= low) & (near <= high)
+        centres.append(float(near[inside].mean()))
+        power.append(max(float(error[inside].mean()), power[-1]))
+    away = ndimage.distance_transform_edt(~hit)
+    sigma = np.sqrt(np.interp(away, centres, power))
+    return Altimetry(rows, cols, heights, predicted, sigma.astype(np.float32))

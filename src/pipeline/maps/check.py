@@ -1,0 +1,258 @@
+"""Stage ``map_check``: whether the map explains images that it did not see better than the a priori DEM does.
+
+The map and the a priori DEM are rendered under the Suns of the withheld images and compared with them, block
+by block: the squared misfit, with each image's own gain, summed over the images. Where a count map came with a
+fine DEM, hit pixels decide instead: the map must be no further from strips of them than a spline of the rest.
+Blocks where the map does no better, and those that no image lights, are marked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipeline.config.stages.maps import CheckStage
+from pipeline.jobs.progress import progress
+from pipeline.maps.apriori_error import Altimetry, apriori_sigma, withheld_altimetry
+from pipeline.maps.blend import Clones
+from pipeline.maps.ground import SiteGround
+from pipeline.maps.images import LIT_SHARE, PreparedImage, light_of, read_prepared
+from pipeline.maps.render import Rendering, Scene
+from pipeline.region.source import one_file
+from pipeline.storage.atomic import write_json
+from pipeline.storage.store import StoreWriter
+
+logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
+SCHEMA = "check/1"
+#: Side of a block, pixels.
+BLOCK_PX = 48
+# A block is compared with so many lit pixels of withheld images, or hits, at least.
+_LEAST_LIT, _LEAST_HITS = 400, 30
+# Images must light this share of a block, else the a priori DEM decides there.
+_LIT_BLOCK = 0.05
+# Blocks are told from their neighbours' sums too: a block's own evidence is noisy.
+_NEIGHBOURS = 0.7
+# Pixels over which the map passes into the a priori DEM.
+_TAPER_PX = 4.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Squared misfits by block, (rows, cols) each; a block that nothing was compared in has weight 0.
+
+    Attributes
+    ----------
+    map, prior : of the map and of the a priori DEM. weight : pixels that were compared.
+    """
+
+    map: Floats
+    prior: Floats
+    weight: Floats
+
+    def ratio(self) -> float:
+        """Misfit of the map over that of the a priori DEM, everywhere; NaN where nothing was compared."""
+        return float(np.sqrt(self.map.sum() / self.prior.sum())) if self.prior.sum() > 0 else float("nan")
+
+
+def check_map(section: CheckStage, inputs: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
+    """Compare a map with what it did not see, and say where the a priori DEM stands in its place.
+
+    Parameters
+    ----------
+    section : of the stage. inputs : ``ground``; lists ``images`` and ``clones`` of stores.
+    outputs : ``check`` (JSON of schema ``check/1``) and ``fallback`` (store of schema ``fallback/1``).
+    """
+    ground = SiteGround.load(one_file(inputs["ground"]))
+    grid = ground.layout.grid
+    seen = read_prepared(inputs["images"], "map")
+    withheld = read_prepared(inputs["images"], "check")
+    mean = mean_of(Clones(inputs["clones"], ground, section.map, section.map.members))
+    lit, _ = light_of(seen, grid)
+    altimetry = withheld_altimetry(ground)
+    images, table = compare(withheld, ground, mean, section)
+    hits = compare_hits(altimetry, mean) if altimetry is not None else None
+    marked, checked = judge(images, hits, lit)
+    verdict = _verdict(images, hits, len(seen), len(withheld), marked)
+    share = np.zeros(mean.shape) if section.map.fallback == "none" else spread(marked, mean.shape)
+    logger.info("check: %s", verdict)
+    with StoreWriter(outputs["fallback"], "fallback", {"verdict": verdict}) as store:
+        store.write("share", share.astype(np.float32), ("y", "x"), (512, 512), compress=True)
+        store.write("sigma", apriori_sigma(ground, altimetry), ("y", "x"), (512, 512), compress=True)
+    rows = {
+        "schema": SCHEMA, "verdict": verdict, "fallback": section.map.fallback,
+        "images_seen": len(seen), "images_withheld": len(withheld), "images": table,
+        "misfit_ratio_images": _number(images.ratio()),
+        "misfit_ratio_altimetry": None if hits is None else _number(hits.ratio()),
+        "blocks": {
+            "size_px": BLOCK_PX, "rows": marked.shape[0], "cols": marked.shape[1],
+            "marked": marked.astype(int).tolist(), "checked": checked.astype(int).tolist(),
+            "ratio_images": _ratios(images),
+            "ratio_altimetry": None if hits is None else _ratios(hits),
+        },
+    }  # fmt: skip
+    write_json(outputs["check"], rows)
+
+
+def compare(
+    withheld: Sequence[PreparedImage], ground: SiteGround, mean: Floats, section: CheckStage
+) -> tuple[Evidence, list[dict[str, Any]]]:
+    """Misfits of renderings to withheld images.
+
+    Returns
+    -------
+    Sums by block, and one row per image for ``check.json``.
+    """
+    shape, m = mean.shape, ground.margin_px
+    grid = ground.layout.grid
+    surface = ground.surface.copy()
+    inner = np.s_[m : m + shape[0], m : m + shape[1]]
+    prior = Scene(ground.surface, m, grid, section.photometry)
+    surface[inner] = np.where(np.isfinite(surface[inner]), mean, np.nan)
+    ours = Scene(surface, m, grid, section.photometry)
+    sums = np.zeros((3, *_blocks_of(shape)))
+    table = []
+    for image in progress(withheld, len(withheld), "map: withheld images compared"):
+        row0, row1, col0, col1 = image.box
+        picture = image.read(slice(row0, row1), slice(col0, col1)).astype(np.float64)
+        errors, used = [], None
+        for scene in (ours, prior):
+            error, known = misfit(picture, scene.render(image.sun, image.box), image.level)
+            errors.append(error)
+            used = known if used is None else used & known
+        assert used is not None
+        parts = [np.where(used, error, 0.0) for error in errors] + [used.astype(np.float64)]
+        for k, part in enumerate(parts):
+            sums[k] += _by_block(part, image.box, shape)
+        total = [float(part.sum()) for part in parts]
+        ratio = float(np.sqrt(total[0] / total[1])) if total[1] > 0 else None
+        table.append({"path": image.path, "pixels": int(total[2]), "misfit_ratio": _number(ratio)})
+    return Evidence(*sums), table
+
+
+def misfit(picture: Floats, seen: Rendering, level: float) -> tuple[Floats, NDArray[np.bool_]]:
+    """Squared difference of an image and a rendering, over the image's level squared, and where it counts.
+
+    The rendering's gain is the one that fits best in the least-squares sense over all pixels. Pixels count
+    that have data.
+    """
+    model = seen.radiance.astype(np.float64)
+    known = np.isfinite(picture) & np.isfinite(model)
+    image = np.where(known, picture, 0.0)
+    shaded = np.where(known, model, 0.0)
+    power = float((shaded**2).sum())
+    gain = float((image * shaded).sum()) / power if power > 0 else 0.0
+    scale = level if level > 0 else 1.0
+    error = ((image - gain * shaded) / scale) ** 2
+    # What neither lights says nothing.
+    return error, known & ((image > LIT_SHARE * scale) | (gain * shaded > LIT_SHARE * scale))
+
+
+def compare_hits(altimetry: Altimetry, mean: Floats) -> Evidence:
+    """Squared distances of withheld hits from the map and from a spline of the rest, by block."""
+    shape = _blocks_of(mean.shape)
+    block = altimetry.rows // BLOCK_PX * shape[1] + altimetry.cols // BLOCK_PX
+    sums = []
+    ours = (mean[altimetry.rows, altimetry.cols] - altimetry.heights) ** 2
+    theirs = (altimetry.spline - altimetry.heights) ** 2
+    for values in (ours, theirs, np.ones(len(ours))):
+        sums.append(np.bincount(block, values, shape[0] * shape[1]).reshape(shape).astype(np.float64))
+    return Evidence(*sums)
+
+
+def judge(
+    images: Evidence, hits: Evidence | None, lit: NDArray[np.int32]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Blocks where the a priori DEM should stand, and blocks where something was compared.
+
+    Altimetry decides where there are hits enough, images elsewhere; a block that nothing was compared in
+    follows what was found over the whole map. Where no image lights the ground there is nothing to gain.
+    """
+    shape = images.weight.shape
+    worse, checked = _no_better(images, _LEAST_LIT)
+    if hits is not None:
+        by_hits, known = _no_better(hits, _LEAST_HITS)
+        worse, checked = np.where(known, by_hits, worse), checked | known
+    overall = hits.ratio() if hits is not None else images.ratio()
+    if np.isfinite(overall):
+        worse = np.where(checked, worse, overall >= 1)
+    light = _by_block((lit > 0).astype(np.float64), (0, lit.shape[0], 0, lit.shape[1]), lit.shape)
+    area = _by_block(np.ones(lit.shape), (0, lit.shape[0], 0, lit.shape[1]), lit.shape)
+    marked: NDArray[np.bool_] = worse.astype(bool) | (light < _LIT_BLOCK * area)
+    return marked.reshape(shape), checked
+
+
+def _no_better(evidence: Evidence, least: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Blocks whose own and neighbours' misfits are no smaller with the map, and those that can tell."""
+    ours, theirs, weight = (
+        ndimage.gaussian_filter(part, _NEIGHBOURS, mode="constant")
+        for part in (evidence.map, evidence.prior, evidence.weight)
+    )
+    return ours >= theirs, weight >= least
+
+
+def spread(marked: NDArray[np.bool_], shape: tuple[int, ...]) -> Floats:
+    """Marked blocks as a share of each pixel, 1 inside them, that falls to 0 over some pixels around."""
+    whole = marked.repeat(BLOCK_PX, axis=0).repeat(BLOCK_PX, axis=1)[: shape[0], : shape[1]]
+    away = ndimage.distance_transform_edt(~whole) if whole.any() else np.full(shape, np.inf)
+    return np.clip(1 - away / (2 * _TAPER_PX), 0, 1)
+
+
+def _blocks_of(shape: tuple[int, ...]) -> tuple[int, int]:
+    return -(-shape[0] // BLOCK_PX), -(-shape[1] // BLOCK_PX)
+
+
+def _by_block(values: Floats, box: tuple[int, int, int, int], shape: tuple[int, ...]) -> Floats:
+    """Sums over blocks of values in a box of the map."""
+    rows, cols = _blocks_of(shape)
+    whole = np.zeros((rows * BLOCK_PX, cols * BLOCK_PX))
+    whole[box[0] : box[1], box[2] : box[3]] = values
+    return whole.reshape(rows, BLOCK_PX, cols, BLOCK_PX).sum(axis=(1, 3))
+
+
+def mean_of(clones: Clones) -> Floats:
+    """The mean of all clones, (H, W) metres."""
+    parts = []
+    for top in range(0, clones.rows, clones.band_rows):
+        parts.append(clones.band(top, min(top + clones.band_rows, clones.rows)).clones.mean(axis=0))
+    return np.concatenate(parts)
+
+
+def _verdict(
+    images: Evidence, hits: Evidence | None, seen: int, withheld: int, marked: NDArray[np.bool_]
+) -> str:
+    share = f"{marked.mean():.0%} of the map"
+    if not seen:
+        return "no images: the map is the a priori DEM"
+    if hits is not None and np.isfinite(hits.ratio()):
+        word = "nearer to" if hits.ratio() < 1 else "no nearer to"
+        told = f"the map is {word} withheld altimetry than a spline of the rest (ratio {hits.ratio():.2f})"
+    elif withheld and np.isfinite(images.ratio()):
+        word = "better" if images.ratio() < 1 else "no better"
+        told = (
+            f"the map explains {withheld} withheld images {word} than the a priori DEM (ratio of misfits "
+            f"{images.ratio():.2f})"
+        )
+    else:
+        return (
+            f"not checked: too few images to withhold some; {share} that no image lights is the a priori DEM"
+        )
+    return f"{told}; {share} is the a priori DEM"
+
+
+def _ratios(evidence: Evidence) -> list[list[float | None]]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.sqrt(evidence.map / evidence.prior)
+    return [[_number(value) for value in row] for row in ratio.tolist()]
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(float(value), 4)

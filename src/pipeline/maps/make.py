@@ -1,0 +1,154 @@
+"""Stage ``map``: the products of a map, and what is said of how it came about."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.stages.maps import MapStage
+from pipeline.maps.blend import Clones
+from pipeline.maps.ground import SiteGround
+from pipeline.maps.images import light_of, read_prepared
+from pipeline.maps.points import compare_points, read_points
+from pipeline.maps.prepare import Prepared
+from pipeline.maps.products import KINDS, Fallback, Light, write_rasters
+from pipeline.maps.site import read_survey
+from pipeline.models.files import model_config
+from pipeline.region.source import one_file
+from pipeline.storage.atomic import read_json, replacing, write_json
+from pipeline.storage.store import read_store, store_attrs
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = "map/1"
+
+_COLUMNS = (
+    "file", "product", "used", "withheld", "why", "sun_source", "sun_azimuth_deg", "sun_elevation_deg", "exposure",
+    "exposure_scatter", "dark", "shift_right_m", "shift_up_m", "sigma_right_m", "sigma_up_m", "applied_right_m",
+    "applied_up_m", "residual_p50_m", "residual_p85_m", "correlation_before", "correlation_after",
+    "correlation_opposite", "note",
+)  # fmt: skip
+#: Names of the files of ``results/<run>/map/`` that are not GeoTIFFs.
+DOCUMENTS = {"images": "images.csv", "map": "map.json"}
+
+
+def make_map(section: MapStage, inputs: Mapping[str, Any], outputs: Mapping[str, str], key: str = "") -> None:
+    """Write a map's products.
+
+    Parameters
+    ----------
+    section : of the stage.
+    inputs : ``ground``, ``site`` (survey), ``fallback``, ``check``, ``model``, lists ``images`` and ``clones``
+        of stores, ``points`` (list of at most one file).
+    outputs : files by their names in `products.KINDS` and `DOCUMENTS`.
+    key : of the stage, for the tags of the products.
+    """
+    ground = SiteGround.load(one_file(inputs["ground"]))
+    grid = ground.layout.grid
+    check = read_json(one_file(inputs["check"]), "check/1")
+    seen = read_prepared(inputs["images"], "all" if section.map.use_all else "map")
+    rows = _rows(inputs)
+    lit, gap = light_of(seen, grid)
+    store = read_store(one_file(inputs["fallback"]), schema="fallback")
+    fallback = Fallback(store["share"].values, store["sigma"].values, section.map.seed)
+    clones = Clones(inputs["clones"], ground, section.map, section.map.members)
+    fingerprint = model_config(one_file(inputs["model"]), "bridge")["fingerprint"]
+    paths = {name: path for name, path in outputs.items() if name in KINDS}
+    tags = _tags(section, ground, len(seen), fingerprint, key)
+    write_rasters(paths, clones, ground, Light(lit, gap), section.map, tags, fallback)
+    write_table(outputs["images"], rows)
+    facts = _facts(section, ground, rows, check, fingerprint, key, paths)
+    if inputs.get("points"):
+        points = read_points(one_file(inputs["points"]))
+        facts["points"] = compare_points(points, ground.layout.region, paths["mean"], paths["prior"])
+    write_json(outputs["map"], facts)
+    logger.info("map: %s", check["verdict"])
+
+
+def _rows(inputs: Mapping[str, Any]) -> list[Prepared]:
+    """What was found of all images, in their order."""
+    records = [record for path in inputs["images"] for record in store_attrs(path)["images"]]
+    fields = Prepared.__dataclass_fields__
+    rows = [Prepared.from_json({k: v for k, v in record.items() if k in fields}) for record in records]
+    return rows or [Prepared(row, why=row.why) for row in read_survey(one_file(inputs["site"]))]
+
+
+def write_table(path: str, rows: Sequence[Prepared]) -> None:
+    """Write ``images.csv``: one row per image, used or not."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(_COLUMNS)
+        for row in rows:
+            image = row.image
+            values = (
+                image.path, image.product, "yes" if row.used else "no", "yes" if image.withheld else "no", row.why,
+                image.sun_source, image.azimuth_deg, image.elevation_deg, row.exposure, row.scatter, row.dark,
+                row.shift_right_m, row.shift_up_m, row.sigma_right_m, row.sigma_up_m, row.applied_right_m,
+                row.applied_up_m, row.residual_p50_m, row.residual_p85_m, row.correlation_before,
+                row.correlation_after, row.correlation_opposite, image.note,
+            )  # fmt: skip
+            table.writerow([_cell(value) for value in values])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _tags(section: MapStage, ground: SiteGround, images: int, fingerprint: str, key: str) -> dict[str, str]:
+    return {
+        "MODEL_FINGERPRINT": fingerprint, "STAGE_KEY": key, "MEMBERS": str(section.map.members),
+        "NFE": str(section.sampler.nfe), "SAMPLER": section.sampler.kind,
+        "FACTOR": str(ground.layout.factor), "STRIDE_PX": str(section.map.stride_px), "IMAGES": str(images),
+        "SITE_DEM": str(section.site.dem), "HEIGHT_DATUM": "that of the a priori DEM",
+        "CITATION": "Repasky et al. 2026, Improving Lunar Topography with Deep Learning Schroedinger Bridges",
+        "NOTE": "experimental product, not an official map",
+    }  # fmt: skip
+
+
+def _facts(
+    section: MapStage, ground: SiteGround, rows: Sequence[Prepared], check: Mapping[str, Any], fingerprint: str,
+    key: str, paths: Mapping[str, str],
+) -> dict[str, Any]:  # fmt: skip
+    """What ``map.json`` says."""
+    layout = ground.layout
+    region = layout.region
+    lon, lat = region.lonlat((region.height - 1) / 2, (region.width - 1) / 2)
+    used = [row for row in rows if row.used]
+    return {
+        "schema": SCHEMA,
+        "model_fingerprint": fingerprint,
+        "key": key,
+        "config": section.config,
+        "site": section.site.model_dump(mode="json"),
+        "place": {
+            "rows": region.height, "cols": region.width, "pixel_m": region.pixel_m,
+            "ground_pixel_m": round(region.true_pixel_m((region.height - 1) / 2, (region.width - 1) / 2), 6),
+            "bounds": list(region.bounds), "crs_wkt": region.crs_wkt, "lon": float(lon), "lat": float(lat),
+        },
+        "dem": {
+            "kind": layout.kind, "exact_cells": layout.exact_cells, "factor": layout.factor,
+            "notes": [*layout.notes, *ground.notes], "known_share": round(float(np.mean(ground.known)), 6),
+            "counts": ground.count is not None, "errors": ground.error is not None,
+            "shadows_cast_within_m": round(ground.margin_px * region.pixel_m, 3),
+        },
+        "images": {
+            "given": len(rows), "used": len(used), "withheld": sum(row.image.withheld for row in used),
+            "refused": len(rows) - len(used),
+            "sun_sources": {
+                source: sum(row.image.sun_source == source for row in rows)
+                for source in sorted({row.image.sun_source for row in rows})
+            },
+        },
+        "clones": {
+            "members": section.map.members, "nfe": section.sampler.nfe, "stride_px": section.map.stride_px,
+            "blend": section.map.blend, "noise": section.map.noise, "std": section.map.std, "seed": section.map.seed,
+        },
+        "check": dict(check),
+        "products": sorted(paths),
+    }  # fmt: skip

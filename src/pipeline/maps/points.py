@@ -1,0 +1,100 @@
+"""Heights at points, for instance LOLA shots: how far the a priori DEM and the map are from them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.base import unlike
+from pipeline.terrain.map_grid import MapGrid
+
+Floats = NDArray[np.float64]
+
+# Names of columns, in the order of preference; LOLA's own among them.
+_NAMES = {
+    "lon": ("lon", "longitude", "pt_longitude"),
+    "lat": ("lat", "latitude", "pt_latitude"),
+    "height": ("height", "elevation", "height_m", "topography"),
+    "radius": ("radius", "pt_radius"),
+}
+_RADIUS_M = 1737400.0
+
+
+def read_points(path: Path | str) -> Floats:
+    """Points of a CSV file (plain or gzip): (n, 3) longitude and latitude in degrees, height in metres.
+
+    Columns are found by name: ``lon``, ``lat`` and ``height``, or those of LOLA's shots, whose radius is in
+    kilometres.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or a row is no three numbers; the message names file and line.
+    """
+    path = Path(path)
+    with _opened(path) as stream:
+        rows = csv.reader(stream)
+        header = [name.strip().lower() for name in next(rows, [])]
+        at = {
+            key: next((header.index(n) for n in names if n in header), None) for key, names in _NAMES.items()
+        }
+        height = at["height"] if at["height"] is not None else at["radius"]
+        if at["lon"] is None or at["lat"] is None or height is None:
+            raise ValueError(
+                unlike(str(path), "columns lon, lat and height", ", ".join(header) or "no header")
+            )
+        points = []
+        for number, row in enumerate(rows, start=2):
+            if not row:
+                continue
+            try:
+                points.append((float(row[at["lon"]]), float(row[at["lat"]]), float(row[height])))
+            except (ValueError, IndexError):
+                wanted = "longitude, latitude and height"
+                raise ValueError(unlike(f"{path}, line {number}", wanted, ",".join(row)[:80])) from None
+    if not points:
+        raise ValueError(unlike(str(path), "points", "none"))
+    found = np.array(points)
+    if at["height"] is None:
+        radius = found[:, 2]
+        found[:, 2] = radius * (1e3 if np.median(radius) < 1e5 else 1.0) - _RADIUS_M
+    return found
+
+
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", newline="", encoding="utf-8-sig")
+    return path.open(newline="", encoding="utf-8-sig")
+
+
+def compare_points(points: Floats, grid: MapGrid, mean: str, prior: str) -> dict[str, Any]:
+    """Differences of the map and of the a priori DEM from points, metres.
+
+    Parameters
+    ----------
+    points : (n, 3). grid : of the products. mean, prior : their GeoTIFFs.
+    """
+    import rasterio
+
+    x, y = grid.projection.xy(points[:, 0], points[:, 1])
+    row, col = grid.rowcol(x, y)
+    rows, cols = np.rint(row).astype(int), np.rint(col).astype(int)
+    inside = (rows >= 0) & (rows < grid.height) & (cols >= 0) & (cols < grid.width)
+    said: dict[str, Any] = {"given": len(points), "on_the_map": int(inside.sum())}
+    for name, path in (("map", mean), ("prior", prior)):
+        with rasterio.open(path) as raster:
+            values = raster.read(1).astype(np.float64)
+        apart = values[rows[inside], cols[inside]] - points[inside, 2]
+        apart = apart[np.isfinite(apart)]
+        if len(apart):
+            low, middle, high = np.percentile(apart, (16, 50, 84))
+            said[name] = {
+                "rms_m": float(np.sqrt(np.mean(apart**2))), "median_m": float(middle),
+                "half_spread_m": float((high - low) / 2),
+            }  # fmt: skip
+    return said
