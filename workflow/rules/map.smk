@@ -1,4 +1,5 @@
 # A map of a user's site: a DEM, real images and their Suns, with given weights.
+from pipeline.maps.describe import describe
 from pipeline.maps.make import DOCUMENTS
 from pipeline.maps.products import KINDS
 from pipeline.maps.tiling import chunks, tiles as tiles_of
@@ -43,6 +44,10 @@ def chunk_files(stage):
 def tile_files(stage):
     """Clones of all tiles."""
     return [PLAN[stage].path(f"tile_{t}.zarr.zip") for t in MAP_TILES]
+
+if workflow.is_main_process and {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+    # What the map would be made of: images used and refused, bounds, memory and time.
+    print(describe(CONFIG), file=sys.stderr)
 
 
 rule map_site:

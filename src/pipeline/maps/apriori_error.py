@@ -23,11 +23,12 @@ Floats = NDArray[np.float64]
 
 # Local roughness is an average over so many cells' surroundings, standard deviation in cells.
 _LOCAL_CELLS = 2.0
-# Hurst exponents of lunar terrain at baselines of tens of metres to kilometres.
-_HURST = 0.5, 1.0
-# Hits that are withheld: one strip of so many, so many pixels wide.
-_EVERY, _WIDTH = 10, 2
-_LEAST_HITS = 200
+# Limits of the exponent: rough ground on the one side, smooth massifs on the other.
+_HURST = 0.5, 1.5
+# Hits that are withheld: one strip of so many in each direction, as wide as the gaps are.
+_EVERY, _WIDEST, _LEAST_HITS = 20, 16, 200
+# Beyond the distances that withheld hits tell of, errors grow with this power of the distance.
+_GROWTH = 0.8
 
 
 def apriori_sigma(ground: SiteGround, altimetry: Altimetry | None = None) -> NDArray[np.float32]:
@@ -65,9 +66,10 @@ def _roughness(ground: SiteGround) -> NDArray[np.float32]:
     missing = (0, cells.shape[0] - high), (0, cells.shape[1] - wide)
     power = np.pad(two, missing, mode="edge")
     local: Floats = ndimage.gaussian_filter(power, _LOCAL_CELLS, mode="nearest") * below
-    sigma = np.sqrt(local)[inner : cells.shape[0] - inner or None, inner : cells.shape[1] - inner or None]
+    last = (cells.shape[0] - inner, cells.shape[1] - inner)
+    sigma = np.sqrt(local)[inner : last[0], inner : last[1]]
     whole = bicubic_up(torch.from_numpy(np.ascontiguousarray(sigma)), step).numpy()
-    out = np.full(ground.dem.shape, float(sigma.mean()))
+    out: Floats = np.full(ground.dem.shape, float(sigma.mean()))
     rows, cols = min(whole.shape[0], out.shape[0]), min(whole.shape[1], out.shape[1])
     out[:rows, :cols] = whole[:rows, :cols]
     return np.maximum(out, 0).astype(np.float32)
@@ -110,9 +112,13 @@ def withheld_altimetry(ground: SiteGround) -> Altimetry | None:
 
     hit = (np.nan_to_num(ground.count) > 0) & ground.known
     row, col = np.indices(hit.shape)
-    # Strips across and along, so that neither direction of the tracks is left out.
-    period = _EVERY * _WIDTH * 2
-    strips = ((row % period) < _WIDTH) | ((col % period) < _WIDTH)
+    # A hit beside its own track's next one says nothing of a gap: strips are as wide as the gaps. They run
+    # across and along, so that neither direction of the tracks is left out.
+    away = ndimage.distance_transform_edt(~hit)
+    gap = 2 * float(np.quantile(away[~hit], 0.9)) if (~hit).any() else 2
+    width = int(np.clip(round(gap), 2, _WIDEST))
+    period = min(_EVERY * width, min(hit.shape))
+    strips = ((row + period // 2) % period < width) | ((col + period // 2) % period < width)
     out, rest = hit & strips, hit & ~strips
     if out.sum() < _LEAST_HITS or rest.sum() < _LEAST_HITS:
         return None
@@ -121,6 +127,8 @@ def withheld_altimetry(ground: SiteGround) -> Altimetry | None:
     rows, cols = np.nonzero(out)
     predicted = spline(np.column_stack([rows, cols])) + middle
     known = np.isfinite(predicted)
+    if known.sum() < _LEAST_HITS:
+        return None
     rows, cols, predicted = rows[known], cols[known], predicted[known]
     heights = ground.dem[rows, cols]
     near = ndimage.distance_transform_edt(~rest)[rows, cols]
@@ -131,6 +139,9 @@ def withheld_altimetry(ground: SiteGround) -> Altimetry | None:
         inside = (near >= low) & (near <= high)
         centres.append(float(near[inside].mean()))
         power.append(max(float(error[inside].mean()), power[-1]))
-    away = ndimage.distance_transform_edt(~hit)
-    sigma = np.sqrt(np.interp(away, centres, power))
+    known_to = max(centres[-1], 1.0)
+    growth = np.maximum(away / known_to, 1.0) ** _GROWTH
+    # A hit itself is off by what makes its neighbours disagree with it.
+    power[0] = power[1] if len(power) > 1 else 0.0
+    sigma = np.sqrt(np.interp(away, centres, power)) * growth
     return Altimetry(rows, cols, heights, predicted, sigma.astype(np.float32))

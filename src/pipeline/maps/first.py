@@ -17,8 +17,8 @@ from pipeline.region.source import one_file
 def first_reconstruction(section: BlendStage, inputs: Mapping[str, Any], out: str) -> None:
     """Put the mean of a few clones in the place of the a priori DEM's surface.
 
-    The a priori DEM stays where it is fine: it is nearer to the truth than a first reconstruction of its block
-    means, and images are registered to it.
+    A fine a priori DEM stays: it is nearer to the truth than a first reconstruction of its block means, and
+    images are registered to it.
 
     Parameters
     ----------

@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 SCHEMA = "map/1"
 
 _COLUMNS = (
-    "file", "product", "used", "withheld", "why", "sun_source", "sun_azimuth_deg", "sun_elevation_deg", "exposure",
-    "exposure_scatter", "dark", "shift_right_m", "shift_up_m", "sigma_right_m", "sigma_up_m", "applied_right_m",
-    "applied_up_m", "residual_p50_m", "residual_p85_m", "correlation_before", "correlation_after",
+    "file", "product", "used", "withheld", "why", "sun_source", "sun_azimuth_deg", "sun_elevation_deg",
+    "exposure", "exposure_scatter", "dark", "shift_right_m", "shift_up_m", "sigma_right_m", "sigma_up_m",
+    "applied_right_m", "applied_up_m", "residual_p50_m", "residual_p85_m", "correlation_before", "correlation_after",
     "correlation_opposite", "note",
 )  # fmt: skip
 #: Names of the files of ``results/<run>/map/`` that are not GeoTIFFs.
@@ -42,8 +42,8 @@ def make_map(section: MapStage, inputs: Mapping[str, Any], outputs: Mapping[str,
     Parameters
     ----------
     section : of the stage.
-    inputs : ``ground``, ``site`` (survey), ``fallback``, ``check``, ``model``, lists ``images`` and ``clones``
-        of stores, ``points`` (list of at most one file).
+    inputs : ``ground``, ``site`` (survey), ``fallback``, ``check``, ``model``; ``images`` and ``clones``, lists
+        of stores; ``points`` (list of at most one file).
     outputs : files by their names in `products.KINDS` and `DOCUMENTS`.
     key : of the stage, for the tags of the products.
     """
@@ -85,7 +85,8 @@ def write_table(path: str, rows: Sequence[Prepared]) -> None:
         for row in rows:
             image = row.image
             values = (
-                image.path, image.product, "yes" if row.used else "no", "yes" if image.withheld else "no", row.why,
+                image.path, image.product, "yes" if row.used else "no", "yes" if image.withheld else "no",
+                row.why,
                 image.sun_source, image.azimuth_deg, image.elevation_deg, row.exposure, row.scatter, row.dark,
                 row.shift_right_m, row.shift_up_m, row.sigma_right_m, row.sigma_up_m, row.applied_right_m,
                 row.applied_up_m, row.residual_p50_m, row.residual_p85_m, row.correlation_before,
@@ -112,8 +113,8 @@ def _tags(section: MapStage, ground: SiteGround, images: int, fingerprint: str, 
 
 
 def _facts(
-    section: MapStage, ground: SiteGround, rows: Sequence[Prepared], check: Mapping[str, Any], fingerprint: str,
-    key: str, paths: Mapping[str, str],
+    section: MapStage, ground: SiteGround, rows: Sequence[Prepared], check: Mapping[str, Any],
+    fingerprint: str, key: str, paths: Mapping[str, str],
 ) -> dict[str, Any]:  # fmt: skip
     """What ``map.json`` says."""
     layout = ground.layout
@@ -147,7 +148,8 @@ def _facts(
         },
         "clones": {
             "members": section.map.members, "nfe": section.sampler.nfe, "stride_px": section.map.stride_px,
-            "blend": section.map.blend, "noise": section.map.noise, "std": section.map.std, "seed": section.map.seed,
+            "blend": section.map.blend, "noise": section.map.noise, "std": section.map.std,
+            "seed": section.map.seed,
         },
         "check": dict(check),
         "products": sorted(paths),

@@ -23,7 +23,7 @@ NOTHING, IMAGES, MIXED, APRIORI = 0, 1, 2, 3
 
 # Images decide a pixel that so many light, from directions that leave no wider gap than this open.
 _DECIDING, _GAP_DEG = 3, 270.0
-# Draws of the a priori DEM's uncertainty: smooth over so many pixels, from so many around; kept apart by seed.
+# Draws of the a priori DEM's uncertainty: smooth over so many pixels, from so many around; their own seed.
 _SMOOTH_PX, _REACH_PX, _DRAWS = 4.0, 16, 0x4650
 # Rows around a band that slopes need, in whole cells.
 _OVERLAP_CELLS = 1
@@ -35,7 +35,7 @@ KINDS = {
     "lit": Kind("images that light the pixel", "1", "uint16", None),
     "azimuth_gap": Kind("widest gap between the azimuths of the images that light the pixel", "deg"),
     "class": Kind(
-        "what decides the height: 1 images, 2 images and a priori DEM, 3 a priori DEM; 0 no data", "1", "uint8", 0,
+        "what decides: 1 images, 2 images and a priori DEM, 3 a priori DEM; 0 no data", "1", "uint8", 0,
         average=False,
     ),
     "slope": Kind("slope of the mean height", "deg"),
@@ -65,7 +65,7 @@ class Fallback:
 
     Attributes
     ----------
-    share : (H, W) in [0, 1], 1 where it does. sigma : (H, W) its own uncertainty, metres. seed : of its draws.
+    share : (H, W) in [0, 1], 1 where it does. sigma : (H, W) its uncertainty, metres. seed : of its draws.
     """
 
     share: NDArray[np.float32]

@@ -1,0 +1,113 @@
+"""``lunar-bridge map | verify | sun``: the workflow's map of a site, and tools that need no workflow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+#: The checkout that this package belongs to.
+ROOT = Path(__file__).parents[3]
+CONFIG = "config/map.yaml"
+
+# Options of `map` and the keys of `site` that they set.
+_FILES = ("dem", "count", "error", "suns", "exposures", "points", "far")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["verify"]:
+        from pipeline.bundle.verify import main as verify
+
+        return verify(given[1:])
+    if given[:1] == ["sun"]:
+        from pipeline.illumination.ephemeris import main as sun
+
+        return sun(given[1:])
+    parser = _parser()
+    options = parser.parse_args(given)
+    try:
+        return _map(options)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lunar-bridge", description="High-resolution lunar DEMs from coarse ones."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("verify", help="check a reproducibility bundle")
+    commands.add_parser("sun", help="where the Sun stands for a place and time")
+    made = commands.add_parser("map", help="make a map of a DEM, real images and a table of Suns")
+    made.add_argument("--dem", required=True, help="a priori DEM: GeoTIFF or PDS3 in any lunar projection")
+    made.add_argument("--count", help="altimetry spots per pixel, on the DEM's grid")
+    made.add_argument("--error", help="1-sigma error of the DEM, metres, on its grid")
+    made.add_argument("--images", nargs="+", help="paths or globs of map-projected images")
+    made.add_argument(
+        "--suns", help="LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline"
+    )
+    made.add_argument("--kernels", nargs="+", help="SPICE kernels, for images whose id tells the time")
+    made.add_argument("--exposures", help="list `image value` of Ames Stereo Pipeline")
+    made.add_argument("--points", help="CSV with columns lon, lat, height")
+    made.add_argument("--far", help="coarse DEM of the terrain around")
+    made.add_argument("--pixel", type=float, metavar="M", help="pixel size of the map, metres")
+    made.add_argument("--center", type=float, nargs=2, metavar=("X", "Y"), help="in the DEM's CRS")
+    made.add_argument("--size", type=int, metavar="PX", help="side of the map, pixels")
+    made.add_argument("--bounds", type=float, nargs=4, metavar=("LEFT", "BOTTOM", "RIGHT", "TOP"))
+    made.add_argument("--crs", help="of --center and --bounds, where it is not the DEM's")
+    made.add_argument("--members", type=int, help="clones")
+    made.add_argument("--out", default="results/map", help="results/<run>; the map is in its folder map/")
+    made.add_argument("--cores", type=int, default=2)
+    made.add_argument("--dry-run", action="store_true", help="list images, bounds, memory and time, and stop")
+    return parser
+
+
+def _map(options: argparse.Namespace) -> int:
+    """Run the workflow's target `map`."""
+    out = Path(options.out)
+    if out.parts[:-1] != ("results",):
+        raise ValueError(f"--out: expected results/<run>, found {options.out}")
+    if not (ROOT / "Snakefile").is_file():
+        raise ValueError(f"expected the workflow beside the package, found no {ROOT / 'Snakefile'}")
+    site = site_of(options)
+    changes: dict[str, Any] = {"run": out.name, "site": site}
+    if options.members is not None:
+        changes["map"] = {"members": options.members}
+    pairs = [
+        f"{key}={json.dumps(value)}" if key != "run" else f"run={value}" for key, value in changes.items()
+    ]
+    command = [sys.executable, "-m", "snakemake", "--configfile", CONFIG, "--cores", str(options.cores)]
+    if options.dry_run:
+        command += ["--dry-run", "--quiet", "all"]
+    return subprocess.run([*command, "map", "--config", *pairs], cwd=ROOT, check=False).returncode
+
+
+def site_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The section `site` that the options of `map` say; files by absolute paths."""
+    site: dict[str, Any] = {key: _absolute(getattr(options, key)) for key in _FILES if getattr(options, key)}
+    for key in ("images", "kernels"):
+        if getattr(options, key):
+            site[key] = [_absolute(each) for each in getattr(options, key)]
+    named = {
+        "pixel_m": options.pixel,
+        "center_m": options.center,
+        "size_px": options.size,
+        "bounds": options.bounds,
+    }
+    named["crs"] = options.crs
+    return site | {key: value for key, value in named.items() if value is not None}
+
+
+def _absolute(path: str) -> str:
+    return str(Path.cwd() / path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
