@@ -97,9 +97,17 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _names_terrain(cls, raw: Any) -> Any:
-        """A config for any site leaves its DEM to the user."""
-        inputs = raw.get("inputs") if isinstance(raw, Mapping) else None
+        """A config for any site leaves its DEM to the user; a map of a site needs no other terrain."""
+        inputs, site = (raw.get(key) if isinstance(raw, Mapping) else None for key in ("inputs", "site"))
         if isinstance(inputs, Mapping) and "dem" in inputs and inputs["dem"] is None:
+            if isinstance(site, Mapping) and site.get("dem") is not None:
+                return {**raw, "inputs": {**inputs, "dem": "synthetic", "count": None}}
+            if isinstance(site, Mapping) and "dem" in site:
+                raise ValueError(
+                    "site.dem: expected the path of a DEM, found null; set it in the config file or on the "
+                    """command line: --config site='{"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": """
+                    """"my/index.csv"}'"""
+                )
             raise ValueError(
                 "inputs.dem: expected a path, glob or URL of DEM windows, found null; set it in the config "
                 """file or on the command line: --config inputs='{"dem": "my/*.tif"}'"""

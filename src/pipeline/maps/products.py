@@ -75,7 +75,8 @@ class Fallback:
     def draws(self, members: int, rows: tuple[int, int]) -> Floats:
         """(M, rows, W) departures from the a priori DEM, metres, as its uncertainty has them.
 
-        Smooth over half a cell; a pixel's value does not depend on the rows that are asked for.
+        Smooth over half a cell, with mean 0 and the right spread (ddof 1) at every pixel, so that the mean is
+        the a priori DEM itself. A pixel's values do not depend on the rows that are asked for.
         """
         low, high = max(0, rows[0] - _REACH_PX), min(self.share.shape[0], rows[1] + _REACH_PX)
         out = np.empty((members, rows[1] - rows[0], self.share.shape[1]))
@@ -85,6 +86,8 @@ class Fallback:
                 noise.astype(np.float64), _SMOOTH_PX, truncate=4.0, mode="reflect"
             )
             out[member] = smooth[rows[0] - low : rows[1] - low] * (2 * _SMOOTH_PX * np.sqrt(np.pi))
+        out -= out.mean(axis=0)
+        out *= np.sqrt(members / (members - 1))
         return out * self.sigma[rows[0] : rows[1]]
 
 

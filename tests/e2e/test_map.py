@@ -1,0 +1,236 @@
+"""A map of a user's site by config/map.yaml: a coarse DEM with a hole, images in another projection, Suns."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.warp
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from scipy import ndimage
+
+from pipeline.config.photometry import PhotometrySection
+from pipeline.imagery.suns.sun import Sun
+from pipeline.maps.render import Scene
+from pipeline.terrain.map_grid import MapGrid, local_projection, lunar_projection
+from saved_models import save_system
+
+pytestmark = pytest.mark.xdist_group("map")
+ROOT = Path(__file__).resolve().parents[2]
+SOUTH = "+proj=stere +lat_0=-90 +lon_0=0 +k=1 +R=1737400 +units=m +no_defs"
+FACTOR, CELLS, PIXEL = 8, 16, 40.0
+SMALL = f"""\
+patches: {{size_px: 32, factor: {FACTOR}, halo_px: 16}}
+training: {{cpu_threads: 1}}
+images: {{per_job: 4, light_m: 1000, check_from: 6, withhold_least: 2}}
+map: {{members: 3, stride_px: 16, clones: true}}
+runtime: {{device: cpu, workers: 1}}
+"""
+FILES = {
+    *(f"{n}.tif" for n in ("mean", "std", "prior", "lit", "azimuth_gap", "class", "slope", "slope_std")),
+    *("steep.tif", "hillshade.tif", "clones.tif", "images.csv", "map.json"),
+}
+
+
+def grid() -> MapGrid:
+    """The truth's grid: whole cells of the DEM."""
+    place = Affine(PIXEL, 0, 20_000, 0, -PIXEL, 90_000)
+    return MapGrid(lunar_projection(SOUTH).wkt_text, place, CELLS * FACTOR, CELLS * FACTOR)
+
+
+def terrain() -> NDArray[np.float64]:
+    noise = np.random.default_rng(1).normal(size=(CELLS * FACTOR,) * 2)
+    broad = ndimage.gaussian_filter(noise, 12, mode="wrap") * 4000
+    return broad + ndimage.gaussian_filter(noise[::-1], 2.5, mode="wrap") * 60 - 1500
+
+
+def write_site(folder: Path) -> None:
+    """A DEM of cells with a hole, eight images on a grid of their own, an index and a wrong image."""
+    truth, where = terrain(), grid()
+    cells = truth.reshape(CELLS, FACTOR, CELLS, FACTOR).mean(axis=(1, 3)).astype("f4")
+    cells[10:12, 3] = np.nan
+    coarse = where.transform * Affine.scale(FACTOR)
+    profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "nodata": np.nan, "crs": SOUTH}
+    with rasterio.open(
+        folder / "ldem.tif", "w", transform=coarse, width=CELLS, height=CELLS, **profile
+    ) as raster:
+        raster.write(cells, 1)
+    lon, lat = (float(v) for v in where.lonlat(CELLS * FACTOR / 2, CELLS * FACTOR / 2))
+    own = local_projection(lon, lat)
+    scene = Scene(np.pad(truth, 8, mode="edge").astype("f4"), 8, where, PhotometrySection(law="lambert"))
+    rows = []
+    (folder / "nac").mkdir()
+    for k in range(8):
+        # Once around the pole, with the Sun's declination of a season.
+        sun = Sun.from_subsolar(lon + 45.0 * k + 10, 1.5 if k % 2 else -1.5, "test")
+        light = scene.render(sun, (0, CELLS * FACTOR, 0, CELLS * FACTOR)).radiance
+        size = CELLS * FACTOR * PIXEL
+        half, pixels = 0.6 * size, 192
+        place = Affine(2 * half / pixels, 0, -half, 0, -2 * half / pixels, half)
+        out = np.full((pixels, pixels), np.nan, "f4")
+        rasterio.warp.reproject(
+            light, out, src_transform=where.transform, src_crs=CRS.from_wkt(where.crs_wkt),
+            dst_transform=place, dst_crs=CRS.from_wkt(own.wkt_text), src_nodata=np.nan, dst_nodata=np.nan,
+            resampling=rasterio.warp.Resampling.cubic,
+        )  # fmt: skip
+        profile["crs"] = CRS.from_wkt(own.wkt_text)
+        name = f"M10{k}000000LE"
+        path = folder / "nac" / f"{name}.tif"
+        with rasterio.open(path, "w", transform=place, width=pixels, height=pixels, **profile) as raster:
+            raster.write(out * 0.05 + 0.001, 1)
+        sub_lon, sub_lat = sun.subsolar
+        rows.append([name, sub_lat, sub_lon])
+    (folder / "nac" / "broken.tif").write_bytes(b"II*\0 no image")
+    with (folder / "index.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["PRODUCT_ID", "SUB_SOLAR_LATITUDE", "SUB_SOLAR_LONGITUDE"])
+        table.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with the shipped configs, a site and small weights."""
+    folder = tmp_path_factory.mktemp("map")
+    (folder / "config").symlink_to(ROOT / "config")
+    (folder / "small.yaml").write_text(SMALL)
+    write_site(folder)
+    save_system(folder / "weights", size_px=32, factor=FACTOR)
+    return folder
+
+
+def made(snakemake: Callable, folder: Path, run: str, *more: str, cores: int = 2) -> Any:
+    given = (
+        'site={"dem": "ldem.tif", "images": "nac/*.tif", "suns": "index.csv", "pixel_m": 40}',
+        'pretrained={"weights": "weights"}',
+    )
+    words = ("--configfile", "config/map.yaml", "small.yaml", "--config", f"run={run}", *given, *more)
+    return snakemake(folder, f"-c{cores}", "map", *words)
+
+
+@pytest.fixture(scope="module")
+def done(site: Path, snakemake: Callable) -> Path:
+    """Folder of the products of a map in one tile."""
+    run = made(snakemake, site, "one")
+    assert run.returncode == 0, run.text[-5000:]
+    return site / "results" / "one" / "map"
+
+
+def values(path: Path) -> NDArray[np.float64]:
+    with rasterio.open(path) as raster:
+        return raster.read(1).astype(np.float64)
+
+
+def test_all_products_are_there_and_lie_where_the_dem_lies(done: Path) -> None:
+    assert {path.name for path in done.iterdir()} >= FILES
+    for name in FILES - {"images.csv", "map.json"}:
+        with rasterio.open(done / name) as raster:
+            assert raster.shape == (CELLS * FACTOR,) * 2
+            assert raster.transform.almost_equals(grid().transform)
+            assert raster.crs == CRS.from_wkt(grid().crs_wkt)
+            assert raster.count == (3 if name == "clones.tif" else 1)
+
+
+def test_the_mean_has_a_value_where_the_dem_has_one_and_keeps_its_cells(done: Path) -> None:
+    mean, std = values(done / "mean.tif"), values(done / "std.tif")
+    cells = values(done.parents[2] / "ldem.tif")
+    known = np.isfinite(cells)
+    whole = known.repeat(FACTOR, axis=0).repeat(FACTOR, axis=1)
+    assert np.array_equal(np.isfinite(mean), whole) and np.array_equal(np.isfinite(std), whole)
+    assert (values(done / "class.tif") == 0).sum() == (~whole).sum()
+    blocks = mean.reshape(CELLS, FACTOR, CELLS, FACTOR).mean(axis=(1, 3))
+    # Where the map is the reconstruction; the a priori DEM of fallen back blocks is a bicubic.
+    ours = (values(done / "class.tif") != 3).reshape(CELLS, FACTOR, CELLS, FACTOR).all(axis=(1, 3)) & known
+    tapered = np.abs(blocks - cells) > 5e-3
+    assert not (tapered & ours).mean() > 0.1
+
+
+def test_std_is_that_of_whole_map_clones(done: Path) -> None:
+    with rasterio.open(done / "clones.tif") as raster:
+        clones = raster.read().astype(np.float64)
+    known = np.isfinite(values(done / "std.tif"))
+    np.testing.assert_allclose(clones.std(axis=0, ddof=1)[known], values(done / "std.tif")[known], atol=2e-3)
+    np.testing.assert_allclose(clones.mean(axis=0)[known], values(done / "mean.tif")[known], atol=2e-3)
+
+
+def test_the_table_says_what_became_of_every_image(done: Path) -> None:
+    with (done / "images.csv").open(newline="") as stream:
+        rows = {Path(row["file"]).name: row for row in csv.DictReader(stream)}
+    assert len(rows) == 9
+    assert rows["broken.tif"]["used"] == "no" and "GDAL" in rows["broken.tif"]["why"]
+    whole = [row for name, row in rows.items() if name != "broken.tif"]
+    assert sum(row["used"] == "yes" for row in whole) >= 6
+    assert sum(row["withheld"] == "yes" for row in whole) == 2
+    dark = [float(row["exposure"]) for row in whole if row["exposure"]]
+    # The images were scaled by 0.05; their law is the renderer's.
+    assert np.median(dark) == pytest.approx(0.05, rel=0.15)
+
+
+def test_the_record_says_how_it_came_about(done: Path) -> None:
+    facts = json.loads((done / "map.json").read_text())
+    assert (facts["schema"], facts["dem"]["kind"], facts["dem"]["exact_cells"]) == ("map/1", "coarse", True)
+    assert (facts["images"]["given"], facts["images"]["withheld"]) == (9, 2)
+    assert facts["check"]["images_withheld"] == 2 and "withheld images" in facts["check"]["verdict"]
+
+
+def test_tiles_and_cores_do_not_change_a_byte(done: Path, site: Path, snakemake: Callable) -> None:
+    run = made(snakemake, site, "many", 'map={"tile_px": 48}', cores=1)
+    assert run.returncode == 0, run.text[-5000:]
+    other = site / "results" / "many" / "map"
+    for name in FILES - {"map.json"}:
+        first, second = values_and_bytes(done / name), values_and_bytes(other / name)
+        assert first == second, name
+
+
+def values_and_bytes(path: Path) -> str:
+    """Digest of a product's values: tags name the stage's key, which a tile's size is part of."""
+    if path.suffix != ".tif":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    with rasterio.open(path) as raster:
+        return hashlib.sha256(raster.read().tobytes()).hexdigest()
+
+
+def test_a_dry_run_lists_images_bounds_memory_and_time(site: Path, snakemake: Callable) -> None:
+    run = made(snakemake, site, "plan", "--dry-run")
+    assert run.returncode == 0, run.text[-3000:]
+    assert "9 given" in run.text and "refused   nac/broken.tif" in run.text
+    assert "bounds:" in run.text and "memory" in run.text and "min on 2 cores" in run.text
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ('{"dem": "lost.tif"}', "site.dem: expected a file, found no file 'lost.tif'"),
+        (
+            '{"dem": "ldem.tif", "images": "lost/*.tif"}',
+            "site.images: expected files, found no file 'lost/*.tif'",
+        ),
+        (
+            '{"dem": "ldem.tif", "center_m": [0, 0], "size_px": 64}',
+            "site.center_m: expected a place on the DEM",
+        ),
+        (
+            '{"dem": "ldem.tif", "size_px": 64}',
+            "center_m: expected a value, since size_px is given, found null",
+        ),
+        ('{"dem": "small.yaml"}', "small.yaml: expected a whole raster file"),
+        ('{"dem": null}', "site.dem: expected the path of a DEM, found null"),
+        ('{"dem": "ldem.tif", "pixels": 3}', "site.pixels: unknown key"),
+    ],
+)
+def test_what_cannot_be_mapped_is_refused_in_one_line_before_any_work(
+    site: Path, snakemake: Callable, given: str, said: str
+) -> None:
+    words = ("--configfile", "config/map.yaml", "small.yaml", "--config", "run=wrong", f"site={given}")
+    run = snakemake(site, "-n", "map", *words, 'pretrained={"weights": "weights"}')
+    assert run.returncode != 0
+    assert said in run.text, run.text[-2000:]
+    assert not (site / "results" / "wrong").exists()
