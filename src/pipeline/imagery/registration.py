@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.imagery.correlation import masked_correlation, peak
-from pipeline.imagery.refinement import Fit, Pair, Scales, refine, solve
+from pipeline.imagery.refinement import Fit, Pair, Photograph, Scales, refine, solve
 from pipeline.imagery.smoothing import Floats, Mask, like, normalised, picture
 
 #: Fewer valid pixels are not registered.
@@ -105,37 +105,43 @@ def register(
         )
     scales = scales or Scales(coarse_px=max(Scales().coarse_px, max_shift_px))
     dark = np.broadcast_to(np.asarray(dark, dtype=np.float64), image.shape)
-    whole = image, mask, dark
     near = _around(mask, int(np.ceil(max_shift_px + 4 * scales.coarse_px)))
-    image, mask, dark, model = image[near], mask[near], dark[near], model[near]
-    light = np.where(mask, image - dark, 0.0)
-    known = np.isfinite(model)
-    pair = Pair(light, mask, np.where(known, model, 0.0), known, scales)
-    before = pair.correlation(np.zeros(2))
-    pixels = int(mask.sum())
-    nothing = Match(
-        np.nan, np.nan, np.inf, np.inf, before, before, np.nan, np.nan, 0, float(max_shift_px), pixels
-    )
-    fit = None
-    if pixels >= MIN_PIXELS:
-        fit = _search(pair, light, mask, np.where(known, model, 0.0), known, max_shift_px)
-    if fit is None or not fit.converged:
-        match = nothing
-    else:
-        distances = _blocks(pair, fit)
-        p50, p85 = np.percentile(distances, (50, 85)) if len(distances) else (np.nan, np.nan)
-        # Where parts of the image are displaced differently, their spread tells more than the residuals: the
-        # median of a two-dimensional normal law is 1.18 sigma.
-        spread = p50 / 1.18 / np.sqrt(len(distances)) if len(distances) > 1 else 0.0
-        sigma = np.sqrt(np.maximum(np.diag(fit.covariance), spread**2) + _FLOOR_PX**2)
-        match = Match(
-            float(fit.shift[1]), float(-fit.shift[0]), float(sigma[1]), float(sigma[0]), before,
-            fit.correlation, float(p50), float(p85), len(distances), float(max_shift_px), pixels,
-        )  # fmt: skip
+    light = np.where(mask[near], image[near] - dark[near], 0.0)
+    photograph = Photograph(light, mask[near], scales)
+    match = _match(_pair(photograph, model[near]), max_shift_px)
     if opposite is None:
         return match
-    other = register(*whole, opposite, max_shift_px, scales)
-    return replace(match, opposite_correlation=other.correlation_after)
+    # Only the correlation is asked for: no uncertainty, no blocks.
+    other = _pair(photograph, like(opposite, image.shape, "opposite")[near])
+    fit = _search(other, max_shift_px)
+    correlation = other.correlation(np.zeros(2)) if fit is None else fit.correlation
+    return replace(match, opposite_correlation=correlation)
+
+
+def _pair(photograph: Photograph, model: Floats) -> Pair:
+    known = np.isfinite(model)
+    return Pair(photograph, np.where(known, model, 0.0), known)
+
+
+def _match(pair: Pair, max_shift_px: float) -> Match:
+    """The match of an image and a rendering, both cut out around the image's valid pixels."""
+    before, pixels = pair.correlation(np.zeros(2)), int(pair.photograph.mask.sum())
+    fit = _search(pair, max_shift_px)
+    if fit is None or fit.last is None:
+        return Match(
+            np.nan, np.nan, np.inf, np.inf, before, before, np.nan, np.nan, 0, float(max_shift_px), pixels
+        )
+    distances = _blocks(fit, pair.photograph.scales.alike_px)
+    p50, p85 = np.percentile(distances, (50, 85)) if len(distances) else (np.nan, np.nan)
+    # Where parts of the image are displaced differently, their spread tells more than the residuals: the
+    # median of a two-dimensional normal law is 1.18 sigma.
+    spread = p50 / 1.18 / np.sqrt(len(distances)) if len(distances) > 1 else 0.0
+    covariance = fit.last.covariance(pair.photograph.scales.alike_px)
+    sigma = np.sqrt(np.maximum(np.diag(covariance), spread**2) + _FLOOR_PX**2)
+    return Match(
+        float(fit.shift[1]), float(-fit.shift[0]), float(sigma[1]), float(sigma[0]), before,
+        fit.correlation, float(p50), float(p85), len(distances), float(max_shift_px), pixels,
+    )  # fmt: skip
 
 
 def shrink(match: Match, sigma_m_prior: float, pixel_m: float = 1.0) -> tuple[float, float]:
@@ -206,24 +212,25 @@ def _around(mask: Mask, margin: int) -> tuple[slice, slice]:
     return sides[0], sides[1]
 
 
-def _search(
-    pair: Pair, light: Floats, mask: Mask, model: Floats, known: Mask, max_shift_px: float
-) -> Fit | None:
-    """Whole-pixel search, then refinement; None where the pictures are flat."""
-    scales = pair.scales
-    weights = mask.astype(np.float64), known.astype(np.float64)
-    first = normalised(light, weights[0], scales.fine_px, scales.coarse_px)
-    second = normalised(model, weights[1], scales.fine_px, scales.coarse_px)
+def _search(pair: Pair, max_shift_px: float) -> Fit | None:
+    """Whole-pixel search, then refinement; None where pixels are few, pictures flat, or no step settles."""
+    photograph, scales = pair.photograph, pair.photograph.scales
+    if photograph.mask.sum() < MIN_PIXELS:
+        return None
+    weights = photograph.mask.astype(np.float64), pair.model_mask.astype(np.float64)
+    first = photograph.over(photograph.mask)[0]
+    second = normalised(pair.model, weights[1], scales.fine_px, scales.coarse_px)
     most = int(np.ceil(max_shift_px))
     correlation = masked_correlation(first, second, *weights, most, _OVERLAP)
     if not correlation.max() > 0:
         return None
-    return refine(pair, np.array(peak(correlation)[1]), _REACH_PX)
+    fit = refine(pair, np.array(peak(correlation)[1]), _REACH_PX)
+    return fit if fit.converged else None
 
 
-def _blocks(pair: Pair, fit: Fit) -> Floats:
+def _blocks(fit: Fit, alike_px: float) -> Floats:
     """Distances between the shifts of the blocks that have texture and that of the whole image, pixels."""
-    image, model, both = pair.at(fit.shift)
+    image, model, both = fit.pictures
     height, width = image.shape
     found = []
     for top in range(0, height, _BLOCK_PX):
@@ -231,7 +238,7 @@ def _blocks(pair: Pair, fit: Fit) -> Floats:
             at = np.s_[top : top + _BLOCK_PX, left : left + _BLOCK_PX]
             if both[at].sum() < _BLOCK_SHARE * _BLOCK_PX**2:
                 continue
-            step = solve(image[at], model[at], both[at], pair.scales.alike_px)
-            if step is not None and np.sqrt(np.trace(step[1])) <= _BLOCK_SIGMA_PX:
-                found.append(float(np.hypot(*step[0])))
+            step = solve(image[at], model[at], both[at])
+            if step is not None and np.sqrt(np.trace(step.covariance(alike_px))) <= _BLOCK_SIGMA_PX:
+                found.append(float(np.hypot(*step.change)))
     return np.array(found, dtype=np.float64)
