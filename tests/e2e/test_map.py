@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOUTH = "+proj=stere +lat_0=-90 +lon_0=0 +k=1 +R=1737400 +units=m +no_defs"
 FACTOR, CELLS, PIXEL = 8, 16, 40.0
 SMALL = f"""\
-patches: {{size_px: 32, factor: {FACTOR}, halo_px: 16}}
+patches: {{size_px: 32, factor: {FACTOR}, halo_px: 16, stride_px: 32}}
 training: {{cpu_threads: 1}}
 images: {{per_job: 4, light_m: 1000, check_from: 6, withhold_least: 2}}
 map: {{members: 3, stride_px: 16, clones: true}}
@@ -58,7 +58,7 @@ def write_site(folder: Path) -> None:
     truth, where = terrain(), grid()
     cells = truth.reshape(CELLS, FACTOR, CELLS, FACTOR).mean(axis=(1, 3)).astype("f4")
     cells[10:12, 3] = np.nan
-    coarse = where.transform * Affine.scale(FACTOR)
+    coarse = where.transform @ Affine.scale(FACTOR)
     profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "nodata": np.nan, "crs": SOUTH}
     with rasterio.open(
         folder / "ldem.tif", "w", transform=coarse, width=CELLS, height=CELLS, **profile

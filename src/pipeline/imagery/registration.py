@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.imagery.correlation import masked_correlation, peak
-from pipeline.imagery.refinement import Fit, Pair, Scales, refine, solve
+from pipeline.imagery.refinement import Fit, Pair, Photograph, Scales, refine, solve
 from pipeline.imagery.smoothing import Floats, Mask, like, normalised, picture
 
 #: Fewer valid pixels are not registered.
 MIN_PIXELS = 400
-#: Lower correlations after the shift are refused by `plausible`. Measured: 0.5 to 0.97 on lit images of the
-#: challenge sets, 0.31 on a real image over a DTM whose shift varies, at most 0.21 under the opposite Sun.
-MIN_CORRELATION = 0.25
+#: Lower correlations after the shift are refused by `plausible`.
+MIN_CORRELATION = 0.2
 # Share of the image's pixels that must stay on the rendering at a shift.
 _OVERLAP = 0.5
 # Error that no residual shows: shifts against LOLA-like DEMs and against the true ground differ by 0.03 to
@@ -41,7 +40,7 @@ class Match:
     ----------
     shift_right_px, shift_up_px : how far the image's content lies to map-right and map-up of the truth; what
         corrects the image moves it by the opposite. NaN where nothing can be told.
-    sigma_right_px, sigma_up_px : standard errors, not below 0.03; infinite where nothing can be told.
+    sigma_right_px, sigma_up_px : standard errors; infinite where nothing can be told.
     correlation_before, correlation_after : of the locally normalised pictures, as given and after correction.
     residual_p50_px, residual_p85_px : percentiles of the distance between the shifts of blocks of the image
         and that of the whole; NaN where no block has texture enough.
@@ -106,39 +105,45 @@ def register(
         )
     scales = scales or Scales(coarse_px=max(Scales().coarse_px, max_shift_px))
     dark = np.broadcast_to(np.asarray(dark, dtype=np.float64), image.shape)
-    whole = image, mask, dark
     near = _around(mask, int(np.ceil(max_shift_px + 4 * scales.coarse_px)))
-    image, mask, dark, model = image[near], mask[near], dark[near], model[near]
-    light = np.where(mask, image - dark, 0.0)
-    known = np.isfinite(model)
-    pair = Pair(light, mask, np.where(known, model, 0.0), known, scales)
-    before = pair.correlation(np.zeros(2))
-    pixels = int(mask.sum())
-    nothing = Match(
-        np.nan, np.nan, np.inf, np.inf, before, before, np.nan, np.nan, 0, float(max_shift_px), pixels
-    )
-    fit = None
-    if pixels >= MIN_PIXELS:
-        fit = _search(pair, light, mask, np.where(known, model, 0.0), known, max_shift_px)
-    if fit is None or not fit.converged:
-        match = nothing
-    else:
-        distances, variances = _blocks(pair, fit)
-        p50, p85 = np.percentile(distances, (50, 85)) if len(distances) else (np.nan, np.nan)
-        spread = 0.0
-        if len(distances) > 1:
-            # Parts of the image displaced differently spread more than their own errors let them; the median
-            # of a two-dimensional normal law is 1.18 sigma.
-            spread = max((p50 / 1.18) ** 2 - float(np.median(variances)), 0.0) / len(distances)
-        sigma = np.sqrt(np.maximum(np.diag(fit.covariance), spread) + _FLOOR_PX**2)
-        match = Match(
-            float(fit.shift[1]), float(-fit.shift[0]), float(sigma[1]), float(sigma[0]), before,
-            fit.correlation, float(p50), float(p85), len(distances), float(max_shift_px), pixels,
-        )  # fmt: skip
+    light = np.where(mask[near], image[near] - dark[near], 0.0)
+    photograph = Photograph(light, mask[near], scales)
+    match = _match(_pair(photograph, model[near]), max_shift_px)
     if opposite is None:
         return match
-    other = register(*whole, opposite, max_shift_px, scales)
-    return replace(match, opposite_correlation=other.correlation_after)
+    # Only the correlation is asked for: no uncertainty, no blocks.
+    other = _pair(photograph, like(opposite, image.shape, "opposite")[near])
+    fit = _search(other, max_shift_px)
+    correlation = other.correlation(np.zeros(2)) if fit is None else fit.correlation
+    return replace(match, opposite_correlation=correlation)
+
+
+def _pair(photograph: Photograph, model: Floats) -> Pair:
+    known = np.isfinite(model)
+    return Pair(photograph, np.where(known, model, 0.0), known)
+
+
+def _match(pair: Pair, max_shift_px: float) -> Match:
+    """The match of an image and a rendering, both cut out around the image's valid pixels."""
+    before, pixels = pair.correlation(np.zeros(2)), int(pair.photograph.mask.sum())
+    fit = _search(pair, max_shift_px)
+    if fit is None or fit.last is None:
+        return Match(
+            np.nan, np.nan, np.inf, np.inf, before, before, np.nan, np.nan, 0, float(max_shift_px), pixels
+        )
+    distances, variances = _blocks(fit, pair.photograph.scales.alike_px)
+    p50, p85 = np.percentile(distances, (50, 85)) if len(distances) else (np.nan, np.nan)
+    spread = 0.0
+    if len(distances) > 1:
+        # Parts of the image displaced differently spread more than their own errors let them; the median of a
+        # two-dimensional normal law is 1.18 sigma.
+        spread = max((p50 / 1.18) ** 2 - float(np.median(variances)), 0.0) / len(distances)
+    covariance = fit.last.covariance(pair.photograph.scales.alike_px)
+    sigma = np.sqrt(np.maximum(np.diag(covariance), spread) + _FLOOR_PX**2)
+    return Match(
+        float(fit.shift[1]), float(-fit.shift[0]), float(sigma[1]), float(sigma[0]), before,
+        fit.correlation, float(p50), float(p85), len(distances), float(max_shift_px), pixels,
+    )  # fmt: skip
 
 
 def shrink(match: Match, sigma_m_prior: float, pixel_m: float = 1.0) -> tuple[float, float]:
@@ -209,27 +214,28 @@ def _around(mask: Mask, margin: int) -> tuple[slice, slice]:
     return sides[0], sides[1]
 
 
-def _search(
-    pair: Pair, light: Floats, mask: Mask, model: Floats, known: Mask, max_shift_px: float
-) -> Fit | None:
-    """Whole-pixel search, then refinement; None where the pictures are flat."""
-    scales = pair.scales
-    weights = mask.astype(np.float64), known.astype(np.float64)
-    first = normalised(light, weights[0], scales.fine_px, scales.coarse_px)
-    second = normalised(model, weights[1], scales.fine_px, scales.coarse_px)
+def _search(pair: Pair, max_shift_px: float) -> Fit | None:
+    """Whole-pixel search, then refinement; None where pixels are few, pictures flat, or no step settles."""
+    photograph, scales = pair.photograph, pair.photograph.scales
+    if photograph.mask.sum() < MIN_PIXELS:
+        return None
+    weights = photograph.mask.astype(np.float64), pair.model_mask.astype(np.float64)
+    first = photograph.over(photograph.mask)[0]
+    second = normalised(pair.model, weights[1], scales.fine_px, scales.coarse_px)
     most = int(np.ceil(max_shift_px))
     correlation = masked_correlation(first, second, *weights, most, _OVERLAP)
     if not correlation.max() > 0:
         return None
-    return refine(pair, np.array(peak(correlation)[1]), _REACH_PX)
+    fit = refine(pair, np.array(peak(correlation)[1]), _REACH_PX)
+    return fit if fit.converged else None
 
 
-def _blocks(pair: Pair, fit: Fit) -> tuple[Floats, Floats]:
+def _blocks(fit: Fit, alike_px: float) -> tuple[Floats, Floats]:
     """Distances of the shifts of blocks from that of the whole image, and the variances of these shifts.
 
     Only blocks with texture are listed; pixels and their squares, the variance as the mean of both axes'.
     """
-    image, model, both = pair.at(fit.shift)
+    image, model, both = fit.pictures
     height, width = image.shape
     found = []
     for top in range(0, height, _BLOCK_PX):
@@ -237,8 +243,11 @@ def _blocks(pair: Pair, fit: Fit) -> tuple[Floats, Floats]:
             at = np.s_[top : top + _BLOCK_PX, left : left + _BLOCK_PX]
             if both[at].sum() < _BLOCK_SHARE * _BLOCK_PX**2:
                 continue
-            step = solve(image[at], model[at], both[at], pair.scales.alike_px)
-            if step is not None and np.sqrt(np.trace(step[1])) <= _BLOCK_SIGMA_PX:
-                found.append((float(np.hypot(*step[0])), float(np.trace(step[1])) / 2))
+            step = solve(image[at], model[at], both[at])
+            if step is None:
+                continue
+            trace = float(np.trace(step.covariance(alike_px)))
+            if np.sqrt(trace) <= _BLOCK_SIGMA_PX:
+                found.append((float(np.hypot(*step.change)), trace / 2))
     every = np.array(found, dtype=np.float64).reshape(-1, 2)
     return every[:, 0], every[:, 1]

@@ -13,53 +13,64 @@ Mask = NDArray[np.bool_]
 _NEGLIGIBLE = 1e-3
 
 
-def smooth(values: Floats, weight: Floats, sigma_px: float) -> Floats:
-    """Gaussian mean of weighted pixels: normalised convolution (Knutsson & Westin 1993).
+class Normaliser:
+    """Frees pictures of what varies slowly, all under the same weights, whose own smoothing is done once.
+
+    What is left of a picture, without its local mean and over its local standard deviation, does not depend
+    on exposure, dark level, long-scale albedo, or how a law of reflectance bends brightness. The local
+    deviation counts with the picture's typical one added in squares, so what is flat, as the inside of
+    shadows, stays flat instead of becoming noise of full strength.
+
+    Local means are Gaussian means of weighted pixels: normalised convolution (Knutsson & Westin 1993).
 
     Parameters
     ----------
-    values : ``(H, W)``, finite where `weight` is positive.
-    weight : ``(H, W)``, not negative. sigma_px : of the Gaussian, pixels.
-
-    Returns
-    -------
-    ``(H, W)``, 0 where no weighted pixel is near.
+    weight : ``(H, W)``, not negative.
+    fine_px : sigma of the Gaussian that takes pixel noise out, pixels; 0 for none.
+    coarse_px : sigma of the Gaussian of the local mean and deviation, pixels.
     """
-    total = ndimage.gaussian_filter(weight, sigma_px, mode="constant")
-    held = np.where(weight > 0, values, 0.0) * weight
-    mean = ndimage.gaussian_filter(held, sigma_px, mode="constant")
-    return np.divide(mean, total, out=np.zeros_like(mean), where=total > _NEGLIGIBLE)
+
+    def __init__(self, weight: Floats, fine_px: float, coarse_px: float) -> None:
+        self._weight, self._inside = weight, weight > 0
+        self._fine_px, self._coarse_px = fine_px, coarse_px
+        self._fine = _gaussian(weight, fine_px) if fine_px > 0 else weight
+        self._coarse = _gaussian(weight, coarse_px)
+
+    def __call__(self, values: Floats) -> Floats:
+        """A picture, ``(H, W)``, without what varies slowly, 0 where the weight is.
+
+        Parameters
+        ----------
+        values : ``(H, W)``, finite where the weight is positive.
+        """
+        fine = np.where(self._inside, values, 0.0)
+        if self._fine_px > 0:
+            fine = self._mean(fine, self._fine_px, self._fine)
+        rough = (fine - self._mean(fine, self._coarse_px, self._coarse)) * self._inside
+        variance = self._mean(rough**2, self._coarse_px, self._coarse)
+        typical = float(variance[self._inside].mean()) if self._inside.any() else 0.0
+        if not typical > 0:
+            return np.zeros_like(rough)
+        return np.asarray(rough / np.sqrt(variance + typical), dtype=np.float64)
+
+    def _mean(self, values: Floats, sigma_px: float, total: Floats) -> Floats:
+        """Weighted local mean, 0 where no weighted pixel is near; `total` is the weight, smoothed alike."""
+        mean = _gaussian(values * self._weight, sigma_px)
+        return np.divide(mean, total, out=np.zeros_like(mean), where=total > _NEGLIGIBLE)
 
 
 def normalised(values: Floats, weight: Floats, fine_px: float, coarse_px: float) -> Floats:
-    """A picture without its local mean, over its local standard deviation.
+    """One picture freed of what varies slowly; see `Normaliser`."""
+    return Normaliser(weight, fine_px, coarse_px)(values)
 
-    What is left does not depend on exposure, dark level, long-scale albedo, or how a law of reflectance
-    bends brightness. The local deviation counts with the picture's typical one added in squares, so what is
-    flat, as the inside of shadows, stays flat instead of becoming noise of full strength.
 
-    Parameters
-    ----------
-    values, weight : as for `smooth`.
-    fine_px : sigma of the Gaussian that takes pixel noise out, pixels; 0 for none.
-    coarse_px : sigma of the Gaussian of the local mean and deviation, pixels.
-
-    Returns
-    -------
-    ``(H, W)``, 0 where `weight` is.
-    """
-    fine = smooth(values, weight, fine_px) if fine_px > 0 else np.where(weight > 0, values, 0.0)
-    rough = (fine - smooth(fine, weight, coarse_px)) * (weight > 0)
-    variance = smooth(rough**2, weight, coarse_px)
-    typical = float(variance[weight > 0].mean()) if np.any(weight > 0) else 0.0
-    if not typical > 0:
-        return np.zeros_like(rough)
-    return np.asarray(rough / np.sqrt(variance + typical), dtype=np.float64)
+def _gaussian(values: Floats, sigma_px: float) -> Floats:
+    return np.asarray(ndimage.gaussian_filter(values, sigma_px, mode="constant"))
 
 
 def weighted_median(values: Floats, weight: Floats) -> float:
     """The value up to which half the weight lies; `values` and `weight` ``(n,)``, weights not negative."""
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)
     total = np.cumsum(weight[order])
     return float(values[order][min(int(np.searchsorted(total, total[-1] / 2)), len(values) - 1)])
 

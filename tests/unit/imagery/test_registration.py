@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_scenes import SIZE, hills, photograph, rendering, strip
+from scipy import ndimage
 
+from pipeline.imagery.refinement import Pair, Photograph, Scales, moved
 from pipeline.imagery.registration import Match, plausible, register, shrink
 from registration import apollo15, read_challenge, render, shift
 
@@ -72,6 +74,24 @@ def test_opposite_sun_is_refused() -> None:
     assert plausible(right) is None and plausible(right, wrong) is None
     assert right.opposite_correlation == wrong.correlation_after
     assert plausible(wrong, right) is not None
+
+
+def test_moved_spline_is_that_of_scipy() -> None:
+    coefficients = ndimage.spline_filter(np.random.default_rng(0).normal(size=(40, 33)), 3, mode="nearest")
+    zero = np.zeros((40, 33), dtype=bool)
+    pair = Pair(Photograph(np.zeros((40, 33)), ~zero, Scales()), np.zeros((40, 33)), ~zero)
+    for down, right in ((0.0, 0.0), (0.3, -0.4), (-4.6, 3.2), (5.0, -3.0), (1e-9, -1e-9)):
+        expected = ndimage.shift(coefficients, (down, right), order=3, mode="nearest", prefilter=False)
+        inside = pair.at(np.array([down, right]))[2]
+        assert inside.sum() > 900
+        assert np.allclose(moved(coefficients, np.array([down, right]))[inside], expected[inside], atol=1e-11)
+
+
+def test_what_a_spline_leaves_of_darkness_is_no_picture(light: np.ndarray) -> None:
+    # Lit on one side alone, where the image has no data.
+    dark, mask = np.where(np.arange(SIZE) < 8, light, 0.0), np.arange(SIZE) >= 60
+    match = register(photograph(light, 0.0, 0.0), np.broadcast_to(mask, light.shape), 0.0, dark, 4)
+    assert match.correlation_before == 0 and plausible(match) is not None
 
 
 def test_whatever_shows_nothing_is_refused(light: np.ndarray) -> None:
