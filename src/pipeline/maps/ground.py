@@ -14,7 +14,7 @@ from pipeline.config.site import SiteSection
 from pipeline.maps.layout import Layout
 from pipeline.storage.store import StoreWriter, read_store, store_attrs
 from pipeline.terrain.grid import RasterError
-from pipeline.terrain.map_grid import lunar_projection
+from pipeline.terrain.map_grid import MapGrid, lunar_projection
 from pipeline.terrain.readers import Raster
 from pipeline.terrain.site_raster import SiteRaster, heights_in_metres, open_site_raster
 
@@ -204,6 +204,10 @@ def resampled(raster: Raster, layout: Layout, margin: int) -> Floats:
     across, down = (x - transform.c) / transform.a, (y - transform.f) / transform.e
     row0, row1 = int(np.floor(down.min())) - 4, int(np.ceil(down.max())) + 4
     col0, col1 = int(np.floor(across.min())) - 4, int(np.ceil(across.max())) + 4
+    if projection.geographic and _has_pole(wide):
+        # Around a pole are all longitudes, and points beside it do not tell how near it the map comes.
+        col0, col1 = 0, raster.grid.width
+        row0, row1 = (0, row1) if wide.pole > 0 else (row0, raster.grid.height)
     row0, row1 = max(row0, 0), min(row1, raster.grid.height)
     col0, col1 = max(col0, 0), min(col1, raster.grid.width)
     out = np.full((wide.height, wide.width), np.nan)
@@ -224,8 +228,8 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
     raster = open_site_raster(path)
     try:
         if isinstance(raster, SiteRaster) and isinstance(dem, SiteRaster):
-            same = raster.transform.almost_equals(dem.transform, 1e-6 * abs(dem.transform.a))
-            same &= (raster.grid.height, raster.grid.width) == (dem.grid.height, dem.grid.width)
+            same = (raster.grid.height, raster.grid.width) == (dem.grid.height, dem.grid.width)
+            same = same and _same_place(raster, dem)
         else:
             same = raster.grid.same_as(dem.grid)
         if not same:
@@ -241,6 +245,22 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
     if (values < 0).any():
         raise RasterError(f"{path}: expected values of at least 0, found {np.nanmin(values):g}")
     return values.astype(np.float32)
+
+
+def _has_pole(grid: MapGrid) -> bool:
+    """Whether the pole of its hemisphere lies on a grid."""
+    row, col = (float(v) for v in grid.rowcol(*grid.projection.xy(0.0, 90.0 * grid.pole)))
+    return -1 <= row <= grid.height and -1 <= col <= grid.width
+
+
+def _same_place(one: SiteRaster, other: SiteRaster) -> bool:
+    """Whether two rasters of one shape lie alike, to a thousandth of a pixel, whatever their CRSs are called."""
+    if one.projection.geographic != other.projection.geographic:
+        return False
+    if not one.transform.almost_equals(other.transform, 1e-3 * abs(other.transform.a)):
+        return False
+    there, here = (other.projection.xy(*raster.lonlat_box()) for raster in (one, other))
+    return bool(np.allclose(there, here, rtol=0, atol=1e-3 * abs(other.transform.a)))
 
 
 def block_nanmean(dem: Floats, factor: int) -> Floats:
