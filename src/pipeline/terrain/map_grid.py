@@ -21,8 +21,9 @@ from pipeline.terrain.grid import MOON_RADIUS_M, Grid, moon_crs
 Floats = NDArray[np.float64]
 
 _EXPECTED = "a CRS of the Moon (sphere of about 1737.4 km)"
-# Step along a meridian that measures scale and direction, degrees: 3 m, far above rounding.
-_STEP_DEG = 1e-4
+# Step that measures scale and direction, degrees: 30 m, far above the centimetres to which some of PROJ's
+# projections of a sphere are rounded (transverse Mercator at the equator).
+_STEP_DEG = 1e-3
 #: Scales along a meridian and a parallel that differ by no more than this pass for conformal.
 CONFORMAL = 0.005
 
@@ -52,7 +53,7 @@ class LunarProjection:
         self.wkt_text = crs.to_wkt("WKT1_GDAL") or crs.to_wkt()
         self.geographic = bool(crs.is_geographic)
         self._project: Any = None if self.geographic else Proj(crs)
-        # PROJ takes and gives metres; the CRS's own coordinates may have another unit.
+        # `Proj` takes and gives the CRS's own unit.
         unit = 1.0 if self.geographic else float(crs.axis_info[0].unit_conversion_factor)
         self.metres = unit if crs.axis_info else 1.0
 
@@ -71,7 +72,7 @@ class LunarProjection:
         """Longitude (east, -180 to 180) and latitude, degrees, of map points."""
         x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         if self._project is not None:
-            x, y = self._project(x * self.metres, y * self.metres, inverse=True)
+            x, y = self._project(x, y, inverse=True)
         return (np.asarray(x) + 180) % 360 - 180, np.asarray(y)
 
     def xy(self, lon: ArrayLike, lat: ArrayLike) -> tuple[Floats, Floats]:
@@ -80,7 +81,7 @@ class LunarProjection:
         if self._project is None:
             return lon, lat
         x, y = self._project(lon, lat)
-        return np.asarray(x) / self.metres, np.asarray(y) / self.metres
+        return np.asarray(x), np.asarray(y)
 
     def distortion(self, lon: float, lat: float) -> tuple[float, float, float]:
         """What the map does to the ground at a place.
