@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from pipeline.terrain.site_raster import SiteRaster, heights_in_metres, open_sit
 Floats = NDArray[np.float64]
 
 SCHEMA = "ground"
+
+# Places on a DEM that is resampled are exact to this share of its pixel.
+_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -210,17 +214,19 @@ def resampled(raster: Raster, layout: Layout, margin: int) -> Floats:
         row0, row1 = (0, row1) if wide.pole > 0 else (row0, raster.grid.height)
     row0, row1 = max(row0, 0), min(row1, raster.grid.height)
     col0, col1 = max(col0, 0), min(col1, raster.grid.width)
-    out = np.full((wide.height, wide.width), np.nan)
     if row0 >= row1 or col0 >= col1:
-        return out
+        return np.full((wide.height, wide.width), np.nan)
     source = raster.read(row0, row1, col0, col1).astype(np.float64)
-    method = Resampling.average if size < 0.75 * wide.pixel_m else Resampling.bilinear
+    # Finer pixels are averaged over samples between them: means of whole pixels would tilt a slope.
+    fine = math.ceil(wide.pixel_m / size) if size < 0.75 * wide.pixel_m else 1
+    samples = np.full((wide.height * fine, wide.width * fine), np.nan)
     reproject(
-        source, out, src_transform=transform @ Affine.translation(col0, row0),
-        src_crs=CRS.from_wkt(projection.wkt_text), src_nodata=np.nan, dst_transform=wide.transform,
-        dst_crs=CRS.from_wkt(wide.crs_wkt), dst_nodata=np.nan, resampling=method, num_threads=1,
+        source, samples, src_transform=transform @ Affine.translation(col0, row0),
+        src_crs=CRS.from_wkt(projection.wkt_text), src_nodata=np.nan,
+        dst_transform=wide.transform @ Affine.scale(1 / fine), dst_crs=CRS.from_wkt(wide.crs_wkt),
+        dst_nodata=np.nan, resampling=Resampling.bilinear, num_threads=1, tolerance=_TOLERANCE,
     )  # fmt: skip
-    return out
+    return block_nanmean(samples, fine) if fine > 1 else samples
 
 
 def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.float32]:
