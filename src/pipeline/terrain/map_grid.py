@@ -123,7 +123,9 @@ class LunarProjection:
         both = (self._step(lon, lat, side, 0.0, ring) for side in (1.0, -1.0))
         return north, min(both, key=lambda step: math.hypot(*step))
 
-    def _step(self, lon: float, lat: float, east: float, north: float, ground_m: float) -> tuple[float, float]:
+    def _step(
+        self, lon: float, lat: float, east: float, north: float, ground_m: float
+    ) -> tuple[float, float]:
         """A short step in longitude or latitude, told in the positive direction, per true metre."""
         (x0, y0) = self.xy(lon, lat)
         x1, y1 = self.xy(lon + east * _STEP_DEG, lat + north * _STEP_DEG)

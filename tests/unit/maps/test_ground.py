@@ -254,9 +254,7 @@ def test_a_geographic_dem_has_no_hole_at_a_pole(
     rows = lat if pole > 0 else lat[::-1]
     data = np.repeat((100 * (90 - np.abs(rows)))[:, None], 360, axis=1).astype(np.float32)
     top = 90.0 if pole > 0 else -89.0
-    path = write_tif(
-        tmp_path / "dem.tif", data, crs=LONLAT, transform=Affine(1.0, 0, -180.0, 0, -0.02, top)
-    )
+    path = write_tif(tmp_path / "dem.tif", data, crs=LONLAT, transform=Affine(1.0, 0, -180.0, 0, -0.02, top))
     polar = lunar_projection(NORTH if pole > 0 else SOUTH)
     site = {"crs": polar.wkt_text, "center_m": shift, "size_px": 48, "pixel_m": 300.0}
     ground = ground_of(path, **site)

@@ -152,9 +152,15 @@ def test_bounds_in_kilometres_make_a_map_of_metres(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("site", "message"),
     [
-        ({"center_m": (9000.0, 4000.0), "size_px": 40}, "site.center_m: expected a place on the DEM, x 1000 to"),
+        (
+            {"center_m": (9000.0, 4000.0), "size_px": 40},
+            "site.center_m: expected a place on the DEM, x 1000 to",
+        ),
         ({"center_m": (2000.0, -4000.0), "size_px": 40}, "site.center_m: expected a place on the DEM"),
-        ({"center_m": (3.0, 40.0), "size_px": 9, "crs": LONLAT}, "site.center_m: expected a place on the DEM"),
+        (
+            {"center_m": (3.0, 40.0), "size_px": 9, "crs": LONLAT},
+            "site.center_m: expected a place on the DEM",
+        ),
         ({"bounds": (4000.0, 3000.0, 5000.0, 4000.0)}, "site.bounds: expected a part of the DEM, x 1000 to"),
         ({"bounds": (10.0, 10.0, 11.0, 11.0), "crs": LONLAT}, "site.bounds: expected a part of the DEM"),
         ({"center_m": (1.0, 2.0), "size_px": 9, "crs": "EPSG:4326"}, "site.crs: expected a CRS of the Moon"),
@@ -173,7 +179,9 @@ def test_a_place_outside_is_refused_in_one_line(dem: Path, site: dict[str, Any],
 def degrees(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     """200 x 200 pixels of 0.005 degrees whose longitudes begin at 310, as such or as -50; and that number."""
     path = tmp_path_factory.mktemp("degrees") / "dem.tif"
-    return write_tif(path, relief(200, 200), crs=LONLAT, pixel=0.005, origin=(request.param, 20.0)), request.param
+    return write_tif(
+        path, relief(200, 200), crs=LONLAT, pixel=0.005, origin=(request.param, 20.0)
+    ), request.param
 
 
 def test_a_geographic_dem_is_resampled_about_its_middle(degrees: tuple[Path, float]) -> None:
@@ -214,6 +222,8 @@ def test_a_projection_that_is_not_conformal_is_left(tmp_path: Path) -> None:
 
 def test_a_dem_that_ends_at_the_seam_of_its_map_stays_whole(tmp_path: Path) -> None:
     half = np.pi * 1737400
-    path = write_tif(tmp_path / "dem.tif", relief(48, 64), crs=EQC, pixel=20.0, origin=(half - 64 * 20, 480.0))
+    path = write_tif(
+        tmp_path / "dem.tif", relief(48, 64), crs=EQC, pixel=20.0, origin=(half - 64 * 20, 480.0)
+    )
     found = laid(path)
     assert (found.kind, found.height, found.width) == ("fine", 48, 64)

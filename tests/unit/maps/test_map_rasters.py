@@ -40,7 +40,9 @@ def values(rows: int = ROWS, cols: int = COLS) -> dict[str, np.ndarray]:
     }
 
 
-def write(folder: Path, names: tuple[str, ...] = tuple(KINDS), step: int = 160, size: Any = (ROWS, COLS)) -> Path:
+def write(
+    folder: Path, names: tuple[str, ...] = tuple(KINDS), step: int = 160, size: Any = (ROWS, COLS)
+) -> Path:
     paths = {name: str(folder / f"{name}.tif") for name in names}
     data = values(*size)
     with Rasters(paths, grid(*size), KINDS, {"COMMENT": "a test", "SEED": "3"}, {"clones": 3}) as rasters:
@@ -62,7 +64,11 @@ def test_what_is_written_is_read(written: Path, name: str) -> None:
         np.testing.assert_array_equal(file.read(1), expected.astype(kind.dtype))
         assert file.transform == grid().transform
         assert file.crs == rasterio.crs.CRS.from_wkt(grid().crs_wkt)
-        assert (file.dtypes, file.units, file.descriptions) == ((kind.dtype,), (kind.unit,), (kind.description,))
+        assert (file.dtypes, file.units, file.descriptions) == (
+            (kind.dtype,),
+            (kind.unit,),
+            (kind.description,),
+        )
         assert str(file.nodata) == str(None if kind.nodata is None else float(kind.nodata))
         tags = file.tags()
         assert (tags["COMMENT"], tags["SEED"], tags["AREA_OR_POINT"]) == ("a test", "3", "Area")
@@ -136,7 +142,10 @@ def test_an_error_leaves_nothing_and_touches_no_file(tmp_path: Path) -> None:
 
 def test_rasters_that_cannot_begin_leave_nothing(tmp_path: Path) -> None:
     bad = {"mean": Kind("height", "m", dtype="no type")}
-    with pytest.raises(Exception, match="no type"), Rasters({"mean": str(tmp_path / "m.tif")}, grid(), bad, {}):
+    with (
+        pytest.raises(Exception, match="no type"),
+        Rasters({"mean": str(tmp_path / "m.tif")}, grid(), bad, {}),
+    ):
         pass
     assert list(tmp_path.iterdir()) == []
 

@@ -91,5 +91,7 @@ def test_noise_of_the_state_is_the_windows_part_of_the_field() -> None:
 
 
 def test_the_window_must_be_the_systems_size() -> None:
-    with pytest.raises(ValueError, match="noise: expected cells that divide a window of 33 px, found 32 x 32"):
+    with pytest.raises(
+        ValueError, match="noise: expected cells that divide a window of 33 px, found 32 x 32"
+    ):
         system("bridge").sample(lambert_set(1, 2), 1, [WindowNoise(5, 0, 0, 33)])

@@ -56,7 +56,9 @@ def test_coordinates_in_kilometres_become_metres(tmp_path: Path) -> None:
 
 def test_kilometres_that_are_called_metres_are_refused(tmp_path: Path) -> None:
     path = write_tif(tmp_path / "dem.tif", relief(5, 5), crs=LOCAL, pixel=0.02)
-    with pytest.raises(GridError, match=r"dem\.tif: expected pixels of at least 0.5 m, found 0.02 m .*kilomet"):
+    with pytest.raises(
+        GridError, match=r"dem\.tif: expected pixels of at least 0.5 m, found 0.02 m .*kilomet"
+    ):
         open_site_raster(path)
 
 
@@ -122,7 +124,9 @@ def test_a_published_file_in_kilometres_of_radius_is_refused_in_one_line(shared_
     path = shared_data / "lola_1600m" / "LDEM_NP_300M_small.tif"
     if not path.is_file():
         pytest.skip(f"{path.name} is not beside the project")
-    with pytest.raises(GridError, match=rf"{path.name}: expected a CRS of the Moon .*found radii 1\.7374") as no:
+    with pytest.raises(
+        GridError, match=rf"{path.name}: expected a CRS of the Moon .*found radii 1\.7374"
+    ) as no:
         open_site_raster(path)
     assert "\n" not in str(no.value)
 
