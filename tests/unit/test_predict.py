@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from scipy import ndimage
 
 import pipeline
+from pipeline.bridges.fields import WindowNoise
 from pipeline.config.bridge import BridgeSampler
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.models.apriori import bicubic_up
@@ -226,3 +228,20 @@ def test_the_example_of_the_documentation_runs(
     found = names["found"]
     assert found.mean.shape == (96, 96)
     assert np.isfinite(found.clones).all()
+
+
+# --- windows of a map -----------------------------------------------------------------------------------
+
+
+def test_noise_of_a_map_takes_the_place_of_the_seed(system: System) -> None:
+    given, noise = site(), WindowNoise(4, 32, 64, SIZE)
+    first = resolved(system, given, noise=noise)
+    np.testing.assert_array_equal(resolved(system, given, noise=noise, seed=9).clones, first.clones)
+    assert (first.clones[0] != first.clones[1]).any()
+    for other in (replace(noise, seed=5), replace(noise, row=0), None):
+        assert (resolved(system, given, noise=other).clones != first.clones).any()
+
+
+def test_noise_of_another_window_size_is_refused(system: System) -> None:
+    with pytest.raises(ValueError, match="noise: expected cells that divide a window of 48 px"):
+        resolved(system, site(), noise=WindowNoise(0, 0, 0, 48))

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 
 from pipeline.config.site import SiteSection
 from pipeline.maps.layout import Layout
 from pipeline.storage.store import StoreWriter, read_store, store_attrs
 from pipeline.terrain.grid import RasterError
-from pipeline.terrain.map_grid import lunar_projection
+from pipeline.terrain.map_grid import MapGrid, lunar_projection
 from pipeline.terrain.readers import Raster
 from pipeline.terrain.site_raster import SiteRaster, heights_in_metres, open_site_raster
 
 Floats = NDArray[np.float64]
 
 SCHEMA = "ground"
+
+# Samples of a DEM that are in memory at a time, about.
+_SAMPLES = 2**21
 
 
 @dataclass(frozen=True)
@@ -184,39 +187,78 @@ def resampled(raster: Raster, layout: Layout, margin: int) -> Floats:
     ----------
     raster : any. layout : of the map. margin : map pixels around it.
     """
-    from rasterio.crs import CRS
-    from rasterio.warp import Resampling, reproject
-
     wide = layout.grid.window(
         -margin, -margin, layout.grid.height + 2 * margin, layout.grid.width + 2 * margin
     )
-    lon, lat = wide.lonlat(*np.meshgrid(np.linspace(0, wide.height, 33), np.linspace(0, wide.width, 33)))
     if isinstance(raster, SiteRaster):
         projection, transform, size = raster.projection, raster.transform, raster.ground_pixel_m
     else:
         projection = lunar_projection(raster.grid.crs_wkt)
         transform, size = raster.grid.transform, raster.grid.pixel_m
-    x, y = projection.xy(lon, lat)
-    if projection.geographic:
-        # The file's longitudes may run to 360.
-        middle = transform.c + transform.a * raster.grid.width / 2
-        x = (x - middle + 180) % 360 - 180 + middle
+
+    def on_file(row: Floats, col: Floats) -> tuple[Floats, Floats]:
+        x, y = projection.xy(*wide.lonlat(row, col))
+        if projection.geographic:
+            # The file's longitudes may run to 360.
+            middle = transform.c + transform.a * raster.grid.width / 2
+            x = (x - middle + 180) % 360 - 180 + middle
+        return x, y
+
+    x, y = on_file(*np.meshgrid(np.linspace(0, wide.height, 33), np.linspace(0, wide.width, 33)))
     across, down = (x - transform.c) / transform.a, (y - transform.f) / transform.e
     row0, row1 = int(np.floor(down.min())) - 4, int(np.ceil(down.max())) + 4
     col0, col1 = int(np.floor(across.min())) - 4, int(np.ceil(across.max())) + 4
+    if projection.geographic and _has_pole(wide):
+        # Around a pole are all longitudes, and points beside it do not tell how near it the map comes.
+        col0, col1 = 0, raster.grid.width
+        row0, row1 = (0, row1) if wide.pole > 0 else (row0, raster.grid.height)
     row0, row1 = max(row0, 0), min(row1, raster.grid.height)
     col0, col1 = max(col0, 0), min(col1, raster.grid.width)
-    out = np.full((wide.height, wide.width), np.nan)
     if row0 >= row1 or col0 >= col1:
-        return out
+        return np.full((wide.height, wide.width), np.nan)
     source = raster.read(row0, row1, col0, col1).astype(np.float64)
-    method = Resampling.average if size < 0.75 * wide.pixel_m else Resampling.bilinear
-    reproject(
-        source, out, src_transform=transform @ Affine.translation(col0, row0),
-        src_crs=CRS.from_wkt(projection.wkt_text), src_nodata=np.nan, dst_transform=wide.transform,
-        dst_crs=CRS.from_wkt(wide.crs_wkt), dst_nodata=np.nan, resampling=method, num_threads=1,
-    )  # fmt: skip
+    # Finer pixels are averaged over samples between them: means of whole pixels would tilt a slope.
+    fine = math.ceil(wide.pixel_m / size) if size < 0.75 * wide.pixel_m else 1
+    whole_circle = projection.geographic and math.isclose(source.shape[1] * transform.a, 360, rel_tol=1e-6)
+    out = np.empty((wide.height, wide.width))
+    step = max(1, _SAMPLES // (wide.width * fine * fine))
+    cols = (np.arange(wide.width * fine) + 0.5) / fine - 0.5
+    for top in range(0, wide.height, step):
+        bottom = min(top + step, wide.height)
+        rows = (np.arange(top * fine, bottom * fine) + 0.5) / fine - 0.5
+        x, y = on_file(*np.meshgrid(rows, cols, indexing="ij"))
+        down, across = (
+            (y - transform.f) / transform.e - row0 - 0.5,
+            (x - transform.c) / transform.a - col0 - 0.5,
+        )
+        samples = _between(source, down, across, whole_circle)
+        out[top:bottom] = block_nanmean(samples, fine) if fine > 1 else samples
     return out
+
+
+def _between(source: Floats, row: Floats, col: Floats, whole_circle: bool) -> Floats:
+    """Heights between the centres of pixels, bilinear over those with data; NaN where they weigh too little.
+
+    With `whole_circle` the last column lies beside the first.
+    """
+    height, width = source.shape
+    first, left = np.floor(row).astype(np.int64), np.floor(col).astype(np.int64)
+    total, weight = np.zeros(row.shape), np.zeros(row.shape)
+    known = np.isfinite(source)
+    held = np.where(known, source, 0.0)
+    for i in (0, 1):
+        for j in (0, 1):
+            at, beside = first + i, left + j
+            share = np.abs(1 - i - (row - first)) * np.abs(1 - j - (col - left))
+            inside = (at >= 0) & (at < height)
+            if not whole_circle:
+                inside &= (beside >= 0) & (beside < width)
+            here = np.where(inside, at, 0), np.where(inside, beside % width, 0)
+            share = np.where(inside & known[here], share, 0.0)
+            total += share * held[here]
+            weight += share
+    # The pixel that a place lies in weighs at least a quarter, but for rounding.
+    return np.where(weight >= 0.25 - 1e-9, total / np.maximum(weight, 1e-9), np.nan)
 
 
 def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.float32]:
@@ -224,8 +266,8 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
     raster = open_site_raster(path)
     try:
         if isinstance(raster, SiteRaster) and isinstance(dem, SiteRaster):
-            same = raster.transform.almost_equals(dem.transform, 1e-6 * abs(dem.transform.a))
-            same &= (raster.grid.height, raster.grid.width) == (dem.grid.height, dem.grid.width)
+            same = (raster.grid.height, raster.grid.width) == (dem.grid.height, dem.grid.width)
+            same = same and _same_place(raster, dem)
         else:
             same = raster.grid.same_as(dem.grid)
         if not same:
@@ -241,6 +283,22 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
     if (values < 0).any():
         raise RasterError(f"{path}: expected values of at least 0, found {np.nanmin(values):g}")
     return values.astype(np.float32)
+
+
+def _has_pole(grid: MapGrid) -> bool:
+    """Whether the pole of its hemisphere lies on a grid."""
+    row, col = (float(v) for v in grid.rowcol(*grid.projection.xy(0.0, 90.0 * grid.pole)))
+    return -1 <= row <= grid.height and -1 <= col <= grid.width
+
+
+def _same_place(one: SiteRaster, other: SiteRaster) -> bool:
+    """Whether two rasters of one shape lie alike, to a thousandth of a pixel, whatever their CRSs are called."""
+    if one.projection.geographic != other.projection.geographic:
+        return False
+    if not one.transform.almost_equals(other.transform, 1e-3 * abs(other.transform.a)):
+        return False
+    there, here = (other.projection.xy(*raster.lonlat_box()) for raster in (one, other))
+    return bool(np.allclose(there, here, rtol=0, atol=1e-3 * abs(other.transform.a)))
 
 
 def block_nanmean(dem: Floats, factor: int) -> Floats:

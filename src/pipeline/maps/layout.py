@@ -11,12 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 
 from pipeline.config.site import SiteSection
 from pipeline.terrain.grid import Grid, GridError
 from pipeline.terrain.map_grid import LunarProjection, MapGrid, local_projection, lunar_projection
 from pipeline.terrain.site_raster import SiteRaster, open_site_raster
 
+Floats = NDArray[np.float64]
 Kind = Literal["coarse", "fine", "resampled"]
 
 _SAME = 1e-6
@@ -148,7 +150,7 @@ def _asked(section: SiteSection, raster: Any, own: LunarProjection | None) -> _A
         if not (math.isfinite(lon) and math.isfinite(lat)):
             raise ValueError(f"site.center_m: expected a place on the map, found {section.center_m}")
         asked = _Asked(own or dem, (float(at[0]), float(at[1]), float(at[0]), float(at[1])), centre, True)
-        inside = dem.xy(lon, lat)
+        inside = _turned(dem, whole, *dem.xy(lon, lat))
         if not (whole[0] <= inside[0] <= whole[2] and whole[1] <= inside[1] <= whole[3]):
             raise ValueError(
                 f"site.center_m: expected a place on the DEM, {_said(whole)} in its CRS, found {section.center_m} "
@@ -156,13 +158,27 @@ def _asked(section: SiteSection, raster: Any, own: LunarProjection | None) -> _A
             )
         return asked
     box, projection = (section.bounds, said) if section.bounds is not None else (whole, dem)
-    if own is not None and projection is not own:
-        box, projection = _moved(box, projection, own), own
-    apart = _moved(box, projection, dem) if projection is not dem else box
+    if projection.metres != 1:
+        left, bottom, right, top = (v * projection.metres for v in box)
+        box, projection = (left, bottom, right, top), projection.in_metres()
+    if own is not None:
+        # The DEM's own coordinates stay as they are: a box may end at the seam of a cylindrical map.
+        box, projection = box if projection is dem else _moved(box, projection, own), own
+    apart = box if projection in (dem, own) else _moved(box, projection, dem, whole)
     if apart[2] <= whole[0] or apart[0] >= whole[2] or apart[3] <= whole[1] or apart[1] >= whole[3]:
         raise ValueError(f"site.bounds: expected a part of the DEM, {_said(whole)}, found {_said(apart)}")
     lon, lat = (float(v) for v in projection.lonlat((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
     return _Asked(projection, box, (lon, lat), False)
+
+
+def _turned(
+    dem: LunarProjection, whole: tuple[float, float, float, float], x: Floats, y: Floats
+) -> tuple[Floats, Floats]:
+    """Coordinates on a DEM whose longitudes may run to 360."""
+    if not dem.geographic:
+        return x, y
+    middle = (whole[0] + whole[2]) / 2
+    return (x - middle + 180) % 360 - 180 + middle, y
 
 
 def _said(box: tuple[float, ...]) -> str:
@@ -170,11 +186,14 @@ def _said(box: tuple[float, ...]) -> str:
 
 
 def _moved(
-    box: tuple[float, float, float, float], before: LunarProjection, after: LunarProjection
-) -> tuple[float, float, float, float]:
-    """The box around a box of another projection."""
+    box: tuple[float, float, float, float], before: LunarProjection, after: LunarProjection,
+    whole: tuple[float, float, float, float] | None = None,
+) -> tuple[float, float, float, float]:  # fmt: skip
+    """The box around a box of another projection; `whole` is the DEM's, for its longitudes."""
     x, y = np.meshgrid(np.linspace(box[0], box[2], 33), np.linspace(box[1], box[3], 33))
     u, v = after.xy(*before.lonlat(x, y))
+    if whole is not None:
+        u, v = _turned(after, whole, u, v)
     return float(np.min(u)), float(np.min(v)), float(np.max(u)), float(np.max(v))
 
 

@@ -63,14 +63,23 @@ class Rasters:
         self._tags, self._bands = dict(tags), dict(bands or {})
 
     def __enter__(self) -> Rasters:
-        import rasterio
-        from rasterio.crs import CRS
-
         folder = Path(next(iter(self._paths.values()))).parent
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix=".map.", dir=folder))
         self._stack = ExitStack()
         self._open: dict[str, Any] = {}
+        try:
+            self._begin()
+        except BaseException:
+            self._stack.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        return self
+
+    def _begin(self) -> None:
+        import rasterio
+        from rasterio.crs import CRS
+
         grid = self._grid
         software = f"lunar-bridge {importlib.metadata.version('lunar-bridge')}"
         for name in self._paths:
@@ -88,7 +97,6 @@ class Rasters:
                 more = f" {band}" if profile["count"] > 1 else ""
                 target.set_band_description(band, kind.description + more)
             self._open[name] = target
-        return self
 
     def write(self, name: str, top: int, values: NDArray[Any]) -> None:
         """Write rows from `top` on: (rows, W), or (bands, rows, W)."""

@@ -35,7 +35,7 @@ class Surveyed:
     path : of the file. product : its id, '' for none.
     why : the reason for which it is not used; '' where it may be.
     sun : JSON record, see `sun_record`; None where unknown. sun_source, note : of it, for people.
-    azimuth_deg, elevation_deg : of the Sun at the map's centre, clockwise from map-up; NaN where unknown.
+    azimuth_deg, elevation_deg : of the Sun at the map's centre, clockwise from map-up; None where unknown.
     box : (row0, row1, col0, col1) of the working area that it may show; None outside.
     withheld : whether the map does not see it, to be compared with it.
     """

@@ -21,8 +21,9 @@ from pipeline.terrain.grid import MOON_RADIUS_M, Grid, moon_crs
 Floats = NDArray[np.float64]
 
 _EXPECTED = "a CRS of the Moon (sphere of about 1737.4 km)"
-# Step along a meridian that measures scale and direction, degrees: 3 m, far above rounding.
-_STEP_DEG = 1e-4
+# Step that measures scale and direction, degrees: 30 m, far above the centimetres to which some of PROJ's
+# projections of a sphere are rounded (transverse Mercator at the equator).
+_STEP_DEG = 1e-3
 #: Scales along a meridian and a parallel that differ by no more than this pass for conformal.
 CONFORMAL = 0.005
 
@@ -52,7 +53,7 @@ class LunarProjection:
         self.wkt_text = crs.to_wkt("WKT1_GDAL") or crs.to_wkt()
         self.geographic = bool(crs.is_geographic)
         self._project: Any = None if self.geographic else Proj(crs)
-        # PROJ takes and gives metres; the CRS's own coordinates may have another unit.
+        # `Proj` takes and gives the CRS's own unit.
         unit = 1.0 if self.geographic else float(crs.axis_info[0].unit_conversion_factor)
         self.metres = unit if crs.axis_info else 1.0
 
@@ -71,7 +72,7 @@ class LunarProjection:
         """Longitude (east, -180 to 180) and latitude, degrees, of map points."""
         x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         if self._project is not None:
-            x, y = self._project(x * self.metres, y * self.metres, inverse=True)
+            x, y = self._project(x, y, inverse=True)
         return (np.asarray(x) + 180) % 360 - 180, np.asarray(y)
 
     def xy(self, lon: ArrayLike, lat: ArrayLike) -> tuple[Floats, Floats]:
@@ -80,7 +81,7 @@ class LunarProjection:
         if self._project is None:
             return lon, lat
         x, y = self._project(lon, lat)
-        return np.asarray(x) / self.metres, np.asarray(y) / self.metres
+        return np.asarray(x), np.asarray(y)
 
     def distortion(self, lon: float, lat: float) -> tuple[float, float, float]:
         """What the map does to the ground at a place.
@@ -90,22 +91,46 @@ class LunarProjection:
         map metres per true metre along the meridian and along the parallel, and the direction of true north
         on the map, degrees clockwise from map-up.
         """
-        towards_equator = -1.0 if lat > 0 else 1.0
-        (x0, y0), (x1, y1) = self.xy(lon, lat), self.xy(lon, lat + towards_equator * _STEP_DEG)
-        down = math.hypot(float(x1 - x0), float(y1 - y0)) * self.metres
-        north = math.atan2(-towards_equator * float(x0 - x1), -towards_equator * float(y0 - y1))
-        step = math.radians(_STEP_DEG) * self.radius_m
-        ring = step * math.cos(math.radians(lat))
-        if ring < 1e-3 * step:  # at a pole there is no parallel
-            return down / step, down / step, math.degrees(north)
-        x2, y2 = self.xy(lon + _STEP_DEG, lat)
-        across = math.hypot(float(x2 - x0), float(y2 - y0)) * self.metres
-        return down / step, across / ring, math.degrees(north)
+        north, east = self._metre(lon, lat)
+        along = math.hypot(*north)
+        turn = math.degrees(math.atan2(*north))
+        return along, along if east is None else math.hypot(*east), turn
 
     def conformal(self, lon: float, lat: float) -> bool:
-        """Whether the map keeps shapes at a place, nearly."""
-        along, across, _ = self.distortion(lon, lat)
-        return not self.geographic and abs(along / across - 1) <= CONFORMAL
+        """Whether the map keeps shapes at a place, nearly: equal scales, and north at right angles to east."""
+        if self.geographic:
+            return False
+        north, east = self._metre(lon, lat)
+        if east is None:
+            return True
+        along, across = math.hypot(*north), math.hypot(*east)
+        skew = (north[0] * east[0] + north[1] * east[1]) / (along * across)
+        return abs(along / across - 1) <= CONFORMAL and abs(skew) <= CONFORMAL
+
+    def _metre(self, lon: float, lat: float) -> tuple[tuple[float, float], tuple[float, float] | None]:
+        """A true metre to the north and to the east of a place, on the map (right, up), in map metres.
+
+        At a pole there is no parallel, and None stands for the east.
+        """
+        step = math.radians(_STEP_DEG) * self.radius_m
+        # Towards the equator, since beyond a pole there is no latitude.
+        sign = -1.0 if lat > 0 else 1.0
+        north = self._step(lon, lat, 0.0, sign, step)
+        ring = step * math.cos(math.radians(lat))
+        if ring < 1e-3 * step:
+            return north, None
+        # One of the two steps may cross the seam of a cylindrical map, and be as wide as the map.
+        both = (self._step(lon, lat, side, 0.0, ring) for side in (1.0, -1.0))
+        return north, min(both, key=lambda step: math.hypot(*step))
+
+    def _step(
+        self, lon: float, lat: float, east: float, north: float, ground_m: float
+    ) -> tuple[float, float]:
+        """A short step in longitude or latitude, told in the positive direction, per true metre."""
+        (x0, y0) = self.xy(lon, lat)
+        x1, y1 = self.xy(lon + east * _STEP_DEG, lat + north * _STEP_DEG)
+        size = (east + north) * self.metres / ground_m
+        return float(x1 - x0) * size, float(y1 - y0) * size
 
 
 @lru_cache(maxsize=64)
