@@ -224,13 +224,19 @@ class Config(Section):
                 kind, process, steps = section.sampler.kind, section.process, section.steps
                 if fitting := evaluations_wanted(condition.nfe, kind, process, steps):
                     out.append(f"{key}.nfe: {fitting} of {name}, found {condition.nfe}")
+        out += self._map_problems() if self.site.dem is not None else self._region_problems()
+        return out
+
+    def _region_problems(self) -> list[str]:
+        """What keeps a region from being reconstructed."""
+        out, patches = [], self.patches
+        whole = f"a multiple of patches.factor = {patches.factor}"
         if self.region.stride_px > patches.size_px or self.region.stride_px % patches.factor:
             wanted = f"{whole} up to patches.size_px = {patches.size_px}"
             out.append(unlike("region.stride_px", wanted, self.region.stride_px))
         if self.region.size_px < patches.size_px or self.region.size_px % patches.factor:
             wanted = f"{whole}, at least patches.size_px = {patches.size_px}"
             out.append(unlike("region.size_px", wanted, self.region.size_px))
-        out += self._map_problems()
         return out
 
     def _map_problems(self) -> list[str]:
@@ -241,7 +247,7 @@ class Config(Section):
                 f"a multiple of patches.factor = {patches.factor} up to patches.size_px = {patches.size_px}"
             )
             out.append(unlike("map.stride_px", wanted, step))
-        if self.site.dem is not None and self.pretrained.weights is None:
+        if self.pretrained.weights is None:
             wanted = "weights, since site.dem is given: a map is made with given weights"
             out.append(unlike("pretrained.weights", wanted, "null"))
         return out
