@@ -35,15 +35,19 @@ def save_system(
     lr_halo_px: int = 16,
     pixel_m: float = 40.0,
     vae: Path | None = None,
+    noise: float = 0.02,
     **section: Any,
 ) -> Path:
-    """Save the architecture of the shipped model, made small, with random weights; give back its folder."""
+    """Save the architecture of the shipped model, made small, with random weights; give back its folder.
+
+    The less `noise` is added to the initial weights, the nearer is the estimate to a bicubic.
+    """
     bridge = BridgeSection(**{**ALIGNED, "lr_halo_px": lr_halo_px, **section})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         system = System(bridge, size_px, factor, 0.25, load_vae(vae) if vae else None)
         for parameter in system.network.parameters():  # those that start at zero have influence too
-            parameter.data += 0.02 * torch.randn(parameter.shape)
+            parameter.data += noise * torch.randn(parameter.shape)
     grid = {"size_px": size_px, "factor": factor, "pixel_m": pixel_m, "halo_px": lr_halo_px}
     config = {
         "kind": "bridge",

@@ -262,9 +262,18 @@ def load_config(raw: Mapping[str, Any]) -> Config:
         One line for each mistake: the key's path, what was expected, what was found.
     """
     try:
-        return Config.model_validate(dict(raw))
+        return Config.model_validate(_with_nulls(dict(raw)))
     except ValidationError as error:
         raise ConfigError("config: " + "\n        ".join(_explain(item) for item in error.errors())) from None
+
+
+def _with_nulls(value: Any) -> Any:
+    """Values of ``--config``, where Snakemake hands a null inside of JSON on as text."""
+    if isinstance(value, Mapping):
+        return {key: _with_nulls(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_nulls(item) for item in value]
+    return None if value == "null" else value
 
 
 def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
