@@ -67,6 +67,8 @@ def _draw(products: Mapping[str, str], facts: Mapping[str, Any]) -> Figure:
         model = f"model {facts['model']}"
         figure.text(0.988, 1 - 0.40 * head, model, fontsize=9, color=QUIET, va="center", ha="right")
     axes = list(figure.subplots(down, across, squeeze=False).flat)
+    for axis in axes:
+        axis.set_anchor("N")
     prior, mean = read("prior"), read("mean")
     # One light and one stretch for both.
     pixel = mean.pixel_m
