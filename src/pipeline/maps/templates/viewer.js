@@ -344,6 +344,44 @@ function sample() {
   return { length, points };
 }
 
+// One chart of the profile: lines by name of what `points` hold, with a band of one standard deviation about `sure`.
+function panel(chart, points, length, { top, bottom, lines, sure, label, distances }) {
+  const [left, right] = [78, 950];
+  const held = (p, name) => (p[name] === undefined ? null : p[name]);
+  const banded = points.map((p) => (held(p, sure) === null || p.std === null ? null : p));
+  const ends = points.flatMap((p) => lines.map((name) => held(p, name))).filter((one) => one !== null);
+  for (const p of banded) if (p) ends.push(p[sure] - p.std, p[sure] + p.std);
+  let low = Math.min(...ends), high = Math.max(...ends);
+  const room = Math.max(0.04 * (high - low), 0.05);
+  low -= room;
+  high += room;
+  const x = (distance) => left + (right - left) * distance / length;
+  const y = (height) => bottom - (bottom - top) * (height - low) / (high - low);
+  const across = ticks(0, length, 8), up = ticks(low, high, (bottom - top) / 40);
+  for (const tick of across.found) {
+    element("path", { class: "grid", d: `M${x(tick)} ${top}V${bottom}` }, chart);
+    if (!distances) continue;
+    element("text", { x: x(tick), y: bottom + 17, "text-anchor": "middle" }, chart, shown(tick, across.digits, ""));
+  }
+  for (const tick of up.found) {
+    element("path", { class: "grid", d: `M${left} ${y(tick)}H${right}` }, chart);
+    element("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }, chart, shown(tick, up.digits, ""));
+  }
+  const middle = (top + bottom) / 2;
+  element("text", { x: 14, y: middle, "text-anchor": "middle", transform: `rotate(-90 14 ${middle})` }, chart, label);
+  const line = (part) => part.map(([a, b]) => `${x(a).toFixed(2)} ${y(b).toFixed(2)}`).join("L");
+  for (const part of parts(banded)) {
+    const above = part.map((p) => [p.distance, p[sure] + p.std]);
+    const below = part.map((p) => [p.distance, p[sure] - p.std]).reverse();
+    element("path", { class: "band", d: `M${line([...above, ...below])}Z` }, chart);
+  }
+  for (const name of lines) {
+    for (const part of parts(points.map((p) => (held(p, name) === null ? null : [p.distance, p[name]])))) {
+      element("path", { class: name, d: "M" + line(part) }, chart);
+    }
+  }
+}
+
 function drawProfile() {
   const chart = byId("profile"), text = byId("profile-text");
   chart.replaceChildren();
@@ -353,48 +391,30 @@ function drawProfile() {
     return;
   }
   const { length, points } = sample();
-  const heights = points.flatMap((p) => [
-    p.mean === null ? null : p.mean - (p.std || 0), p.mean === null ? null : p.mean + (p.std || 0), p.prior,
-  ]).filter((height) => height !== null);
-  if (!heights.length || length === 0) {
-    text.textContent = length === 0 ? "The two places are the same." : "There are no data between the two places.";
+  if (length === 0) {
+    text.textContent = "The two places are the same.";
     return;
   }
-  let low = Math.min(...heights), high = Math.max(...heights);
-  const room = Math.max(0.04 * (high - low), 0.5);
-  low -= room;
-  high += room;
-  const [left, right, top, bottom] = [78, 950, 26, 256];
-  const x = (distance) => left + (right - left) * distance / length;
-  const y = (height) => bottom - (bottom - top) * (height - low) / (high - low);
-  const across = ticks(0, length, 8), up = ticks(low, high, 5);
-  for (const tick of across.found) {
-    element("path", { class: "grid", d: `M${x(tick)} ${top}V${bottom}` }, chart);
-    element("text", { x: x(tick), y: bottom + 17, "text-anchor": "middle" }, chart, shown(tick, across.digits, ""));
+  if (points.every((p) => p.mean === null || p.prior === null)) {
+    text.textContent = "There are no data between the two places.";
+    return;
   }
-  for (const tick of up.found) {
-    element("path", { class: "grid", d: `M${left} ${y(tick)}H${right}` }, chart);
-    element("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }, chart, shown(tick, up.digits, ""));
+  // Relief hides what is small beside it: the lower chart shows heights from the a priori DEM's.
+  for (const p of points) {
+    p.change = p.mean === null || p.prior === null ? null : p.mean - p.prior;
+    p.level = p.prior === null ? null : 0;
   }
-  element("text", { x: (left + right) / 2, y: 294, "text-anchor": "middle" }, chart, "distance on the ground, m");
-  element("text", { x: 14, y: 141, "text-anchor": "middle", transform: "rotate(-90 14 141)" }, chart, "height, m");
-  const line = (part) => part.map(([a, b]) => `${x(a).toFixed(2)} ${y(b).toFixed(2)}`).join("L");
-  const sure = points.map((p) => (p.mean === null || p.std === null ? null : p));
-  for (const part of parts(sure)) {
-    const above = part.map((p) => [p.distance, p.mean + p.std]);
-    const below = part.map((p) => [p.distance, p.mean - p.std]).reverse();
-    element("path", { class: "band", d: `M${line([...above, ...below])}Z` }, chart);
-  }
-  for (const name of ["prior", "mean"]) {
-    for (const part of parts(points.map((p) => (p[name] === null ? null : [p.distance, p[name]])))) {
-      element("path", { class: name, d: "M" + line(part) }, chart);
-    }
-  }
-  [["mean", "mean"], ["band", "mean \u00b1 one standard deviation"], ["prior", "a priori DEM"]].forEach(([kind, name], i) => {
-    const at = left + [0, 90, 330][i];
-    if (kind === "band") element("rect", { class: kind, x: at, y: 5, width: 26, height: 12 }, chart);
-    else element("path", { class: kind, d: `M${at} 11H${at + 26}` }, chart);
-    element("text", { x: at + 32, y: 15 }, chart, name);
+  panel(chart, points, length, { top: 26, bottom: 226, lines: ["prior", "mean"], sure: "mean", label: "height, m" });
+  panel(chart, points, length, {
+    top: 252, bottom: 376, lines: ["level", "change"], sure: "change", label: "above a priori, m", distances: true,
+  });
+  element("text", { x: 514, y: 414, "text-anchor": "middle" }, chart, "distance on the ground, m");
+  const names = [["mean", "mean"], ["band", "mean \u00b1 one standard deviation"], ["prior", "a priori DEM"]];
+  names.forEach(([kind, name], i) => {
+    const from = [78, 168, 408][i];
+    if (kind === "band") element("rect", { class: kind, x: from, y: 5, width: 26, height: 12 }, chart);
+    else element("path", { class: kind, d: `M${from} 11H${from + 26}` }, chart);
+    element("text", { x: from + 32, y: 15 }, chart, name);
   });
   chart.toggleAttribute("hidden", false);
   const [first, last] = [points[0], points[points.length - 1]];
