@@ -13,7 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "chrome-headless-shell")
+NAMES = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "chrome-headless-shell",
+)
 MISSING = "no browser: set CHROME to a Chromium or Chrome, or install one (Debian: apt-get install chromium)"
 
 
@@ -149,7 +156,8 @@ class Browser:
 
     def mouse(self, kind: str, x: float, y: float, held: bool = False) -> None:
         """A real event of the mouse: ``Moved``, ``Pressed`` or ``Released``."""
-        button = {"button": "left", "clickCount": 1} if kind != "Moved" else {"button": "none"}
+        button: dict[str, Any] = {"button": "left" if held or kind != "Moved" else "none"}
+        button["clickCount"] = int(kind != "Moved")
         buttons = 1 if held or kind == "Pressed" else 0
         self.send("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, buttons=buttons, **button)
 

@@ -170,11 +170,11 @@ def _near(value: float) -> float:
 
 def _lattice(grid: MapGrid) -> dict[str, Any]:
     """Longitudes and latitudes of nodes that are evenly spread from edge to edge of the map."""
-    rows = np.linspace(-0.5, grid.height - 0.5, _NODES)
-    cols = np.linspace(-0.5, grid.width - 0.5, _NODES)
-    lon, lat = grid.lonlat(rows[:, None], cols[None, :])
-    both = [[round(float(v), 7) for v in side.ravel()] for side in np.broadcast_arrays(lon, lat)]
-    return {"nodes": _NODES, "lon": both[0], "lat": both[1]}
+    sides = [np.linspace(-0.5, length - 0.5, _NODES) for length in (grid.height, grid.width)]
+    # PROJ does not broadcast: whole arrays of both.
+    both = grid.lonlat(*np.meshgrid(*sides, indexing="ij"))
+    lon, lat = ([round(float(v), 7) for v in side.ravel()] for side in both)
+    return {"nodes": _NODES, "lon": lon, "lat": lat}
 
 
 def _resolution(step: int, grid: MapGrid) -> str:

@@ -160,7 +160,17 @@ def test_numbers_decode_to_the_rasters(products):
 def test_pictures_show_the_rasters(products):
     paths, arrays = products
     layers = {one["key"]: one for one in json.loads(Page(render(paths, IMAGES, FACTS)).data)["layers"]}
-    assert set(layers) >= {"mean", "mean_relief", "prior", "prior_relief", "std", "hillshade", "slope", "class", "lit"}
+    assert set(layers) >= {
+        "mean",
+        "mean_relief",
+        "prior",
+        "prior_relief",
+        "std",
+        "hillshade",
+        "slope",
+        "class",
+        "lit",
+    }
     picture = Image.open(io.BytesIO(base64.b64decode(layers["class"]["src"].split(",")[1]))).convert("RGBA")
     pixels = np.asarray(picture)
     assert pixels.shape == (ROWS, COLS, 4)
@@ -172,7 +182,10 @@ def test_pictures_show_the_rasters(products):
 
 def test_hostile_names_stay_text(products, tmp_path):
     facts = {**FACTS, "site": HOSTILE, "check": HOSTILE}
-    records = [image(f"/x/{HOSTILE.replace('/', '')}", product=HOSTILE), image("a", used=False) | {"why": HOSTILE}]
+    records = [
+        image(f"/x/{HOSTILE.replace('/', '')}", product=HOSTILE),
+        image("a", used=False) | {"why": HOSTILE},
+    ]
     write_viewer(tmp_path / "page.html", products[0], records, facts)
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     harmless = Page(render(products[0], [image("a"), image("b", used=False)], FACTS))
@@ -274,7 +287,6 @@ def test_in_a_browser(products, browser, tmp_path):
     browser.mouse("Moved", *place(row, col))
     grid = grid_of(paths["mean"])
     x, y = (float(v) for v in grid.xy(row, col))
-    lon, lat = (float(v) for v in grid.lonlat(row, col))
 
     def number(name: str) -> float:
         return float(re.match(r"[\d.−]+", browser.text(f"#at-{name}"))[0].replace("−", "-"))
@@ -282,7 +294,9 @@ def test_in_a_browser(products, browser, tmp_path):
     # A place of the mouse may be rounded to a whole point of the screen.
     near = PIXEL * COLS / area["width"]
     assert number("x") == pytest.approx(x, abs=near) and number("y") == pytest.approx(y, abs=near)
-    assert number("lon") == pytest.approx(lon, abs=1e-4) and number("lat") == pytest.approx(lat, abs=1e-4)
+    lon, lat = (float(v) for v in grid.projection.lonlat(number("x"), number("y")))
+    # x and y are shown to 0.1 m.
+    assert number("lon") == pytest.approx(lon, abs=5e-5) and number("lat") == pytest.approx(lat, abs=1e-5)
     for name in ("mean", "prior", "std", "slope"):
         assert number(name) == pytest.approx(arrays[name][row, col], abs=0.011)
     assert number("lit") == arrays["lit"][row, col]
