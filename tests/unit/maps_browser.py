@@ -21,6 +21,10 @@ NAMES = (
     "chrome",
     "chrome-headless-shell",
 )
+KEYS = {
+    "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Enter": 13, "Escape": 27, "Home": 36,
+    "End": 35,
+}  # fmt: skip
 MISSING = "no browser: set CHROME to a Chromium or Chrome, or install one (Debian: apt-get install chromium)"
 
 
@@ -120,12 +124,12 @@ class Browser:
             self._buffer += more
         first, self._buffer = self._buffer.split(b"\0", 1)
         said = json.loads(first)
-        if said.get("method") == "Network.requestWillBeSent":
-            self.requests.append(said["params"]["request"]["url"][:200])
-        elif said.get("method") == "Runtime.exceptionThrown":
-            self.errors.append(json.dumps(said["params"])[:2000])
-        elif said.get("method") == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
-            self.errors.append(json.dumps(said["params"])[:2000])
+        method, more = said.get("method"), said.get("params", {})
+        logged = method == "Log.entryAdded" and more["entry"]["level"] == "error"
+        if method == "Network.requestWillBeSent":
+            self.requests.append(more["request"]["url"][:200])
+        elif logged or method == "Runtime.exceptionThrown":
+            self.errors.append(json.dumps(more)[:2000])
         return said
 
     def open(self, path: Path) -> None:
@@ -178,8 +182,7 @@ class Browser:
     def key(self, name: str) -> None:
         """Press and release a key."""
         for kind in ("rawKeyDown", "keyUp"):
-            code = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Enter": 13, "Escape": 27,
-                    "Home": 36, "End": 35}[name]  # fmt: skip
+            code = KEYS[name]
             self.send("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
 
     def screenshot(self, path: Path) -> None:

@@ -65,7 +65,9 @@ def _draw(products: Mapping[str, str], facts: Mapping[str, Any]) -> Figure:
     figure.text(0.012, 1 - 0.80 * head, _facts(grid, facts), fontsize=9.5, color=QUIET, va="center")
     if facts.get("model"):
         model = f"model {facts['model']}"
-        figure.text(0.988, 1 - 0.40 * head, model, fontsize=9, color=QUIET, va="center", ha="right")
+        figure.text(
+            0.988, 1 - 0.40 * head, model, fontsize=9, color=QUIET, va="center", ha="right", parse_math=False
+        )
     axes = list(figure.subplots(down, across, squeeze=False).flat)
     for axis in axes:
         axis.set_anchor("N")
