@@ -180,7 +180,7 @@ def _lattice(grid: MapGrid) -> dict[str, Any]:
 def _resolution(step: int, grid: MapGrid) -> str:
     if step == 1:
         return f"{grid.pixel_m:g} m, the map's own"
-    return f"{step * grid.pixel_m:g} m ({step} x {step} pixels of the map)"
+    return f"{step * grid.pixel_m:g} m ({step} x {step} pixels of the map, averaged; of classes one)"
 
 
 def _facts(

@@ -130,7 +130,7 @@ def test_page_of_a_large_map_stays_small(tmp_path, monkeypatch):
     assert data["step"] > 1 and sum(len(v["data"]) for v in data["values"].values()) <= 8e4
     # Palettes and headers of twelve PNGs come on top.
     assert sum(len(layer["src"]) for layer in data["layers"]) <= 1.1e5 + 12 * 1600
-    assert f"({data['step']} x {data['step']} pixels of the map)" in text
+    assert f"({data['step']} x {data['step']} pixels of the map, averaged" in text
     step, mean = data["step"], decoded(data["values"]["mean"])
     # Means over the pixels of a value, which the overviews of the file bring about.
     row, col = 8, 9
