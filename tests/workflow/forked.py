@@ -1,8 +1,8 @@
 """Run commands of Python programs one after the other, each in a fork of a process that has imported much.
 
 Reads one JSON list from stdin, of ``{"folder": …, "words": [program, argument, …]}`` with the programs
-``snakemake`` and ``python``; writes one JSON list of ``[exit code, output]``. What a command does to its
-process stays in its fork.
+``snakemake``, ``lunar-bridge`` and ``python``; writes one JSON list of ``[exit code, output]``. What a command
+does to its process stays in its fork.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ def work(words: list[str]) -> Any:
     program, *arguments = words
     if program == "snakemake":
         return snakemake(arguments)
+    if program == "lunar-bridge":
+        from pipeline.cli.main import main
+
+        return sys.exit(main(arguments))
     if arguments[0] == "-m":
         sys.argv = arguments[1:]
         return runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)

@@ -23,6 +23,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from map_sites import write_site
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
@@ -31,7 +33,7 @@ PAGES = [
     *sorted((ROOT / "pretrained").glob("*/README.md")),
 ]
 LANGUAGES = {"bash", "python", "yaml", ""}
-PROGRAMS = ("make", "snakemake", "python", "pip", "tensorboard")
+PROGRAMS = ("make", "snakemake", "lunar-bridge", "python", "pip", "tensorboard")
 
 # Command -> how it is executed, and why not as it stands. "help": its options are known to the program.
 REWRITTEN = {
@@ -41,6 +43,7 @@ REWRITTEN = {
     "python -m pipeline.illumination.ephemeris *": ("help", "the kernels are the user's"),
     "python -m pipeline.bundle.verify *": ("help", "the bundle is the user's; tests/e2e/test_bundle.py"),
     "python benchmarks/*": ("help", "takes minutes"),
+    "lunar-bridge *": ("help", "it plans by the workflow; tests/e2e/test_map.py"),
     "python -m pipeline.config.reference > config/README.md": ("compare", "it writes into the project"),
 }
 
@@ -161,6 +164,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("my/dems/site.tif", "resources/lola_40m/site.tif"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("planning looks at bytes alone")
+    write_site(folder / "my")
     (folder / "overlay.yaml").write_text("bridge: {seed: 1}")
     (folder / "results" / "site" / "store").mkdir(parents=True)
     shutil.copytree(ROOT / "pretrained" / "lola40", folder / "results" / "site" / "store" / "bridge_missing")

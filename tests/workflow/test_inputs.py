@@ -13,6 +13,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
+from map_sites import write_site
 from pipeline.config.root import load_config
 from pipeline.provenance.plan import Plan
 
@@ -27,12 +28,16 @@ OVERLAYS = {
     "lola40_nfe": ["lola40", "lola40_nfe"],
     "lola40_published_gpu": ["lola40", "lola40_published_gpu"],
     "evaluate": ["evaluate"],
+    "map": ["map"],
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
+SITE = {"site": {"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": "my/index.csv", "pixel_m": 20}}
+USERS = {"evaluate": "window.yaml", "map": "site.yaml"}
 RUN_FILES = (
     (r"evaluation/parts/(\w+?)(?:\.examples\.zarr\.zip|\.json)", "evaluation_{}"),
     (r"evaluation/\w+\.(?:json|csv)", "evaluation"),
     (r"region/\w+\.\w+", "region"),
+    (r"map/\w+\.\w+", "map"),
     (r"report\.html", "report"),
     (r"bundle\.zip", "bundle"),
 )
@@ -51,11 +56,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "resources" / "lola_40m").mkdir(parents=True)
     (folder / WINDOW["inputs"]["dem"]).write_text("heights")
     (folder / "window.yaml").write_text(yaml.safe_dump(WINDOW))
+    (folder / "my").mkdir()
+    write_site(folder / "my")
+    (folder / "site.yaml").write_text(yaml.safe_dump(SITE))
     return folder
 
 
 def files(name: str) -> list[str]:
-    more = ["window.yaml"] if name == "evaluate" else []
+    more = [USERS[name]] if name in USERS else []
     return [*(f"config/{overlay}.yaml" for overlay in OVERLAYS[name]), *more]
 
 

@@ -182,8 +182,8 @@ def judge(
         by_hits, known = _no_better(hits, _LEAST_HITS)
         worse, checked = np.where(known, by_hits, worse), checked | known
     overall = hits.ratio() if hits is not None else images.ratio()
-    if np.isfinite(overall):
-        worse = np.where(checked, worse, overall >= 1)
+    # NaN where nothing was compared: the map then stands.
+    worse = np.where(checked, worse, overall >= 1)
     light = _by_block((lit > 0).astype(np.float64), (0, lit.shape[0], 0, lit.shape[1]), lit.shape)
     area = _by_block(np.ones(lit.shape), (0, lit.shape[0], 0, lit.shape[1]), lit.shape)
     marked: NDArray[np.bool_] = worse.astype(bool) | (light < _LIT_BLOCK * area)

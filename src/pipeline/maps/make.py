@@ -13,10 +13,12 @@ from pipeline.config.stages.maps import MapStage
 from pipeline.maps.blend import Clones
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import light_of, read_prepared
+from pipeline.maps.picture import write_quicklook
 from pipeline.maps.points import compare_points, read_points
 from pipeline.maps.prepare import Prepared
 from pipeline.maps.products import KINDS, Fallback, Light, write_rasters
 from pipeline.maps.site import read_survey
+from pipeline.maps.viewer import write_viewer
 from pipeline.models.files import model_config
 from pipeline.region.source import one_file
 from pipeline.storage.atomic import read_json, replacing, write_json
@@ -33,7 +35,9 @@ _COLUMNS = (
     "correlation_opposite", "note",
 )  # fmt: skip
 #: Names of the files of ``results/<run>/map/`` that are not GeoTIFFs.
-DOCUMENTS = {"images": "images.csv", "map": "map.json"}
+DOCUMENTS = {
+    "images": "images.csv", "map": "map.json", "quicklook": "quicklook.png", "viewer": "viewer.html"
+}  # fmt: skip
 
 
 def make_map(section: MapStage, inputs: Mapping[str, Any], outputs: Mapping[str, str], key: str = "") -> None:
@@ -66,7 +70,21 @@ def make_map(section: MapStage, inputs: Mapping[str, Any], outputs: Mapping[str,
         points = read_points(one_file(inputs["points"]))
         facts["points"] = compare_points(points, ground.layout.region, paths["mean"], paths["prior"])
     write_json(outputs["map"], facts)
+    _show(section, ground, rows, check, fingerprint, len(seen), paths, outputs)
     logger.info("map: %s", check["verdict"])
+
+
+def _show(
+    section: MapStage, ground: SiteGround, rows: Sequence[Prepared], check: Mapping[str, Any],
+    fingerprint: str, used: int, paths: Mapping[str, str], outputs: Mapping[str, str],
+) -> None:  # fmt: skip
+    """Draw the picture and write the page."""
+    shown = {name: path for name, path in paths.items() if name != "clones"}
+    facts = {"site": str(section.site.dem), "model": fingerprint, "members": section.map.members}
+    write_quicklook(outputs["quicklook"], shown, {**facts, "images": used})
+    place = {"row": ground.layout.row, "col": ground.layout.col}
+    told = {key: check[key] for key in ("verdict", "images_seen", "images_withheld", "misfit_ratio_images")}
+    write_viewer(outputs["viewer"], shown, [row.to_json() for row in rows], {**facts, **place, "check": told})
 
 
 def _rows(inputs: Mapping[str, Any]) -> list[Prepared]:
