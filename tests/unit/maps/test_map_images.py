@@ -56,7 +56,9 @@ def test_the_sun_stands_where_its_meridian_is(
     assert math.hypot(right, up, zenith) == pytest.approx(1)
     length = math.hypot(*expected)
     level = math.hypot(right, up)
-    assert (right / level, up / level) == pytest.approx((expected[0] / length, expected[1] / length), abs=1e-5)
+    assert (right / level, up / level) == pytest.approx(
+        (expected[0] / length, expected[1] / length), abs=1e-5
+    )
     # Its elevation is 90 degrees less the angle between the place and the sub-solar point.
     lon, lat = (math.radians(float(v)) for v in grid.lonlat(9.5, 9.5))
     east, north = (math.radians(v) for v in subsolar)
@@ -94,7 +96,13 @@ def store(path: Path, images: list[dict]) -> Path:
         writer.write("radiance", radiance, ("image", "y", "x"))
         for number, image in enumerate(images):
             sun = sun_record(sun_over(image.get("lon", 0.0), image.get("lat", SUMMER)))
-            plain = {"used": True, "withheld": False, "box": [0, SIZE, 0, SIZE], "path": str(number), "level": 1.0}
+            plain = {
+                "used": True,
+                "withheld": False,
+                "box": [0, SIZE, 0, SIZE],
+                "path": str(number),
+                "level": 1.0,
+            }
             records.append({**plain, "sun": sun, **{k: v for k, v in image.items() if k in plain}})
         writer.describe({"images": records})
     return path
@@ -111,7 +119,9 @@ def part(rows: slice, cols: slice, outside: float = np.nan) -> np.ndarray:
 
 def test_roles_choose_images(tmp_path: Path) -> None:
     records = [{"used": True}, {"used": False}, {"withheld": True}, {"used": False, "withheld": True}, {}]
-    first = store(tmp_path / "a.zip", [{"radiance": FLAT, "path": f"a{i}", **r} for i, r in enumerate(records)])
+    first = store(
+        tmp_path / "a.zip", [{"radiance": FLAT, "path": f"a{i}", **r} for i, r in enumerate(records)]
+    )
     second = store(tmp_path / "b.zip", [{"radiance": FLAT, "path": "b0"}])
     names = {role: [i.path for i in read_prepared([first, second], role)] for role in ("map", "check", "all")}
     assert names == {"map": ["a0", "a4", "b0"], "check": ["a2"], "all": ["a0", "a2", "a4", "b0"]}

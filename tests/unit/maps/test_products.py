@@ -15,7 +15,17 @@ from pipeline.config.maps import MapSection
 from pipeline.maps.blend import Clones
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.layout import Layout
-from pipeline.maps.products import APRIORI, IMAGES, KINDS, MIXED, NOTHING, Fallback, Light, slope_deg, write_rasters
+from pipeline.maps.products import (
+    APRIORI,
+    IMAGES,
+    KINDS,
+    MIXED,
+    NOTHING,
+    Fallback,
+    Light,
+    slope_deg,
+    write_rasters,
+)
 from pipeline.region.windows import moving_windows
 from pipeline.storage.store import StoreWriter
 from pipeline.terrain.map_grid import MapGrid, lunar_projection
@@ -58,13 +68,17 @@ def light() -> Light:
     return Light(lit, gap)
 
 
-def made(folder: Path, fallback: Fallback | None = None, apart_m: float = 0.0, **changes: Any) -> dict[str, np.ndarray]:
+def made(
+    folder: Path, fallback: Fallback | None = None, apart_m: float = 0.0, **changes: Any
+) -> dict[str, np.ndarray]:
     """All rasters of a map, by name; every second window lies `apart_m` higher."""
     section = MapSection(**{"members": MEMBERS, "steep_deg": 15.0, **changes})
     whole = terrain()
     windows = moving_windows(ROWS, COLS, SIZE, SIZE // 2)
     with StoreWriter(folder / "clones.zip", "clones", {"size_px": SIZE}) as store:
-        stack = np.stack([whole[:, *w.pixels] + np.float32(1000 + apart_m * (i % 2)) for i, w in enumerate(windows)])
+        stack = np.stack(
+            [whole[:, *w.pixels] + np.float32(1000 + apart_m * (i % 2)) for i, w in enumerate(windows)]
+        )
         store.write("clones", stack, ("window", "member", "y", "x"))
         store.write("row", np.array([w.row for w in windows], np.int32), ("window",))
         store.write("col", np.array([w.col for w in windows], np.int32), ("window",))
@@ -103,7 +117,9 @@ def test_what_the_dem_does_not_know_has_no_data(maps: dict[str, np.ndarray]) -> 
         elif name == "class":
             np.testing.assert_array_equal(values == NOTHING, ~KNOWN)
         elif name != "azimuth_gap":
-            np.testing.assert_array_equal(np.isnan(values), np.broadcast_to(~KNOWN, values.shape), err_msg=name)
+            np.testing.assert_array_equal(
+                np.isnan(values), np.broadcast_to(~KNOWN, values.shape), err_msg=name
+            )
 
 
 def test_slopes_are_those_of_the_ground(maps: dict[str, np.ndarray]) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from image_files import write_image
-from raster_files import NORTH, SOUTH
+from image_files import EQUIRECTANGULAR, write_image
+from raster_files import SOUTH
 
 from pipeline.config.images import ImagesSection
 from pipeline.config.site import SiteSection
@@ -25,9 +25,12 @@ HALF = SIZE * PIXEL / 2
 GRID = MapGrid(lunar_projection(SOUTH).wkt_text, Affine(PIXEL, 0, -HALF, 0, -PIXEL, HALF), SIZE, SIZE)
 
 
-def image(path: Path, lon: float | None = 0.0, lat: float = -1.5, value: Any = None, **how: Any) -> str:
+def image(
+    path: Path, lon: float | None = 0.0, lat: float = -1.5, value: Any = None,
+    shape: tuple[int, int] = (SIZE, SIZE), **how: Any,
+) -> str:  # fmt: skip
     """An image of the whole map, with its Sun in tags where `lon` is given."""
-    data = np.random.default_rng(0).uniform(0.01, 0.1, (SIZE, SIZE)).astype(np.float32)
+    data = np.random.default_rng(0).uniform(0.01, 0.1, shape).astype(np.float32)
     how = {"transform": GRID.transform, **how}
     write_image(path, data if value is None else value, **how)
     if lon is not None:
@@ -60,7 +63,7 @@ def test_a_good_image(tmp_path: Path) -> None:
 def test_the_box_holds_what_the_image_shows(tmp_path: Path) -> None:
     """A quarter of the map, from row 10 and column 20 on, and at most two pixels more."""
     corner = Affine(PIXEL, 0, -HALF + 20 * PIXEL, 0, -PIXEL, HALF - 10 * PIXEL)
-    path = image(tmp_path / "part.tif", value=np.ones((32, 16), np.float32), transform=corner)
+    path = image(tmp_path / "part.tif", transform=corner, shape=(32, 16))
     (row,) = look([path])
     assert row.box is not None
     row0, row1, col0, col1 = row.box
@@ -87,7 +90,7 @@ def test_without_a_sun(tmp_path: Path) -> None:
     [
         {"transform": Affine(PIXEL, 0, HALF + 3 * PIXEL, 0, -PIXEL, HALF)},
         {"transform": Affine(PIXEL, 0, -HALF, 0, -PIXEL, -HALF - 3 * PIXEL)},
-        {"crs": NORTH},
+        {"crs": EQUIRECTANGULAR},
     ],
 )
 def test_of_another_place(tmp_path: Path, how: dict[str, Any]) -> None:
@@ -158,7 +161,9 @@ def test_the_log_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
 
 def test_no_usable_image_is_an_error_that_names_the_key(tmp_path: Path) -> None:
     paths = [image(tmp_path / "a.tif", lat=0.3), image(tmp_path / "b.tif", lon=None)]
-    with pytest.raises(ValueError, match=r"^site\.images: expected.*found 2 of which none can be used") as error:
+    with pytest.raises(
+        ValueError, match=r"^site\.images: expected.*found 2 of which none can be used"
+    ) as error:
         look(paths)
     assert f"{paths[0]}: the Sun is -0.30 deg high" in str(error.value)
     assert "site.images: null" in str(error.value) and "\n" not in str(error.value)
@@ -190,7 +195,9 @@ def around(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         (40, {"withhold": 1.0}, 20),
     ],
 )
-def test_some_images_are_withheld(around: list[str], images: int, section: dict[str, Any], count: int) -> None:
+def test_some_images_are_withheld(
+    around: list[str], images: int, section: dict[str, Any], count: int
+) -> None:
     rows = look(around[:images], **section)
     assert sum(row.withheld for row in rows) == count
     assert all(row.usable for row in rows)
