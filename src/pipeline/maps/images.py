@@ -38,7 +38,7 @@ def sun_of(record: dict[str, Any]) -> Sun:
 
 
 def sun_on_map(sun: Sun, grid: MapGrid, row: float, col: float) -> Floats:
-    """Unit vector to the Sun (right, up on the map, zenith) at a place of a map; fractions of pixels count."""
+    """Unit vector to the Sun (right, up on the map, zenith) at a place of a map, fractions of pixels too."""
     lon, lat = (float(v) for v in grid.lonlat(row, col))
     azimuth, elevation = sun.seen_from(lon, lat)
     return np.asarray(vectors(azimuth + grid.north_deg(row, col), elevation), dtype=np.float64).reshape(3)
@@ -159,7 +159,7 @@ def light_of(images: Sequence[PreparedImage], grid: MapGrid) -> tuple[NDArray[np
 
 
 def lit_level(radiance: NDArray[np.float32]) -> float:
-    """Median radiance of what is lit in an image (rows, cols): above a tenth of the median of what is positive."""
+    """Median of what is lit in an image (rows, cols): above a tenth of the median of the positive."""
     bright = radiance[np.isfinite(radiance) & (radiance > 0)]
     if not bright.size:
         return 0.0

@@ -195,7 +195,7 @@ def _contradiction(
 ) -> str:
     """Why an image cannot be of this place under this Sun; '' where nothing says so.
 
-    An image that is nearly all shadow, or a DEM without detail, tells little: such images are used where they lie.
+    An image that is nearly all shadow, or a DEM without detail, tells little: these are used as they lie.
     """
     opposite = match.opposite_correlation or 0.0
     if opposite > max(match.correlation_after, _CLEAR):
@@ -204,7 +204,8 @@ def _contradiction(
         return ""
     lit = int((valid & (seen.share > 0.5)).sum())
     if lit >= _TELLING_PX and match.correlation_after < _ALIKE:
-        return f"correlation {match.correlation_after:.2f} with the DEM under its Sun, at least {_ALIKE:g} expected"
+        found = f"correlation {match.correlation_after:.2f}"
+        return f"{found} with the DEM under its Sun, at least {_ALIKE:g} expected"
     if plausible(match) is None or match.correlation_after > _CLEAR:
         far = math.hypot(match.shift_right_px, match.shift_up_px) * pixel_m
         if far > section.max_shift_m:

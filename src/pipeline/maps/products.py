@@ -31,8 +31,8 @@ KINDS = {
     "lit": Kind("images that light the pixel", "1", "uint16", None),
     "azimuth_gap": Kind("widest gap between the azimuths of the images that light the pixel", "deg"),
     "class": Kind(
-        "what decides the height: 1 images, 2 images and a priori DEM, 3 a priori DEM; 0 no data", "1", "uint8", 0,
-        average=False,
+        "what decides the height: 1 images, 2 images and a priori DEM, 3 a priori DEM; 0 no data", "1",
+        "uint8", 0, average=False,
     ),
     "slope": Kind("slope of the mean height", "deg"),
     "slope_std": Kind("standard deviation of the slope", "deg"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,4 +110,4 @@ def _parts(box: Box) -> list[Box]:
     row0, row1, col0, col1 = box
     rows = [row0, *range((row0 // _TILE_PX + 1) * _TILE_PX, row1, _TILE_PX), row1]
     cols = [col0, *range((col0 // _TILE_PX + 1) * _TILE_PX, col1, _TILE_PX), col1]
-    return [(a, b, c, d) for a, b in zip(rows, rows[1:]) for c, d in zip(cols, cols[1:])]
+    return [(a, b, c, d) for a, b in pairwise(rows) for c, d in pairwise(cols)]

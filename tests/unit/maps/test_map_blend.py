@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def test_bands_and_tiles_do_not_change_a_byte(
     one_tile = write(tmp_path / "all.zip", moving_windows(ROWS, COLS, SIZE, STRIDE)[::-1])
     other = Clones([one_tile], ground(exact), how)
     for edges in ([0, 8, 64], [0, 24, 40, 64], list(range(0, 65, 8))):
-        bands = [other.band(a, b) for a, b in zip(edges, edges[1:])]
+        bands = [other.band(a, b) for a, b in pairwise(edges)]
         assert np.concatenate([b.clones for b in bands], axis=1).tobytes() == whole.clones.tobytes()
         if std == "published":
             joined = np.concatenate([b.apart for b in bands if b.apart is not None])

@@ -1,4 +1,4 @@
-"""What a site's images are good for: why some are not used, which are withheld, and one error where none is left."""
+"""What a site's images are good for: why some are not used, which are withheld, what if none is left."""
 
 from __future__ import annotations
 
