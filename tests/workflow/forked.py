@@ -1,8 +1,8 @@
 """Run commands of Python programs one after the other, each in a fork of a process that has imported much.
 
 Reads one JSON list from stdin, of ``{"folder": …, "words": [program, argument, …]}`` with the programs
-``snakemake``, ``lunar-bridge`` and ``python``; writes one JSON list of ``[exit code, output]``. What a command
-does to its process stays in its fork.
+``snakemake``, ``lunar-bridge`` and ``python``; writes one JSON list of ``[exit code, output]``. What a
+command does to its process stays in its fork.
 """
 
 from __future__ import annotations

@@ -105,8 +105,7 @@ class Config(Section):
             if isinstance(site, Mapping) and "dem" in site:
                 raise ValueError(
                     "site.dem: expected the path of a DEM, found null; set it in the config file or on the "
-                    """command line: --config site='{"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": """
-                    """"my/index.csv"}'"""
+                    """command line: --config site='{"dem": "my/ldem.tif", "images": "my/nac/*.tif"}'"""
                 )
             raise ValueError(
                 "inputs.dem: expected a path, glob or URL of DEM windows, found null; set it in the config "

@@ -272,8 +272,9 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
             same = raster.grid.same_as(dem.grid)
         if not same:
             raise RasterError(
-                f"{path}: expected the grid of the DEM {dem.name} ({dem.grid.height} x {dem.grid.width} pixels), "
-                f"found another ({raster.grid.height} x {raster.grid.width} pixels); site.{name} lies on the DEM"
+                f"{path}: expected the grid of the DEM {dem.name} ({dem.grid.height} x {dem.grid.width} "
+                f"pixels), found another ({raster.grid.height} x {raster.grid.width} pixels); site.{name} "
+                "lies on the DEM"
             )
         values = _on_layout(raster, layout, 0)
         step = layout.factor if layout.kind == "coarse" else 1
@@ -292,7 +293,7 @@ def _has_pole(grid: MapGrid) -> bool:
 
 
 def _same_place(one: SiteRaster, other: SiteRaster) -> bool:
-    """Whether two rasters of one shape lie alike, to a thousandth of a pixel, whatever their CRSs are called."""
+    """Whether two rasters of one shape lie alike to a thousandth of a pixel, whatever their CRS is called."""
     if one.projection.geographic != other.projection.geographic:
         return False
     if not one.transform.almost_equals(other.transform, 1e-3 * abs(other.transform.a)):

@@ -80,7 +80,7 @@ def lay_out(section: SiteSection, factor: int, window_px: int) -> Layout:
     Raises
     ------
     RasterError
-        If the DEM is unusable. ValueError : the place asked for does not lie on it; the message names the key.
+        If the DEM is unusable. ValueError : the place asked for is not on it; the message names the key.
     """
     assert section.dem is not None
     raster = open_site_raster(section.dem)
@@ -153,7 +153,8 @@ def _asked(section: SiteSection, raster: Any, own: LunarProjection | None) -> _A
         inside = _turned(dem, whole, *dem.xy(lon, lat))
         if not (whole[0] <= inside[0] <= whole[2] and whole[1] <= inside[1] <= whole[3]):
             raise ValueError(
-                f"site.center_m: expected a place on the DEM, {_said(whole)} in its CRS, found {section.center_m} "
+                f"site.center_m: expected a place on the DEM, {_said(whole)} in its CRS, found "
+                f"{section.center_m} "
                 f"({float(inside[0]):.6g}, {float(inside[1]):.6g} in the DEM's CRS)"
             )
         return asked

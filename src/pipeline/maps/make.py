@@ -31,8 +31,8 @@ SCHEMA = "map/1"
 _COLUMNS = (
     "file", "product", "used", "withheld", "why", "sun_source", "sun_azimuth_deg", "sun_elevation_deg",
     "exposure", "exposure_scatter", "dark", "shift_right_m", "shift_up_m", "sigma_right_m", "sigma_up_m",
-    "applied_right_m", "applied_up_m", "residual_p50_m", "residual_p85_m", "correlation_before", "correlation_after",
-    "correlation_opposite", "note",
+    "applied_right_m", "applied_up_m", "residual_p50_m", "residual_p85_m", "correlation_before",
+    "correlation_after", "correlation_opposite", "note",
 )  # fmt: skip
 #: Names of the files of ``results/<run>/map/`` that are not GeoTIFFs.
 DOCUMENTS = {
@@ -46,7 +46,7 @@ def make_map(section: MapStage, inputs: Mapping[str, Any], outputs: Mapping[str,
     Parameters
     ----------
     section : of the stage.
-    inputs : ``ground``, ``site`` (survey), ``fallback``, ``check``, ``model``; ``images`` and ``clones``, lists
+    inputs : ``ground``, ``site`` (survey), ``fallback``, ``check``, ``model``; lists ``images`` and ``clones``
         of stores; ``points`` (list of at most one file).
     outputs : files by their names in `products.KINDS` and `DOCUMENTS`.
     key : of the stage, for the tags of the products.

@@ -218,7 +218,7 @@ def _contradiction(
 ) -> str:
     """Why an image cannot be of this place under this Sun; '' where nothing says so.
 
-    An image that is nearly all shadow, or a DEM without detail, tells little: the image is used where it lies.
+    An image that is nearly all shadow, or a DEM without detail, tells little: the image stays where it lies.
     """
     opposite = match.opposite_correlation or 0.0
     if opposite > max(match.correlation_after, _CLEAR):

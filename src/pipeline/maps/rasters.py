@@ -126,6 +126,6 @@ class Rasters:
         predictor = "FLOATING_POINT" if kind.dtype.startswith("float") else "STANDARD"
         rasterio.shutil.copy(
             self._folder / f"{name}.tif", target, driver="COG", compress="deflate", predictor=predictor,
-            blocksize=BLOCK_PX, overview_resampling="average" if kind.average else "nearest", statistics="yes",
-            bigtiff="if_safer", num_threads="1",
+            blocksize=BLOCK_PX, overview_resampling="average" if kind.average else "nearest",
+            statistics="yes", bigtiff="if_safer", num_threads="1",
         )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.config.images import ImagesSection
 from pipeline.config.site import SiteSection
 from pipeline.imagery.lattice import MapTarget
-from pipeline.imagery.raster import ImageFile
+from pipeline.imagery.raster import SATURATED_SHARE, ImageFile
 from pipeline.imagery.suns.names import product_id
 from pipeline.imagery.suns.resolve import ResolvedSun, resolve_suns
 from pipeline.imagery.suns.tables import read_suns
@@ -21,9 +21,6 @@ from pipeline.terrain.grid import RasterError
 from pipeline.terrain.map_grid import MapGrid
 
 logger = logging.getLogger(__name__)
-
-# An image of which more than this share is at the largest value of its type is overexposed.
-_SATURATED = 0.2
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,7 @@ def _look(
     if emission is not None and emission > section.most_emission_deg:
         limit = section.most_emission_deg
         return replace(row, why=f"emission angle {emission:.1f} deg, images.most_emission_deg is {limit:g}")
-    if file.saturated_share > _SATURATED:
+    if file.saturated_share > SATURATED_SHARE:
         return replace(row, why=f"{file.saturated_share:.0%} of its pixels are saturated")
     return row
 

@@ -97,7 +97,7 @@ class LunarProjection:
         return along, along if east is None else math.hypot(*east), turn
 
     def conformal(self, lon: float, lat: float) -> bool:
-        """Whether the map keeps shapes at a place, nearly: equal scales, and north at right angles to east."""
+        """Whether the map keeps shapes at a place, nearly: equal scales, north and east at right angles."""
         if self.geographic:
             return False
         north, east = self._metre(lon, lat)
@@ -142,8 +142,8 @@ def lunar_projection(wkt: str, name: str = "crs") -> LunarProjection:
 def local_projection(lon: float, lat: float, radius_m: float = MOON_RADIUS_M) -> LunarProjection:
     """Stereographic about a place, true to scale there (Snyder 1987, p. 154)."""
     return lunar_projection(
-        f"+proj=stere +lat_0={lat:.9f} +lon_0={lon:.9f} +k=1 +x_0=0 +y_0=0 +R={radius_m:.12g} +units=m +no_defs "
-        "+type=crs"
+        f"+proj=stere +lat_0={lat:.9f} +lon_0={lon:.9f} +k=1 +x_0=0 +y_0=0 +R={radius_m:.12g} +units=m "
+        "+no_defs +type=crs"
     )
 
 

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 _SQUARE = 1e-6
 # Heights above this, metres, can only be distances from the Moon's centre.
 _RADIUS_M = 1.6e6
-# The Moon's heights lie within -9.2 and 10.8 km: a coarse DEM of no more than this many units is in kilometres.
+# The Moon's heights lie within -9.2 and 10.8 km: a coarse DEM of no more than so many units is in kilometres.
 _KILOMETRES = 12.0
 
 
@@ -50,8 +50,8 @@ class SiteRaster(GdalRaster):
             self.transform = Affine(t.a * step, 0.0, t.c * step, 0.0, t.e * step, t.f * step)
             if self.transform.a < FINEST_PIXEL_M:
                 raise GridError(
-                    f"{self.name}: expected pixels of at least {FINEST_PIXEL_M:g} m, found {self.transform.a:g} m "
-                    "(coordinates in kilometres with a CRS in metres?)"
+                    f"{self.name}: expected pixels of at least {FINEST_PIXEL_M:g} m, found "
+                    f"{self.transform.a:g} m (coordinates in kilometres with a CRS in metres?)"
                 )
         a, e = self.transform.a, -self.transform.e
         self.square = not self.projection.geographic and math.isclose(a, e, rel_tol=_SQUARE)
@@ -135,7 +135,7 @@ def heights_in_metres(
         )
     if low < -11_000 or high > 12_000:
         raise RasterError(
-            f"{name}: expected heights of the Moon, within -11 and 12 km, found {low:g} to {high:g} m (another unit "
-            "or datum, or a missing value without a nodata tag?)"
+            f"{name}: expected heights of the Moon, within -11 and 12 km, found {low:g} to {high:g} m "
+            "(another unit or datum, or a missing value without a nodata tag?)"
         )
     return values, notes

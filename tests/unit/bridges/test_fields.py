@@ -1,4 +1,4 @@
-"""Noise fields over a map: one field for all windows of a clone, of unit variance wherever a window begins."""
+"""Noise fields over a map: one field for a clone's windows, of unit variance wherever a window begins."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     right=st.integers(0, 11),
 )
 def test_windows_agree_where_they_overlap(cell: int, row: int, col: int, down: int, right: int) -> None:
-    """Windows that lie whole cells apart hold the same numbers at the same place, over blocks of the field too."""
+    """Windows that lie whole cells apart hold the same numbers at a place, over blocks of the field too."""
     n = SIZE // cell
     first = drawn((2, n, n), row=row * 8 + 3, col=col * 8)
     second = drawn((2, n, n), row=(row + down) * 8 + 3, col=(col + right) * 8)
@@ -96,7 +96,7 @@ def test_numbers_are_standard_normal_wherever_a_window_begins(row: int, col: int
 
 
 def test_a_window_between_cells_mixes_its_neighbours() -> None:
-    """Half way between two cells a value is their sum over sqrt 2; a quarter of the way it is nearer to one."""
+    """Half way between two cells a value is their sum over sqrt 2; a quarter of the way, nearer to one."""
     on, between, near = (drawn((1, 12, 12), row=row, col=0)[0] for row in (0, 4, 2))
     np.testing.assert_allclose(between[:-1], (on[:-1] + on[1:]) / np.sqrt(2), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(near[:-1], (3 * on[:-1] + on[1:]) / np.sqrt(10), rtol=1e-6, atol=1e-6)
@@ -161,5 +161,7 @@ def test_wrong_use_is_refused() -> None:
     each = one_for_each([WindowNoise(7)], 2)
     with pytest.raises(ValueError, match="generator: expected one a sample, 3 in all, found 2"):
         normal(torch.empty(3, 1, SIZE, SIZE), each)
-    with pytest.raises(ValueError, match="expected torch.Generator for uniform numbers, found a noise field"):
+    with pytest.raises(
+        ValueError, match=r"expected torch\.Generator for uniform numbers, found a noise field"
+    ):
         uniform(2, each)

@@ -1,4 +1,4 @@
-"""Clones of windows that are parts of one map: a window's clones are its own, whatever is sampled beside it."""
+"""Clones of windows that are parts of one map: its clones are its own, whatever is sampled beside it."""
 
 from __future__ import annotations
 
