@@ -246,12 +246,12 @@ def test_a_geographic_plane_comes_onto_a_local_map(tmp_path: Path, left: float) 
 
 
 @pytest.mark.parametrize("pole", [1, -1])
-@pytest.mark.parametrize("shift", [(0.0, 0.0), (531.0, -260.0), (-525.0, 525.0)])
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (531.0, -260.0), (0.0, 975.0)])
 def test_a_geographic_dem_has_no_hole_at_a_pole(
     tmp_path: Path, pole: int, shift: tuple[float, float]
 ) -> None:
     """Fine rows, of which few points of the map tell; heights that turn once, over the seam at 180 too."""
-    step, count = 0.002, 220
+    step, count = 0.001, 440
     lat = pole * (90 - step * (np.arange(count) + 0.5))
     rows = lat if pole > 0 else lat[::-1]
     turn = 50 * np.sin(np.radians(-180 + 10 * (np.arange(36) + 0.5)))
