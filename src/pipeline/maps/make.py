@@ -46,7 +46,7 @@ def make_map(section: MapStage, inputs: Mapping[str, Any], outputs: Mapping[str,
     Parameters
     ----------
     section : of the stage.
-    inputs : ``ground``, ``site`` (survey), ``fallback``, ``check``, ``model``; lists ``images`` and ``clones``
+    inputs : ``ground``, ``site`` (survey), ``fallback``, ``check``, ``model``; lists ``images``, ``clones``
         of stores; ``points`` (list of at most one file).
     outputs : files by their names in `products.KINDS` and `DOCUMENTS`.
     key : of the stage, for the tags of the products.
