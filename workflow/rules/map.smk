@@ -45,6 +45,7 @@ def tile_files(stage):
     """Clones of all tiles."""
     return [PLAN[stage].path(f"tile_{t}.zarr.zip") for t in MAP_TILES]
 
+
 if workflow.is_main_process and {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     # What the map would be made of: images used and refused, bounds, memory and time.
     print(describe(CONFIG), file=sys.stderr)
