@@ -44,6 +44,11 @@ def tiles(stage, pattern):
     return [PLAN[stage].path(pattern.format(tile=tile)) for tile in TILES]
 
 
+def parts(stage, pattern, labels):
+    """Files of a stage's parts."""
+    return [PLAN[stage].path(pattern.format(label)) for label in labels]
+
+
 def log_of(stage, name="log"):
     """Log file of a job, results/logs/<stage>/<key>/<name>.txt."""
     return f"results/logs/{stage}/{PLAN[stage].key}/{name}.txt"

@@ -20,6 +20,7 @@ MAP_TILES = [
         )
     )
 ]
+TILE = "tile_{}.zarr.zip"
 CHUNKS = [
     f"{chunk:04d}"
     for chunk in range(len(chunks(SITE["images"], CONFIG.images.per_job)))
@@ -34,16 +35,6 @@ PRODUCT_FILES = {
     for name in KINDS
     if name != "clones" or CONFIG.map.clones
 } | {name: f"{RESULTS}/map/{file}" for name, file in DOCUMENTS.items()}
-
-
-def chunk_files(stage):
-    """Prepared images of all chunks, by a stage that the run may lack."""
-    return [PLAN[stage].path(f"chunk_{c}.zarr.zip") for c in CHUNKS]
-
-
-def tile_files(stage):
-    """Clones of all tiles."""
-    return [PLAN[stage].path(f"tile_{t}.zarr.zip") for t in MAP_TILES]
 
 
 if workflow.is_main_process and {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
@@ -100,7 +91,7 @@ if CHUNKS:
         input:
             **MODEL,
             ground=ancient(rules.map_site.output.ground),
-            images=ancient(chunk_files("map_images_first")),
+            images=ancient(parts("map_images_first", "chunk_{}.zarr.zip", CHUNKS)),
         output:
             PLAN["map_clones_first"].path("tile_{tile}.zarr.zip"),
         log:
@@ -122,7 +113,7 @@ if CHUNKS:
     rule map_first:
         input:
             ground=ancient(rules.map_site.output.ground),
-            clones=ancient(tile_files("map_clones_first")),
+            clones=ancient(parts("map_clones_first", TILE, MAP_TILES)),
         output:
             PLAN["map_first"].path("ground.zarr.zip"),
         log:
@@ -161,7 +152,7 @@ if CHUNKS:
             "../scripts/map_images.py"
 
 
-PREPARED = chunk_files("map_images") if CHUNKS else []
+PREPARED = parts("map_images", "chunk_{}.zarr.zip", CHUNKS) if CHUNKS else []
 
 
 rule map_clones:
@@ -192,7 +183,7 @@ rule map_check:
     input:
         ground=ancient(rules.map_site.output.ground),
         images=ancient(PREPARED),
-        clones=ancient(tile_files("map_clones")),
+        clones=ancient(parts("map_clones", TILE, MAP_TILES)),
     output:
         check=PLAN["map_check"].path("check.json"),
         fallback=PLAN["map_check"].path("fallback.zarr.zip"),
@@ -245,7 +236,7 @@ rule map_products:
         ground=ancient(rules.map_site.output.ground),
         site=ancient(rules.map_site.output.site),
         images=ancient(PREPARED),
-        clones=ancient(tile_files(FINAL)),
+        clones=ancient(parts(FINAL, TILE, MAP_TILES)),
         check=ancient(rules.map_check.output.check),
         fallback=ancient(rules.map_check.output.fallback),
         model=ancient(PLAN.given_files("model")[:1]),
