@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 CONFIG = "config/map.yaml"
 
 # Options of `map` and the keys of `site` that they set.
-_FILES = ("dem", "count", "error", "suns", "exposures", "points", "far")
+_FILES = ("dem", "count", "error", "suns", "points")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,9 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "--suns", help="LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline"
     )
     made.add_argument("--kernels", nargs="+", help="SPICE kernels, for images whose id tells the time")
-    made.add_argument("--exposures", help="list `image value` of Ames Stereo Pipeline")
     made.add_argument("--points", help="CSV with columns lon, lat, height")
-    made.add_argument("--far", help="coarse DEM of the terrain around")
     made.add_argument("--pixel", type=float, metavar="M", help="pixel size of the map, metres")
     made.add_argument("--center", type=float, nargs=2, metavar=("X", "Y"), help="in the DEM's CRS")
     made.add_argument("--size", type=int, metavar="PX", help="side of the map, pixels")

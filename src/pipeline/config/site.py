@@ -23,10 +23,8 @@ class SiteSection(Section):
     suns : table of Suns: LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline; null for
         tags in the images, or their ids with `kernels`.
     kernels : SPICE kernels for images whose id tells the time.
-    exposures : list of Ames Stereo Pipeline, ``image value``; null estimates exposures.
     points : CSV with columns ``lon``, ``lat``, ``height`` (degrees, metres), e.g. LOLA shots, with which the
         a priori DEM and the map are compared; null for none.
-    far : coarse DEM of what casts shadows from beyond `dem`, some 200 km around; null for none.
     pixel_m : pixel size of the map, metres; null takes the DEM's. A DEM with pixels `patches.factor` times as
         large is coarse, one with the same pixels is fine; any other is resampled.
     exact_cells : whether the map keeps the mean height of each cell; null: true for a coarse DEM only.
@@ -42,9 +40,7 @@ class SiteSection(Section):
     images: str | list[str] | None = None
     suns: str | None = None
     kernels: list[str] = Field(default=[])
-    exposures: str | None = None
     points: str | None = None
-    far: str | None = None
     pixel_m: Positive | None = None
     exact_cells: bool | None = None
     crs: str | None = None

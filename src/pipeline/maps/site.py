@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = "site/1"
 
-_SINGLE = ("dem", "count", "error", "suns", "exposures", "points", "far")
+_SINGLE = ("dem", "count", "error", "suns", "points")
 
 
 def with_paths(site: SiteSection, paths: Mapping[str, Any]) -> SiteSection:

@@ -14,7 +14,7 @@ from pipeline.provenance.digest import DigestMemory
 from pipeline.provenance.inputs import with_label
 
 #: Keys of `site` that name one file.
-_SINGLE = ("dem", "count", "error", "suns", "exposures", "points", "far")
+_SINGLE = ("dem", "count", "error", "suns", "points")
 
 
 @dataclass(frozen=True)
