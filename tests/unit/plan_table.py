@@ -45,6 +45,12 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 # What a leaf's value becomes, where adding one (or turning the boolean) would not be allowed.
 OTHERS: dict[str, Any] = {
+    "images.min_valid": 0.8,
+    "images.withhold": 0.2,
+    "map.noise": "window",
+    "map.blend": "published",
+    "map.std": "published",
+    "map.fallback": "none",
     "run": "second",
     "systems": ["bridge"],
     "primary": "bridge_arcs",
@@ -175,6 +181,7 @@ FIXED = {
     "vae.lpips_weights",
     "pretrained.weights",
     "pretrained.vae",
+    "site.*",  # makes a map instead of a training: test_map_plan.py
     "evaluation.conditions.*.draw",
     "evaluation.conditions.main.systems",
 }
@@ -298,6 +305,8 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "predictors.scored": (),  # makes a stage, or leaves it out
     "predictors.photometric.*": ("evaluation_photometric",),
     "region.*": ("region",),
+    "images.*": (),  # of maps
+    "map.*": (),
     "report.*": ("report",),
     "bundle.*": ("bundle",),
     "systems": (),

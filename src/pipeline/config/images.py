@@ -23,7 +23,8 @@ class ImagesSection(Section):
         shift is applied as far as its own uncertainty allows.
     max_shift_m : images that seem to lie further off than this are not used.
     withhold : share of the images that the map does not see, to be compared with it.
-    withhold_least : images that are withheld at least. check_from : with fewer images, none is.
+    withhold_least : images that are withheld at least.
+    check_from : with fewer images than this, none is withheld.
     """
 
     per_job: PositiveInt = 16

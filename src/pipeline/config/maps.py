@@ -17,7 +17,8 @@ class MapSection(Section):
     members : clones of the whole map; their mean is the map, their standard deviation its uncertainty.
     stride_px : step of the moving window, a multiple of `patches.factor`.
     blend : ``smooth`` (weights fall to 0 at a window's border as a squared sine) or ``published``.
-    blend_px, blend_sigma_px : of the published weights.
+    blend_px : largest grassfire distance of the published weights.
+    blend_sigma_px : Gaussian blur of the published weights.
     noise : ``map`` draws one noise field per clone over the whole map, so that windows of a clone agree;
         ``window`` draws each window's own (published).
     std : ``clones``, the standard deviation (ddof 1) of whole-map clones; or ``published``, which counts the

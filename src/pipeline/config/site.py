@@ -30,7 +30,8 @@ class SiteSection(Section):
     exact_cells : whether the map keeps the mean height of each cell; null: true for a coarse DEM only.
     crs : CRS of `center_m` and `bounds`; null for the DEM's.
     bounds : left, bottom, right, top of the map; null takes `center_m`, or all of the DEM.
-    center_m : centre of the map (a pixel's corner for an even `size_px`). size_px : its side, pixels.
+    center_m : centre of the map: a pixel's corner for an even `size_px`, which is given with it.
+    size_px : side of the map, pixels.
     """
 
     dem: str | None = None

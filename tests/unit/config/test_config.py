@@ -337,6 +337,8 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
         update_config(merged, yaml.safe_load((ROOT / "config" / f"{overlay}.yaml").read_text()))
     if name == "evaluate":  # the DEM is the user's
         merged["inputs"]["dem"] = "mine.tif"
+    if name == "map":
+        merged["site"]["dem"] = "mine.tif"
     config = load_config(merged)
     assert config.run == name
     assert config != load_config(PUBLISHED)
@@ -344,7 +346,17 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["demo", "evaluate", "light", "lola40", "lola40_ablation", "lola40_nfe", "lola40_published_gpu", "tiny"],
+    [
+        "demo",
+        "evaluate",
+        "light",
+        "lola40",
+        "lola40_ablation",
+        "lola40_nfe",
+        "lola40_published_gpu",
+        "map",
+        "tiny",
+    ],
 )
 def test_the_overlays_that_users_run_are_there(name: str) -> None:
     assert name in OVERLAYS

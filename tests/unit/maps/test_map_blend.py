@@ -17,7 +17,8 @@ from pipeline.config.maps import MapSection
 from pipeline.maps.blend import Clones, smooth_weights
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.layout import Layout
-from pipeline.maps.windows import apriori_of, sources_of, tiles
+from pipeline.maps.tiling import tiles
+from pipeline.maps.windows import apriori_of, sources_of
 from pipeline.region.blend import Mosaic, blend_weights
 from pipeline.region.windows import Window, moving_windows
 from pipeline.storage.store import StoreWriter
@@ -91,7 +92,7 @@ def test_smooth_weights_fall_to_the_inner_border_alone() -> None:
 
 @pytest.mark.parametrize("blend", ["smooth", "published"])
 def test_clones_are_weighted_means_of_windows(parts: list[Path], blend: str) -> None:
-    band = Clones(parts, ground(), section(blend=blend)).band(0, ROWS)
+    band = Clones(parts, ground(), section(blend=blend), MEMBERS).band(0, ROWS)
     total, clones = np.zeros((ROWS, COLS)), np.zeros((MEMBERS, ROWS, COLS))
     for window in moving_windows(ROWS, COLS, SIZE, STRIDE):
         heights, reference = drawn(window)
@@ -111,7 +112,7 @@ def test_the_published_map_is_that_of_regions(parts: list[Path]) -> None:
     for window in moving_windows(ROWS, COLS, SIZE, STRIDE):
         heights, reference = drawn(window)
         mosaic.add(window, heights.astype(np.float64) + reference)
-    band = Clones(parts, ground(), section(blend="published", std="published")).band(0, ROWS)
+    band = Clones(parts, ground(), section(blend="published", std="published"), MEMBERS).band(0, ROWS)
     np.testing.assert_allclose(band.clones, mosaic.clones, rtol=0, atol=1e-9)
     assert band.apart is not None
     np.testing.assert_allclose(band.apart, mosaic.std(), rtol=1e-9)
@@ -123,9 +124,9 @@ def test_bands_and_tiles_do_not_change_a_byte(
     parts: list[Path], tmp_path: Path, std: str, exact: bool
 ) -> None:
     how = section(std=std)
-    whole = Clones(parts, ground(exact), how).band(0, ROWS)
+    whole = Clones(parts, ground(exact), how, MEMBERS).band(0, ROWS)
     one_tile = write(tmp_path / "all.zip", moving_windows(ROWS, COLS, SIZE, STRIDE)[::-1])
-    other = Clones([one_tile], ground(exact), how)
+    other = Clones([one_tile], ground(exact), how, MEMBERS)
     for edges in ([0, 8, 64], [0, 24, 40, 64], list(range(0, 65, 8))):
         bands = [other.band(a, b) for a, b in pairwise(edges)]
         assert np.concatenate([b.clones for b in bands], axis=1).tobytes() == whole.clones.tobytes()
@@ -135,7 +136,10 @@ def test_bands_and_tiles_do_not_change_a_byte(
 
 
 def test_exact_cells_are_kept_and_cell_borders_stay(parts: list[Path]) -> None:
-    exact, free = (Clones(parts, ground(kind), section()).band(0, ROWS).clones for kind in (True, False))
+    kinds = (Clones(parts, ground(kind), section(), MEMBERS) for kind in (True, False))
+    exact, free = (clones.band(0, ROWS).clones for clones in kinds)
+        Clones(parts, ground(kind), section(), MEMBERS).band(0, ROWS).clones for kind in (True, False)
+    )
     cells = ground().cells[1:-1, 1:-1]
     known = np.isfinite(cells)
     assert known.sum() == cells.size - 1
@@ -149,7 +153,7 @@ def test_exact_cells_are_kept_and_cell_borders_stay(parts: list[Path]) -> None:
 
 def test_gaps_are_refused(tmp_path: Path) -> None:
     windows = [w for w in moving_windows(ROWS, COLS, SIZE, SIZE) if (w.row, w.col) != (32, 32)]
-    clones = Clones([write(tmp_path / "some.zip", windows)], ground(), section())
+    clones = Clones([write(tmp_path / "some.zip", windows)], ground(), section(), MEMBERS)
     assert clones.band(0, 32).clones.shape == (MEMBERS, 32, COLS)
     with pytest.raises(ValueError, match="rows 32 to 64: expected windows over the whole map, found gaps"):
         clones.band(32, 64)
@@ -158,7 +162,7 @@ def test_gaps_are_refused(tmp_path: Path) -> None:
 def test_bands_bound_the_memory_in_whole_cells(parts: list[Path]) -> None:
     class Wide(Clones):
         def __init__(self, cols: int, members: int) -> None:
-            super().__init__([], ground(), section(members=members))
+            super().__init__([], ground(), section(), members)
             self.cols = cols
 
     assert Wide(10_000, 16).band_rows == 208  # 2^25 / 160000, whole cells of 8

@@ -84,7 +84,7 @@ def made(
         store.write("col", np.array([w.col for w in windows], np.int32), ("window",))
         store.write("reference", np.full(len(windows), -1000.0), ("window",))
     paths = {name: str(folder / f"{name}.tif") for name in KINDS}
-    clones = Clones([folder / "clones.zip"], ground(), section)
+    clones = Clones([folder / "clones.zip"], ground(), section, MEMBERS)
     write_rasters(paths, clones, ground(), light(), section, {}, fallback)
     out = {}
     for name, path in paths.items():
@@ -154,10 +154,13 @@ def test_bands_of_rows_do_not_change_the_map(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_fallback_is_the_a_priori_dem_with_its_own_uncertainty(tmp_path: Path) -> None:
-    share = np.zeros((ROWS, COLS))
+    share, sigma = np.zeros((ROWS, COLS), np.float32), np.full((ROWS, COLS), 3.0, np.float32)
     share[:16], share[16:24] = 1, 0.25
-    draws = np.random.default_rng(2).normal(size=(MEMBERS, ROWS, COLS)).astype(np.float32)
-    found = made(tmp_path, Fallback(share, draws))
+    fallback = Fallback(share, sigma, seed=5)
+    draws = fallback.draws(MEMBERS, (0, ROWS))
+    np.testing.assert_allclose(draws.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_array_equal(fallback.draws(MEMBERS, (8, 24)), draws[:, 8:24])
+    found = made(tmp_path, fallback)
     apriori = ground().dem + draws
     expected = ((1 - share) * terrain().astype(np.float64) + share * apriori)[:, *HERE]
     np.testing.assert_allclose(found["mean"][KNOWN], expected.mean(axis=0)[KNOWN], atol=1e-3)
@@ -168,10 +171,20 @@ def test_the_fallback_is_the_a_priori_dem_with_its_own_uncertainty(tmp_path: Pat
     assert set(np.unique(mixed)) == {NOTHING, MIXED, APRIORI}
 
 
+def test_draws_of_the_a_priori_dem_have_its_uncertainty() -> None:
+    """Smooth over half a cell, of standard deviation `sigma`."""
+    shape = 96, 96
+    sigma = np.full(shape, 2.0, np.float32)
+    draws = Fallback(np.ones(shape, np.float32), sigma, seed=1).draws(64, (0, 96))
+    assert draws.std(axis=0, ddof=1).mean() == pytest.approx(2.0, rel=0.05)
+    steps = np.diff(draws, axis=2)
+    assert steps.std() < 0.3 * draws.std()
+
+
 def test_the_published_std_counts_windows_that_disagree(tmp_path: Path) -> None:
     section = MapSection(members=MEMBERS, std="published")
     found = made(tmp_path, apart_m=30.0, std="published")["std"]
-    clones = Clones([tmp_path / "clones.zip"], ground(), section).band(0, ROWS)
+    clones = Clones([tmp_path / "clones.zip"], ground(), section, MEMBERS).band(0, ROWS)
     assert clones.apart is not None
     np.testing.assert_allclose(found[KNOWN], clones.apart[HERE][KNOWN], rtol=1e-4)
     spread = clones.clones.std(axis=0, ddof=1)[HERE]
