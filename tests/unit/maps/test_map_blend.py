@@ -138,8 +138,6 @@ def test_bands_and_tiles_do_not_change_a_byte(
 def test_exact_cells_are_kept_and_cell_borders_stay(parts: list[Path]) -> None:
     kinds = (Clones(parts, ground(kind), section(), MEMBERS) for kind in (True, False))
     exact, free = (clones.band(0, ROWS).clones for clones in kinds)
-        Clones(parts, ground(kind), section(), MEMBERS).band(0, ROWS).clones for kind in (True, False)
-    )
     cells = ground().cells[1:-1, 1:-1]
     known = np.isfinite(cells)
     assert known.sum() == cells.size - 1

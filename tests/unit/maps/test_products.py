@@ -173,10 +173,12 @@ def test_the_fallback_is_the_a_priori_dem_with_its_own_uncertainty(tmp_path: Pat
 
 def test_draws_of_the_a_priori_dem_have_its_uncertainty() -> None:
     """Smooth over half a cell, of standard deviation `sigma`."""
-    shape = 96, 96
+    shape = 192, 192
     sigma = np.full(shape, 2.0, np.float32)
-    draws = Fallback(np.ones(shape, np.float32), sigma, seed=1).draws(64, (0, 96))
-    assert draws.std(axis=0, ddof=1).mean() == pytest.approx(2.0, rel=0.05)
+    draws = Fallback(np.ones(shape, np.float32), sigma, seed=1).draws(64, (0, 192))
+    # Away from the map's borders, where mirrored noise varies more; over some 100 independent places.
+    inner = draws.std(axis=0, ddof=1)[16:-16, 16:-16]
+    assert np.sqrt((inner**2).mean()) == pytest.approx(2.0, rel=0.06)
     steps = np.diff(draws, axis=2)
     assert steps.std() < 0.3 * draws.std()
 
