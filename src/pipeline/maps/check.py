@@ -1,7 +1,7 @@
 """Stage ``map_check``: whether the map explains images that it did not see better than the a priori DEM does.
 
 The map and the a priori DEM are rendered under the Suns of the withheld images and compared with them, block
-by block: the squared misfit, with each image's own gain, summed over the images. Where a fine DEM came with a
+by block: the absolute misfit, with each image's own gain, summed over the images. Where a fine DEM came with a
 count map, hit pixels decide instead: the map must be no farther from strips of them than a spline of others.
 Blocks where the map does no better, and those that no image lights, are marked.
 """
@@ -47,7 +47,7 @@ _TAPER_PX = 4.0
 
 @dataclass(frozen=True)
 class Evidence:
-    """Squared misfits by block, (rows, cols) each; a block that nothing was compared in has weight 0.
+    """Absolute misfits by block, (rows, cols) each; a block that nothing was compared in has weight 0.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Evidence:
 
     def ratio(self) -> float:
         """Misfit of the map over that of the a priori DEM, everywhere; NaN where nothing was compared."""
-        return float(np.sqrt(self.map.sum() / self.prior.sum())) if self.prior.sum() > 0 else float("nan")
+        return float(self.map.sum() / self.prior.sum()) if self.prior.sum() > 0 else float("nan")
 
 
 def check_map(section: CheckStage, inputs: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
@@ -133,13 +133,15 @@ def compare(
         for k, part in enumerate(parts):
             sums[k] += _by_block(part, image.box, shape)
         total = [float(part.sum()) for part in parts]
-        ratio = float(np.sqrt(total[0] / total[1])) if total[1] > 0 else None
+        ratio = total[0] / total[1] if total[1] > 0 else None
         table.append({"path": image.path, "pixels": int(total[2]), "misfit_ratio": _number(ratio)})
     return Evidence(*sums), table
 
 
 def misfit(picture: Floats, seen: Rendering, level: float) -> tuple[Floats, NDArray[np.bool_]]:
-    """Squared difference of an image and a rendering, over the image's level squared, and where it counts.
+    """Absolute difference of an image and a rendering, over the image's level, and where it counts.
+
+    Not squared: the brightest slopes and the edges of shadows would outweigh all the rest.
 
     The rendering's gain is the one that fits best in the least-squares sense over all pixels. Pixels count
     that have data.
@@ -151,18 +153,18 @@ def misfit(picture: Floats, seen: Rendering, level: float) -> tuple[Floats, NDAr
     power = float((shaded**2).sum())
     gain = float((image * shaded).sum()) / power if power > 0 else 0.0
     scale = level if level > 0 else 1.0
-    error = ((image - gain * shaded) / scale) ** 2
+    error = np.abs(image - gain * shaded) / scale
     # What neither lights says nothing.
     return error, known & ((image > LIT_SHARE * scale) | (gain * shaded > LIT_SHARE * scale))
 
 
 def compare_hits(altimetry: Altimetry, mean: Floats) -> Evidence:
-    """Squared distances of withheld hits from the map and from a spline of the rest, by block."""
+    """Distances of withheld hits from the map and from a spline of the rest, by block."""
     shape = _blocks_of(mean.shape)
     block = altimetry.rows // BLOCK_PX * shape[1] + altimetry.cols // BLOCK_PX
     sums = []
-    ours = (mean[altimetry.rows, altimetry.cols] - altimetry.heights) ** 2
-    theirs = (altimetry.spline - altimetry.heights) ** 2
+    ours = np.abs(mean[altimetry.rows, altimetry.cols] - altimetry.heights)
+    theirs = np.abs(altimetry.spline - altimetry.heights)
     for values in (ours, theirs, np.ones(len(ours))):
         sums.append(np.bincount(block, values, shape[0] * shape[1]).reshape(shape).astype(np.float64))
     return Evidence(*sums)
@@ -250,7 +252,7 @@ def _verdict(
 
 def _ratios(evidence: Evidence) -> list[list[float | None]]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.sqrt(evidence.map / evidence.prior)
+        ratio = evidence.map / evidence.prior
     return [[_number(value) for value in row] for row in ratio.tolist()]
 
 
