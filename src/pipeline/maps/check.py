@@ -1,7 +1,7 @@
 """Stage ``map_check``: whether the map explains images that it did not see better than the a priori DEM does.
 
 The map and the a priori DEM are rendered under the Suns of the withheld images and compared with them, block
-by block: the absolute misfit, with each image's own gain, summed over the images. Where a fine DEM came with a
+by block: the absolute misfit, with each image's own gain, summed over them. Where a fine DEM came with a
 count map, hit pixels decide instead: the map must be no farther from strips of them than a spline of others.
 Blocks where the map does no better, and those that no image lights, are marked.
 """
