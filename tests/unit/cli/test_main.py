@@ -1,0 +1,75 @@
+"""The command: its options say the section `site`, and what it cannot do it says in one line."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli import main as cli
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Commands that were started, none of which ran."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(cli.subprocess, "run", run)
+    return commands
+
+
+def test_options_become_the_site(
+    started: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "map",
+        "--dem",
+        "my/ldem.tif",
+        "--images",
+        "my/*.tif",
+        "--suns",
+        "/at/index.csv",
+        "--pixel",
+        "40",
+    ]
+    words += [
+        "--center",
+        "-10.5",
+        "2e3",
+        "--size",
+        "288",
+        "--members",
+        "4",
+        "--out",
+        "results/mine",
+        "--dry-run",
+    ]
+    assert cli.main(words) == 0
+    [command] = started
+    pairs = dict(word.split("=", 1) for word in command[command.index("--config") + 1 :])
+    assert pairs["run"] == "mine" and pairs["map"] == '{"members": 4}'
+    site = pairs["site"]
+    assert f'"dem": "{tmp_path}/my/ldem.tif"' in site and f'"images": ["{tmp_path}/my/*.tif"]' in site
+    assert '"suns": "/at/index.csv"' in site and '"center_m": [-10.5, 2000.0]' in site
+    assert "--dry-run" in command and "map" in command
+
+
+def test_another_place_than_results_is_refused(
+    started: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["map", "--dem", "a.tif", "--out", "/elsewhere/mine"]) == 2
+    assert "--out: expected results/<run>, found /elsewhere/mine" in capsys.readouterr().err
+    assert not started
+
+
+def test_other_tools_have_their_own_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["sun", "--help"])
+    assert end.value.code == 0 and "--kernels" in capsys.readouterr().out
