@@ -55,7 +55,7 @@ why: env ## what would run again under CONFIG, and why, in words
 prune: env ## list what no run names in results/store; CONFIRM=1 removes it
 	@$(BIN)/python -m pipeline.provenance.prune --days $(DAYS) $(if $(filter 1,$(CONFIRM)),--confirm)
 
-test: env ## the tests (under 20 minutes on 2 cores)
+test: env ## the tests (under 25 minutes on 2 cores)
 	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit
 	$(BIN)/pytest -m "not slow and not cluster" tests/workflow tests/e2e # each runs the workflow on all cores
 
