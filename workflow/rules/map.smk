@@ -1,7 +1,5 @@
 # A map of a user's site: a DEM, real images and their Suns, with given weights.
-from pipeline.maps.describe import describe
-from pipeline.maps.make import DOCUMENTS
-from pipeline.maps.products import KINDS
+from pipeline.maps.kinds import DOCUMENTS, KINDS
 from pipeline.maps.tiling import chunks, tiles as tiles_of
 
 SITE = PLAN.site.paths
@@ -39,7 +37,9 @@ PRODUCT_FILES = {
 
 if workflow.is_main_process and {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     # What the map would be made of: images used and refused, bounds, memory and time.
-    print(describe(CONFIG), file=sys.stderr)
+    from pipeline.maps.describe import describe
+
+    print(describe(CONFIG, LAYOUT, SITE["images"]), file=sys.stderr)
 
 
 rule map_site:

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.site import SITE_FILES
+
 #: The checkout that this package belongs to.
 ROOT = Path(__file__).parents[3]
 CONFIG = "config/map.yaml"
-
-# Options of `map` and the keys of `site` that they set.
-_FILES = ("dem", "count", "error", "suns", "points")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +88,9 @@ def _map(options: argparse.Namespace) -> int:
 
 def site_of(options: argparse.Namespace) -> dict[str, Any]:
     """The section `site` that the options of `map` say; files by absolute paths."""
-    site: dict[str, Any] = {key: _absolute(getattr(options, key)) for key in _FILES if getattr(options, key)}
+    site: dict[str, Any] = {
+        key: _absolute(getattr(options, key)) for key in SITE_FILES if getattr(options, key)
+    }
     for key in ("images", "kernels"):
         if getattr(options, key):
             site[key] = [_absolute(each) for each in getattr(options, key)]

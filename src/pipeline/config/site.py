@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from pipeline.config.base import Positive, PositiveInt, Section, unlike
 
+#: Keys of `site` that name one file.
+SITE_FILES = ("dem", "count", "error", "suns", "points")
+
 
 class SiteSection(Section):
     """A DEM, images of it and where the Sun stood. With a `dem`, the run makes a map and trains nothing.

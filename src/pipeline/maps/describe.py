@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from glob import glob
+from collections.abc import Sequence
 
 from pipeline.config.maps import MapSection
 from pipeline.config.root import Config
-from pipeline.maps.layout import Layout, lay_out
+from pipeline.maps.layout import Layout
 from pipeline.maps.survey import Surveyed, survey
 from pipeline.maps.tiling import tiles
 
@@ -17,23 +17,20 @@ _CLONE_S, _WINDOW_S, _IMAGE_S = 0.12, 0.4, 8.0
 _BASE_GB, _PIXEL_BYTES = 1.0, 200
 
 
-def describe(config: Config) -> str:
+def describe(config: Config, layout: Layout, paths: Sequence[str]) -> str:
     """A map's plan in words.
 
     Parameters
     ----------
-    config : with a site.
+    config : with a site. layout, paths : where its map lies, and its images, as the plan found them.
 
     Raises
     ------
     ValueError
-        If the site cannot be mapped.
+        If none of the images can be used.
     """
-    patches, entries = config.patches, config.site.image_entries
-    paths = [path for entry in entries for path in sorted(glob(entry))]  # noqa: PTH207
-    layout = lay_out(config.site, patches.factor, patches.size_px)
     rows = survey(paths, config.site, config.images, layout.grid)
-    return "\n".join(plan_lines(layout, rows, config.map, patches.size_px))
+    return "\n".join(plan_lines(layout, rows, config.map, config.patches.size_px))
 
 
 def plan_lines(layout: Layout, rows: list[Surveyed], drawn: MapSection, window_px: int) -> list[str]:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline.drawing.relief import hillshade, stretch
 from pipeline.drawing.style import round_up
+from pipeline.maps.kinds import KINDS
 from pipeline.maps.overview import Overview, read_overview
 from pipeline.maps.picture import CLASSES
-from pipeline.maps.products import KINDS
 
 Values = NDArray[np.float32]
 

@@ -13,10 +13,11 @@ from pipeline.config.stages.maps import MapStage
 from pipeline.maps.blend import Clones
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import light_of, read_prepared
+from pipeline.maps.kinds import KINDS
 from pipeline.maps.picture import write_quicklook
 from pipeline.maps.points import compare_points, read_points
 from pipeline.maps.prepare import Prepared
-from pipeline.maps.products import KINDS, Fallback, Light, write_rasters
+from pipeline.maps.products import Fallback, Light, write_rasters
 from pipeline.maps.site import read_survey
 from pipeline.maps.viewer import write_viewer
 from pipeline.models.files import model_config
@@ -34,10 +35,6 @@ _COLUMNS = (
     "applied_right_m", "applied_up_m", "residual_p50_m", "residual_p85_m", "correlation_before",
     "correlation_after", "correlation_opposite", "note",
 )  # fmt: skip
-#: Names of the files of ``results/<run>/map/`` that are not GeoTIFFs.
-DOCUMENTS = {
-    "images": "images.csv", "map": "map.json", "quicklook": "quicklook.png", "viewer": "viewer.html"
-}  # fmt: skip
 
 
 def make_map(section: MapStage, inputs: Mapping[str, Any], outputs: Mapping[str, str], key: str = "") -> None:
@@ -48,7 +45,7 @@ def make_map(section: MapStage, inputs: Mapping[str, Any], outputs: Mapping[str,
     section : of the stage.
     inputs : ``ground``, ``site`` (survey), ``fallback``, ``check``, ``model``; lists ``images``, ``clones``
         of stores; ``points`` (list of at most one file).
-    outputs : files by their names in `products.KINDS` and `DOCUMENTS`.
+    outputs : files by their names in `KINDS` and `DOCUMENTS` of `pipeline.maps.kinds`.
     key : of the stage, for the tags of the products.
     """
     ground = SiteGround.load(one_file(inputs["ground"]))

@@ -14,8 +14,8 @@ from matplotlib.patches import Patch
 
 from pipeline.drawing.relief import LIGHT, hillshade, show_relief, stretch
 from pipeline.drawing.style import QUIET, drawn, image_axis, new_figure, round_up, scale_bar, show_map
+from pipeline.maps.kinds import KINDS
 from pipeline.maps.overview import Overview, grid_of, read_overview
-from pipeline.maps.products import KINDS
 from pipeline.storage.atomic import replacing
 
 #: Classes of ``class.tif``: value, colour and what decides the height there.

@@ -14,7 +14,8 @@ from pipeline.config.maps import MapSection
 from pipeline.drawing.relief import hillshade
 from pipeline.maps.blend import Clones
 from pipeline.maps.ground import SiteGround
-from pipeline.maps.rasters import Kind, Rasters
+from pipeline.maps.kinds import KINDS
+from pipeline.maps.rasters import Rasters
 
 Floats = NDArray[np.float64]
 
@@ -27,23 +28,6 @@ _DECIDING, _GAP_DEG = 3, 270.0
 _SMOOTH_PX, _REACH_PX, _DRAWS = 4.0, 16, 0x4650
 # Rows around a band that slopes need, in whole cells.
 _OVERLAP_CELLS = 1
-
-KINDS = {
-    "mean": Kind("height, mean of the clones", "m"),
-    "std": Kind("standard deviation of the height", "m"),
-    "prior": Kind("height, a priori DEM", "m"),
-    "lit": Kind("images that light the pixel", "1", "uint16", None),
-    "azimuth_gap": Kind("widest gap between the azimuths of the images that light the pixel", "deg"),
-    "class": Kind(
-        "what decides: 1 images, 2 images and a priori DEM, 3 a priori DEM; 0 no data", "1", "uint8", 0,
-        average=False,
-    ),
-    "slope": Kind("slope of the mean height", "deg"),
-    "slope_std": Kind("standard deviation of the slope", "deg"),
-    "steep": Kind("share of clones with a steep slope", "1"),
-    "hillshade": Kind("shaded relief of the mean height, light from the upper left", "1"),
-    "clones": Kind("height, clone", "m"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.config.site import SiteSection
+from pipeline.config.site import SITE_FILES, SiteSection
 from pipeline.config.stages.maps import SiteStage
 from pipeline.maps.ground import read_ground
 from pipeline.maps.layout import lay_out
@@ -16,8 +16,6 @@ from pipeline.storage.atomic import read_json, write_json
 logger = logging.getLogger(__name__)
 
 SCHEMA = "site/1"
-
-_SINGLE = ("dem", "count", "error", "suns", "points")
 
 
 def with_paths(site: SiteSection, paths: Mapping[str, Any]) -> SiteSection:
@@ -29,7 +27,7 @@ def with_paths(site: SiteSection, paths: Mapping[str, Any]) -> SiteSection:
     """
     own = {key.removeprefix("site_"): value for key, value in paths.items()}
     lists = {key: [value] if isinstance(value, str) else list(value) for key, value in own.items()}
-    single = {key: lists[key][0] for key in _SINGLE if lists.get(key)}
+    single = {key: lists[key][0] for key in SITE_FILES if lists.get(key)}
     return site.model_copy(update={**single, **{k: lists[k] for k in ("images", "kernels") if lists.get(k)}})
 
 

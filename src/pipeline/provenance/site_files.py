@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.root import Config, ConfigError
-from pipeline.config.site import SiteSection
+from pipeline.config.site import SITE_FILES, SiteSection
 from pipeline.maps.layout import Layout, lay_out
 from pipeline.provenance.digest import DigestMemory
 from pipeline.provenance.inputs import with_label
-
-#: Keys of `site` that name one file.
-_SINGLE = ("dem", "count", "error", "suns", "points")
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class SiteFiles:
 
     def named(self, site: SiteSection) -> SiteSection:
         """The section with names in the place of paths, which may differ between machines."""
-        known = {key: Path(paths[0]).name for key, paths in self.paths.items() if key in _SINGLE and paths}
+        known = {key: Path(paths[0]).name for key, paths in self.paths.items() if key in SITE_FILES and paths}
         several = {key: [Path(p).name for p in self.paths[key]] for key in ("images", "kernels")}
         return site.model_copy(update={**known, **{k: v for k, v in several.items() if v}})
 
@@ -59,7 +56,7 @@ def resolve_site(config: Config, root: Path, memory: DigestMemory) -> SiteFiles 
     if site.dem is None:
         return None
     paths: dict[str, list[str]] = {}
-    for key in _SINGLE:
+    for key in SITE_FILES:
         given = getattr(site, key)
         if given is not None and not (root / given).is_file():
             raise ConfigError.unlike(f"site.{key}", "a file", f"no file {given!r}")
