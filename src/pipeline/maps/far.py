@@ -100,5 +100,5 @@ def reach_m(known: NDArray[np.bool_], rows: Floats, cols: Floats, grid: MapGrid)
         np.maximum(np.maximum(-cols, cols - (grid.width - 1)), 0),
     )
     edge = min(-rows[0], -cols[0], rows[-1] - (grid.height - 1), cols[-1] - (grid.width - 1))
-    gap = float(away[~known].min()) if not known.all() else math.inf
+    gap = float(away[~known].min()) - (rows[1] - rows[0]) if not known.all() else math.inf
     return max(0.0, min(gap, float(edge))) * grid.pixel_m

@@ -25,37 +25,36 @@ def records_of(paths: Sequence[Path | str]) -> list[Record]:
     return [record for path in paths for record in store_attrs(path)["images"]]
 
 
-def withheld_of(records: Sequence[Record], section: ImagesSection) -> set[str]:
-    """Paths of the images that the map does not see, to be compared with it.
+def withheld_of(records: Sequence[Record], section: ImagesSection) -> set[int]:
+    """Numbers of the images that the map does not see, to be compared with it.
 
     Those that the survey picked, as far as they can be used; where the preparation refused some of them,
     others stand in, evenly over the azimuths. None where too few images can be used.
     """
-    used = [record for record in records if record["used"]]
+    used = [i for i, record in enumerate(records) if record["used"]]
     if len(used) < section.check_from or not section.withhold:
         return set()
     wanted = min(max(section.withhold_least, round(section.withhold * len(used))), len(used) // 2)
-    picked = {record["path"] for record in used if record["withheld"]}
-    rest = [record for record in used if record["path"] not in picked]
-    rest.sort(key=lambda record: record["image"]["azimuth_deg"])
+    picked = {i for i in used if records[i]["withheld"]}
+    rest = sorted((i for i in used if i not in picked), key=lambda i: records[i]["image"]["azimuth_deg"])
     more = max(0, wanted - len(picked))
-    return picked | {rest[int((k + 0.5) * len(rest) / more)]["path"] for k in range(more)}
+    return picked | {rest[int((k + 0.5) * len(rest) / more)] for k in range(more)}
 
 
-def exposures_of(records: Sequence[Record]) -> dict[str, float]:
-    """Exposures by path where a list gives them: its ratios, and the common unit that the DEM tells."""
+def exposures_of(records: Sequence[Record]) -> dict[int, float]:
+    """Exposures by the images' numbers: ratios of a list, in the unit that the match with the DEM has."""
     pairs = [
-        (record["path"], record["image"]["exposure"], record["exposure"])
-        for record in records
+        (i, record["image"]["exposure"], record["exposure"])
+        for i, record in enumerate(records)
         if record["used"] and record["image"].get("exposure") and record["exposure"]
     ]
     if not pairs:
         return {}
     unit = float(np.median([matched / given for _, given, matched in pairs]))
-    for path, given, matched in pairs:
+    for i, given, matched in pairs:
         if abs(matched / (given * unit) - 1) > _APART:
             logger.warning(
                 "%s: exposure %.4g by site.exposures, %.4g by the match with the DEM; the list's is used",
-                path, given * unit, matched,
+                records[i]["path"], given * unit, matched,
             )  # fmt: skip
-    return {path: given * unit for path, given, _ in pairs}
+    return {i: given * unit for i, given, _ in pairs}

@@ -101,22 +101,28 @@ def prepare_chunk(section: PrepareStage, chunk: int, inputs: Mapping[str, Any], 
     Parameters
     ----------
     section : of the stage. chunk : its number, from 0.
-    inputs : ``ground`` (that of the site, or the first reconstruction), ``site`` (the survey), and the second
-        time ``first``, the stores of the first, which decide what is withheld and how bright images are.
+    inputs : ``images`` (all of the site's, a path or a list), ``ground`` (that of the site, or the first
+        reconstruction), ``site`` (the survey), and the second time ``first``, the stores of the first, which
+        decide what is withheld and how bright images are.
     out : store of schema ``prepared/1`` to write.
     """
     ground, rows = SiteGround.load(one_file(inputs["ground"])), read_survey(one_file(inputs["site"]))
-    mine = chunks(rows, section.images.per_job)[chunk]
+    # The survey may have been made where the files lay elsewhere.
+    given = inputs["images"]
+    paths = [given] if isinstance(given, str) else list(given)
+    rows = [replace(row, path=path) for row, path in zip(rows, paths, strict=True)]
     grid = ground.layout.grid
     scene = Scene(ground.surface, ground.margin_px, grid, section.photometry, ground.far)
     # A rendering of block means tells a wrong place, but no small shift: bicubic of cells errs by pixels.
     detailed = section.again or ground.layout.kind != "coarse"
-    exposures: dict[str, float] = {}
+    exposures: dict[int, float] = {}
     if section.again:
         records = records_of(inputs["first"])
         withheld, exposures = withheld_of(records, section.images), exposures_of(records)
-        mine = [replace(row, withheld=row.path in withheld) for row in mine]
-    prepare_images(mine, scene, grid, section.images, detailed, out, exposures)
+        rows = [replace(row, withheld=i in withheld) for i, row in enumerate(rows)]
+    mine = chunks(list(enumerate(rows)), section.images.per_job)[chunk]
+    known = [exposures.get(i) for i, _ in mine]
+    prepare_images([row for _, row in mine], scene, grid, section.images, detailed, out, known)
 
 
 def prepare_images(
@@ -126,7 +132,7 @@ def prepare_images(
     section: ImagesSection,
     moves: bool,
     out: Path | str,
-    exposures: Mapping[str, float] | None = None,
+    exposures: Sequence[float | None] = (),
 ) -> None:
     """Prepare the images of a chunk and write a store of schema ``prepared/1``.
 
@@ -135,7 +141,7 @@ def prepare_images(
     rows : of the survey. scene : the DEM that they are compared with. grid : of the map's working area.
     section : what is asked of images.
     moves : whether shifts are applied: a rendering of block means tells a wrong place, but no small shift.
-    out : file to write. exposures : by path, where they are known; else each image's own match.
+    out : file to write. exposures : of each, where known; else each image's own match.
     """
     done, kept = [], KeptImages(out)
     shape = len(rows), grid.height, grid.width
@@ -145,7 +151,7 @@ def prepare_images(
         for i, row in enumerate(progress(rows, len(rows), "map: images prepared")):
             record, values = kept.get(i) or (None, None)
             if record is None:
-                known = (exposures or {}).get(row.path)
+                known = exposures[i] if exposures else None
                 found, values = prepare_image(row, scene, grid, section, moves, known)
                 record = _record(row, found, values)
                 kept.put(i, record, values)
