@@ -57,7 +57,9 @@ def test_an_image_that_lies_off_is_moved_back_where_shifts_are_applied(
 ) -> None:
     """The true radiance comes back, and the table tells metres."""
     path = picture(scene, tmp_path / "off.tif", east_m=60.0, north_m=-32.0)
-    found, values = prepare_image(row(path), scene, GRID, ImagesSection(shift_sigma_m=100.0), moves)
+    found, values = prepare_image(
+        row(path), scene, GRID, ImagesSection(shift_sigma_m=100.0), 0.0 if moves else None
+    )
     assert found.used and values is not None
     assert (found.shift_right_m, found.shift_up_m) == pytest.approx((60.0, -32.0), abs=4)
     expected = scene.render(SUN, WHOLE).radiance
@@ -81,8 +83,8 @@ def test_shifts_are_allowed_in_pixels_of_the_map_where_no_metres_are_given() -> 
 
 def test_a_known_exposure_is_used(scene: Scene, tmp_path: Path) -> None:
     path = picture(scene, tmp_path / "image.tif", gain=0.04)
-    matched, values = prepare_image(row(path), scene, GRID, ImagesSection(), True)
-    given, brighter = prepare_image(row(path), scene, GRID, ImagesSection(), True, 0.02)
+    matched, values = prepare_image(row(path), scene, GRID, ImagesSection(), 0.0)
+    given, brighter = prepare_image(row(path), scene, GRID, ImagesSection(), 0.0, 0.02)
     assert matched.exposure == pytest.approx(0.04, rel=0.02) and given.exposure == 0.02
     assert values is not None and brighter is not None
     np.testing.assert_allclose(brighter, values * (matched.exposure / 0.02), rtol=1e-5)
@@ -123,7 +125,7 @@ def test_a_killed_chunk_goes_on_with_the_image_after_the_last_whole_one(
 ) -> None:
     rows = [row(picture(scene, tmp_path / f"{k}.tif", gain=0.01 * (k + 1))) for k in range(3)]
     plain, broken = tmp_path / "plain.zarr.zip", tmp_path / "broken.zarr.zip"
-    prepare_images(rows, scene, GRID, ImagesSection(), True, plain)
+    prepare_images(rows, scene, GRID, ImagesSection(), 0.0, plain)
     once, done = prepare.prepare_image, []
 
     def dies(image: Surveyed, *rest: Any) -> Any:
@@ -134,13 +136,13 @@ def test_a_killed_chunk_goes_on_with_the_image_after_the_last_whole_one(
 
     monkeypatch.setattr(prepare, "prepare_image", dies)
     with pytest.raises(KeyboardInterrupt):
-        prepare_images(rows, scene, GRID, ImagesSection(), True, broken)
+        prepare_images(rows, scene, GRID, ImagesSection(), 0.0, broken)
     assert not broken.exists()
     again: list[str] = []
     monkeypatch.setattr(
         prepare, "prepare_image", lambda image, *rest: (again.append(image.path), once(image, *rest))[1]
     )
-    prepare_images(rows, scene, GRID, ImagesSection(), True, broken)
+    prepare_images(rows, scene, GRID, ImagesSection(), 0.0, broken)
     assert again == [rows[2].path]
     assert broken.read_bytes() == plain.read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
