@@ -83,9 +83,10 @@ def _border(grid: MapGrid) -> tuple[Floats, Floats]:
     rows, cols = np.unique(rows), np.unique(cols)
     down, along = rows[:-1], cols[:-1]
     back, up = cols[:0:-1], rows[:0:-1]
-    row = np.concatenate([np.full(len(along), -0.5), down, np.full(len(back), bottom), up])
-    col = np.concatenate([along, np.full(len(down), right), back, np.full(len(up), -0.5)])
-    return row, col
+    return (
+        np.concatenate([np.full(len(along), -0.5), down, np.full(len(back), bottom), up]),
+        np.concatenate([along, np.full(len(down), right), back, np.full(len(up), -0.5)]),
+    )
 
 
 def _around_pole(ring: Floats, pole: int) -> Floats:
