@@ -132,7 +132,7 @@ def _raster(name: str, path: str, grid: MapGrid) -> dict[str, Any]:
     import rasterio
 
     kind = KINDS[name]
-    values = {"data_type": kind.dtype, "unit": kind.unit}
+    values: dict[str, Any] = {"data_type": kind.dtype, "unit": kind.unit}
     if kind.nodata is not None:
         values["nodata"] = "nan" if kind.nodata != kind.nodata else kind.nodata
     bands = []
