@@ -57,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--suns", help="LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline"
     )
+    made.add_argument("--far", help="coarse DEM for the horizon, 200 km around")
+    made.add_argument("--exposures", help="list of Ames Stereo Pipeline, a line `image value` each")
     made.add_argument("--kernels", nargs="+", help="SPICE kernels, for images whose id tells the time")
     made.add_argument("--points", help="CSV with columns lon, lat, height")
     made.add_argument("--pixel", type=float, metavar="M", help="pixel size of the map, metres")

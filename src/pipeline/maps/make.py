@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.config.stages.maps import MapStage
 from pipeline.maps.blend import Clones
+from pipeline.maps.far import reach_m
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import light_of, read_prepared, sun_of
 from pipeline.maps.kinds import KINDS
@@ -35,9 +36,9 @@ SCHEMA = "map/1"
 _COLUMNS = (
     "file", "product", "used", "withheld", "why", "sun_source", "sun_azimuth_deg", "sun_elevation_deg",
     "sub_solar_lon_deg", "sub_solar_lat_deg", "sun_distance_km",
-    "exposure", "exposure_scatter", "dark", "shift_right_m", "shift_up_m", "sigma_right_m", "sigma_up_m",
-    "applied_right_m", "applied_up_m", "residual_p50_m", "residual_p85_m", "correlation_before",
-    "correlation_after", "correlation_opposite", "note",
+    "exposure", "exposure_scatter", "exposure_given", "dark", "shift_right_m", "shift_up_m",
+    "sigma_right_m", "sigma_up_m", "applied_right_m", "applied_up_m", "residual_p50_m", "residual_p85_m",
+    "correlation_before", "correlation_after", "correlation_opposite", "note",
 )  # fmt: skip
 
 
@@ -109,7 +110,7 @@ def write_table(path: str, rows: Sequence[Prepared]) -> None:
                 image.path, image.product, "yes" if row.used else "no", "yes" if image.withheld else "no",
                 row.why,
                 image.sun_source, image.azimuth_deg, image.elevation_deg, *_sub_solar(image),
-                row.exposure, row.scatter, row.dark,
+                row.exposure, row.scatter, image.exposure, row.dark,
                 row.shift_right_m, row.shift_up_m, row.sigma_right_m, row.sigma_up_m, row.applied_right_m,
                 row.applied_up_m, row.residual_p50_m, row.residual_p85_m, row.correlation_before,
                 row.correlation_after, row.correlation_opposite, image.note,
@@ -145,6 +146,15 @@ def _tags(section: MapStage, ground: SiteGround, images: int, fingerprint: str, 
     }  # fmt: skip
 
 
+def _shadows_m(ground: SiteGround) -> float:
+    """Distance from the map's border within which all terrain casts shadows, metres."""
+    grid, m = ground.layout.grid, ground.margin_px
+    rows, cols = (np.arange(-m, size + m, dtype=np.float64) for size in (grid.height, grid.width))
+    near = reach_m(np.isfinite(ground.surface), rows, cols, grid)
+    far = ground.far
+    return near if far is None else max(near, reach_m(np.isfinite(far.z), far.rows, far.cols, grid))
+
+
 def _facts(
     section: MapStage, ground: SiteGround, rows: Sequence[Prepared], check: Mapping[str, Any],
     fingerprint: str, key: str, paths: Mapping[str, str],
@@ -170,7 +180,7 @@ def _facts(
             "kind": layout.kind, "exact_cells": layout.exact_cells, "factor": layout.factor,
             "notes": [*layout.notes, *ground.notes], "known_share": round(float(np.mean(ground.known)), 6),
             "counts": ground.count is not None, "errors": ground.error is not None,
-            "shadows_cast_within_m": round(ground.margin_px * region.pixel_m, 3),
+            "shadows_cast_within_m": round(_shadows_m(ground), 3),
         },
         "images": {
             "given": len(rows), "used": len(used), "withheld": sum(row.image.withheld for row in used),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.photometry import PhotometrySection
+from pipeline.illumination.far import FarTerrain
 from pipeline.illumination.horizon import HorizonVisibility
 from pipeline.illumination.photometry import radiance
 from pipeline.imagery.suns.sun import Sun
@@ -45,12 +46,19 @@ class Scene:
     ----------
     surface : (H + 2 margin, W + 2 margin) heights, metres; NaN where there are none.
     margin : pixels around the map. grid : of the map. photometry : law of reflectance.
+    far : coarser terrain beyond, whose row 0 and column 0 are the map's; None for none.
     """
 
     def __init__(
-        self, surface: NDArray[np.float32], margin: int, grid: MapGrid, photometry: PhotometrySection
+        self,
+        surface: NDArray[np.float32],
+        margin: int,
+        grid: MapGrid,
+        photometry: PhotometrySection,
+        far: FarTerrain | None = None,
     ) -> None:
         self._surface, self._margin, self._grid, self._photometry = surface, margin, grid, photometry
+        self._far = far
         self._engines: dict[Box, HorizonVisibility] = {}
 
     def render(self, sun: Sun, box: Box, turned_deg: float = 0.0) -> Rendering:
@@ -101,7 +109,11 @@ class Scene:
             m = self._margin
             around = self._surface[row0 : row1 + 2 * m, col0 : col1 + 2 * m]
             inner = (m, m, row1 - row0, col1 - col0)
-            self._engines[part] = HorizonVisibility(around, pixel, inner, True)
+            far = self._far
+            if far is not None:
+                # From the map's first pixel to that of the terrain around the part.
+                far = replace(far, row=far.row - (row0 - m), col=far.col - (col0 - m))
+            self._engines[part] = HorizonVisibility(around, pixel, inner, True, far)
         return self._engines[part]
 
 

@@ -164,7 +164,7 @@ def _map_clones(run: Run, members: int, **more: Any) -> dict[str, Any]:
 
 def clones_first(run: Run, label: str) -> dict[str, Any]:
     """Section of the few clones of the first reconstruction."""
-    return _map_clones(run, min(_FIRST_MEMBERS, run.config.map.members))
+    return _map_clones(run, min(_FIRST_MEMBERS, run.config.map.members), role="first")
 
 
 def first(run: Run, label: str) -> dict[str, Any]:

@@ -199,7 +199,8 @@ MAPS = (
         section=sections.first, over=_IMAGES,
     ),
     Declaration(
-        "map_images", PrepareStage, "pipeline.maps.prepare", ("map_site", "map_first"), of=(".", "training"),
+        "map_images", PrepareStage, "pipeline.maps.prepare", ("map_site", "map_images_first", "map_first"),
+        of=(".", "training"),
         section=lambda run, _: {"again": True}, over=_IMAGES, chosen=sections.law,
     ),
     Declaration(
