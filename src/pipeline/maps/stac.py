@@ -11,6 +11,7 @@ the ground, and would make equal maps differ.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -69,7 +70,7 @@ def write_item(
             "title": f"Lunar DEM, {grid.describe()}",
             "description": (
                 "Heights with an uncertainty, from a DEM and images. Times are those of the images. "
-                f"{facts['check']['verdict']}."
+                f"Verdict: {facts['check']['verdict']}."
             ),
             "datetime": None,
             "start_datetime": start,
@@ -134,7 +135,7 @@ def _raster(name: str, path: str, grid: MapGrid) -> dict[str, Any]:
     kind = KINDS[name]
     values: dict[str, Any] = {"data_type": kind.dtype, "unit": kind.unit}
     if kind.nodata is not None:
-        values["nodata"] = "nan" if kind.nodata != kind.nodata else kind.nodata
+        values["nodata"] = "nan" if math.isnan(kind.nodata) else kind.nodata
     bands = []
     with rasterio.open(path) as raster:
         for band in range(1, raster.count + 1):
