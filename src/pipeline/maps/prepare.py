@@ -248,7 +248,7 @@ def _prepare(
         values, valid, _ = resample(file, target, (row0, row1), (col0, col1), shift, section.min_valid)
     field = dark.field(valid.shape)
     try:
-        bright = exposure(values, valid, field, seen.radiance)
+        bright = exposure(values, valid, field, seen.lambert)
     except ValueError as error:
         return replace(found, used=False, why=str(error)), None
     scale = bright.scale if known is None else known

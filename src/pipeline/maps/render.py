@@ -32,11 +32,14 @@ class Rendering:
 
     Attributes
     ----------
-    share : (rows, cols) visible share of the Sun. radiance : (rows, cols) radiance factor; NaN without data.
+    share : (rows, cols) visible share of the Sun; NaN without data.
+    radiance : (rows, cols) radiance factor by the law that images are compared with; NaN without data.
+    lambert : (rows, cols) that of a Lambert surface, in whose unit the networks take images.
     """
 
     share: NDArray[np.float32]
     radiance: NDArray[np.float32]
+    lambert: NDArray[np.float32]
 
 
 class Scene:
@@ -69,16 +72,14 @@ class Scene:
         sun : of the image. turned_deg : added to its azimuth; 180 gives the opposite Sun.
         """
         row0, row1, col0, col1 = box
-        share = np.full((row1 - row0, col1 - col0), np.nan, np.float32)
-        light = share.copy()
+        maps = np.full((3, row1 - row0, col1 - col0), np.nan, np.float32)
         for part in _parts(box):
-            here = np.s_[part[0] - row0 : part[1] - row0, part[2] - col0 : part[3] - col0]
-            share[here], light[here] = self._part(sun, part, turned_deg)
-        return Rendering(share, light)
+            here = np.s_[:, part[0] - row0 : part[1] - row0, part[2] - col0 : part[3] - col0]
+            maps[here] = self._part(sun, part, turned_deg)
+        return Rendering(*maps)
 
-    def _part(
-        self, sun: Sun, part: Box, turned_deg: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _part(self, sun: Sun, part: Box, turned_deg: float) -> NDArray[np.float32]:
+        """Share, radiance and Lambert radiance, (3, rows, cols)."""
         row0, row1, col0, col1 = part
         middle = (row0 + row1 - 1) / 2, (col0 + col1 - 1) / 2
         x, y, z = sun_on_map(sun, self._grid, *middle)
@@ -94,11 +95,12 @@ class Scene:
         heights = self._surface[rows, cols].astype(np.float64)
         known = np.isfinite(heights)
         if not known.any():
-            return np.full_like(share, np.nan), np.full_like(share, np.nan)
+            return np.full((3, *share.shape), np.nan, np.float32)
         heights = np.where(known, heights - heights[known].mean(), 0.0)
-        shaded = radiance(heights, pixel, vector, None, self._photometry)[0, 1:-1, 1:-1]
-        value = np.where(known[1:-1, 1:-1], shaded * share, np.nan)
-        return np.where(known[1:-1, 1:-1], share, np.nan).astype(np.float32), value.astype(np.float32)
+        laws = self._photometry, self._photometry.model_copy(update={"law": "lambert"})
+        shaded = [radiance(heights, pixel, vector, None, law)[0, 1:-1, 1:-1] * share for law in laws]
+        maps = np.where(known[1:-1, 1:-1], np.stack([share, *shaded]), np.nan)
+        return np.asarray(maps, dtype=np.float32)
 
     def _engine(self, part: Box, pixel: float) -> HorizonVisibility:
         """The horizon engine of a part, kept for the next Sun."""
