@@ -39,6 +39,11 @@ def law(run: Run, label: str) -> tuple[str, ...]:
     return (law_module(run.config.photometry.law),)
 
 
+def map_laws(run: Run, label: str) -> tuple[str, ...]:
+    """The modules of the laws that a map's renderings have: the chosen one, and that of the exposures."""
+    return tuple(dict.fromkeys((*law(run, label), law_module("lambert"))))
+
+
 def arcs_inputs(run: Run, label: str) -> tuple[str, ...]:
     """Where the patches lie, and the Sun's track, for draws that are not of assumed places."""
     places = {draw.place for draw in run.config.arcs.test.values()}
