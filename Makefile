@@ -102,7 +102,7 @@ bench-gpu: $(VENV)/.bench ## full-size steps and sampling on a GPU, then a train
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/gpu.py --seconds $(SECONDS_GPU)
 
 bench-maps: env ## maps of image sets whose terrain is known (SETS=folders), scored
-	$(PYTHON) benchmarks/challenge.py $(SETS)
+	$(BIN)/python benchmarks/challenge.py $(SETS)
 
 bench-plan: env ## time and memory of planning against the number of tiles
 	$(BIN)/python benchmarks/planning.py
