@@ -25,7 +25,6 @@ import yaml
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
-from pipeline.config.bridge import SamplerSection
 from pipeline.config.maps import MapSection
 from pipeline.config.predictors import PhotometricSection
 from pipeline.config.root import load_config
@@ -116,7 +115,7 @@ def closed_form(plan: Plan, ground: SiteGround, images: list[Path], folder: Path
     source = MapImages(read_prepared(images, "map"), grid)
     system: Any = ClosedForm(size, ground.layout.factor, 2)
     out = folder / "closed.zarr.zip"
-    sample_windows(system, ground, source, windows, drawn, 1, SamplerSection(), out)
+    sample_windows(system, ground, source, windows, drawn, 1, config.pretrained.sampler, out)
     return mean_of(Clones([out], ground, drawn, 1))
 
 
