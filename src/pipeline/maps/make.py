@@ -88,6 +88,8 @@ def _show(
     write_quicklook(outputs["quicklook"], shown, {**facts, "images": used})
     place = {"row": ground.layout.row, "col": ground.layout.col}
     told = {key: check[key] for key in ("verdict", "images_seen", "images_withheld", "misfit_ratio_images")}
+    # More than were seen before the check where `map.use_all` lets withheld images join.
+    told["images_in_the_map"] = used
     write_viewer(outputs["viewer"], shown, [row.to_json() for row in rows], {**facts, **place, "check": told})
 
 
