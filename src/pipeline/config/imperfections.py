@@ -51,11 +51,25 @@ class NoiseSection(Section):
     photons: Positive | None = None
 
 
+class DarkSection(Section):
+    """What is left of an image's dark level, haze or scattered light, after an estimate was taken off.
+
+    Attributes
+    ----------
+    offset : standard deviation of a constant per image, over the set's median lit radiance (0: none).
+    ramp : the same of its change from one side of the image to the other, in any direction.
+    """
+
+    offset: Share = 0.0
+    ramp: Share = 0.0
+
+
 class ImperfectionsSection(Section):
     """How real images differ from rendered ones; everything is off by default.
 
-    In this order: light, albedo, visibility, shift, exposure, noise, quantisation, missing data. Everything
-    is drawn when a sample is read; what one key draws does not depend on the others.
+    In this order: light, albedo, visibility, shift, exposure, dark level, noise, saturation, clipping,
+    quantisation, missing data. Everything is drawn when a sample is read; what one key draws does not depend
+    on the others.
 
     Attributes
     ----------
@@ -65,6 +79,9 @@ class ImperfectionsSection(Section):
         value: 0.3). The content moves; the strip of kept data does not.
     sun_deg : standard deviation of each component of the error of the Sun's direction as it is told to
         the network, degrees; the images have the right one (0: none; a realistic value: 0.1).
+    wrong : share of the images whose Sun is told in any azimuth: images of another time, or place.
+    saturation : radiance, over the set's median lit one, that brighter pixels have too; null for none.
+    clip : share of the image sets in which negative values are 0, as in products that hold none.
     quantise_bits : 8 or 12: the levels of the recorded radiance, of which the highest is the set's largest;
         null for none.
     """
@@ -75,23 +92,28 @@ class ImperfectionsSection(Section):
     exposure: Share = 0.0
     shift_px: Annotated[float, Field(ge=0, le=8)] = 0.0
     noise: NoiseSection = NoiseSection()
+    dark: DarkSection = DarkSection()
     sun_deg: Annotated[float, Field(ge=0, le=45)] = 0.0
+    wrong: Share = 0.0
+    saturation: Annotated[float, Field(gt=1)] | None = None
+    clip: Share = 0.0
     quantise_bits: Literal[8, 12] | None = None
 
     @property
     def off(self) -> bool:
         """Whether all images are as rendered."""
         noise = (self.noise.snr, self.noise.photons, self.quantise_bits)
-        camera = (self.exposure, self.shift_px, self.sun_deg)
-        return not (self.share and any((self.albedo.rms, self.albedo_blocks.rms, *camera, *noise)))
+        camera = (self.exposure, self.shift_px, self.sun_deg, self.wrong, self.clip, self.saturation)
+        dark = (self.dark.offset, self.dark.ramp)
+        return not (self.share and any((self.albedo.rms, self.albedo_blocks.rms, *camera, *dark, *noise)))
 
 
 class ImperfectionsSections(Section):
     """Imperfections of the images: albedo variation, camera and knowledge of the Sun; all off by default.
 
     `train` holds in the three bridge stages, `test` in the evaluation conditions with
-    ``imperfections: true``. In this order: light, albedo, visibility, shift, exposure, noise, quantisation,
-    missing data. Regions and the VAE have perfect images.
+    ``imperfections: true``. In this order: light, albedo, visibility, shift, exposure, dark level, noise,
+    saturation, clipping, quantisation, missing data. Regions and the VAE have perfect images.
     """
 
     train: ImperfectionsSection = ImperfectionsSection()

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pipeline.config.imperfections import AlbedoBlocks, AlbedoField, ImperfectionsSection, NoiseSection
+    from pipeline.config.imperfections import (
+        AlbedoBlocks,
+        AlbedoField,
+        DarkSection,
+        ImperfectionsSection,
+        NoiseSection,
+    )
 
 Floats = NDArray[np.float32]
 Generators = Sequence[np.random.Generator]
@@ -28,7 +34,7 @@ LEAST_FACTOR = 0.05
 #: The median lit radiance is that of every third row and column: a ninth of the work.
 MEDIAN_STEP = 3
 # Order of the streams of a sample; new ones are added at the end.
-_ALBEDO, _BLOCKS, _SHIFT, _EXPOSURE, _NOISE, _SUN, _SHARE, _STREAMS = range(8)
+_ALBEDO, _BLOCKS, _SHIFT, _EXPOSURE, _NOISE, _SUN, _SHARE, _DARK, _WRONG, _CLIP, _STREAMS = range(11)
 
 
 def gaussian_field(size: int, section: AlbedoField, rng: np.random.Generator) -> Floats:
@@ -128,9 +134,10 @@ def apply_imperfections(
 ) -> tuple[Tensor, Tensor]:
     """Images as a camera records them, and the Sun vectors as they are known.
 
-    In this order: albedo (the same in all images of a set); shift; exposure; read and shot noise, together
-    one normal number a pixel; quantisation. Radiance may be slightly negative in shadow, as bias-subtracted
-    images are: clipping would make shadows bright on average. Shadows move with the shift; `valid` does not.
+    In this order: albedo (the same in all images of a set); shift; exposure; error of the dark level; read
+    and shot noise, together one normal number a pixel; saturation; clipping at 0; quantisation. Unless they
+    are clipped, images may be slightly negative in shadow, as bias-subtracted ones are. Shadows move with
+    the shift; `valid` does not.
 
     Parameters
     ----------
@@ -156,9 +163,9 @@ def apply_imperfections(
     if rngs is None or len(rngs) != len(images):
         found = None if rngs is None else len(rngs)
         raise ValueError(f"imperfections: expected {len(images)} generators, one a sample, found {found}")
-    light = not section.model_copy(update={"sun_deg": 0.0}).off
+    light = not section.model_copy(update={"sun_deg": 0.0, "wrong": 0.0}).off
     out_images = torch.zeros_like(images) if light else images
-    out_suns = suns.clone() if section.sun_deg else suns
+    out_suns = suns.clone() if section.sun_deg or section.wrong else suns
     # One sample at a time: a set fits into a processor's cache, a batch does not.
     for b, (rng, count) in enumerate(zip(rngs, present.sum(dim=1).tolist())):
         streams = rng.spawn(_STREAMS)
@@ -171,7 +178,29 @@ def apply_imperfections(
             error = _normal(streams[_SUN], (count, 3), suns) * math.radians(section.sun_deg)
             x, y, z = (moved := suns[b, :count] + error).unbind(-1)
             out_suns[b, :count] = moved / torch.sqrt(x * x + y * y + z * z)[:, None]
+        if section.wrong:
+            out_suns[b, :count] = _turned(out_suns[b, :count], section.wrong, streams[_WRONG])
     return out_images, out_suns
+
+
+def _turned(suns: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """Suns (N, 3) of which a share is turned about the vertical by any angle."""
+    turned, angle = rng.random(len(suns)) < share, rng.uniform(0, 2 * np.pi, len(suns))
+    angle = np.where(turned, angle, 0.0)
+    sine, cosine = (torch.from_numpy(f(angle).astype(np.float32)).to(suns.device) for f in (np.sin, np.cos))
+    x, y, z = suns.unbind(-1)
+    return torch.stack([x * cosine + y * sine, y * cosine - x * sine, z], dim=-1)
+
+
+def _dark(images: Tensor, valid: Tensor, section: DarkSection, rng: np.random.Generator) -> Tensor:
+    """Error of the dark level of each image (N, Y, X): a constant and a ramp in any direction."""
+    count, height, width = images.shape
+    offset, down, right = (_normal(rng, (count, 1, 1), images) for _ in range(3))
+    y, x = (
+        (torch.arange(n, device=images.device, dtype=images.dtype) + 0.5) / n - 0.5 for n in (height, width)
+    )
+    ramp = (down * y[:, None] + right * x) * section.ramp
+    return (offset * section.offset + ramp) * median_lit(images, valid)
 
 
 def _recorded(images: Tensor, valid: Tensor, section: ImperfectionsSection, streams: Generators) -> Tensor:
@@ -185,9 +214,15 @@ def _recorded(images: Tensor, valid: Tensor, section: ImperfectionsSection, stre
     if section.exposure:
         gain = 1 + section.exposure * _normal(streams[_EXPOSURE], (count, 1, 1), images)
         images = images * gain.clamp(min=LEAST_FACTOR)
+    if section.dark.offset or section.dark.ramp:
+        images = images + _dark(images, valid, section.dark, streams[_DARK])
     if section.noise.snr or section.noise.photons:
         draw = _normal(streams[_NOISE], (count, size, size), images)
         images = noisy(images, valid, section.noise, draw)
+    if section.saturation:
+        images = images.clamp(max=median_lit(images, valid) * section.saturation)
+    if section.clip and streams[_CLIP].random() < section.clip:
+        images = images.clamp(min=0)
     if section.quantise_bits:
         images = quantised(images, valid, section.quantise_bits)
     return images

@@ -34,7 +34,13 @@ ONE: dict[str, dict[str, Any]] = {
     "shot noise": {"noise": {"photons": 1000}},
     "sun": {"sun_deg": 0.1},
     "levels": {"quantise_bits": 8},
+    "dark level": {"dark": {"offset": 0.02}},
+    "ramp": {"dark": {"ramp": 0.02}},
+    "saturation": {"saturation": 1.2},
+    "wrong Sun": {"wrong": 0.9},
+    "clipping": {"clip": 1.0, "dark": {"offset": 0.02}},
 }
+SUNS = ("sun", "wrong Sun")
 ALL = {
     "albedo": {"rms": 0.1},
     "albedo_blocks": {"rms": 0.1},
@@ -43,6 +49,10 @@ ALL = {
     "noise": {"snr": 50, "photons": 1000},
     "sun_deg": 0.1,
     "quantise_bits": 12,
+    "dark": {"offset": 0.01, "ramp": 0.01},
+    "wrong": 0.2,
+    "saturation": 4.0,
+    "clip": 0.5,
 }
 
 
@@ -101,9 +111,9 @@ def test_each_changes_what_it_should_and_no_input(which: str) -> None:
     assert not section(**ONE[which]).off
     images, suns = apply_imperfections(*given, section(**ONE[which]), generators(3))
     assert all(torch.equal(a, b) for a, b in zip(given, kept))
-    assert (images is given[0]) == (which == "sun")
-    assert (suns is given[2]) == (which != "sun")
-    assert not torch.equal(suns if which == "sun" else images, given[2 if which == "sun" else 0])
+    assert (images is given[0]) == (which in SUNS)
+    assert (suns is given[2]) == (which not in SUNS)
+    assert not torch.equal(suns if which in SUNS else images, given[2 if which in SUNS else 0])
     assert images.shape == given[0].shape and images.dtype == torch.float32
 
 
@@ -353,3 +363,50 @@ def test_the_suns_direction_is_known_with_the_given_error() -> None:
         assert abs(component.mean()) < 0.04
     wild = apply_imperfections(images, valid, suns, present, section(sun_deg=45), generators(1))[1]
     assert wild.isfinite().all()
+
+
+# --- dark level, saturation, clipping, wrong images -------------------------------------------------------
+
+
+def test_the_dark_level_is_off_by_a_share_of_the_lit_median() -> None:
+    """A constant per image, also in shadow; a ramp has it across the image, in any direction."""
+    images, valid, suns, present = flat(0.5, images=2000, size=8)
+    how = section(dark={"offset": 0.1})
+    error = (apply_imperfections(images, valid, suns, present, how, generators(1))[0] - images)[0]
+    assert error.std(dim=(1, 2)).max() < 1e-6
+    assert error[:, 0, 0].std() == pytest.approx(0.05, rel=0.06)
+    assert error[:, 0, 0].mean() == pytest.approx(0, abs=0.004)
+    how = section(dark={"ramp": 0.1})
+    error = (apply_imperfections(images, valid, suns, present, how, generators(1))[0] - images)[0]
+    assert error.mean(dim=(1, 2)).abs().max() < 1e-6
+    # From the first pixel's centre to the last one's are 7 of 8 parts of the side.
+    for steps in (error[:, -1, 0] - error[:, 0, 0], error[:, 0, -1] - error[:, 0, 0]):
+        assert steps.std() == pytest.approx(0.05 * 7 / 8, rel=0.06)
+
+
+def test_bright_pixels_saturate_and_negative_ones_are_clipped_in_a_share_of_the_sets() -> None:
+    images, valid, suns, present = flat(0.5, images=4)
+    images[..., :2] = 3.0
+    found = apply_imperfections(images, valid, suns, present, section(saturation=2.0), generators(1))[0]
+    assert found.max() == pytest.approx(1.0) and torch.equal(found[..., 2:], images[..., 2:])
+    dark = torch.zeros(60, 2, 9, 9)
+    dark[..., :3] = 0.5
+    many = dark, torch.ones_like(dark) > 0, suns[:, :2].expand(60, 2, 3), present[:, :2].expand(60, 2)
+    how = section(noise={"snr": 20}, clip=0.3)
+    found = apply_imperfections(*many, how, generators(60))[0]
+    clipped = [not (part < 0).any() for part in found]
+    assert 0.1 < np.mean(clipped) < 0.5
+    plain = apply_imperfections(*many, section(noise={"snr": 20}), generators(60))[0]
+    for one, other, cut in zip(found, plain, clipped):
+        assert torch.equal(one, other.clamp(min=0) if cut else other)
+
+
+def test_a_share_of_the_suns_is_turned_by_any_angle_and_as_high_as_before() -> None:
+    images, valid, suns, present = flat(0.5, images=3000, size=3)
+    found = apply_imperfections(images, valid, suns, present, section(wrong=0.2), generators(1))[1][0]
+    turn = torch.atan2(found[:, 0], found[:, 1]) - math.pi / 2
+    moved = turn.abs() > 1e-5
+    assert moved.float().mean() == pytest.approx(0.2, abs=0.03)
+    assert torch.equal(found[:, 2], suns[0, :, 2])
+    torch.testing.assert_close(found.norm(dim=-1), torch.ones(3000))
+    assert (found[moved, 0] < 0).float().mean() == pytest.approx(0.5, abs=0.07)
