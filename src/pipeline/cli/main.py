@@ -1,4 +1,4 @@
-"""``lunar-bridge map | verify | sun``: the workflow's map of a site, and tools that need no workflow."""
+"""``lunar-bridge map | select | verify | sun``: the workflow's map of a site, and tools without one."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from pipeline.illumination.ephemeris import main as sun
 
         return sun(given[1:])
+    if given[:1] == ["select"]:
+        from pipeline.cli.select import main as select
+
+        return select(given[1:])
     parser = _parser()
     options = parser.parse_args(given)
     try:
@@ -44,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("verify", help="check a reproducibility bundle")
     commands.add_parser("sun", help="where the Sun stands for a place and time")
+    commands.add_parser("select", help="rank images of a site by what they add")
     made = commands.add_parser("map", help="make a map of a DEM, real images and a table of Suns")
     made.add_argument("--dem", required=True, help="a priori DEM: GeoTIFF or PDS3 in any lunar projection")
     made.add_argument("--count", help="altimetry spots per pixel, on the DEM's grid")

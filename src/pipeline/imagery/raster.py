@@ -283,16 +283,32 @@ class ImageFile:
         x, y = np.meshgrid(
             np.linspace(left, right, _FOOTPRINT_POINTS), np.linspace(bottom, top, _FOOTPRINT_POINTS)
         )
-        u, v = from_lonlat(self.crs_wkt, *to_lonlat(crs_wkt, x.ravel(), y.ravel()))
+        row, col = self.pixel_of(*to_lonlat(crs_wkt, x.ravel(), y.ravel()))
+        return bool(((col >= 0) & (col <= self.width) & (row >= 0) & (row <= self.height)).any())
+
+    def coverage(self, most: int = 512) -> Mask:
+        """Which pixels have data, no more than so many along a side: one pixel stands for those around it."""
+        step = max(1, math.ceil(max(self.width, self.height) / most))
+        shape = -(-self.height // step), -(-self.width // step)
+        dataset = self._open()
+        raw = dataset.read(1, out_shape=shape)
+        seen = not_missing(raw, self)
+        if self._has_own_mask:
+            seen &= dataset.read_masks(1, out_shape=shape) == 255
+        elif self.has_mask:
+            seen &= dataset.read(2, out_shape=shape) >= self._full
+        return seen
+
+    def pixel_of(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Points:
+        """Rows and columns of places, in pixels from the top-left corner; NaN where there are none."""
+        u, v = from_lonlat(self.crs_wkt, lon, lat)
         turn = period(self.crs_wkt)
         if turn is not None:
             # Longitudes of the file may run to 360.
             u = (u - self.middle[0] + turn / 2) % turn - turn / 2 + self.middle[0]
         seen = np.isfinite(u) & np.isfinite(v)
-        u, v, inverse = u[seen], v[seen], ~self.transform
-        col, row = inverse.a * u + inverse.b * v + inverse.c, inverse.d * u + inverse.e * v + inverse.f
-        inside = (col >= 0) & (col <= self.width) & (row >= 0) & (row <= self.height)
-        return bool(inside.any())
+        u, v, inverse = np.where(seen, u, np.nan), np.where(seen, v, np.nan), ~self.transform
+        return inverse.d * u + inverse.e * v + inverse.f, inverse.a * u + inverse.b * v + inverse.c
 
     def close(self) -> None:
         """Close the file; a later read opens it again."""

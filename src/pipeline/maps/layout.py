@@ -126,8 +126,8 @@ def _kind(asked: float | None, own: MapGrid | None, size: float, factor: int) ->
     pixel = size if asked is None else asked
     if not size / _MOST_APART <= pixel <= size * _MOST_APART:
         raise GridError(
-            f"site.pixel_m: expected {size / _MOST_APART:g} to {size * _MOST_APART:g} m for a DEM with pixels of "
-            f"{size:g} m, found {pixel:g}"
+            f"site.pixel_m: expected {size / _MOST_APART:g} to {size * _MOST_APART:g} m for a DEM with "
+            f"pixels of {size:g} m, found {pixel:g}"
         )
     if own is None:
         return "resampled", round(pixel, 3)
@@ -198,7 +198,7 @@ def _check_extent(section: SiteSection, region: MapGrid, raster: Any) -> None:
         key = "site.bounds" if section.size_px is None else "site.size_px"
         raise ValueError(
             f"{key}: expected a map on the DEM of {height} x {width} pixels, {_said(whole)}, found one of "
-            f"{region.height} x {region.width} pixels of {region.pixel_m:g} m with {share:.0%} of it on the DEM"
+            f"{region.height} x {region.width} pixels of {region.pixel_m:g} m, {share:.0%} of it on the DEM"
         )
 
 

@@ -111,8 +111,8 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
         first = rows[0]
         raise ValueError(
             f"site.images: expected images that the map can use, found {len(rows)} of which none can be used "
-            f"(the first, {first.path}: {first.why}){_other_pole(rows)}; site.images: null makes a map without "
-            "images"
+            f"(the first, {first.path}: {first.why}){_other_pole(rows)}; site.images: null makes a map "
+            "without images"
         )
     return rows
 

@@ -120,8 +120,8 @@ def heights_in_metres(
         raise RasterError(f"{name}: expected heights, found none but missing pixels")
     if known.size > 64 and float(known.min()) == float(known.max()):
         raise RasterError(
-            f"{name}: expected heights, found {float(known[0]):g} everywhere (a missing value without a nodata "
-            "tag?)"
+            f"{name}: expected heights, found {float(known[0]):g} everywhere (a missing value without a "
+            "nodata tag?)"
         )
     notes = []
     if unit == "km":
@@ -154,10 +154,11 @@ def heights_in_metres(
                 else "(another unit or datum, or a missing value without a nodata tag?)"
             )
         )
-    if steps.size > 64 and float(np.median(steps)) > _STEEPEST:
+    steepness = float(np.median(steps)) if steps.size > 64 else 0.0
+    if steepness > _STEEPEST:
         raise RasterError(
             f"{name}: expected heights of the Moon in metres, found slopes of "
-            f"{math.degrees(math.atan(float(np.median(steps)))):.0f} deg in the median on pixels of {pixel_m:g} m "
-            "(another unit, or no heights?)"
+            f"{math.degrees(math.atan(steepness)):.0f} deg in the median on pixels of {pixel_m:g} m (another "
+            "unit, or no heights?)"
         )
     return values, notes
