@@ -85,10 +85,11 @@ def _map(options: argparse.Namespace) -> int:
     pairs = [
         f"{key}={json.dumps(value)}" if key != "run" else f"run={value}" for key, value in changes.items()
     ]
-    command = [sys.executable, "-m", "snakemake", "--configfile", CONFIG, "--cores", str(options.cores)]
+    # The target comes first: `--quiet` takes as many words as follow it.
+    command = [sys.executable, "-m", "snakemake", "map", "--configfile", CONFIG, "--cores", str(options.cores)]
     if options.dry_run:
         command += ["--dry-run", "--quiet", "all"]
-    return subprocess.run([*command, "map", "--config", *pairs], cwd=ROOT, check=False).returncode
+    return subprocess.run([*command, "--config", *pairs], cwd=ROOT, check=False).returncode
 
 
 def site_of(options: argparse.Namespace) -> dict[str, Any]:
