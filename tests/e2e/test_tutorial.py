@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -87,6 +89,28 @@ def test_images_are_chosen_and_the_plan_lists_them(project: Path, chosen: list[s
     assert "16 given" in text and all(f"{name}.tif" in text for name in chosen)
     assert "bounds:  x 79800.0 to 87480.0" in text and "min on 2 cores" in text
     assert not (project / "results" / "nobile").exists()
+
+
+def test_the_notebook_gives_the_commands_of_the_page() -> None:
+    texts = {
+        node.value
+        for node in ast.walk(ast.parse((ROOT / "notebooks" / "map.py").read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert {SELECT, PLAN} <= texts and PLAN.removesuffix(" --dry-run") == MAP
+
+
+def test_the_notebook_runs_up_to_the_button(
+    project: Path, chosen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("marimo", reason="marimo is not installed (lunar-bridge[notebook])")
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(project / "src"), *sys.path]))
+    app = runpy.run_path(str(ROOT / "notebooks" / "map.py"))["app"]
+    _, found = app.run()
+    assert "what the set lacks" in found["ranked"] and "16 given" in found["planned"]
+    made = (project / "results" / "nobile" / "map" / "map.json").is_file()
+    assert ("facts" in found and "figure" in found) == made
 
 
 @pytest.mark.slow
