@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--dem", required=True, help="a priori DEM: GeoTIFF or PDS3 in any lunar projection")
     made.add_argument("--count", help="altimetry spots per pixel, on the DEM's grid")
     made.add_argument("--error", help="1-sigma error of the DEM, metres, on its grid")
+    made.add_argument("--height-unit", choices=("m", "km"), help="of the DEM, where its file does not say")
     made.add_argument("--images", nargs="+", help="paths or globs of map-projected images")
     made.add_argument(
         "--suns", help="LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline"
@@ -86,7 +87,16 @@ def _map(options: argparse.Namespace) -> int:
         f"{key}={json.dumps(value)}" if key != "run" else f"run={value}" for key, value in changes.items()
     ]
     # The target comes first: `--quiet` takes as many words as follow it.
-    command = [sys.executable, "-m", "snakemake", "map", "--configfile", CONFIG, "--cores", str(options.cores)]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "map",
+        "--configfile",
+        CONFIG,
+        "--cores",
+        str(options.cores),
+    ]
     if options.dry_run:
         command += ["--dry-run", "--quiet", "all"]
     return subprocess.run([*command, "--config", *pairs], cwd=ROOT, check=False).returncode
@@ -106,7 +116,7 @@ def site_of(options: argparse.Namespace) -> dict[str, Any]:
         "size_px": options.size,
         "bounds": options.bounds,
     }
-    named["crs"] = options.crs
+    named |= {"crs": options.crs, "height_unit": options.height_unit}
     return site | {key: value for key, value in named.items() if value is not None}
 
 

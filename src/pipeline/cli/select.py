@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         "Without --images the rows of --suns are ranked, by their corners and Suns.",
     )
     parser.add_argument("--dem", required=True, help="a priori DEM: GeoTIFF or PDS3 in any lunar projection")
+    parser.add_argument("--height-unit", choices=("m", "km"), help="of the DEM, where its file does not say")
     parser.add_argument("--images", nargs="+", help="paths or globs of map-projected images")
     parser.add_argument("--suns", help="table of Suns; without --images one with the columns of LROC's index")
     parser.add_argument(
@@ -68,6 +69,7 @@ def _select(options: argparse.Namespace) -> None:
     named = {
         "dem": options.dem, "suns": options.suns, "kernels": options.kernels, "pixel_m": options.pixel,
         "center_m": options.center, "size_px": options.size, "bounds": options.bounds, "crs": options.crs,
+        "height_unit": options.height_unit,
     }  # fmt: skip
     given: dict[str, Any] = {"systems": [], "primary": "pretrained", "pretrained": {"weights": "none"}}
     config = load_config({"site": {key: v for key, v in named.items() if v is not None}, **given})

@@ -81,3 +81,9 @@ def test_a_dry_run_keeps_its_target(started: list[list[str]]) -> None:
     [command] = started
     quiet = command.index("--quiet")
     assert "map" not in command[quiet:] and command[quiet + 2] == "--config"
+
+
+def test_the_unit_of_heights_is_said(started: list[list[str]]) -> None:
+    assert cli.main(["map", "--dem", "a.tif", "--height-unit", "km"]) == 0
+    [command] = started
+    assert any('"height_unit": "km"' in word for word in command)
