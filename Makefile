@@ -24,7 +24,7 @@ BACKEND = $(if $(TORCH),--torch-backend $(TORCH))
 CPU = $(or $(filter cpu,$(TORCH)),$(foreach folder,$(LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
 HASHED = --require-hashes -r envs/requirements.txt -c envs/cuda.txt $(if $(CPU),-c envs/cpu.txt)
 
-.PHONY: help env demo verify lock why prune test test-slow test-cluster test-gpu check format lint bench bench-light bench-plan bench-train bench-gpu figures clean-env
+.PHONY: help env demo verify lock why prune test test-slow test-cluster test-gpu check format lint bench bench-light bench-plan bench-train bench-maps bench-gpu figures clean-env
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -100,6 +100,9 @@ bench-train: $(VENV)/.bench ## a full-size step beside diffusers, the loader, th
 
 bench-gpu: $(VENV)/.bench ## full-size steps and sampling on a GPU, then a training of minutes on real terrain
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/gpu.py --seconds $(SECONDS_GPU)
+
+bench-maps: env ## maps of image sets whose terrain is known (SETS=folders), scored
+	$(BIN)/python benchmarks/challenge.py $(SETS)
 
 bench-plan: env ## time and memory of planning against the number of tiles
 	$(BIN)/python benchmarks/planning.py

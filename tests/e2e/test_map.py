@@ -14,8 +14,12 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rio_cogeo import cog_validate
+from stac_files import stac_errors
 
 from map_sites import CELLS, FACTOR, grid, write_site
+from pipeline.imagery.suns.tables import read_suns
+from pipeline.maps.asp import export_asp
 from saved_models import save_system
 
 pytestmark = pytest.mark.xdist_group("map")
@@ -30,7 +34,7 @@ runtime: {{device: cpu, workers: 1}}
 FILES = {
     *(f"{n}.tif" for n in ("mean", "std", "prior", "lit", "azimuth_gap", "class", "slope", "slope_std")),
     *("steep.tif", "hillshade.tif", "clones.tif", "images.csv", "map.json"),
-    *("quicklook.png", "viewer.html"),
+    *("quicklook.png", "viewer.html", "stac.json"),
 }
 
 
@@ -119,11 +123,38 @@ def test_the_record_says_how_it_came_about(done: Path) -> None:
     assert facts["check"]["images_withheld"] == 2 and "withheld images" in facts["check"]["verdict"]
 
 
+def test_other_programs_take_the_products(done: Path, tmp_path: Path) -> None:
+    """Every GeoTIFF is cloud-optimised and says where it comes from; the STAC item is valid."""
+    facts = json.loads((done / "map.json").read_text())
+    assert facts["place"]["crs_code"] == "IAU_2015:30135"
+    for path in done.glob("*.tif"):
+        assert cog_validate(path, strict=True) == (True, [], []), path.name
+        with rasterio.open(path) as raster:
+            tags = raster.tags()
+        assert (tags["MODEL_FINGERPRINT"], tags["STAGE_KEY"]) == (facts["model_fingerprint"], facts["key"])
+        assert tags["CITATION"].startswith("Repasky et al. 2026") and tags["IAU_CODE"] == "IAU_2015:30135"
+    item = json.loads((done / "stac.json").read_text())
+    assert stac_errors(item) == []
+    assert {asset["href"] for asset in item["assets"].values()} == {
+        f"./{path.name}" for path in done.iterdir() if path.name != "stac.json"
+    }
+    assert item["properties"]["proj:code"] == "IAU_2015:30135"
+    exported = export_asp(done.parent, tmp_path)
+    with (done / "images.csv").open(newline="") as stream:
+        used = [row for row in csv.DictReader(stream) if row["used"] == "yes"]
+    assert (tmp_path / "images.txt").read_text().splitlines() == [row["file"] for row in used]
+    assert exported.images == len(used) and exported.holes == (~np.isfinite(values(done / "mean.tif"))).sum()
+    suns = read_suns(tmp_path / "sun_positions.txt")
+    for row in used:
+        place = float(row["sub_solar_lon_deg"]), float(row["sub_solar_lat_deg"])
+        assert suns.find(row["file"]).subsolar == pytest.approx(place, abs=1e-6)
+
+
 def test_tiles_and_cores_do_not_change_a_byte(done: Path, site: Path, snakemake: Callable) -> None:
     run = made(snakemake, site, "many", 'map={"tile_px": 80}', 'images={"per_job": 5}', cores=1)
     assert run.returncode == 0, run.text[-5000:]
     other = site / "results" / "many" / "map"
-    for name in FILES - {"map.json", "viewer.html"}:
+    for name in FILES - {"map.json", "viewer.html", "stac.json"}:
         first, second = values_and_bytes(done / name), values_and_bytes(other / name)
         assert first == second, name
 

@@ -92,6 +92,7 @@ OTHERS: dict[str, Any] = {
     "photometry.albedo": 0.2,
     "photometry.hapke.w": 0.3,
     "photometry.hapke.[bc]": 0.4,
+    "photometry.hapke.theta_deg": 23.0,
     "imperfections.*.share": 0.5,
     "imperfections.*.noise.*": 50.0,
     "imperfections.*.quantise_bits": 12,

@@ -133,6 +133,7 @@ if CHUNKS:
     rule map_images:
         input:
             images=ancient(SITE["images"]),
+            first=ancient(parts("map_images_first", "chunk_{}.zarr.zip", CHUNKS)),
             ground=ancient(rules.map_first.output),
             site=ancient(rules.map_site.output.site),
         output:

@@ -1,4 +1,4 @@
-"""``lunar-bridge map | select | verify | sun``: the workflow's map of a site, and tools without one."""
+"""``lunar-bridge map | select | export-asp | verify | sun``: a site's map by the workflow, and tools."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from pipeline.cli.select import main as select
 
         return select(given[1:])
+    if given[:1] == ["export-asp"]:
+        from pipeline.cli.export_asp import main as export_asp
+
+        return export_asp(given[1:])
     parser = _parser()
     options = parser.parse_args(given)
     try:
@@ -49,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("verify", help="check a reproducibility bundle")
     commands.add_parser("sun", help="where the Sun stands for a place and time")
     commands.add_parser("select", help="rank images of a site by what they add")
+    commands.add_parser("export-asp", help="write what the Ames Stereo Pipeline's sfs takes from a map")
     made = commands.add_parser("map", help="make a map of a DEM, real images and a table of Suns")
     made.add_argument("--dem", required=True, help="a priori DEM: GeoTIFF or PDS3 in any lunar projection")
     made.add_argument("--count", help="altimetry spots per pixel, on the DEM's grid")
@@ -58,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--suns", help="LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline"
     )
+    made.add_argument("--far", help="coarse DEM for the horizon, 200 km around")
+    made.add_argument("--exposures", help="list of Ames Stereo Pipeline, a line `image value` each")
     made.add_argument("--kernels", nargs="+", help="SPICE kernels, for images whose id tells the time")
     made.add_argument("--points", help="CSV with columns lon, lat, height")
     made.add_argument("--pixel", type=float, metavar="M", help="pixel size of the map, metres")

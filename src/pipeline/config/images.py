@@ -17,11 +17,13 @@ class ImagesSection(Section):
     per_job : images that one job prepares.
     min_valid : share of a pixel's area that must have data.
     light_m : terrain of the DEM within so many metres of the map casts shadows.
+    far_m : terrain of `site.far` within so many metres of the map casts shadows.
     lowest_sun_deg : images whose Sun stands lower over the map's centre are not used.
     most_emission_deg : images whose index row has a larger emission angle are not used.
     shift_sigma_m : standard deviation of the images' misregistration that is expected, metres per axis: a
-        shift is applied as far as its own uncertainty allows.
-    max_shift_m : images that seem to lie further off than this are not used.
+        shift is applied as far as its own uncertainty allows; null: half a pixel of the map, at least 20 m.
+    max_shift_m : images that seem to lie further off than this are not used; null: five pixels of the map, at
+        least 200 m.
     withhold : share of the images that the map does not see, to be compared with it.
     withhold_least : images that are withheld at least.
     check_from : with fewer images than this, none is withheld.
@@ -30,10 +32,19 @@ class ImagesSection(Section):
     per_job: PositiveInt = 16
     min_valid: Share = 0.9
     light_m: Positive = 30_000.0
+    far_m: Positive = 200_000.0
     lowest_sun_deg: Annotated[float, Field(ge=0, lt=90)] = 0.5
     most_emission_deg: Annotated[float, Field(gt=0, le=90)] = 10.0
-    shift_sigma_m: Annotated[float, Field(ge=0)] = 20.0
-    max_shift_m: Positive = 200.0
+    shift_sigma_m: Annotated[float, Field(ge=0)] | None = None
+    max_shift_m: Positive | None = None
     withhold: Share = 0.1
     withhold_least: PositiveInt = 3
     check_from: PositiveInt = 8
+
+    def shift_sigma(self, pixel_m: float) -> float:
+        """`shift_sigma_m`, or its default for a map of such pixels, metres."""
+        return max(20.0, 0.5 * pixel_m) if self.shift_sigma_m is None else self.shift_sigma_m
+
+    def max_shift(self, pixel_m: float) -> float:
+        """`max_shift_m`, or its default for a map of such pixels, metres."""
+        return max(200.0, 5 * pixel_m) if self.max_shift_m is None else self.max_shift_m

@@ -39,12 +39,12 @@ LawName = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum"
 
 
 class HapkeSection(Section):
-    """Hapke's bidirectional reflectance without macroscopic roughness.
+    """Hapke's bidirectional reflectance.
 
     The defaults are the average Moon of Helfenstein & Veverka (1987, Icarus 72, 342): w 0.21, B0 2.01,
     h 0.07, and b, c with which the double Henyey-Greenstein function has the same first two Legendre moments
     as their particle phase function 1 + 0.29 P1 + 0.39 P2 (3 b c = 0.29, 5 b^2 = 0.39). Their roughness of
-    20 degrees is left out.
+    20 degrees is `theta_deg`; 0 leaves the ground as smooth as the DEM.
 
     Attributes
     ----------
@@ -53,6 +53,7 @@ class HapkeSection(Section):
     c : weight of the backward lobe against the forward one; 1 or -1 leaves a single lobe.
     b0 : amplitude of the shadow-hiding opposition surge.
     h : angular width of the surge.
+    theta_deg : mean slope of the facets within a pixel (Hapke 1984), degrees.
     """
 
     w: Annotated[float, Field(gt=0, le=1)] = 0.21
@@ -60,6 +61,7 @@ class HapkeSection(Section):
     c: Annotated[float, Field(ge=-1, le=1)] = 0.35
     b0: Annotated[float, Field(ge=0)] = 2.01
     h: Positive = 0.07
+    theta_deg: Annotated[float, Field(ge=0, lt=60)] = 0.0
 
 
 class PhotometrySection(Section):

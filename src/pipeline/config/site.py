@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pipeline.config.base import Positive, PositiveInt, Section, unlike
 
 #: Keys of `site` that name one file.
-SITE_FILES = ("dem", "count", "error", "suns", "points")
+SITE_FILES = ("dem", "count", "error", "far", "suns", "exposures", "points")
 
 
 class SiteSection(Section):
@@ -21,10 +21,13 @@ class SiteSection(Section):
     dem : a priori DEM, a GeoTIFF (or PDS3 image) in any lunar projection; null for a run without a map.
     count : altimetry spots per pixel, on the DEM's grid; null for none.
     error : 1-sigma error of the DEM, metres, on the DEM's grid; null for none.
+    far : coarse DEM for the horizon, `images.far_m` around the map; null casts shadows within the DEM only.
     height_unit : ``m`` or ``km``; null takes the file's, metres where it says nothing.
     images : paths or globs of map-projected images; null for a map without images.
     suns : table of Suns: LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline; null for
         tags in the images, or their ids with `kernels`.
+    exposures : list of the Ames Stereo Pipeline, a line ``image value`` each, in any common unit: the ratio
+        of images' brightness is taken from it; null takes each image's own match with the DEM.
     kernels : SPICE kernels for images whose id tells the time.
     points : CSV with columns ``lon``, ``lat``, ``height`` (degrees, metres), e.g. LOLA shots, with which the
         a priori DEM and the map are compared; null for none.
@@ -40,9 +43,11 @@ class SiteSection(Section):
     dem: str | None = None
     count: str | None = None
     error: str | None = None
+    far: str | None = None
     height_unit: Literal["m", "km"] | None = None
     images: str | list[str] | None = None
     suns: str | None = None
+    exposures: str | None = None
     kernels: list[str] = Field(default=[])
     points: str | None = None
     pixel_m: Positive | None = None

@@ -146,13 +146,22 @@ def _match(pair: Pair, max_shift_px: float) -> Match:
     )  # fmt: skip
 
 
-def shrink(match: Match, sigma_m_prior: float, pixel_m: float = 1.0) -> tuple[float, float]:
-    """Shift to apply: the posterior mean under a normal prior around 0, each axis by itself.
+def shrink(
+    match: Match,
+    sigma_m_prior: float,
+    pixel_m: float = 1.0,
+    azimuth_deg: float = 0.0,
+    along_px: float = 0.0,
+) -> tuple[float, float]:
+    """Shift to apply: the posterior mean under a normal prior around 0.
 
     Parameters
     ----------
     match : what was measured. sigma_m_prior : standard deviation of misregistration, in `pixel_m`'s unit.
     pixel_m : size of a pixel; 1 where the prior is in pixels.
+    azimuth_deg : of the Sun on the map, clockwise from map-up.
+    along_px : standard error that the match cannot know, along that azimuth, pixels: what the rendered DEM
+        has wrong looks like a displacement along the light, hardly one across it.
 
     Returns
     -------
@@ -161,24 +170,24 @@ def shrink(match: Match, sigma_m_prior: float, pixel_m: float = 1.0) -> tuple[fl
     Raises
     ------
     ValueError
-        If the prior is negative or the pixel's size is not positive.
+        If the prior or `along_px` is negative or the pixel's size is not positive.
     """
-    if not sigma_m_prior >= 0 or not pixel_m > 0:
+    if not sigma_m_prior >= 0 or not pixel_m > 0 or not along_px >= 0:
         raise ValueError(
-            "shrink: expected a prior of at least 0 and a positive pixel, "
-            f"found {sigma_m_prior} and {pixel_m}"
+            "shrink: expected a prior and an error of at least 0 and a positive pixel, "
+            f"found {sigma_m_prior}, {along_px} and {pixel_m}"
         )
+    shift = np.array([match.shift_right_px, match.shift_up_px])
+    variance = np.array([match.sigma_right_px, match.sigma_up_px]) ** 2
+    known = np.isfinite(shift) & np.isfinite(variance)
     prior = (sigma_m_prior / pixel_m) ** 2
-
-    def posterior(shift: float, sigma: float) -> float:
-        if not np.isfinite(shift) or not np.isfinite(sigma) or prior == 0:
-            return 0.0
-        return shift * prior / (prior + sigma**2)
-
-    return (
-        posterior(match.shift_right_px, match.sigma_right_px),
-        posterior(match.shift_up_px, match.sigma_up_px),
-    )
+    if prior == 0 or not known.any():
+        return 0.0, 0.0
+    light = np.array([np.sin(np.radians(azimuth_deg)), np.cos(np.radians(azimuth_deg))])
+    # An axis without a shift weighs nothing.
+    total = np.diag(prior + np.where(known, variance, 1e12)) + along_px**2 * np.outer(light, light)
+    right, up = prior * np.linalg.solve(total, np.where(known, shift, 0.0)) * known
+    return float(right), float(up)
 
 
 def plausible(match: Match, opposite: Match | None = None) -> str | None:

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.maps.ground import SiteGround, block_nanmean, filled
+from pipeline.maps.ground import SiteGround, filled
+from pipeline.maps.sampling import block_nanmean
 from pipeline.models.apriori import bicubic_up
 
 Floats = NDArray[np.float64]

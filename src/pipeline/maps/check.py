@@ -115,9 +115,9 @@ def compare(
     grid = ground.layout.grid
     surface = ground.surface.copy()
     inner = np.s_[m : m + shape[0], m : m + shape[1]]
-    prior = Scene(ground.surface, m, grid, section.photometry)
+    prior = Scene(ground.surface, m, grid, section.photometry, ground.far)
     surface[inner] = np.where(np.isfinite(surface[inner]), mean, np.nan)
-    ours = Scene(surface, m, grid, section.photometry)
+    ours = Scene(surface, m, grid, section.photometry, ground.far)
     sums = np.zeros((3, *_blocks_of(shape)))
     table = []
     for image in progress(withheld, len(withheld), "map: withheld images compared"):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.site import SiteSection
+from pipeline.illumination.far import FarTerrain
+from pipeline.maps.far import HALO_CELLS, Horizon, datum_offset, open_horizon
 from pipeline.maps.layout import Layout
+from pipeline.maps.sampling import block_nanmean, resampled
 from pipeline.storage.store import StoreWriter, read_store, store_attrs
 from pipeline.terrain.grid import RasterError
-from pipeline.terrain.map_grid import MapGrid, lunar_projection
 from pipeline.terrain.readers import Raster
 from pipeline.terrain.site_raster import SiteRaster, heights_in_metres, open_site_raster
 
 Floats = NDArray[np.float64]
 
 SCHEMA = "ground"
-
-# Samples of a DEM that are in memory at a time, about.
-_SAMPLES = 2**21
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class SiteGround:
     known : (H, W) whether it has data.
     surface : (H + 2 margin_px, W + 2 margin_px) float32, the terrain around too; NaN where there is none.
     count, error : (H, W) altimetry spots per pixel and 1-sigma error, metres; None where not given.
+    far : coarser terrain beyond `surface`, whose row 0 and column 0 are the map's; None where not given.
     notes : what was done to the heights.
     """
 
@@ -52,15 +51,20 @@ class SiteGround:
     surface: NDArray[np.float32]
     count: NDArray[np.float32] | None = None
     error: NDArray[np.float32] | None = None
+    far: FarTerrain | None = None
     notes: tuple[str, ...] = ()
 
     def save(self, path: Path | str) -> None:
         """Write a store of schema ``ground/1``."""
-        attrs = {
+        attrs: dict[str, Any] = {
             "layout": self.layout.to_json(), "halo_cells": self.halo_cells, "margin_px": self.margin_px,
             "notes": list(self.notes),
         }  # fmt: skip
+        if self.far is not None:
+            attrs["far"] = {"cell_px": self.far.cell_px, "row": self.far.row, "col": self.far.col}
         with StoreWriter(path, SCHEMA, attrs) as store:
+            if self.far is not None:
+                store.write("far", self.far.z, ("far_y", "far_x"))
             store.write("cells", self.cells, ("cell_y", "cell_x"))
             for name in ("dem", "known"):
                 store.write(name, getattr(self, name), ("y", "x"), (512, 512), compress=True)
@@ -75,18 +79,22 @@ class SiteGround:
         store, attrs = read_store(path, schema=SCHEMA), store_attrs(path)
         arrays = {name: store[name].values for name in ("cells", "dem", "known", "surface")}
         more = {name: store[name].values for name in ("count", "error") if name in store}
+        far = FarTerrain(store["far"].values, **attrs["far"]) if "far" in attrs else None
         layout = Layout.from_json(attrs["layout"])
         notes = tuple(attrs["notes"])
-        return cls(layout, attrs["halo_cells"], attrs["margin_px"], **arrays, **more, notes=notes)
+        return cls(layout, attrs["halo_cells"], attrs["margin_px"], **arrays, **more, far=far, notes=notes)
 
 
-def read_ground(section: SiteSection, layout: Layout, halo_cells: int, light_m: float) -> SiteGround:
+def read_ground(
+    section: SiteSection, layout: Layout, halo_cells: int, light_m: float, far_m: float = 200_000.0
+) -> SiteGround:
     """Read a site's a priori DEM onto its layout.
 
     Parameters
     ----------
     section : files and unit. layout : of the map. halo_cells : cells around it that the network sees.
     light_m : terrain within so many metres of the map casts shadows, as far as the DEM reaches.
+    far_m : the same of the coarser DEM `section.far`.
 
     Raises
     ------
@@ -94,15 +102,36 @@ def read_ground(section: SiteSection, layout: Layout, halo_cells: int, light_m: 
         If a file is unusable or has no data on the map, or another map lies on another grid than the DEM.
     """
     assert section.dem is not None
+    horizon = None if section.far is None else open_horizon(section.far, layout.grid, far_m)
     raster = open_site_raster(section.dem)
     try:
-        return _read(section, layout, raster, halo_cells, light_m)
+        ground = _read(section, layout, raster, halo_cells, light_m, horizon)
+        return ground if horizon is None else _with_far(ground, section, horizon, far_m)
     finally:
         raster.close()
+        if horizon is not None:
+            horizon.raster.close()
+
+
+def _with_far(ground: SiteGround, section: SiteSection, horizon: Horizon, far_m: float) -> SiteGround:
+    """The ground with the far terrain, which also stands where the DEM ends within the surface."""
+    grid, m = ground.layout.grid, ground.margin_px
+    wide = grid.window(-m, -m, grid.height + 2 * m, grid.width + 2 * m)
+    near = horizon.heights(wide, section.height_unit)
+    offset = datum_offset(ground.surface, near)
+    surface = np.where(np.isfinite(ground.surface), ground.surface, near + offset).astype(np.float32)
+    far = horizon.around(grid, far_m, section.height_unit)
+    notes = *ground.notes, f"far terrain {Path(str(section.far)).name} moved by {offset:.1f} m to the DEM"
+    return replace(ground, surface=surface, far=replace(far, z=far.z + offset), notes=notes)
 
 
 def _read(
-    section: SiteSection, layout: Layout, raster: Raster, halo_cells: int, light_m: float
+    section: SiteSection,
+    layout: Layout,
+    raster: Raster,
+    halo_cells: int,
+    light_m: float,
+    horizon: Horizon | None,
 ) -> SiteGround:
     import torch
 
@@ -111,6 +140,8 @@ def _read(
     grid, factor, dem_name = layout.grid, layout.factor, str(section.dem)
     rows, cols = grid.height, grid.width
     margin = max(halo_cells * factor, _margin(layout, raster, light_m))
+    if horizon is not None:
+        margin = max(margin, HALO_CELLS * horizon.cell_px)
     step = factor if layout.kind == "coarse" else 1
     margin = -(-margin // step) * step
     wide, notes = _heights(section, raster, layout, margin // step)
@@ -177,88 +208,8 @@ def _on_layout(raster: Raster, layout: Layout, margin: int) -> Floats:
         row, col = layout.dem_row - margin, layout.dem_col - margin
         window = raster.read(row, row + rows + 2 * margin, col, col + cols + 2 * margin)
         return window.astype(np.float64)
-    return resampled(raster, layout, margin)
-
-
-def resampled(raster: Raster, layout: Layout, margin: int) -> Floats:
-    """A raster on the map's pixels: the mean of finer pixels, bilinear between coarser ones.
-
-    Parameters
-    ----------
-    raster : any. layout : of the map. margin : map pixels around it.
-    """
-    wide = layout.grid.window(
-        -margin, -margin, layout.grid.height + 2 * margin, layout.grid.width + 2 * margin
-    )
-    if isinstance(raster, SiteRaster):
-        projection, transform, size = raster.projection, raster.transform, raster.ground_pixel_m
-    else:
-        projection = lunar_projection(raster.grid.crs_wkt)
-        transform, size = raster.grid.transform, raster.grid.pixel_m
-
-    def on_file(row: Floats, col: Floats) -> tuple[Floats, Floats]:
-        x, y = projection.xy(*wide.lonlat(row, col))
-        if projection.geographic:
-            # The file's longitudes may run to 360.
-            middle = transform.c + transform.a * raster.grid.width / 2
-            x = (x - middle + 180) % 360 - 180 + middle
-        return x, y
-
-    x, y = on_file(*np.meshgrid(np.linspace(0, wide.height, 33), np.linspace(0, wide.width, 33)))
-    across, down = (x - transform.c) / transform.a, (y - transform.f) / transform.e
-    row0, row1 = int(np.floor(down.min())) - 4, int(np.ceil(down.max())) + 4
-    col0, col1 = int(np.floor(across.min())) - 4, int(np.ceil(across.max())) + 4
-    if projection.geographic and _has_pole(wide):
-        # Around a pole are all longitudes, and points beside it do not tell how near it the map comes.
-        col0, col1 = 0, raster.grid.width
-        row0, row1 = (0, row1) if wide.pole > 0 else (row0, raster.grid.height)
-    row0, row1 = max(row0, 0), min(row1, raster.grid.height)
-    col0, col1 = max(col0, 0), min(col1, raster.grid.width)
-    if row0 >= row1 or col0 >= col1:
-        return np.full((wide.height, wide.width), np.nan)
-    source = raster.read(row0, row1, col0, col1).astype(np.float64)
-    # Finer pixels are averaged over samples between them: means of whole pixels would tilt a slope.
-    fine = math.ceil(wide.pixel_m / size) if size < 0.75 * wide.pixel_m else 1
-    whole_circle = projection.geographic and math.isclose(source.shape[1] * transform.a, 360, rel_tol=1e-6)
-    out = np.empty((wide.height, wide.width))
-    step = max(1, _SAMPLES // (wide.width * fine * fine))
-    cols = (np.arange(wide.width * fine) + 0.5) / fine - 0.5
-    for top in range(0, wide.height, step):
-        bottom = min(top + step, wide.height)
-        rows = (np.arange(top * fine, bottom * fine) + 0.5) / fine - 0.5
-        x, y = on_file(*np.meshgrid(rows, cols, indexing="ij"))
-        down, across = (
-            (y - transform.f) / transform.e - row0 - 0.5,
-            (x - transform.c) / transform.a - col0 - 0.5,
-        )
-        samples = _between(source, down, across, whole_circle)
-        out[top:bottom] = block_nanmean(samples, fine) if fine > 1 else samples
-    return out
-
-
-def _between(source: Floats, row: Floats, col: Floats, whole_circle: bool) -> Floats:
-    """Heights between the centres of pixels, bilinear over those with data; NaN where they weigh too little.
-
-    With `whole_circle` the last column lies beside the first.
-    """
-    height, width = source.shape
-    first, left = np.floor(row).astype(np.int64), np.floor(col).astype(np.int64)
-    total, weight = np.zeros(row.shape), np.zeros(row.shape)
-    known = np.isfinite(source)
-    held = np.where(known, source, 0.0)
-    for i in (0, 1):
-        for j in (0, 1):
-            at, beside = first + i, left + j
-            share = np.abs(1 - i - (row - first)) * np.abs(1 - j - (col - left))
-            inside = (at >= 0) & (at < height)
-            if not whole_circle:
-                inside &= (beside >= 0) & (beside < width)
-            here = np.where(inside, at, 0), np.where(inside, beside % width, 0)
-            share = np.where(inside & known[here], share, 0.0)
-            total += share * held[here]
-            weight += share
-    # The pixel that a place lies in weighs at least a quarter, but for rounding.
-    return np.where(weight >= 0.25 - 1e-9, total / np.maximum(weight, 1e-9), np.nan)
+    wide = layout.grid.window(-margin, -margin, rows + 2 * margin, cols + 2 * margin)
+    return resampled(raster, wide)
 
 
 def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.float32]:
@@ -286,12 +237,6 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
     return values.astype(np.float32)
 
 
-def _has_pole(grid: MapGrid) -> bool:
-    """Whether the pole of its hemisphere lies on a grid."""
-    row, col = (float(v) for v in grid.rowcol(*grid.projection.xy(0.0, 90.0 * grid.pole)))
-    return -1 <= row <= grid.height and -1 <= col <= grid.width
-
-
 def _same_place(one: SiteRaster, other: SiteRaster) -> bool:
     """Whether two rasters of one shape lie alike to a thousandth of a pixel, whatever their CRS is called."""
     if one.projection.geographic != other.projection.geographic:
@@ -300,20 +245,6 @@ def _same_place(one: SiteRaster, other: SiteRaster) -> bool:
         return False
     there, here = (other.projection.xy(*raster.lonlat_box()) for raster in (one, other))
     return bool(np.allclose(there, here, rtol=0, atol=1e-3 * abs(other.transform.a)))
-
-
-def block_nanmean(dem: Floats, factor: int) -> Floats:
-    """Block means over the pixels with data; NaN where a block has none in a quarter of its pixels.
-
-    Parameters
-    ----------
-    dem : (rows, cols), whole blocks. factor : pixels per block along each axis.
-    """
-    blocks = dem.reshape(dem.shape[0] // factor, factor, dem.shape[1] // factor, factor)
-    known = np.isfinite(blocks)
-    count = known.sum(axis=(1, 3))
-    total = np.where(known, blocks, 0.0).sum(axis=(1, 3))
-    return np.where(count * 4 >= factor**2, total / np.maximum(count, 1), np.nan)
 
 
 def filled(values: Floats) -> Floats:

@@ -72,19 +72,25 @@ class PreparedImage:
         return row0 < rows.stop and row1 > rows.start and col0 < cols.stop and col1 > cols.start
 
 
-def read_prepared(paths: Sequence[Path | str], role: str) -> list[PreparedImage]:
+def read_prepared(
+    paths: Sequence[Path | str], role: str, withheld: set[int] | None = None
+) -> list[PreparedImage]:
     """Images of prepared stores, in their order.
 
     Parameters
     ----------
     paths : stores of schema ``prepared/1``.
     role : ``map`` for those that the map sees, ``check`` for those that are withheld, ``all`` for both.
+    withheld : numbers, over all stores, of the images that are withheld; None takes what the stores say.
     """
-    images = []
+    images: list[PreparedImage] = []
+    number = -1
     for path in paths:
         store = read_store(path, schema=SCHEMA)
         for i, record in enumerate(store_attrs(path)["images"]):
-            if record["used"] and (role == "all" or record["withheld"] == (role == "check")):
+            number += 1
+            aside = record["withheld"] if withheld is None else number in withheld
+            if record["used"] and (role == "all" or aside == (role == "check")):
                 sun, box = sun_of(record["sun"]), record["box"]
                 images.append(PreparedImage(store, i, sun, tuple(box), record["path"], record["level"]))
     return images

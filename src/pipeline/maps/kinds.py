@@ -23,5 +23,6 @@ KINDS = {
 }  # fmt: skip
 #: Names of the files of ``results/<run>/map/`` that are not GeoTIFFs.
 DOCUMENTS = {
-    "images": "images.csv", "map": "map.json", "quicklook": "quicklook.png", "viewer": "viewer.html"
+    "images": "images.csv", "map": "map.json", "quicklook": "quicklook.png", "viewer": "viewer.html",
+    "stac": "stac.json",
 }  # fmt: skip

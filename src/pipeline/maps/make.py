@@ -11,19 +11,23 @@ import numpy as np
 
 from pipeline.config.stages.maps import MapStage
 from pipeline.maps.blend import Clones
+from pipeline.maps.far import reach_m
 from pipeline.maps.ground import SiteGround
-from pipeline.maps.images import light_of, read_prepared
+from pipeline.maps.images import light_of, read_prepared, sun_of
 from pipeline.maps.kinds import KINDS
 from pipeline.maps.picture import write_quicklook
 from pipeline.maps.points import compare_points, read_points
 from pipeline.maps.prepare import Prepared
 from pipeline.maps.products import Fallback, Light, write_rasters
 from pipeline.maps.site import read_survey
+from pipeline.maps.stac import write_item
+from pipeline.maps.survey import Surveyed
 from pipeline.maps.viewer import write_viewer
 from pipeline.models.files import model_config
 from pipeline.region.source import one_file
 from pipeline.storage.atomic import read_json, replacing, write_json
 from pipeline.storage.store import read_store, store_attrs
+from pipeline.terrain.iau import iau_code
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +35,10 @@ SCHEMA = "map/1"
 
 _COLUMNS = (
     "file", "product", "used", "withheld", "why", "sun_source", "sun_azimuth_deg", "sun_elevation_deg",
-    "exposure", "exposure_scatter", "dark", "shift_right_m", "shift_up_m", "sigma_right_m", "sigma_up_m",
-    "applied_right_m", "applied_up_m", "residual_p50_m", "residual_p85_m", "correlation_before",
-    "correlation_after", "correlation_opposite", "note",
+    "sub_solar_lon_deg", "sub_solar_lat_deg", "sun_distance_km",
+    "exposure", "exposure_scatter", "exposure_given", "dark", "shift_right_m", "shift_up_m",
+    "sigma_right_m", "sigma_up_m", "applied_right_m", "applied_up_m", "residual_p50_m", "residual_p85_m",
+    "correlation_before", "correlation_after", "correlation_opposite", "note",
 )  # fmt: skip
 
 
@@ -68,6 +73,8 @@ def make_map(section: MapStage, inputs: Mapping[str, Any], outputs: Mapping[str,
         facts["points"] = compare_points(points, ground.layout.region, paths["mean"], paths["prior"])
     write_json(outputs["map"], facts)
     _show(section, ground, rows, check, fingerprint, len(seen), paths, outputs)
+    # Last, since it tells of files that are finished.
+    write_item(outputs["stac"], outputs, ground.layout.region, [image.path for image in seen], facts)
     logger.info("map: %s", check["verdict"])
 
 
@@ -81,6 +88,8 @@ def _show(
     write_quicklook(outputs["quicklook"], shown, {**facts, "images": used})
     place = {"row": ground.layout.row, "col": ground.layout.col}
     told = {key: check[key] for key in ("verdict", "images_seen", "images_withheld", "misfit_ratio_images")}
+    # More than were seen before the check where `map.use_all` lets withheld images join.
+    told["images_in_the_map"] = used
     write_viewer(outputs["viewer"], shown, [row.to_json() for row in rows], {**facts, **place, "check": told})
 
 
@@ -102,12 +111,22 @@ def write_table(path: str, rows: Sequence[Prepared]) -> None:
             values = (
                 image.path, image.product, "yes" if row.used else "no", "yes" if image.withheld else "no",
                 row.why,
-                image.sun_source, image.azimuth_deg, image.elevation_deg, row.exposure, row.scatter, row.dark,
+                image.sun_source, image.azimuth_deg, image.elevation_deg, *_sub_solar(image),
+                row.exposure, row.scatter, image.exposure, row.dark,
                 row.shift_right_m, row.shift_up_m, row.sigma_right_m, row.sigma_up_m, row.applied_right_m,
                 row.applied_up_m, row.residual_p50_m, row.residual_p85_m, row.correlation_before,
                 row.correlation_after, row.correlation_opposite, image.note,
             )  # fmt: skip
             table.writerow([_cell(value) for value in values])
+
+
+def _sub_solar(image: Surveyed) -> tuple[str, str, str]:
+    """Sub-solar point, degrees to 1e-7, and the Sun's distance, km; '' where unknown."""
+    if image.sun is None:
+        return "", "", ""
+    sun = sun_of(image.sun)
+    lon, lat = sun.subsolar
+    return f"{lon:.7f}", f"{lat:.7f}", f"{sun.distance_km:.0f}" if np.isfinite(sun.distance_km) else ""
 
 
 def _cell(value: Any) -> str:
@@ -117,7 +136,9 @@ def _cell(value: Any) -> str:
 
 
 def _tags(section: MapStage, ground: SiteGround, images: int, fingerprint: str, key: str) -> dict[str, str]:
+    code = iau_code(ground.layout.region.projection)
     return {
+        **({"IAU_CODE": code} if code else {}),
         "MODEL_FINGERPRINT": fingerprint, "STAGE_KEY": key, "MEMBERS": str(section.map.members),
         "NFE": str(section.sampler.nfe), "SAMPLER": section.sampler.kind,
         "FACTOR": str(ground.layout.factor), "STRIDE_PX": str(section.map.stride_px), "IMAGES": str(images),
@@ -125,6 +146,15 @@ def _tags(section: MapStage, ground: SiteGround, images: int, fingerprint: str, 
         "CITATION": "Repasky et al. 2026, Improving Lunar Topography with Deep Learning Schroedinger Bridges",
         "NOTE": "experimental product, not an official map",
     }  # fmt: skip
+
+
+def _shadows_m(ground: SiteGround) -> float:
+    """Distance from the map's border within which all terrain casts shadows, metres."""
+    grid, m = ground.layout.grid, ground.margin_px
+    rows, cols = (np.arange(-m, size + m, dtype=np.float64) for size in (grid.height, grid.width))
+    near = reach_m(np.isfinite(ground.surface), rows, cols, grid)
+    far = ground.far
+    return near if far is None else max(near, reach_m(np.isfinite(far.z), far.rows, far.cols, grid))
 
 
 def _facts(
@@ -145,13 +175,14 @@ def _facts(
         "place": {
             "rows": region.height, "cols": region.width, "pixel_m": region.pixel_m,
             "ground_pixel_m": round(region.true_pixel_m((region.height - 1) / 2, (region.width - 1) / 2), 6),
-            "bounds": list(region.bounds), "crs_wkt": region.crs_wkt, "lon": float(lon), "lat": float(lat),
+            "bounds": list(region.bounds), "crs_wkt": region.crs_wkt,
+            "crs_code": iau_code(region.projection), "lon": float(lon), "lat": float(lat),
         },
         "dem": {
             "kind": layout.kind, "exact_cells": layout.exact_cells, "factor": layout.factor,
             "notes": [*layout.notes, *ground.notes], "known_share": round(float(np.mean(ground.known)), 6),
             "counts": ground.count is not None, "errors": ground.error is not None,
-            "shadows_cast_within_m": round(ground.margin_px * region.pixel_m, 3),
+            "shadows_cast_within_m": round(_shadows_m(ground), 3),
         },
         "images": {
             "given": len(rows), "used": len(used), "withheld": sum(row.image.withheld for row in used),

@@ -24,8 +24,10 @@ from pipeline.imagery.raster import ImageFile
 from pipeline.imagery.registration import Match, plausible, register, shrink
 from pipeline.imagery.resample import resample
 from pipeline.jobs.progress import progress
+from pipeline.maps.first_pass import exposures_of, records_of, withheld_of
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import lit_level, sun_of
+from pipeline.maps.kept import KeptImages
 from pipeline.maps.render import Box, Rendering, Scene
 from pipeline.maps.site import read_survey
 from pipeline.maps.survey import Surveyed, target_of
@@ -45,6 +47,9 @@ SCHEMA = "prepared"
 _LEAST_PX = 400
 # With so many lit pixels an image must look like the DEM under its Sun: their correlation is at least this.
 _TELLING_PX, _ALIKE = 4000, 0.15
+# A reconstruction's own errors move a match along the light by so much, pixels (measured on two sites whose
+# truth is known: 0.26 px along, 0.05 to 0.15 px across).
+_ALONG_PX = 0.3
 # A correlation that is no accident.
 _CLEAR = 0.25
 
@@ -99,16 +104,28 @@ def prepare_chunk(section: PrepareStage, chunk: int, inputs: Mapping[str, Any], 
     Parameters
     ----------
     section : of the stage. chunk : its number, from 0.
-    inputs : ``ground`` (that of the site, or the first reconstruction) and ``site`` (the survey).
+    inputs : ``images`` (all of the site's, a path or a list), ``ground`` (that of the site, or the first
+        reconstruction), ``site`` (the survey), and the second time ``first``, the stores of the first, which
+        decide what is withheld and how bright images are.
     out : store of schema ``prepared/1`` to write.
     """
     ground, rows = SiteGround.load(one_file(inputs["ground"])), read_survey(one_file(inputs["site"]))
-    mine = chunks(rows, section.images.per_job)[chunk]
+    # The survey may have been made where the files lay elsewhere.
+    given = inputs["images"]
+    paths = [given] if isinstance(given, str) else list(given)
+    rows = [replace(row, path=path) for row, path in zip(rows, paths, strict=True)]
     grid = ground.layout.grid
-    scene = Scene(ground.surface, ground.margin_px, grid, section.photometry)
+    scene = Scene(ground.surface, ground.margin_px, grid, section.photometry, ground.far)
     # A rendering of block means tells a wrong place, but no small shift: bicubic of cells errs by pixels.
-    detailed = section.again or ground.layout.kind != "coarse"
-    prepare_images(mine, scene, grid, section.images, detailed, out)
+    along = 0.0 if ground.layout.kind != "coarse" else _ALONG_PX if section.again else None
+    exposures: dict[int, float] = {}
+    if section.again:
+        records = records_of(inputs["first"])
+        withheld, exposures = withheld_of(records, section.images), exposures_of(records)
+        rows = [replace(row, withheld=i in withheld) for i, row in enumerate(rows)]
+    mine = chunks(list(enumerate(rows)), section.images.per_job)[chunk]
+    known = [exposures.get(i) for i, _ in mine]
+    prepare_images([row for _, row in mine], scene, grid, section.images, along, out, known)
 
 
 def prepare_images(
@@ -116,8 +133,9 @@ def prepare_images(
     scene: Scene,
     grid: MapGrid,
     section: ImagesSection,
-    moves: bool,
+    along_px: float | None,
     out: Path | str,
+    exposures: Sequence[float | None] = (),
 ) -> None:
     """Prepare the images of a chunk and write a store of schema ``prepared/1``.
 
@@ -125,36 +143,58 @@ def prepare_images(
     ----------
     rows : of the survey. scene : the DEM that they are compared with. grid : of the map's working area.
     section : what is asked of images.
-    moves : whether shifts are applied: a rendering of block means tells a wrong place, but no small shift.
-    out : file to write.
+    along_px : error of the scene that looks like a shift along the light, see `shrink`; None where no shift
+        is applied: a rendering of block means tells a wrong place, but no small shift.
+    out : file to write. exposures : of each, where known; else each image's own match.
     """
-    done = []
+    done, kept = [], KeptImages(out)
     shape = len(rows), grid.height, grid.width
     with StoreWriter(out, SCHEMA) as store:
         chunks = (1, min(256, grid.height), min(256, grid.width))
         radiance = store.create("radiance", shape, "f4", ("image", "y", "x"), chunks, compress=True)
         for i, row in enumerate(progress(rows, len(rows), "map: images prepared")):
-            found, values = prepare_image(row, scene, grid, section, moves)
+            record, values = kept.get(i) or (None, None)
+            if record is None:
+                known = exposures[i] if exposures else None
+                found, values = prepare_image(row, scene, grid, section, along_px, known)
+                record = _record(row, found, values)
+                kept.put(i, record, values)
             whole = np.full(shape[1:], np.nan, np.float32)
-            record = found.to_json() | {
-                "path": row.path, "sun": row.sun, "box": list(row.box or (0, 0, 0, 0)), "level": 0.0,
-                "withheld": row.withheld,
-            }  # fmt: skip
             if values is not None and row.box is not None:
                 row0, row1, col0, col1 = row.box
                 whole[row0:row1, col0:col1] = values
-                record["level"] = lit_level(values)
             radiance[i] = whole
-            done.append(_plain(record))
-            if found.why and row.usable:
-                logger.warning("%s: not used: %s", row.path, found.why)
+            done.append(record)
+            if record["why"] and row.usable:
+                logger.warning("%s: not used: %s", row.path, record["why"])
         store.describe({"images": done})
+    kept.clear()
+
+
+def _record(row: Surveyed, found: Prepared, values: NDArray[np.float32] | None) -> dict[str, Any]:
+    """What a store tells of an image."""
+    record: dict[str, Any] = _plain(
+        found.to_json()
+        | {
+            "path": row.path,
+            "sun": row.sun,
+            "box": list(row.box or (0, 0, 0, 0)),
+            "level": 0.0 if values is None else lit_level(values),
+            "withheld": row.withheld,
+        }
+    )
+    return record
 
 
 def prepare_image(
-    row: Surveyed, scene: Scene, grid: MapGrid, section: ImagesSection, moves: bool
+    row: Surveyed,
+    scene: Scene,
+    grid: MapGrid,
+    section: ImagesSection,
+    along_px: float | None,
+    known: float | None = None,
 ) -> tuple[Prepared, NDArray[np.float32] | None]:
-    """Prepare one image.
+    """Prepare one image, whose exposure is `known`, or found by the match with the scene.
 
     Returns
     -------
@@ -168,7 +208,7 @@ def prepare_image(
     except RasterError as error:
         return Prepared(row, why=str(error)), None
     try:
-        return _prepare(row, row.box, file, scene, grid, section, moves)
+        return _prepare(row, row.box, file, scene, grid, section, along_px, known)
     except RasterError as error:
         return Prepared(row, why=str(error)), None
     finally:
@@ -176,7 +216,14 @@ def prepare_image(
 
 
 def _prepare(
-    row: Surveyed, box: Box, file: ImageFile, scene: Scene, grid: MapGrid, section: ImagesSection, moves: bool
+    row: Surveyed,
+    box: Box,
+    file: ImageFile,
+    scene: Scene,
+    grid: MapGrid,
+    section: ImagesSection,
+    along_px: float | None,
+    known: float | None,
 ) -> tuple[Prepared, NDArray[np.float32] | None]:
     assert row.sun is not None
     target, (row0, row1, col0, col1) = target_of(grid), box
@@ -190,21 +237,23 @@ def _prepare(
     found = Prepared(row, used=True, dark=dark.level)
     match = _match(values, valid, dark.field(valid.shape), seen, scene.render(sun, box, 180.0), section, grid)
     found = _matched(found, match, grid.pixel_m)
-    why = _contradiction(match, seen, valid, section, grid.pixel_m, moves)
+    why = _contradiction(match, seen, valid, section, grid.pixel_m, along_px is not None)
     if why:
         return replace(found, used=False, why=why), None
-    if moves and plausible(match) is None:
-        right, up = shrink(match, section.shift_sigma_m, grid.pixel_m)
-        found = replace(found, applied_right_m=-right, applied_up_m=-up)
-        shift = (-right, -up)
+    if along_px is not None and plausible(match) is None:
+        pixel = grid.pixel_m
+        right, up = shrink(match, section.shift_sigma(pixel), pixel, row.azimuth_deg or 0.0, along_px)
+        shift = (-right * pixel, -up * pixel)
+        found = replace(found, applied_right_m=shift[0], applied_up_m=shift[1])
         values, valid, _ = resample(file, target, (row0, row1), (col0, col1), shift, section.min_valid)
     field = dark.field(valid.shape)
     try:
-        bright = exposure(values, valid, field, seen.radiance)
+        bright = exposure(values, valid, field, seen.lambert)
     except ValueError as error:
         return replace(found, used=False, why=str(error)), None
-    found = replace(found, exposure=bright.scale, scatter=bright.scatter)
-    light = np.where(valid, (values - field) / bright.scale, np.nan).astype(np.float32)
+    scale = bright.scale if known is None else known
+    found = replace(found, exposure=scale, scatter=bright.scatter)
+    light = np.where(valid, (values - field) / scale, np.nan).astype(np.float32)
     return found, light
 
 
@@ -230,8 +279,9 @@ def _contradiction(
         return f"correlation {match.correlation_after:.2f} with the DEM under its Sun, expected {_ALIKE:g}"
     if plausible(match) is None or match.correlation_after > _CLEAR:
         far = math.hypot(match.shift_right_px, match.shift_up_px) * pixel_m
-        if far > section.max_shift_m:
-            return f"it lies {far:.0f} m off, images.max_shift_m is {section.max_shift_m:g}"
+        most = section.max_shift(pixel_m)
+        if far > most:
+            return f"it lies {far:.0f} m off, images.max_shift_m is {most:g}"
     return ""
 
 
@@ -240,7 +290,7 @@ def _match(
     section: ImagesSection, grid: MapGrid,
 ) -> Match:  # fmt: skip
     # One pixel more than what is refused, so that the refusal can say how far off an image lies.
-    reach = min(section.max_shift_m / grid.pixel_m + 1, min(valid.shape) / 2 - 1)
+    reach = min(section.max_shift(grid.pixel_m) / grid.pixel_m + 1, min(valid.shape) / 2 - 1)
     return register(values, valid, dark, seen.radiance, reach, opposite=opposite.radiance)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.photometry import PhotometrySection
+from pipeline.illumination.far import FarTerrain
 from pipeline.illumination.horizon import HorizonVisibility
 from pipeline.illumination.photometry import radiance
 from pipeline.imagery.suns.sun import Sun
@@ -31,11 +32,14 @@ class Rendering:
 
     Attributes
     ----------
-    share : (rows, cols) visible share of the Sun. radiance : (rows, cols) radiance factor; NaN without data.
+    share : (rows, cols) visible share of the Sun; NaN without data.
+    radiance : (rows, cols) radiance factor by the law that images are compared with; NaN without data.
+    lambert : (rows, cols) that of a Lambert surface, in whose unit the networks take images.
     """
 
     share: NDArray[np.float32]
     radiance: NDArray[np.float32]
+    lambert: NDArray[np.float32]
 
 
 class Scene:
@@ -45,12 +49,19 @@ class Scene:
     ----------
     surface : (H + 2 margin, W + 2 margin) heights, metres; NaN where there are none.
     margin : pixels around the map. grid : of the map. photometry : law of reflectance.
+    far : coarser terrain beyond, whose row 0 and column 0 are the map's; None for none.
     """
 
     def __init__(
-        self, surface: NDArray[np.float32], margin: int, grid: MapGrid, photometry: PhotometrySection
+        self,
+        surface: NDArray[np.float32],
+        margin: int,
+        grid: MapGrid,
+        photometry: PhotometrySection,
+        far: FarTerrain | None = None,
     ) -> None:
         self._surface, self._margin, self._grid, self._photometry = surface, margin, grid, photometry
+        self._far = far
         self._engines: dict[Box, HorizonVisibility] = {}
 
     def render(self, sun: Sun, box: Box, turned_deg: float = 0.0) -> Rendering:
@@ -61,16 +72,14 @@ class Scene:
         sun : of the image. turned_deg : added to its azimuth; 180 gives the opposite Sun.
         """
         row0, row1, col0, col1 = box
-        share = np.full((row1 - row0, col1 - col0), np.nan, np.float32)
-        light = share.copy()
+        maps = np.full((3, row1 - row0, col1 - col0), np.nan, np.float32)
         for part in _parts(box):
-            here = np.s_[part[0] - row0 : part[1] - row0, part[2] - col0 : part[3] - col0]
-            share[here], light[here] = self._part(sun, part, turned_deg)
-        return Rendering(share, light)
+            here = np.s_[:, part[0] - row0 : part[1] - row0, part[2] - col0 : part[3] - col0]
+            maps[here] = self._part(sun, part, turned_deg)
+        return Rendering(*maps)
 
-    def _part(
-        self, sun: Sun, part: Box, turned_deg: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _part(self, sun: Sun, part: Box, turned_deg: float) -> NDArray[np.float32]:
+        """Share, radiance and Lambert radiance, (3, rows, cols)."""
         row0, row1, col0, col1 = part
         middle = (row0 + row1 - 1) / 2, (col0 + col1 - 1) / 2
         x, y, z = sun_on_map(sun, self._grid, *middle)
@@ -86,11 +95,12 @@ class Scene:
         heights = self._surface[rows, cols].astype(np.float64)
         known = np.isfinite(heights)
         if not known.any():
-            return np.full_like(share, np.nan), np.full_like(share, np.nan)
+            return np.full((3, *share.shape), np.nan, np.float32)
         heights = np.where(known, heights - heights[known].mean(), 0.0)
-        shaded = radiance(heights, pixel, vector, None, self._photometry)[0, 1:-1, 1:-1]
-        value = np.where(known[1:-1, 1:-1], shaded * share, np.nan)
-        return np.where(known[1:-1, 1:-1], share, np.nan).astype(np.float32), value.astype(np.float32)
+        laws = self._photometry, self._photometry.model_copy(update={"law": "lambert"})
+        shaded = [radiance(heights, pixel, vector, None, law)[0, 1:-1, 1:-1] * share for law in laws]
+        maps = np.where(known[1:-1, 1:-1], np.stack([share, *shaded]), np.nan)
+        return np.asarray(maps, dtype=np.float32)
 
     def _engine(self, part: Box, pixel: float) -> HorizonVisibility:
         """The horizon engine of a part, kept for the next Sun."""
@@ -101,7 +111,11 @@ class Scene:
             m = self._margin
             around = self._surface[row0 : row1 + 2 * m, col0 : col1 + 2 * m]
             inner = (m, m, row1 - row0, col1 - col0)
-            self._engines[part] = HorizonVisibility(around, pixel, inner, True)
+            far = self._far
+            if far is not None:
+                # From the map's first pixel to that of the terrain around the part.
+                far = replace(far, row=far.row - (row0 - m), col=far.col - (col0 - m))
+            self._engines[part] = HorizonVisibility(around, pixel, inner, True, far)
         return self._engines[part]
 
 

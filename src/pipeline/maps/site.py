@@ -51,7 +51,7 @@ def look_at_site(section: SiteStage, inputs: Mapping[str, Any], outputs: Mapping
         read_points(site.points)
     layout = lay_out(site, section.factor, section.size_px)
     halo_cells = max(2, section.halo_px // section.factor)
-    ground = read_ground(site, layout, halo_cells, section.images.light_m)
+    ground = read_ground(site, layout, halo_cells, section.images.light_m, section.images.far_m)
     rows = survey(site.image_entries, site, section.images, layout.grid)
     for note in (*layout.notes, *ground.notes):
         logger.info("DEM: %s", note)

@@ -13,6 +13,7 @@ from pipeline.config.images import ImagesSection
 from pipeline.config.site import SiteSection
 from pipeline.imagery.lattice import MapTarget
 from pipeline.imagery.raster import SATURATED_SHARE, ImageFile
+from pipeline.imagery.suns.asp import of_image, read_exposures
 from pipeline.imagery.suns.names import product_id
 from pipeline.imagery.suns.resolve import ResolvedSun, resolve_suns
 from pipeline.imagery.suns.tables import read_suns
@@ -35,6 +36,7 @@ class Surveyed:
     azimuth_deg, elevation_deg : of the Sun at the map's centre, clockwise from map-up; None where unknown.
     box : (row0, row1, col0, col1) of the working area that it may show; None outside.
     withheld : whether the map does not see it, to be compared with it.
+    exposure : by the list `site.exposures`, in its unit; None where there is none.
     """
 
     path: str
@@ -47,6 +49,7 @@ class Surveyed:
     elevation_deg: float | None = None
     box: tuple[int, int, int, int] | None = None
     withheld: bool = False
+    exposure: float | None = None
 
     @property
     def usable(self) -> bool:
@@ -102,7 +105,7 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
         else:
             rows.append(_look(path, files[path], suns[path], rows, section, grid))
             files[path].close()
-    rows = _withhold(rows, section)
+    rows = _withhold(_exposed(rows, site.exposures), section)
     usable = sum(row.usable for row in rows)
     for row in rows:
         if row.why or row.note:
@@ -121,6 +124,19 @@ def _other_pole(rows: Sequence[Surveyed]) -> str:
     """A guess at what is wrong where the Sun is down in all images."""
     down = all(row.elevation_deg is not None and row.elevation_deg < 0 for row in rows)
     return "; the Sun is down in all of them: does the DEM's CRS name the right pole?" if down else ""
+
+
+def _exposed(rows: list[Surveyed], path: str | None) -> list[Surveyed]:
+    """Rows with the exposures of a list."""
+    if path is None:
+        return rows
+    values = read_exposures(path)
+    found = [replace(row, exposure=of_image(values, row.path)) for row in rows]
+    if rows and not any(row.exposure for row in found):
+        raise ValueError(
+            f"{path}: expected the exposure of an image of site.images, found {len(values)} of others"
+        )
+    return found
 
 
 def _look(

@@ -22,6 +22,7 @@ from pipeline.config.stages.maps import ClonesStage
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.progress import progress
 from pipeline.jobs.seeds import seeded
+from pipeline.maps.first_pass import records_of, withheld_of
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import MapImages, read_prepared
 from pipeline.maps.tiling import tiles
@@ -57,7 +58,10 @@ def sample_tile(
     grid = ground.layout.grid
     stride, tile_px = section.map.stride_px, section.map.tile_px
     windows = tiles(grid.height, grid.width, system.size_px, stride, tile_px)[tile]
-    images = MapImages(read_prepared(inputs["images"], section.role), grid)
+    withheld, role = None, section.role
+    if role == "first":
+        withheld, role = withheld_of(records_of(inputs["images"]), section.images), "map"
+    images = MapImages(read_prepared(inputs["images"], role, withheld), grid)
     label = f"map, tile {tile}"
     sample_windows(
         system, ground, images, windows, section.map, section.members, section.sampler, out, device, label

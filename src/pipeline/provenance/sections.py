@@ -39,6 +39,11 @@ def law(run: Run, label: str) -> tuple[str, ...]:
     return (law_module(run.config.photometry.law),)
 
 
+def map_laws(run: Run, label: str) -> tuple[str, ...]:
+    """The modules of the laws that a map's renderings have: the chosen one, and that of the exposures."""
+    return tuple(dict.fromkeys((*law(run, label), law_module("lambert"))))
+
+
 def arcs_inputs(run: Run, label: str) -> tuple[str, ...]:
     """Where the patches lie, and the Sun's track, for draws that are not of assumed places."""
     places = {draw.place for draw in run.config.arcs.test.values()}
@@ -164,7 +169,7 @@ def _map_clones(run: Run, members: int, **more: Any) -> dict[str, Any]:
 
 def clones_first(run: Run, label: str) -> dict[str, Any]:
     """Section of the few clones of the first reconstruction."""
-    return _map_clones(run, min(_FIRST_MEMBERS, run.config.map.members))
+    return _map_clones(run, min(_FIRST_MEMBERS, run.config.map.members), role="first")
 
 
 def first(run: Run, label: str) -> dict[str, Any]:

@@ -188,7 +188,7 @@ MAPS = (
     ),
     Declaration(
         "map_images_first", PrepareStage, "pipeline.maps.prepare", ("map_site",), of=(".", "training"),
-        section=lambda run, _: {"again": False}, over=_IMAGES, chosen=sections.law,
+        section=lambda run, _: {"again": False}, over=_IMAGES, chosen=sections.map_laws,
     ),
     Declaration(
         "map_clones_first", ClonesStage, "pipeline.maps.windows", ("map_site", "map_images_first"),
@@ -199,8 +199,9 @@ MAPS = (
         section=sections.first, over=_IMAGES,
     ),
     Declaration(
-        "map_images", PrepareStage, "pipeline.maps.prepare", ("map_site", "map_first"), of=(".", "training"),
-        section=lambda run, _: {"again": True}, over=_IMAGES, chosen=sections.law,
+        "map_images", PrepareStage, "pipeline.maps.prepare", ("map_site", "map_images_first", "map_first"),
+        of=(".", "training"),
+        section=lambda run, _: {"again": True}, over=_IMAGES, chosen=sections.map_laws,
     ),
     Declaration(
         "map_clones", ClonesStage, "pipeline.maps.windows", ("map_site", "map_images"), of=(".", "training"),
@@ -208,7 +209,7 @@ MAPS = (
     ),
     Declaration(
         "map_check", CheckStage, "pipeline.maps.check", ("map_site", "map_images", "map_clones"),
-        of=(".", "training"), chosen=sections.law,
+        of=(".", "training"), chosen=sections.map_laws,
     ),
     Declaration(
         "map_clones_all", ClonesStage, "pipeline.maps.windows", ("map_site", "map_images"),
@@ -217,6 +218,6 @@ MAPS = (
     Declaration(
         "map", MapStage, "pipeline.maps.make",
         ("map_site", "map_images", "map_clones", "map_check", "map_clones_all"), of=(".",),
-        section=sections.products, stored=False, chosen=sections.law,
+        section=sections.products, stored=False, chosen=sections.map_laws,
     ),
 )  # fmt: skip

@@ -80,7 +80,7 @@ SCHEMAS: dict[str, Schema] = {
             "known": ("b1", ("y", "x")),
             "surface": ("f4", ("wide_y", "wide_x")),
         },
-        {"count": ("f4", ("y", "x")), "error": ("f4", ("y", "x"))},
+        {"count": ("f4", ("y", "x")), "error": ("f4", ("y", "x")), "far": ("f8", ("far_y", "far_x"))},
         ("layout", "halo_cells", "margin_px"),
     ),
     # Real images on the map's pixels, NaN where they have no data.

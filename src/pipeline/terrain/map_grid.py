@@ -50,7 +50,7 @@ class LunarProjection:
         from pyproj import Proj
 
         crs, self.radius_m = moon_crs(wkt, name, _EXPECTED)
-        self.wkt_text = crs.to_wkt("WKT1_GDAL") or crs.to_wkt()
+        self.wkt_text = _wkt(crs)
         self.geographic = bool(crs.is_geographic)
         self._project: Any = None if self.geographic else Proj(crs)
         # `Proj` takes and gives the CRS's own unit.
@@ -131,6 +131,16 @@ class LunarProjection:
         x1, y1 = self.xy(lon + east * _STEP_DEG, lat + north * _STEP_DEG)
         size = (east + north) * self.metres / ground_m
         return float(x1 - x0) * size, float(y1 - y0) * size
+
+
+def _wkt(crs: Any) -> str:
+    """WKT 1, which files hold; WKT 2 of what it has no words for, as the Mercator projection of a sphere."""
+    from pyproj.exceptions import CRSError
+
+    try:
+        return str(crs.to_wkt("WKT1_GDAL"))
+    except CRSError:
+        return str(crs.to_wkt())
 
 
 @lru_cache(maxsize=64)

@@ -142,6 +142,19 @@ def test_shrink_weighs_by_the_prior() -> None:
         shrink(match, -1.0)
 
 
+def test_shrink_trusts_a_match_across_the_light_more_than_along_it() -> None:
+    match = Match(1.0, 1.0, 0.1, 0.1, 0.5, 0.9, 0.1, 0.2, 4, 5.0, 1000)
+    prior, along = 0.5**2, 0.5**2
+    across = prior / (prior + 0.01)
+    with_light = prior / (prior + 0.01 + along)
+    assert shrink(match, 0.5, 1.0, 0.0, 0.5) == pytest.approx((across, with_light))
+    assert shrink(match, 0.5, 1.0, 90.0, 0.5) == pytest.approx((with_light, across))
+    # At 45 degrees the shift lies along the light, at 135 across it.
+    assert shrink(match, 0.5, 1.0, 45.0, 0.5) == pytest.approx((with_light, with_light))
+    assert shrink(match, 0.5, 1.0, 135.0, 0.5) == pytest.approx((across, across))
+    assert shrink(match, 0.5, 1.0, 135.0, 0.0) == pytest.approx((across, across))
+
+
 @pytest.mark.parametrize("limit", [0.0, -1.0, np.nan, SIZE / 2])
 def test_limit_is_checked(light: np.ndarray, limit: float) -> None:
     with pytest.raises(ValueError, match="max_shift_px"):

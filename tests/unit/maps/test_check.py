@@ -78,7 +78,7 @@ def test_marked_blocks_fall_to_nothing_over_some_pixels() -> None:
 
 def test_the_misfit_knows_no_exposure() -> None:
     light = np.random.default_rng(0).uniform(0.2, 1, (20, 20)).astype("f4")
-    seen = Rendering(np.ones_like(light), light)
+    seen = Rendering(np.ones_like(light), light, light)
     error, known = misfit(3.0 * light.astype(float), seen, 2.0)
     np.testing.assert_allclose(error[known], 0, atol=1e-6)
     dark = np.full((20, 20), np.nan)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ import pytest
 import rasterio
 from affine import Affine
 from raster_files import SOUTH
+from rio_cogeo import cog_validate
 
+from pipeline.maps.kinds import KINDS as PRODUCTS
 from pipeline.maps.rasters import Kind, Rasters
 from pipeline.terrain.map_grid import MapGrid, lunar_projection
 
@@ -86,6 +91,56 @@ def test_the_layout_is_cloud_optimised(written: Path) -> None:
     assert float(told["STATISTICS_MEAN"]) == pytest.approx(np.nanmean(data, dtype=np.float64), rel=1e-6)
     assert float(told["STATISTICS_MINIMUM"]) == pytest.approx(np.nanmin(data))
     assert float(told["STATISTICS_STDDEV"]) == pytest.approx(np.nanstd(data, dtype=np.float64), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mean", "class", "lit"])
+def test_the_validator_of_cloud_optimised_geotiffs_has_no_complaint(written: Path, name: str) -> None:
+    valid, errors, warnings = cog_validate(written / f"{name}.tif", strict=True)
+    assert (valid, errors, warnings) == (True, [], [])
+    with rasterio.open(written / f"{name}.tif") as file:
+        # Halved until a tile holds it all.
+        assert file.overviews(1) == [2, 4]
+
+
+@pytest.mark.parametrize("name", ["mean", "class", "lit"])
+def test_gdal_reads_the_same(written: Path, name: str) -> None:
+    program = shutil.which("gdalinfo")
+    if program is None:
+        pytest.skip("GDAL's programs are not installed: no gdalinfo")
+    run = subprocess.run([program, "-json", written / f"{name}.tif"], check=True, capture_output=True)
+    said = json.loads(run.stdout)
+    [band] = said["bands"]
+    with rasterio.open(written / f"{name}.tif") as file:
+        assert said["size"] == [file.width, file.height]
+        assert said["geoTransform"] == pytest.approx(file.transform.to_gdal())
+        assert (band["unit"], band["description"]) == (file.units[0], file.descriptions[0])
+        assert str(band.get("noDataValue")).lower() == str(file.nodata).lower()
+        assert len(band["overviews"]) == len(file.overviews(1))
+
+
+@pytest.mark.parametrize(
+    ("size", "overviews"), [((1, 1), 0), ((64, 48), 0), ((512, 512), 0), ((513, 40), 1), ((40, 513), 1)]
+)
+def test_products_of_any_size_and_kind_are_valid(tmp_path: Path, size: Any, overviews: int) -> None:
+    rng = np.random.default_rng(0)
+    paths = {name: str(tmp_path / f"{name}.tif") for name in PRODUCTS}
+    tags = {"MODEL_FINGERPRINT": "0123456789ab", "CITATION": "Repasky et al. 2026, Schrödinger Bridges"}
+    data = {
+        name: rng.uniform(0, 4, (2, *size) if name == "clones" else size).astype(kind.dtype)
+        for name, kind in PRODUCTS.items()
+    }
+    data["azimuth_gap"][:] = np.nan
+    with Rasters(paths, grid(*size), PRODUCTS, tags, {"clones": 2}) as rasters:
+        for name in PRODUCTS:
+            rasters.write(name, 0, data[name])
+    for name, kind in PRODUCTS.items():
+        assert cog_validate(paths[name], strict=True) == (True, [], [])
+        with rasterio.open(paths[name]) as file:
+            np.testing.assert_array_equal(file.read(), data[name].reshape(file.count, *size))
+            assert set(file.units) == {kind.unit} and set(file.dtypes) == {kind.dtype}
+            assert all(text.startswith(kind.description) for text in file.descriptions)
+            assert [len(file.overviews(band + 1)) for band in range(file.count)] == [overviews] * file.count
+            assert tags.items() <= file.tags().items()
 
 
 def test_overviews_are_means_of_heights_and_pixels_of_classes(written: Path) -> None:

@@ -37,14 +37,16 @@ class PrepareStage(Section):
 class ClonesStage(Section):
     """What clones of windows depend on; `weights` are digests of the given weights.
 
-    `members` stands for that of `map` where fewer are drawn; `role` says which images the clones see.
+    `members` stands for that of `map` where fewer are drawn; `role` says which images the clones see:
+    ``first`` means those that the first preparation leaves to the map.
     """
 
     map: MapSection
+    images: ImagesSection
     sampler: SamplerSection
     weights: dict[str, str] = Field(default={})
     members: PositiveInt
-    role: Literal["map", "all"] = "map"
+    role: Literal["first", "map", "all"] = "map"
     cpu_threads: PositiveInt
 
 

@@ -1,4 +1,4 @@
-"""Hapke's law of a smooth surface; its single-scattering albedo takes the place of `albedo`."""
+"""Hapke's law; its single-scattering albedo takes the place of `albedo`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import torch
 from torch import Tensor
 
 from pipeline.config.photometry import HapkeSection, PhotometrySection
+from pipeline.illumination.laws.roughness import effective
 
 
 def radiance_factor(mu0: Tensor, mu: Tensor, phase: Tensor, section: PhotometrySection) -> Tensor:
     """Radiance factor pi r, with the parameters of `section.hapke`."""
-    scale = section.hapke.w / (4 * math.pi)
-    return hapke_reflectance(mu0, mu, phase, section.hapke) * (math.pi * scale)
+    scale, lit = section.hapke.w / 4, mu0
+    if section.hapke.theta_deg > 0:
+        mu0, mu, shadowing = effective(mu0, mu, phase, section.hapke.theta_deg)
+        # Facets face a Sun that stands below the pixel's own horizon; the pixel is not lit by them.
+        return hapke_reflectance(mu0, mu, phase, section.hapke) * (shadowing * scale) * (lit > 0)
+    return hapke_reflectance(mu0, mu, phase, section.hapke) * scale
 
 
 def hapke_reflectance(mu0: Tensor, mu: Tensor, phase: Tensor, section: HapkeSection) -> Tensor:
@@ -23,8 +28,8 @@ def hapke_reflectance(mu0: Tensor, mu: Tensor, phase: Tensor, section: HapkeSect
     B(g) = B0 / (1 + tan(g / 2) / h), H(x) = (1 + 2 x) / (1 + 2 x sqrt(1 - w)) and the double
     Henyey-Greenstein function p(g) = (1 + c) / 2 l(b) + (1 - c) / 2 l(-b), where
     l(b) = (1 - b^2) / (1 - 2 b cos g + b^2)^1.5. With b > 0, l(b) is the backward lobe, and c = 1 or -1 is
-    the single function. Hapke's macroscopic roughness (1984) is left out: the surface is as smooth as the
-    DEM.
+    the single function. The surface is as smooth as the DEM; `roughness.effective` gives the cosines
+    of a rough one.
 
     Parameters
     ----------

@@ -1,0 +1,211 @@
+"""Maps of independently rendered image sets whose terrain is known, scored against it: `make bench-maps`.
+
+For each set and a priori DEM the map is made by `config/map.yaml`, as a user makes it, and compared with
+`truth_40m.tif`: the DEM itself, a thin-plate spline of its hit pixels where there are counts, photometric
+stereo in closed form on the same prepared images, the reconstruction before it falls back anywhere, and the
+map. The last line is one JSON object. A set is a folder as `challenge/nobile_rim_1` of the test data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+import yaml
+from numpy.typing import NDArray
+from scipy.interpolate import RBFInterpolator
+
+from pipeline.config.maps import MapSection
+from pipeline.config.predictors import PhotometricSection
+from pipeline.config.root import load_config
+from pipeline.maps.blend import Clones
+from pipeline.maps.check import BLOCK_PX, mean_of
+from pipeline.maps.ground import SiteGround
+from pipeline.maps.images import MapImages, read_prepared
+from pipeline.maps.products import slope_deg
+from pipeline.maps.tiling import tiles
+from pipeline.maps.windows import sample_windows
+from pipeline.predictors.photometric import Photometric
+from pipeline.provenance.plan import Plan
+
+ROOT = Path(__file__).resolve().parents[1]
+Floats = NDArray[np.float64]
+# Hits that a spline at a pixel sees.
+_NEIGHBOURS = 64
+
+
+class ClosedForm:
+    """Photometric stereo with the face of a system of clones: one clone, no noise."""
+
+    def __init__(self, size_px: int, factor: int, halo_cells: int) -> None:
+        self.size_px, self.halo_cells = size_px, halo_cells
+        self._predictor = Photometric(PhotometricSection(), factor, halo_cells)
+
+    def sample(self, batch: Any, members: int, sources: Any, sampler: Any) -> torch.Tensor:
+        """(1, 1, P, P) heights."""
+        return self._predictor.sample(batch, 1, [])
+
+
+def site_of(folder: Path, apriori: str) -> dict[str, Any]:
+    """The section `site` of a set."""
+    region = json.loads((folder / "region.json").read_text())
+    count = folder / f"{apriori.replace('ldem', 'ldec')}.tif"
+    return {
+        "dem": str(folder / f"{apriori}.tif"),
+        "count": str(count) if apriori.startswith("ldem") and count.is_file() else None,
+        "images": str(folder / "images" / "*.tif"),
+        "suns": str(folder / "index.csv"),
+        "pixel_m": region["pixel_m"],
+        "center_m": region["center_m"],
+        "size_px": region["size_px"],
+    }
+
+
+def made(folder: Path, apriori: str, more: Mapping[str, Any], cores: int) -> tuple[Plan, Path, float]:
+    """Make a map in the project's own `results`; its plan, its folder and the seconds that it took."""
+    run = f"challenge_{folder.name}_{apriori}"
+    changes = {"run": run, "site": site_of(folder.resolve(), apriori), **more}
+    base = yaml.safe_load((ROOT / "config/map.yaml").read_text())
+    whole = {**base, **changes, "site": {**base["site"], **changes["site"]}}
+    whole["map"] = {**base["map"], **dict(more.get("map", {}))}
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(whole, file)
+        file.flush()
+        command = [sys.executable, "-m", "snakemake", "--configfile", file.name, f"-c{cores}", "map"]
+        begin = time.perf_counter()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        seconds = time.perf_counter() - begin
+    if done.returncode:
+        raise SystemExit(done.stdout[-3000:] + done.stderr[-3000:])
+    return Plan(load_config(whole)), ROOT / "results" / run / "map", seconds
+
+
+def band(path: Path) -> Floats:
+    """The first band of a raster, NaN without data."""
+    with rasterio.open(path) as raster:
+        return raster.read(1, masked=True).astype(np.float64).filled(np.nan)
+
+
+def spline_of_hits(dem: Floats, hit: NDArray[np.bool_]) -> Floats:
+    """Thin-plate spline through the hit pixels of a DEM."""
+    middle = float(dem[hit].mean())
+    spline = RBFInterpolator(
+        np.argwhere(hit).astype(float), dem[hit] - middle, neighbors=_NEIGHBOURS, kernel="thin_plate_spline"
+    )
+    everywhere = np.argwhere(np.ones_like(hit)).astype(float)
+    return np.asarray(spline(everywhere).reshape(dem.shape) + middle)
+
+
+def closed_form(plan: Plan, ground: SiteGround, images: list[Path], folder: Path) -> Floats:
+    """Photometric stereo on the images that the map saw, windows blended as the map's."""
+    config = plan.config
+    grid, size = ground.layout.grid, config.patches.size_px
+    drawn = config.map.model_copy(update={"std": "clones"})
+    windows = [w for t in tiles(grid.height, grid.width, size, drawn.stride_px, drawn.tile_px) for w in t]
+    source = MapImages(read_prepared(images, "map"), grid)
+    system: Any = ClosedForm(size, ground.layout.factor, 2)
+    out = folder / "closed.zarr.zip"
+    sample_windows(system, ground, source, windows, drawn, 1, config.pretrained.sampler, out)
+    return mean_of(Clones([out], ground, drawn, 1))
+
+
+def scores(found: Floats, truth: Floats, pixel_m: float) -> dict[str, float]:
+    """RMSE of heights, metres, and of slopes, degrees."""
+    slopes = slope_deg(found, pixel_m) - slope_deg(truth, pixel_m)
+    return {
+        "rmse_m": float(np.sqrt(np.nanmean((found - truth) ** 2))),
+        "slope_rmse_deg": float(np.sqrt(np.nanmean(slopes**2))),
+    }
+
+
+def marks(check: Mapping[str, Any], raw: Floats, dem: Floats, truth: Floats) -> dict[str, Any]:
+    """How the marked blocks compare with those where the reconstruction is no better than the DEM."""
+
+    def by_block(error: Floats) -> Floats:
+        rows, cols = (side // BLOCK_PX for side in error.shape)
+        whole = error[: rows * BLOCK_PX, : cols * BLOCK_PX]
+        return whole.reshape(rows, BLOCK_PX, cols, BLOCK_PX).mean(axis=(1, 3))
+
+    worse = by_block((raw - truth) ** 2) >= by_block((dem - truth) ** 2)
+    marked = np.array(check["blocks"]["marked"], dtype=bool)[: worse.shape[0], : worse.shape[1]]
+    both = int((worse & marked).sum())
+    return {"blocks": worse.size, "worse": int(worse.sum()), "marked": int(marked.sum()), "both": both}
+
+
+def scored(folder: Path, apriori: str, more: Mapping[str, Any], cores: int) -> dict[str, Any]:
+    """One row of the table."""
+    plan, place, seconds = made(folder, apriori, more, cores)
+    facts = json.loads((place / "map.json").read_text())
+    truth = band(folder / "truth_40m.tif")
+    pixel = float(facts["place"]["ground_pixel_m"])
+    ground = SiteGround.load(plan["map_site"].path("ground.zarr.zip"))
+    layout = ground.layout
+    here = np.s_[layout.row : layout.row + layout.height, layout.col : layout.col + layout.width]
+    stores = sorted(Path(plan["map_clones"].folder).glob("tile_*.zarr.zip"))
+    images = sorted(Path(plan["map_images"].folder).glob("chunk_*.zarr.zip"))
+    raw = mean_of(Clones(stores, ground, MapSection(**dict(more.get("map", {}))), plan.config.map.members))
+    found = {"DEM": ground.dem[here], "reconstruction": raw[here], "map": band(place / "mean.tif")}
+    if ground.count is not None and layout.kind == "fine":
+        found["spline"] = spline_of_hits(ground.dem, ground.count > 0)[here]
+    with tempfile.TemporaryDirectory() as scratch:
+        found["photometric"] = closed_form(plan, ground, images, Path(scratch))[here]
+    out: dict[str, Any] = {
+        name: {k: round(v, 4) for k, v in scores(values, truth, pixel).items()}
+        for name, values in found.items()
+    }
+    std, lit = band(place / "std.tif"), band(place / "lit.tif")
+    wrong = band(place / "mean.tif") - truth
+    groups = {"all": lit >= 0, "never": lit == 0, "1-2": (lit > 0) & (lit < 3), "3+": lit >= 3}
+    members = plan.config.map.members
+    # Of a perfect ensemble of M members the mean is off by (M + 1) / M of its variance.
+    fair = np.sqrt((members + 1) / members)
+    out["spread_skill"] = {
+        name: round(float(fair * np.sqrt(np.mean(std[g] ** 2) / np.mean(wrong[g] ** 2))), 3)
+        for name, g in groups.items()
+        if g.any()
+    }
+    out["marks"] = marks(facts["check"], raw[here], ground.dem[here], truth)
+    return out | {"seconds": round(seconds), "verdict": facts["check"]["verdict"]}
+
+
+def main() -> None:
+    """Make the maps, print a table and the JSON of it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sets", type=Path, nargs="+", help="folders of sets")
+    parser.add_argument("--apriori", nargs="+", default=["prior_640m", "ldem_40m"], help="DEMs, without .tif")
+    parser.add_argument("--set", type=json.loads, default={}, help="sections of the config, as JSON")
+    parser.add_argument("--cores", type=int, default=2)
+    options = parser.parse_args()
+    columns = ("DEM", "spline", "photometric", "reconstruction", "map")
+    print("| set | a priori | " + " | ".join(f"{name}, m / deg" for name in columns) + " | spread / skill |")
+    print("|---|---|" + "---|" * (len(columns) + 1))
+    table = {}
+    for folder in options.sets:
+        for apriori in options.apriori:
+            row = scored(folder, apriori, options.set, options.cores)
+            table[f"{folder.name} {apriori}"] = row
+            cells = [
+                f"{row[n]['rmse_m']:.2f} / {row[n]['slope_rmse_deg']:.2f}" if n in row else ""
+                for n in columns
+            ]
+            print(
+                f"| {folder.name} | {apriori} | {' | '.join(cells)} | {row['spread_skill']['all']} |",
+                flush=True,
+            )
+    print(json.dumps(table))
+
+
+if __name__ == "__main__":
+    main()

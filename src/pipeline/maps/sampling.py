@@ -1,0 +1,115 @@
+"""A raster in any lunar projection on the pixels of a map."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.terrain.map_grid import MapGrid, lunar_projection
+from pipeline.terrain.readers import Raster
+from pipeline.terrain.site_raster import SiteRaster
+
+Floats = NDArray[np.float64]
+
+# Samples of a raster that are in memory at a time, about.
+_SAMPLES = 2**21
+
+
+def resampled(raster: Raster, wide: MapGrid) -> Floats:
+    """A raster on the pixels of a grid: the mean of finer pixels, bilinear between coarser ones.
+
+    Parameters
+    ----------
+    raster : any. wide : the grid. NaN where the raster has no data.
+    """
+    if isinstance(raster, SiteRaster):
+        projection, transform, size = raster.projection, raster.transform, raster.ground_pixel_m
+    else:
+        projection = lunar_projection(raster.grid.crs_wkt)
+        transform, size = raster.grid.transform, raster.grid.pixel_m
+
+    def on_file(row: Floats, col: Floats) -> tuple[Floats, Floats]:
+        x, y = projection.xy(*wide.lonlat(row, col))
+        if projection.geographic:
+            # The file's longitudes may run to 360.
+            middle = transform.c + transform.a * raster.grid.width / 2
+            x = (x - middle + 180) % 360 - 180 + middle
+        return x, y
+
+    x, y = on_file(*np.meshgrid(np.linspace(0, wide.height, 33), np.linspace(0, wide.width, 33)))
+    across, down = (x - transform.c) / transform.a, (y - transform.f) / transform.e
+    row0, row1 = int(np.floor(down.min())) - 4, int(np.ceil(down.max())) + 4
+    col0, col1 = int(np.floor(across.min())) - 4, int(np.ceil(across.max())) + 4
+    if projection.geographic and _has_pole(wide):
+        # Around a pole are all longitudes, and points beside it do not tell how near it the map comes.
+        col0, col1 = 0, raster.grid.width
+        row0, row1 = (0, row1) if wide.pole > 0 else (row0, raster.grid.height)
+    row0, row1 = max(row0, 0), min(row1, raster.grid.height)
+    col0, col1 = max(col0, 0), min(col1, raster.grid.width)
+    if row0 >= row1 or col0 >= col1:
+        return np.full((wide.height, wide.width), np.nan)
+    source = raster.read(row0, row1, col0, col1).astype(np.float64)
+    # Finer pixels are averaged over samples between them: means of whole pixels would tilt a slope.
+    fine = math.ceil(wide.pixel_m / size) if size < 0.75 * wide.pixel_m else 1
+    whole_circle = projection.geographic and math.isclose(source.shape[1] * transform.a, 360, rel_tol=1e-6)
+    out = np.empty((wide.height, wide.width))
+    step = max(1, _SAMPLES // (wide.width * fine * fine))
+    cols = (np.arange(wide.width * fine) + 0.5) / fine - 0.5
+    for top in range(0, wide.height, step):
+        bottom = min(top + step, wide.height)
+        rows = (np.arange(top * fine, bottom * fine) + 0.5) / fine - 0.5
+        x, y = on_file(*np.meshgrid(rows, cols, indexing="ij"))
+        down, across = (
+            (y - transform.f) / transform.e - row0 - 0.5,
+            (x - transform.c) / transform.a - col0 - 0.5,
+        )
+        samples = _between(source, down, across, whole_circle)
+        out[top:bottom] = block_nanmean(samples, fine) if fine > 1 else samples
+    return out
+
+
+def _between(source: Floats, row: Floats, col: Floats, whole_circle: bool) -> Floats:
+    """Heights between the centres of pixels, bilinear over those with data; NaN where they weigh too little.
+
+    With `whole_circle` the last column lies beside the first.
+    """
+    height, width = source.shape
+    first, left = np.floor(row).astype(np.int64), np.floor(col).astype(np.int64)
+    total, weight = np.zeros(row.shape), np.zeros(row.shape)
+    known = np.isfinite(source)
+    held = np.where(known, source, 0.0)
+    for i in (0, 1):
+        for j in (0, 1):
+            at, beside = first + i, left + j
+            share = np.abs(1 - i - (row - first)) * np.abs(1 - j - (col - left))
+            inside = (at >= 0) & (at < height)
+            if not whole_circle:
+                inside &= (beside >= 0) & (beside < width)
+            here = np.where(inside, at, 0), np.where(inside, beside % width, 0)
+            share = np.where(inside & known[here], share, 0.0)
+            total += share * held[here]
+            weight += share
+    # The pixel that a place lies in weighs at least a quarter, but for rounding.
+    return np.where(weight >= 0.25 - 1e-9, total / np.maximum(weight, 1e-9), np.nan)
+
+
+def _has_pole(grid: MapGrid) -> bool:
+    """Whether the pole of its hemisphere lies on a grid."""
+    row, col = (float(v) for v in grid.rowcol(*grid.projection.xy(0.0, 90.0 * grid.pole)))
+    return -1 <= row <= grid.height and -1 <= col <= grid.width
+
+
+def block_nanmean(dem: Floats, factor: int) -> Floats:
+    """Block means over the pixels with data; NaN where a block has none in a quarter of its pixels.
+
+    Parameters
+    ----------
+    dem : (rows, cols), whole blocks. factor : pixels per block along each axis.
+    """
+    blocks = dem.reshape(dem.shape[0] // factor, factor, dem.shape[1] // factor, factor)
+    known = np.isfinite(blocks)
+    count = known.sum(axis=(1, 3))
+    total = np.where(known, blocks, 0.0).sum(axis=(1, 3))
+    return np.where(count * 4 >= factor**2, total / np.maximum(count, 1), np.nan)
