@@ -50,6 +50,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (here / "evaluation").mkdir()
     metrics = {"schema": "metrics/1", "systems": {"bicubic": row, "pretrained": row}}
     (here / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
+    mapped = tmp_path / "results" / "nobile" / "map"
+    mapped.mkdir(parents=True)
+    facts = {
+        "check": {"verdict": "not checked"},
+        "images": {"used": 1},
+        "dem": {"shadows_cast_within_m": 9.0},
+    }
+    (mapped / "map.json").write_text(json.dumps(facts))
+    header = "product,used,withheld,why,correlation_after"
+    (mapped / "images.csv").write_text(f"{header}\nM126832204RE,yes,no,,0.719\n")
     save_system(tmp_path / "pretrained" / "lola40", size_px=96, factor=16, lr_halo_px=32)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -103,14 +113,18 @@ def last_value(node: ast.expr, named: list[ast.Assign]) -> ast.expr:
     return max(before, key=lambda a: a.lineno).value if before else node
 
 
-def explained() -> list[str]:
-    page = (ROOT / "docs" / "tutorial.md").read_text().partition("| message |")[2]
-    return re.findall(r"^\| `(.+?)` \|", page, re.M)
+def explained(page: str) -> list[str]:
+    """Messages of a page's tables."""
+    text = (ROOT / "docs" / page).read_text()
+    tables = re.findall(r"^\| (?:message|reason) \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.M)
+    found = re.findall(r"^\| (`.+?`) \|", "".join(tables), re.M)
+    return [message for cell in found for message in re.findall(r"`(.+?)`", cell)]
 
 
-def test_the_errors_that_the_tutorial_explains_are_those_of_the_code() -> None:
-    assert len(explained()) >= 12
+@pytest.mark.parametrize("page", ["tutorial.md", "tutorial_map.md"])
+def test_the_errors_that_a_tutorial_explains_are_those_of_the_code(page: str) -> None:
+    assert len(explained(page)) >= 12
     code = texts()
-    for message in explained():
+    for message in explained(page):
         pattern = re.escape(message).replace("…", ".*?")
         assert re.search(pattern, code), message

@@ -40,6 +40,7 @@ REWRITTEN = {
     "source .venv/bin/activate": ("nothing", "the tests run in an environment already"),
     "tensorboard --logdir *": ("installed", "a server that does not end"),
     "pip install lunar-bridge[[]ephemeris[]]": ("extra", "it would change the environment"),
+    "pip install lunar-bridge[[]notebook[]]": ("extra", "it would change the environment"),
     "python -m pipeline.illumination.ephemeris *": ("help", "the kernels are the user's"),
     "python -m pipeline.bundle.verify *": ("help", "the bundle is the user's; tests/e2e/test_bundle.py"),
     "python benchmarks/*": ("help", "takes minutes"),

@@ -1,4 +1,4 @@
-"""``lunar-bridge map | export-asp | verify | sun``: a site's map by the workflow, and tools without it."""
+"""``lunar-bridge map | select | export-asp | verify | sun``: a site's map by the workflow, and tools."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from pipeline.illumination.ephemeris import main as sun
 
         return sun(given[1:])
+    if given[:1] == ["select"]:
+        from pipeline.cli.select import main as select
+
+        return select(given[1:])
     if given[:1] == ["export-asp"]:
         from pipeline.cli.export_asp import main as export_asp
 
@@ -48,11 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("verify", help="check a reproducibility bundle")
     commands.add_parser("sun", help="where the Sun stands for a place and time")
+    commands.add_parser("select", help="rank images of a site by what they add")
     commands.add_parser("export-asp", help="write what the Ames Stereo Pipeline's sfs takes from a map")
     made = commands.add_parser("map", help="make a map of a DEM, real images and a table of Suns")
     made.add_argument("--dem", required=True, help="a priori DEM: GeoTIFF or PDS3 in any lunar projection")
     made.add_argument("--count", help="altimetry spots per pixel, on the DEM's grid")
     made.add_argument("--error", help="1-sigma error of the DEM, metres, on its grid")
+    made.add_argument("--height-unit", choices=("m", "km"), help="of the DEM, where its file does not say")
     made.add_argument("--images", nargs="+", help="paths or globs of map-projected images")
     made.add_argument(
         "--suns", help="LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline"
@@ -87,10 +93,20 @@ def _map(options: argparse.Namespace) -> int:
     pairs = [
         f"{key}={json.dumps(value)}" if key != "run" else f"run={value}" for key, value in changes.items()
     ]
-    command = [sys.executable, "-m", "snakemake", "--configfile", CONFIG, "--cores", str(options.cores)]
+    # The target comes first: `--quiet` takes as many words as follow it.
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "map",
+        "--configfile",
+        CONFIG,
+        "--cores",
+        str(options.cores),
+    ]
     if options.dry_run:
         command += ["--dry-run", "--quiet", "all"]
-    return subprocess.run([*command, "map", "--config", *pairs], cwd=ROOT, check=False).returncode
+    return subprocess.run([*command, "--config", *pairs], cwd=ROOT, check=False).returncode
 
 
 def site_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -107,7 +123,7 @@ def site_of(options: argparse.Namespace) -> dict[str, Any]:
         "size_px": options.size,
         "bounds": options.bounds,
     }
-    named["crs"] = options.crs
+    named |= {"crs": options.crs, "height_unit": options.height_unit}
     return site | {key: value for key, value in named.items() if value is not None}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.imagery.projection import from_lonlat, metres_per_unit, moon_crs, to_lonlat
+from pipeline.imagery.projection import Points, from_lonlat, metres_per_unit, moon_crs, period, to_lonlat
 from pipeline.imagery.validity import Mask, erode, not_missing, valid_mask
 from pipeline.terrain.grid import GridError, RasterError
 from pipeline.terrain.readers import check_whole
@@ -253,15 +253,62 @@ class ImageFile:
         Points on edges and inside are taken to the other map, so that the box of an image about a pole is
         right too. An image that none of them can be found for gives an empty box (left > right).
         """
-        steps = np.linspace(0.0, 1.0, _FOOTPRINT_POINTS)
-        cols, rows = np.meshgrid(steps * self.width, steps * self.height)
-        x, y = self._at(cols.ravel(), rows.ravel())
-        x, y = from_lonlat(crs_wkt, *to_lonlat(self.crs_wkt, x, y))
+        x, y = self._points_on(crs_wkt)
         seen = np.isfinite(x) & np.isfinite(y)
         if not seen.any():
             return math.inf, math.inf, -math.inf, -math.inf
         x, y = x[seen], y[seen]
         return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+
+    def _points_on(self, crs_wkt: str) -> Points:
+        """Points on the image's edges and inside, on another map."""
+        steps = np.linspace(0.0, 1.0, _FOOTPRINT_POINTS)
+        cols, rows = np.meshgrid(steps * self.width, steps * self.height)
+        x, y = self._at(cols.ravel(), rows.ravel())
+        return from_lonlat(crs_wkt, *to_lonlat(self.crs_wkt, x, y))
+
+    def meets(self, crs_wkt: str, box: tuple[float, float, float, float]) -> bool:
+        """Whether points of the image lie in a box of another map, or points of the box in the image.
+
+        Unlike boxes around the two, this tells places on opposite sides of the Moon apart.
+
+        Parameters
+        ----------
+        crs_wkt : of the other map. box : left, bottom, right and top in its units.
+        """
+        left, bottom, right, top = box
+        x, y = self._points_on(crs_wkt)
+        if bool(((x >= left) & (x <= right) & (y >= bottom) & (y <= top)).any()):
+            return True
+        x, y = np.meshgrid(
+            np.linspace(left, right, _FOOTPRINT_POINTS), np.linspace(bottom, top, _FOOTPRINT_POINTS)
+        )
+        row, col = self.pixel_of(*to_lonlat(crs_wkt, x.ravel(), y.ravel()))
+        return bool(((col >= 0) & (col <= self.width) & (row >= 0) & (row <= self.height)).any())
+
+    def coverage(self, most: int = 512) -> Mask:
+        """Which pixels have data, no more than so many along a side: one pixel stands for those around it."""
+        step = max(1, math.ceil(max(self.width, self.height) / most))
+        shape = -(-self.height // step), -(-self.width // step)
+        dataset = self._open()
+        raw = dataset.read(1, out_shape=shape)
+        seen = not_missing(raw, self)
+        if self._has_own_mask:
+            seen &= dataset.read_masks(1, out_shape=shape) == 255
+        elif self.has_mask:
+            seen &= dataset.read(2, out_shape=shape) >= self._full
+        return seen
+
+    def pixel_of(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Points:
+        """Rows and columns of places, in pixels from the top-left corner; NaN where there are none."""
+        u, v = from_lonlat(self.crs_wkt, lon, lat)
+        turn = period(self.crs_wkt)
+        if turn is not None:
+            # Longitudes of the file may run to 360.
+            u = (u - self.middle[0] + turn / 2) % turn - turn / 2 + self.middle[0]
+        seen = np.isfinite(u) & np.isfinite(v)
+        u, v, inverse = np.where(seen, u, np.nan), np.where(seen, v, np.nan), ~self.transform
+        return inverse.d * u + inverse.e * v + inverse.f, inverse.a * u + inverse.b * v + inverse.c
 
     def close(self) -> None:
         """Close the file; a later read opens it again."""

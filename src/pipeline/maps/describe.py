@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipeline.config.maps import MapSection
 from pipeline.config.root import Config
 from pipeline.maps.layout import Layout
+from pipeline.maps.points import read_points
 from pipeline.maps.survey import Surveyed, survey
 from pipeline.maps.tiling import tiles
 
@@ -27,8 +28,10 @@ def describe(config: Config, layout: Layout, paths: Sequence[str]) -> str:
     Raises
     ------
     ValueError
-        If none of the images can be used.
+        If none of the images can be used, or the points cannot.
     """
+    if config.site.points is not None:
+        read_points(config.site.points)
     rows = survey(paths, config.site, config.images, layout.grid)
     return "\n".join(plan_lines(layout, rows, config.map, config.patches.size_px))
 

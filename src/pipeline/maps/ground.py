@@ -268,7 +268,11 @@ def filled_between(values: Floats) -> Floats:
     if not inside.any():
         return values
     middle = float(np.mean(values[known]))
-    # Single precision about the mean is enough for what is a guess.
-    shifted = np.where(known, values - middle, 0).astype(np.float32)
-    guess = fillnodata(shifted, mask=known.astype(np.uint8), max_search_distance=float(max(values.shape)))
-    return np.where(inside, guess + middle, values)
+    # Single precision about the mean is enough for what is a guess; beyond the data there is nothing to find.
+    box = ndimage.find_objects(known.astype(np.uint8))[0]
+    shifted = np.where(known, values - middle, 0).astype(np.float32)[box]
+    mask = known[box].astype(np.uint8)
+    guess = fillnodata(shifted, mask=mask, max_search_distance=float(max(values.shape)))
+    out = values.copy()
+    out[box] = np.where(inside[box], guess + middle, values[box])
+    return out

@@ -24,6 +24,10 @@ Kind = Literal["coarse", "fine", "resampled"]
 _SAME = 1e-6
 # A corner that is this near to a whole pixel or cell, in its share, lies on it.
 _ON = 1e-3
+# Pixels of a map are at most so many times larger or smaller than the DEM's: beyond that it is another unit.
+_MOST_APART = 64
+# A map of which less than this share lies on the DEM has its place or size in another unit.
+_LEAST_ON_DEM = 0.05
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,11 @@ def lay_out(section: SiteSection, factor: int, window_px: int) -> Layout:
         kind, pixel = _kind(section.pixel_m, own, size, factor)
         asked = _asked(section, raster, own.projection if own else None)
         if kind == "resampled" or own is None:
-            return _resampled(section, asked, pixel, factor, window_px, size, notes)
-        return _on_lattice(section, own, asked, kind, pixel, factor, window_px, notes)
+            layout = _resampled(section, asked, pixel, factor, window_px, size, notes)
+        else:
+            layout = _on_lattice(section, own, asked, kind, pixel, factor, window_px, notes)
+        _check_extent(section, layout.region, raster)
+        return layout
     finally:
         raster.close()
 
@@ -117,6 +124,11 @@ def _own_grid(raster: Any) -> tuple[MapGrid | None, float, list[str]]:
 def _kind(asked: float | None, own: MapGrid | None, size: float, factor: int) -> tuple[Kind, float]:
     """How a DEM with pixels of `size` metres lies on a map, and the map's pixel size."""
     pixel = size if asked is None else asked
+    if not size / _MOST_APART <= pixel <= size * _MOST_APART:
+        raise GridError(
+            f"site.pixel_m: expected {size / _MOST_APART:g} to {size * _MOST_APART:g} m for a DEM with "
+            f"pixels of {size:g} m, found {pixel:g}"
+        )
     if own is None:
         return "resampled", round(pixel, 3)
     if math.isclose(pixel, size, rel_tol=_SAME):
@@ -170,6 +182,24 @@ def _asked(section: SiteSection, raster: Any, own: LunarProjection | None) -> _A
         raise ValueError(f"site.bounds: expected a part of the DEM, {_said(whole)}, found {_said(apart)}")
     lon, lat = (float(v) for v in projection.lonlat((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
     return _Asked(projection, box, (lon, lat), False)
+
+
+def _check_extent(section: SiteSection, region: MapGrid, raster: Any) -> None:
+    """Refuse a map that lies beside the DEM nearly everywhere."""
+    dem = raster.projection if isinstance(raster, SiteRaster) else lunar_projection(raster.grid.crs_wkt)
+    transform = raster.transform if isinstance(raster, SiteRaster) else raster.grid.transform
+    width, height = raster.grid.width, raster.grid.height
+    whole = (transform.c, transform.f + height * transform.e, transform.c + width * transform.a, transform.f)
+    steps = (np.arange(64) + 0.5) / 64
+    row, col = np.meshgrid(steps * region.height - 0.5, steps * region.width - 0.5, indexing="ij")
+    x, y = _turned(dem, whole, *dem.xy(*region.lonlat(row, col)))
+    share = float(np.mean((x >= whole[0]) & (x <= whole[2]) & (y >= whole[1]) & (y <= whole[3])))
+    if share < _LEAST_ON_DEM:
+        key = "site.bounds" if section.size_px is None else "site.size_px"
+        raise ValueError(
+            f"{key}: expected a map on the DEM of {height} x {width} pixels, {_said(whole)}, found one of "
+            f"{region.height} x {region.width} pixels of {region.pixel_m:g} m, {share:.0%} of it on the DEM"
+        )
 
 
 def _turned(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -39,7 +40,10 @@ def read_points(path: Path | str) -> Floats:
     path = Path(path)
     with _opened(path) as stream:
         rows = csv.reader(stream)
-        header = [name.strip().lower() for name in next(rows, [])]
+        try:
+            header = [name.strip().lower() for name in next(rows, [])]
+        except (UnicodeDecodeError, csv.Error, OSError):
+            raise ValueError(unlike(str(path), "a CSV file of points", "none that can be read")) from None
         at = {
             key: next((header.index(n) for n in names if n in header), None) for key, names in _NAMES.items()
         }
@@ -53,10 +57,14 @@ def read_points(path: Path | str) -> Floats:
             if not row:
                 continue
             try:
-                points.append((float(row[at["lon"]]), float(row[at["lat"]]), float(row[height])))
+                point = float(row[at["lon"]]), float(row[at["lat"]]), float(row[height])
             except (ValueError, IndexError):
+                point = math.nan, math.nan, math.nan
+            # Written so that NaN is refused too.
+            if not (-360 <= point[0] <= 360 and -90 <= point[1] <= 90 and math.isfinite(point[2])):
                 wanted = "longitude, latitude and height"
-                raise ValueError(unlike(f"{path}, line {number}", wanted, ",".join(row)[:80])) from None
+                raise ValueError(unlike(f"{path}, line {number}", wanted, ",".join(row)[:80]))
+            points.append(point)
     if not points:
         raise ValueError(unlike(str(path), "points", "none"))
     found = np.array(points)

@@ -10,6 +10,7 @@ from pipeline.config.site import SITE_FILES, SiteSection
 from pipeline.config.stages.maps import SiteStage
 from pipeline.maps.ground import read_ground
 from pipeline.maps.layout import lay_out
+from pipeline.maps.points import read_points
 from pipeline.maps.survey import Surveyed, survey
 from pipeline.storage.atomic import read_json, write_json
 
@@ -45,6 +46,9 @@ def look_at_site(section: SiteStage, inputs: Mapping[str, Any], outputs: Mapping
         If a file is unusable, the place does not lie on the DEM, or none of the images can be used.
     """
     site = with_paths(section.site, inputs)
+    if site.points is not None:
+        # They are compared with the map at its end; a mistake in them is told before the work.
+        read_points(site.points)
     layout = lay_out(site, section.factor, section.size_px)
     halo_cells = max(2, section.halo_px // section.factor)
     ground = read_ground(site, layout, halo_cells, section.images.light_m, section.images.far_m)

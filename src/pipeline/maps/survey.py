@@ -93,7 +93,11 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
     lon, lat = (float(v) for v in grid.lonlat((grid.height - 1) / 2, (grid.width - 1) / 2))
     table = read_suns(site.suns, (lon, lat), [*paths]) if site.suns is not None else None
     whole = [path for path in paths if path in files]
-    suns = {s.path: s for s in resolve_suns(whole, table, lambda path: files[path].tags, site.kernels)}
+    try:
+        suns = {s.path: s for s in resolve_suns(whole, table, lambda path: files[path].tags, site.kernels)}
+    except ValueError as error:
+        # The ephemeris knows another section's key.
+        raise ValueError(str(error).replace("ephemeris.kernels", "site.kernels")) from None
     rows: list[Surveyed] = []
     for path in paths:
         if path in broken:
@@ -110,9 +114,16 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
         first = rows[0]
         raise ValueError(
             f"site.images: expected images that the map can use, found {len(rows)} of which none can be used "
-            f"(the first, {first.path}: {first.why}); site.images: null makes a map without images"
+            f"(the first, {first.path}: {first.why}){_other_pole(rows)}; site.images: null makes a map "
+            "without images"
         )
     return rows
+
+
+def _other_pole(rows: Sequence[Surveyed]) -> str:
+    """A guess at what is wrong where the Sun is down in all images."""
+    down = all(row.elevation_deg is not None and row.elevation_deg < 0 for row in rows)
+    return "; the Sun is down in all of them: does the DEM's CRS name the right pole?" if down else ""
 
 
 def _exposed(rows: list[Surveyed], path: str | None) -> list[Surveyed]:
@@ -139,7 +150,8 @@ def _look(
     if twin is not None:
         return replace(row, why=f"the same product as {twin.path}")
     if found.sun is None:
-        return replace(row, why=f"no Sun: {found.note}", note="")
+        why = found.note if found.note.startswith("no Sun") else f"no Sun: {found.note}"
+        return replace(row, why=why, note="")
     middle = (grid.height - 1) / 2, (grid.width - 1) / 2
     x, y, z = sun_on_map(found.sun, grid, *middle)
     azimuth, elevation = float(np.degrees(np.arctan2(x, y)) % 360), float(np.degrees(np.arcsin(z)))
@@ -165,7 +177,8 @@ def _look(
 def _box(file: ImageFile, grid: MapGrid) -> tuple[int, int, int, int] | None:
     """The map's pixels that an image may show."""
     left, bottom, right, top = file.footprint(grid.crs_wkt)
-    if not left <= right:
+    # A box about the far side of the Moon, which a map shows all around, holds every map.
+    if not left <= right or not file.meets(grid.crs_wkt, grid.bounds):
         return None
     x, y = grid.origin
     col0, col1 = int(np.floor((left - x) / grid.pixel_m)) - 1, int(np.ceil((right - x) / grid.pixel_m)) + 1

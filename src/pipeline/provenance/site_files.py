@@ -66,6 +66,8 @@ def resolve_site(config: Config, root: Path, memory: DigestMemory) -> SiteFiles 
         for entry in entries:
             # Path.glob refuses absolute patterns, which users do give.
             local = sorted(glob(entry, root_dir=root))  # noqa: PTH207
+            if folder := next((each for each in local if (root / each).is_dir()), None):
+                raise ConfigError.unlike(f"site.{key}", "files", f"the folder {folder!r}")
             if not local:
                 raise ConfigError.unlike(f"site.{key}", "files", f"no file {entry!r}")
             found += [each for each in local if each not in found]

@@ -237,7 +237,14 @@ def moon_crs(wkt: str, name: str, expected: str) -> tuple[Any, float]:
     body = crs.ellipsoid
     major, minor = (body.semi_major_metre, body.semi_minor_metre) if body else (math.nan, math.nan)
     if not (abs(major - MOON_RADIUS_M) <= RADIUS_TOLERANCE_M and abs(major - minor) < 1.0):
-        raise GridError(f"{name}: expected {expected}, found radii {major / 1e3:g} and {minor / 1e3:g} km")
+        hint = (
+            " (kilometres in the place of metres?)"
+            if abs(major * 1e3 - MOON_RADIUS_M) <= RADIUS_TOLERANCE_M
+            else ""
+        )
+        raise GridError(
+            f"{name}: expected {expected}, found radii {major / 1e3:g} and {minor / 1e3:g} km{hint}"
+        )
     return crs, major
 
 

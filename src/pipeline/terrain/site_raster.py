@@ -20,6 +20,9 @@ Floats = NDArray[np.float64]
 _SQUARE = 1e-6
 # Heights above this, metres, can only be distances from the Moon's centre.
 _RADIUS_M = 1.6e6
+# Slopes of the Moon's ground, metres per metre: no map has a median above the one (72 deg), and none whose
+# heights differ has a root mean square below the other (0.06 deg).
+_STEEPEST, _SMOOTHEST = 3.0, 1e-3
 # The Moon's heights lie within -9.2 and 10.8 km: a coarse DEM of no more than so many units is in kilometres.
 _KILOMETRES = 12.0
 
@@ -115,6 +118,11 @@ def heights_in_metres(
     known = values[np.isfinite(values)]
     if not known.size:
         raise RasterError(f"{name}: expected heights, found none but missing pixels")
+    if known.size > 64 and float(known.min()) == float(known.max()):
+        raise RasterError(
+            f"{name}: expected heights, found {float(known[0]):g} everywhere (a missing value without a "
+            "nodata tag?)"
+        )
     notes = []
     if unit == "km":
         values, known = values * 1e3, known * 1e3
@@ -128,7 +136,11 @@ def heights_in_metres(
             f"{name}: expected heights in metres, found {low:g} to {high:g}: distances in km? "
             "Say so with site.height_unit: km"
         )
-    if unit is None and pixel_m >= 100 and known.size > 64 and max(abs(low), abs(high)) < _KILOMETRES:
+    steps = np.abs(np.diff(values, axis=-1)) / pixel_m
+    steps = steps[np.isfinite(steps)]
+    small = unit is None and known.size > 64 and max(abs(low), abs(high)) < _KILOMETRES
+    even = low < high and steps.size > 64 and float(np.sqrt(np.mean(steps**2))) < _SMOOTHEST
+    if small and (pixel_m >= 100 or even):
         raise RasterError(
             f"{name}: expected heights in metres, found {low:g} to {high:g} on pixels of {pixel_m:g} m: "
             "kilometres? Say what they are with site.height_unit: km or m"
@@ -136,6 +148,17 @@ def heights_in_metres(
     if low < -11_000 or high > 12_000:
         raise RasterError(
             f"{name}: expected heights of the Moon, within -11 and 12 km, found {low:g} to {high:g} m "
-            "(another unit or datum, or a missing value without a nodata tag?)"
+            + (
+                "(site.height_unit is km: are they metres?)"
+                if unit == "km"
+                else "(another unit or datum, or a missing value without a nodata tag?)"
+            )
+        )
+    steepness = float(np.median(steps)) if steps.size > 64 else 0.0
+    if steepness > _STEEPEST:
+        raise RasterError(
+            f"{name}: expected heights of the Moon in metres, found slopes of "
+            f"{math.degrees(math.atan(steepness)):.0f} deg in the median on pixels of {pixel_m:g} m (another "
+            "unit, or no heights?)"
         )
     return values, notes

@@ -73,3 +73,17 @@ def test_other_tools_have_their_own_options(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit) as end:
         cli.main(["sun", "--help"])
     assert end.value.code == 0 and "--kernels" in capsys.readouterr().out
+
+
+def test_a_dry_run_keeps_its_target(started: list[list[str]]) -> None:
+    """`--quiet` takes all words up to the next option."""
+    assert cli.main(["map", "--dem", "a.tif", "--dry-run"]) == 0
+    [command] = started
+    quiet = command.index("--quiet")
+    assert "map" not in command[quiet:] and command[quiet + 2] == "--config"
+
+
+def test_the_unit_of_heights_is_said(started: list[list[str]]) -> None:
+    assert cli.main(["map", "--dem", "a.tif", "--height-unit", "km"]) == 0
+    [command] = started
+    assert any('"height_unit": "km"' in word for word in command)

@@ -166,6 +166,23 @@ def test_footprint(tmp_path: Path) -> None:
     assert box[2] - box[0] > 300
 
 
+def test_what_an_image_meets(tmp_path: Path) -> None:
+    """Places on it, also over the seam of longitudes and where it is a narrow strip; none on the far side."""
+    strip = ImageFile(write_image(tmp_path / "strip.tif", np.ones((2000, 4), np.uint8)))
+    assert strip.meets(strip.crs_wkt, (-10_000, -30_000, 10_000, -10_000))  # a map across which it lies
+    assert strip.meets(strip.crs_wkt, (10, -20_010, 20, -20_000))  # a map inside of it
+    assert not strip.meets(strip.crs_wkt, (90, -30_000, 10_000, -10_000))
+    north = CRS.from_user_input(SOUTH.replace("lat_0=-90", "lat_0=90")).to_wkt()
+    assert not strip.meets(north, (-1e5, -1e5, 1e5, 1e5))
+    far = write_image(
+        tmp_path / "far.tif", np.ones((8, 8), np.uint8), crs=LONLAT, transform=Affine(1.0, 0, 196, 0, -1.0, 4)
+    )
+    local = CRS.from_user_input("+proj=stere +lat_0=0 +lon_0=-160 +R=1737400 +units=m").to_wkt()
+    assert ImageFile(far).meets(local, (-100, -100, 100, 100))
+    opposite = CRS.from_user_input("+proj=stere +lat_0=0 +lon_0=20 +R=1737400 +units=m").to_wkt()
+    assert not ImageFile(far).meets(opposite, (-100, -100, 100, 100))
+
+
 def test_real_files(shared_data: Path) -> None:
     nac = ImageFile(shared_data / "nac" / "M1225822680LE_map.tif")
     values, valid = nac.read(0, nac.height, 0, nac.width)

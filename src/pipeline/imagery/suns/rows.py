@@ -38,6 +38,7 @@ class SunRow:
     emission_deg, incidence_deg, phase_deg : at the image's centre, degrees.
     resolution_m : metres per pixel.
     center_lon, center_lat : of the image, degrees east and north.
+    corners : longitude and latitude of its four corners, degrees, one after the other around it.
 
     What the table does not give is None.
     """
@@ -52,6 +53,7 @@ class SunRow:
     resolution_m: float | None = None
     center_lon: float | None = None
     center_lat: float | None = None
+    corners: tuple[tuple[float, float], ...] | None = None
 
     def __str__(self) -> str:
         sun = self.sun.described() if self.sun else "no Sun"

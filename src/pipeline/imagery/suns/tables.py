@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -34,11 +34,20 @@ _INDEX = {
 }  # fmt: skip
 # Cameras of LROC: left, right, and those of the wide angle.
 _INDEX_ID = re.compile(r"[MN]\w*\d+[A-Z]{1,2}", re.IGNORECASE)
+_CORNERS = ("UPPER_RIGHT", "LOWER_RIGHT", "LOWER_LEFT", "UPPER_LEFT")
+_INDEX |= {
+    f"{corner}_{axis}": 71 + 2 * k + j
+    for k, corner in enumerate(_CORNERS)
+    for j, axis in enumerate(("LATITUDE", "LONGITUDE"))
+}
 _ABSENT = re.compile(r"(?:N/?A|NULL|UNK|[-+]?9{4,}(?:\.[90]*)?)?", re.IGNORECASE)
 
 
 def read_suns(
-    path: Path | str, centre: tuple[float, float] | None = None, wanted: Collection[str] | None = None
+    path: Path | str,
+    centre: tuple[float, float] | None = None,
+    wanted: Collection[str] | None = None,
+    around: Callable[[float, float], bool] | None = None,
 ) -> SunTable:
     """Read a table of Suns; the form is known by the content.
 
@@ -49,6 +58,8 @@ def read_suns(
         elevations stand as given; other forms need none.
     wanted : paths, product ids or exposures (ids without the letters) whose rows are kept, with those of
         their twins; None keeps all. Rows that are not kept are not checked.
+    around : of the longitude and latitude of an image's centre, whether its row is kept; rows of a table with
+        columns that do not tell their centre are not. None keeps all.
 
     Raises
     ------
@@ -62,10 +73,10 @@ def read_suns(
         number, first = next(lines, (0, ""))
         if not number:
             raise ValueError(unlike(str(path), FORMS, "an empty file"))
-        rows = _rows(str(path), (number, first), lines, centre, keep)
+        rows = _rows(str(path), (number, first), lines, centre, keep, around)
         table = SunTable(path, rows)
-    # With `wanted`, a table may hold none of the images.
-    if not table.rows and keep.all:
+    # With `wanted` or `around`, a table may hold none of the images.
+    if not table.rows and keep.all and around is None:
         raise ValueError(unlike(str(path), "rows under the header", "none"))
     return table
 
@@ -83,6 +94,7 @@ def _rows(
     lines: Lines,
     centre: tuple[float, float] | None,
     wanted: Wanted,
+    around: Callable[[float, float], bool] | None,
 ) -> Iterator[SunRow]:
     """Rows by the form that the first line shows, or that a line of a log does."""
     for delimiter in ",;\t":
@@ -96,10 +108,10 @@ def _rows(
             if lost:
                 expected = f"a column {' and a column '.join(lost)}"
                 raise ValueError(unlike(str(Place(path, first[0])), expected, "none in the header"))
-            return _cell_rows(path, lines, columns, len(names), delimiter, wanted)
+            return _cell_rows(path, lines, columns, len(names), delimiter, wanted, around)
     cells = _cells(first[1], ",")
     if len(cells) == _INDEX_WIDTH and _INDEX_ID.fullmatch(cells[_INDEX["PRODUCT_ID"]]):
-        return _cell_rows(path, after(first, lines), _INDEX, _INDEX_WIDTH, ",", wanted)
+        return _cell_rows(path, after(first, lines), _INDEX, _INDEX_WIDTH, ",", wanted, around)
     if QUERY not in first[1]:
         count = numbers_behind_name(first[1])
         if count:
@@ -121,7 +133,13 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _cell_rows(
-    path: str, lines: Lines, columns: dict[str, int], width: int, delimiter: str, wanted: Wanted
+    path: str,
+    lines: Lines,
+    columns: dict[str, int],
+    width: int,
+    delimiter: str,
+    wanted: Wanted,
+    around: Callable[[float, float], bool] | None,
 ) -> Iterator[SunRow]:
     """Rows of a table with columns."""
     file = next((columns[name] for name in _FILES if name in columns), None)
@@ -139,12 +157,32 @@ def _cell_rows(
             cells.pop()
         if len(cells) != width:
             raise ValueError(unlike(str(place), f"{width} columns", len(cells)))
+        if around is not None and not _lies(cells, columns, around):
+            continue
         product = cells[identity] if identity is not None else ""
         name = (cells[file] if file is not None else "") or product
         if not name:
             raise ValueError(unlike(str(place), "the name of an image", "none"))
         if wanted.keeps(name, product or None):
             yield _cell_row(place, name, product, {key: cells[at] for key, at in columns.items()})
+
+
+def _lies(cells: list[str], columns: dict[str, int], around: Callable[[float, float], bool]) -> bool:
+    """Whether the centre of a row's image is asked for."""
+    try:
+        lon, lat = (float(cells[columns[f"CENTER_{axis}"]]) for axis in ("LONGITUDE", "LATITUDE"))
+    except (KeyError, ValueError):
+        return False
+    return around(lon, lat)
+
+
+def _corners(cells: dict[str, str]) -> tuple[tuple[float, float], ...] | None:
+    """Longitude and latitude of an image's corners, where all are told; nothing else hangs on them."""
+    try:
+        found = [(float(cells[f"{c}_LONGITUDE"]), float(cells[f"{c}_LATITUDE"])) for c in _CORNERS]
+    except (KeyError, ValueError):
+        return None
+    return tuple(found) if all(abs(lon) <= 360 and abs(lat) <= 90 for lon, lat in found) else None
 
 
 def _cell_row(place: Place, name: str, product: str, cells: dict[str, str]) -> SunRow:
@@ -172,6 +210,7 @@ def _cell_row(place: Place, name: str, product: str, cells: dict[str, str]) -> S
         resolution_m=number("RESOLUTION", 0),
         center_lon=number("CENTER_LONGITUDE", -360, 360),
         center_lat=number("CENTER_LATITUDE", -90, 90),
+        corners=_corners(cells),
     )
 
 
