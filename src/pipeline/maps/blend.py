@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.maps import MapSection
 from pipeline.maps.ground import SiteGround
-from pipeline.region.blend import blend_weights
+from pipeline.region.blend import blend_weights, published_std
 from pipeline.region.windows import Sides, Window
 from pipeline.storage.store import Stored, read_store, store_attrs
 from pipeline.terrain.blocks import block_mean
@@ -117,11 +117,12 @@ class Clones:
         clones /= total
         apart = None
         if self._section.std == "published":
-            mean = clones.mean(axis=0)
+            mean, windows = clones.mean(axis=0), np.zeros(shape, dtype=np.int64)
             for window, drawn in self._in(top, bottom):
                 here, part, weight = self._place(window, top, bottom)
                 squares[here] += weight * ((drawn[:, *part] - mean[here]) ** 2).sum(axis=0)
-            apart = np.sqrt(squares / (total * (self.members - 1)))
+                windows[here] += 1
+            apart = published_std(squares, total, self.members, windows)
         if self._ground.layout.exact_cells:
             clones += self._deficit(clones, top, bottom)
         return Band(top, bottom, clones, apart)
@@ -155,7 +156,8 @@ class Clones:
         rows = slice(halo + top // factor, halo + bottom // factor)
         cells = self._ground.cells[rows, halo : halo + self.cols // factor]
         apart = np.where(np.isfinite(cells), cells - block_mean(clones, factor), 0.0)
-        bump = 2 * np.sin(np.pi * (np.arange(factor) + 0.5) / factor) ** 2
+        # Its mean is 1; in a cell of one pixel the squared sine has no border to be 0 at.
+        bump = 2 * np.sin(np.pi * (np.arange(factor) + 0.5) / factor) ** 2 if factor > 1 else np.ones(1)
         spread = np.kron(np.ones((1, self.cols // factor)), bump)[0]
         down = np.kron(np.ones((1, (bottom - top) // factor)), bump)[0]
         whole = apart.repeat(factor, axis=1).repeat(factor, axis=2)
