@@ -1,13 +1,14 @@
 """Time and peak memory of maps of several sizes, stage by stage, by the workflow itself.
 
-Usage: PYTHONPATH=src python benchmarks/map_scale.py FOLDER [--sizes 512 1024 2048] [--images 8] [--members 4]
+Usage: PYTHONPATH=src python benchmarks/map_scale.py FOLDER [--sizes 512 1024 2048] [--images 4] [--members 4]
            [--stride 96] [--cores 2]
 
 Writes a synthetic site of 40 m pixels into FOLDER (kept: the next call takes it), whose DEM has cells of 640 m
-and reaches 30 km beyond the largest map, and whose images are rendered with cast shadows and cover it whole.
-Then makes the map of each size with the shipped weights, one Snakemake call per rule, and prints wall seconds,
-CPU seconds and the memory of the largest process of each (Snakemake's start included), seconds per megapixel,
-km^2 per minute and clones per second, and all of it relative to the smallest map. The last line is JSON.
+and reaches 30 km beyond the largest map. Its images are squares of 512 pixels, rendered with cast shadows, so
+many (--images) over each square of the map. Then makes the map of each size with the shipped weights, one
+Snakemake call per rule, and prints wall seconds, CPU seconds and the memory of the largest process of each
+(Snakemake's start included), CPU seconds per megapixel, km^2 per minute and clones of windows per second, and
+all of it relative to the smallest map. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -37,7 +39,7 @@ from pipeline.terrain.map_grid import MapGrid, lunar_projection
 from pipeline.terrain.synthetic.world import SOUTH_POLAR, synthetic_dem
 
 ROOT = Path(__file__).resolve().parents[1]
-PIXEL_M, FACTOR, MARGIN_PX, SIZE_PX = 40.0, 16, 752, 96
+PIXEL_M, FACTOR, MARGIN_PX, SIZE_PX, SQUARE_PX = 40.0, 16, 752, 96, 512
 CENTER_M = (120_000.0, 230_000.0)
 RULES = (
     *("map_site", "map_images_first", "map_clones_first", "map_first"),
@@ -57,30 +59,54 @@ def write_raster(path: Path, values: NDArray[np.float32], left: float, top: floa
 
 
 def write_site(folder: Path, size: int, images: int) -> None:
-    """A synthetic DEM of coarse cells, and images over its inner `size` pixels."""
-    (folder / "nac").mkdir(parents=True)
+    """A synthetic DEM of coarse cells, and images of squares of its inner `size` pixels."""
     whole = size + 2 * MARGIN_PX
     place = {"center_x_m": CENTER_M[0], "center_y_m": CENTER_M[1]}
     dem = synthetic_dem(SyntheticSection(size_px=whole, pixel_m=PIXEL_M, **place))
-    left, top = CENTER_M[0] - whole * PIXEL_M / 2, CENTER_M[1] + whole * PIXEL_M / 2
-    cells = block_mean(dem.astype(np.float64), FACTOR).astype(np.float32)
-    inner = left + MARGIN_PX * PIXEL_M, top - MARGIN_PX * PIXEL_M
+    left, top = corner(size)
     projection = lunar_projection(SOUTH_POLAR)
-    grid = MapGrid(projection.wkt_text, from_origin(*inner, PIXEL_M, PIXEL_M), size, size)
+    grid = MapGrid(projection.wkt_text, from_origin(left, top, PIXEL_M, PIXEL_M), size, size)
     scene = Scene(dem, MARGIN_PX, grid, PhotometrySection(law="lambert"))
     lon = float(grid.lonlat(size / 2, size / 2)[0])
+    squares = range(0, size, SQUARE_PX)
     with (folder / "index.csv").open("w", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(["PRODUCT_ID", "SUB_SOLAR_LATITUDE", "SUB_SOLAR_LONGITUDE"])
-        for k in range(images):
-            sun = Sun.from_subsolar(lon + 140.0 * k / images - 65, 1.5 if k % 2 else -1.5, "rendered")
-            light = scene.render(sun, (0, size, 0, size)).radiance
-            name = f"M1{k:02d}000000LE"
-            write_raster(folder / "nac" / f"{name}.tif", light, *inner, PIXEL_M)
-            east, north = sun.subsolar
-            table.writerow([name, north, east])
-            print(f"image {k + 1} of {images} rendered", file=sys.stderr)
-    write_raster(folder / "ldem.tif", cells, left, top, PIXEL_M * FACTOR)
+        for row, col in product(squares, squares):
+            print(f"square ({row}, {col}) of {size} px rendered", file=sys.stderr)
+            for k in range(images):
+                # From one side, as at any place that is not the pole.
+                turn = 140.0 * (k + 0.5) / images - 70
+                sun = Sun.from_subsolar(lon + turn, 1.5 if k % 2 else -1.5, "rendered")
+                light = scene.render(sun, (row, row + SQUARE_PX, col, col + SQUARE_PX)).radiance
+                name = f"M1{row // SQUARE_PX:02d}{col // SQUARE_PX:02d}{k:04d}LE"
+                at = left + col * PIXEL_M, top - row * PIXEL_M
+                # A map takes the images of its own squares.
+                beside = folder / f"nac_{max(row, col) + SQUARE_PX}"
+                beside.mkdir(exist_ok=True)
+                write_raster(beside / f"{name}.tif", light, *at, PIXEL_M)
+                east, north = sun.subsolar
+                table.writerow([name, north, east])
+    cells = block_mean(dem.astype(np.float64), FACTOR).astype(np.float32)
+    margin = MARGIN_PX * PIXEL_M
+    write_raster(folder / "ldem.tif", cells, left - margin, top + margin, PIXEL_M * FACTOR)
+
+
+def corner(size: int) -> tuple[float, float]:
+    """Left and top of the largest map, which all maps share."""
+    return CENTER_M[0] - size * PIXEL_M / 2, CENTER_M[1] + size * PIXEL_M / 2
+
+
+def images_of(folder: Path, size: int) -> str:
+    """A pattern of the images that lie on a map."""
+    links = folder / f"nac_of_{size}"
+    links.mkdir(exist_ok=True)
+    for side in range(SQUARE_PX, size + 1, SQUARE_PX):
+        for path in (folder / f"nac_{side}").glob("*.tif"):
+            link = links / path.name
+            if not link.is_symlink():
+                link.symlink_to(path)
+    return f"{links.name}/*.tif"
 
 
 def run(folder: Path, rule: str, words: list[str], cores: int) -> dict[str, float]:
@@ -102,16 +128,21 @@ def run(folder: Path, rule: str, words: list[str], cores: int) -> dict[str, floa
     return {"wall_s": wall, "cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
 
 
-def measure(folder: Path, size: int, members: int, stride: int, cores: int) -> dict[str, dict[str, float]]:
-    """All rules of one map."""
+def measure(
+    folder: Path, size: int, largest: int, members: int, stride: int, cores: int
+) -> dict[str, dict[str, float]]:
+    """All rules of one map, in the top-left corner of the largest."""
+    left, top = corner(largest)
+    half = size * PIXEL_M / 2
     site = {
-        "dem": "ldem.tif", "images": "nac/*.tif", "suns": "index.csv", "pixel_m": PIXEL_M,
-        "center_m": list(CENTER_M), "size_px": size,
+        "dem": "ldem.tif", "images": images_of(folder, size), "suns": "index.csv", "pixel_m": PIXEL_M,
+        "center_m": [left + half, top - half], "size_px": size,
     }  # fmt: skip
-    drawn = {"members": members, "stride_px": stride}
+    drawn = {"members": members, "stride_px": stride, "tile_px": SQUARE_PX}
+    images = {"per_job": 4, "check_from": 4, "withhold_least": 1}
     words = [
         *("--configfile", str(ROOT / "config" / "map.yaml"), "--config", f"run=map_{size}"),
-        *(f"site={json.dumps(site)}", f"map={json.dumps(drawn)}"),
+        *(f"site={json.dumps(site)}", f"map={json.dumps(drawn)}", f"images={json.dumps(images)}"),
         f'pretrained={{"weights": "{ROOT / "pretrained" / "lola40"}"}}',
     ]
     found = {}
@@ -126,19 +157,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 2048])
-    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--stride", type=int, default=96)
     parser.add_argument("--cores", type=int, default=2)
     given = parser.parse_args()
     folder: Path = given.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "ldem.tif").is_file():
         # In a process of its own: the system counts a parent's memory as its children's.
         with get_context("spawn").Pool(1) as pool:
             pool.apply(write_site, (folder, max(given.sizes), given.images))
     answer: dict[str, dict[str, float]] = {}
     for size in sorted(given.sizes):
-        found = measure(folder, size, given.members, given.stride, given.cores)
+        found = measure(folder, size, max(given.sizes), given.members, given.stride, given.cores)
         wall, cpu = (sum(each[name] for each in found.values()) for name in ("wall_s", "cpu_s"))
         windows = len(moving_windows(size, size, SIZE_PX, given.stride))
         drawing = found["map_clones"]["wall_s"]

@@ -24,8 +24,9 @@ from pipeline.terrain.blocks import block_mean
 
 Floats = NDArray[np.float64]
 
-# Heights of clones in memory at a time, about.
-_BAND_VALUES = 2**25
+# Heights of clones in memory at a time, about; products of a band take several times as much. A band has so
+# many cells at least: windows are read again for each band that they reach into.
+_BAND_VALUES, _BAND_CELLS = 2**22, 4
 
 
 @lru_cache(maxsize=64)
@@ -95,7 +96,7 @@ class Clones:
         """Rows of a band that bound the memory, whole cells."""
         factor = self._ground.layout.factor
         step = _BAND_VALUES // (self.members * self.cols)
-        return max(factor, step // factor * factor)
+        return max(_BAND_CELLS * factor, step // factor * factor)
 
     def band(self, top: int, bottom: int) -> Band:
         """Rows ``top`` to ``bottom``, whole cells.

@@ -175,8 +175,8 @@ def test_bands_bound_the_memory_in_whole_cells(parts: list[Path]) -> None:
             super().__init__([], ground(), section(), members)
             self.cols = cols
 
-    assert Wide(10_000, 16).band_rows == 208  # 2^25 / 160000, whole cells of 8
-    assert Wide(10**7, 16).band_rows == FACTOR
+    assert Wide(2_000, 16).band_rows == 128  # 2^22 / 32000 = 131, whole cells of 8
+    assert Wide(10**7, 16).band_rows == 4 * FACTOR
 
 
 # --- tiles ------------------------------------------------------------------------------------------------
