@@ -3,7 +3,7 @@
 Usage: PYTHONPATH=src python benchmarks/map_scale.py FOLDER [--sizes 512 1024 2048] [--images 4] [--members 4]
            [--stride 96] [--cores 2]
 
-Writes a synthetic site of 40 m pixels into FOLDER (kept: the next call takes it), whose DEM has cells of 640 m
+Writes a synthetic site of 40 m pixels into FOLDER (the next call takes it), whose DEM has cells of 640 m
 and reaches 30 km beyond the largest map. Its images are squares of 512 pixels, rendered with cast shadows, so
 many (--images) over each square of the map. Then makes the map of each size with the shipped weights, one
 Snakemake call per rule, and prints wall seconds, CPU seconds and the memory of the largest process of each
