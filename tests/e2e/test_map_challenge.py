@@ -20,6 +20,8 @@ from pipeline.predict import super_resolve
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("map")]
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, FACTOR, MEMBERS, SEED = 96, 16, 3, 5
+# A few of the 60 images, by their names.
+SOME = "*[05][LR]E.tif"
 MAP = {"stride_px": SIZE, "members": MEMBERS, "seed": SEED, "fallback": "none"}
 
 
@@ -37,7 +39,7 @@ def test_the_mean_is_that_of_super_resolve_on_the_same_arrays(
     with rasterio.open(given / "truth_40m.tif") as truth:
         left, top = truth.transform.c, truth.transform.f
     site = {
-        "dem": str(given / dem), "images": str(given / "images" / "*.tif"), "suns": str(given / "index.csv"),
+        "dem": str(given / dem), "images": str(given / "images" / SOME), "suns": str(given / "index.csv"),
         "pixel_m": 40, "bounds": [left, top - 2 * SIZE * 40, left + 2 * SIZE * 40, top],
     }  # fmt: skip
     words = ("--config", "run=side", f"site={json.dumps(site)}", f"map={json.dumps(MAP)}")
@@ -48,7 +50,7 @@ def test_the_mean_is_that_of_super_resolve_on_the_same_arrays(
     grid, halo = ground.layout.grid, ground.halo_cells
     assert (grid.height, grid.width) == (2 * SIZE, 2 * SIZE)
     images = read_prepared(sorted((tmp_path / "results" / "store" / "map_images").glob("*/*.zip")), "map")
-    assert len(images) > 30
+    assert len(images) >= 4
     system = pipeline.load(ROOT / "pretrained" / "lola40")
     with rasterio.open(tmp_path / "results" / "side" / "map" / "mean.tif") as raster:
         mean = raster.read(1).astype(np.float64)
