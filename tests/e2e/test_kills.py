@@ -29,7 +29,7 @@ KILLS = int(os.environ.get("KILLS", "50"))
 SEED = int(os.environ.get("KILLS_SEED", "0"))
 CONFIG = ("--configfile", "config/tiny.yaml")
 CTRL_C = 0.2  # share of the kills
-JOBS = 55  # of the tiny config, about; a start tells how many are left
+JOBS = 55  # of the tiny config, about
 
 
 class Start:
@@ -93,9 +93,9 @@ def disturbed(
     target: str = "all",
     config: Sequence[str] = CONFIG,
     ctrl_c: float = CTRL_C,
+    jobs: int = JOBS,
 ) -> int:
-    """Make a target, killed at most so many times; returns how often. The last start is left alone."""
-    jobs = JOBS
+    """Make a target of so many jobs, killed at most so many times; returns how often. The last start is left."""
     for number in range(kills):
         start = Start(folder, number, (target, *config))
         # On average so many jobs that the kills are spread over the whole work.

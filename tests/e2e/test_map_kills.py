@@ -23,6 +23,7 @@ from saved_models import save_system
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("map")]
 
 KILLS = int(os.environ.get("MAP_KILLS", "10"))
+JOBS = 17
 MANY = ('map={"tile_px": 80}', 'images={"per_job": 5}')
 
 
@@ -85,6 +86,6 @@ def test_any_number_of_kills_changes_nothing(
     rng, left, run = random.Random(SEED), KILLS, 0
     while left > 0:
         folder = working_directory(tmp_path / f"run_{run}")
-        left -= disturbed(folder, left, rng, snakemake, "map", given("map", *MANY), ctrl_c=0)
+        left -= disturbed(folder, left, rng, snakemake, "map", given("map", *MANY), 0, JOBS)
         assert digests(folder) == many
         run += 1
