@@ -95,7 +95,10 @@ def disturbed(
     ctrl_c: float = CTRL_C,
     jobs: int = JOBS,
 ) -> int:
-    """Make a target of so many jobs, killed at most so many times; returns how often. The last start is left."""
+    """Make a target, killed at most so many times; returns how often. The last start is left alone.
+
+    The kills are spread over so many jobs.
+    """
     for number in range(kills):
         start = Start(folder, number, (target, *config))
         # On average so many jobs that the kills are spread over the whole work.
