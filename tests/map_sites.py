@@ -19,13 +19,14 @@ from pipeline.maps.render import Scene
 from pipeline.terrain.map_grid import MapGrid, local_projection, lunar_projection
 
 SOUTH = "+proj=stere +lat_0=-90 +lon_0=0 +k=1 +R=1737400 +units=m +no_defs"
+NORTH = SOUTH.replace("-90", "90")
 FACTOR, CELLS, PIXEL = 8, 16, 40.0
 
 
-def grid() -> MapGrid:
+def grid(crs: str = SOUTH) -> MapGrid:
     """The truth's grid: whole cells of the DEM."""
     place = Affine(PIXEL, 0, 20_000, 0, -PIXEL, 450_000)
-    return MapGrid(lunar_projection(SOUTH).wkt_text, place, CELLS * FACTOR, CELLS * FACTOR)
+    return MapGrid(lunar_projection(crs).wkt_text, place, CELLS * FACTOR, CELLS * FACTOR)
 
 
 def terrain() -> NDArray[np.float64]:
@@ -34,13 +35,17 @@ def terrain() -> NDArray[np.float64]:
     return broad + ndimage.gaussian_filter(noise[::-1], 2.5, mode="wrap") * 60 - 1500
 
 
-def write_site(folder: Path) -> None:
-    """A DEM of cells with a hole, eight images on a grid of their own, an index, counts, a broken image."""
-    truth, where = terrain(), grid()
+def write_site(folder: Path, crs: str = SOUTH) -> None:
+    """A DEM of cells with a hole, eight images on a grid of their own, an index, counts, a broken image.
+
+    The other pole's site has the same pixels and, on the map, the same Suns: the Moon is turned by half a
+    circle about an axis in its equator, which changes the sign of latitudes and the direction of longitudes.
+    """
+    truth, where = terrain(), grid(crs)
     cells = truth.reshape(CELLS, FACTOR, CELLS, FACTOR).mean(axis=(1, 3)).astype("f4")
     cells[10:12, 3] = np.nan
     coarse = where.transform @ Affine.scale(FACTOR)
-    profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "nodata": np.nan, "crs": SOUTH}
+    profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "nodata": np.nan, "crs": crs}
     with rasterio.open(
         folder / "ldem.tif", "w", transform=coarse, width=CELLS, height=CELLS, **profile
     ) as raster:
@@ -56,7 +61,8 @@ def write_site(folder: Path) -> None:
     (folder / "nac").mkdir()
     for k in range(8):
         # From one side, as at any place that is not the pole.
-        sun = Sun.from_subsolar(lon + 20.0 * k - 70, 1.5 if k % 2 else -1.5, "test")
+        turn = -where.pole
+        sun = Sun.from_subsolar(lon + turn * (20.0 * k - 70), turn * (1.5 if k % 2 else -1.5), "test")
         light = scene.render(sun, (0, CELLS * FACTOR, 0, CELLS * FACTOR)).radiance
         size = CELLS * FACTOR * PIXEL
         half, pixels = 0.6 * size, 192

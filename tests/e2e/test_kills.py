@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,12 +35,12 @@ JOBS = 55  # of the tiny config, about
 class Start:
     """The workflow in a process group of its own; what it prints goes to a file."""
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, words: Sequence[str] = ("all", *CONFIG)) -> None:
         self.out = folder / f"start_{number:03d}.txt"
         call = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(folder)]
         with self.out.open("w") as stream:
             self.process = subprocess.Popen(
-                [*call, "-c2", "all", *CONFIG],
+                [*call, "-c2", *words],
                 cwd=folder,
                 stdout=stream,
                 stderr=stream,
@@ -85,15 +85,25 @@ class Start:
         self.process.wait()
 
 
-def disturbed(folder: Path, kills: int, rng: random.Random, snakemake: Callable) -> int:
-    """Run `all`, killed at most so many times; returns how often. The last start is left alone."""
-    (folder / "config").symlink_to(ROOT / "config")
-    jobs = JOBS
+def disturbed(
+    folder: Path,
+    kills: int,
+    rng: random.Random,
+    snakemake: Callable,
+    target: str = "all",
+    config: Sequence[str] = CONFIG,
+    ctrl_c: float = CTRL_C,
+    jobs: int = JOBS,
+) -> int:
+    """Make a target, killed at most so many times; returns how often. The last start is left alone.
+
+    The kills are spread over so many jobs.
+    """
     for number in range(kills):
-        start = Start(folder, number)
+        start = Start(folder, number, (target, *config))
         # On average so many jobs that the kills are spread over the whole work.
         working = start.works(round(rng.random() * 1.4 * jobs / (kills - number)), rng.random() * 3)
-        by = signal.SIGINT if rng.random() < CTRL_C else signal.SIGKILL
+        by = signal.SIGINT if rng.random() < ctrl_c else signal.SIGKILL
         if not working:  # nothing was left to do
             assert start.process.returncode == 0, start.text[-5000:]
             return number
@@ -101,9 +111,9 @@ def disturbed(folder: Path, kills: int, rng: random.Random, snakemake: Callable)
         start.end(by)
         assert "Traceback" not in start.text or by == signal.SIGINT, start.text[-5000:]
         if list((folder / ".snakemake").glob("locks/*")):  # Snakemake had no time to let go
-            unlocked = snakemake(folder, "--unlock", *CONFIG)
+            unlocked = snakemake(folder, "--unlock", *config)
             assert unlocked.returncode == 0, unlocked.text[-3000:]
-    done = snakemake(folder, "-c2", "all", *CONFIG)
+    done = snakemake(folder, "-c2", target, *config)
     assert done.returncode == 0, done.text[-5000:]
     return kills
 
@@ -120,6 +130,7 @@ def test_any_number_of_kills_changes_nothing(tiny: Path, tmp_path: Path, snakema
     while left > 0:
         folder = tmp_path / f"run_{run}"
         folder.mkdir()
+        (folder / "config").symlink_to(ROOT / "config")
         left -= disturbed(folder, left, rng, snakemake)
         found = whole(folder)
         assert set(found) == set(wanted)

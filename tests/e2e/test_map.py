@@ -49,13 +49,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def given(run: str, *more: str) -> tuple[str, ...]:
+    """The configuration of a map of the site."""
+    site = 'site={"dem": "ldem.tif", "images": "nac/*.tif", "suns": "index.csv", "pixel_m": 40}'
+    weights = 'pretrained={"weights": "weights"}'
+    return ("--configfile", "config/map.yaml", "small.yaml", "--config", f"run={run}", site, weights, *more)
+
+
 def made(snakemake: Callable, folder: Path, run: str, *more: str, cores: int = 2) -> Any:
-    given = (
-        'site={"dem": "ldem.tif", "images": "nac/*.tif", "suns": "index.csv", "pixel_m": 40}',
-        'pretrained={"weights": "weights"}',
-    )
-    words = ("--configfile", "config/map.yaml", "small.yaml", "--config", f"run={run}", *given, *more)
-    return snakemake(folder, f"-c{cores}", "map", *words)
+    return snakemake(folder, f"-c{cores}", "map", *given(run, *more))
 
 
 @pytest.fixture(scope="module")

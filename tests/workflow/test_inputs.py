@@ -29,6 +29,7 @@ OVERLAYS = {
     "lola40_published_gpu": ["lola40", "lola40_published_gpu"],
     "evaluate": ["evaluate"],
     "map": ["map"],
+    "map_1500": ["map_1500"],
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
 SITE = {"site": {"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": "my/index.csv", "pixel_m": 20}}

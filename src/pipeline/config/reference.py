@@ -34,6 +34,7 @@ like `-c2`, stands between them and the stage.
 | `lola40.yaml` | real LOLA windows at 40 m/pix in `resources/lola_40m/*.tif` |
 | `evaluate.yaml` | given or shipped weights on any DEM windows, without training |
 | `map.yaml` | a map of a site from a DEM, real images and their Suns, with given weights |
+| `map_1500.yaml` | 1,500 rendered images over 19.2 km of synthetic terrain at 20 m/pix, with given weights |
 | `light.yaml` | on top of another: true places, the Sun's disc, far terrain, swaths of narrow cameras |
 | `tiny.yaml` | the whole DAG in two to three minutes, for tests |
 

@@ -125,7 +125,10 @@ def _slopes(image: Floats, inside: Mask, mask: Mask, noise: float) -> tuple[floa
     rows, cols = np.nonzero(inside)
     key = rows // _BLOCK_PX * (image.shape[1] // _BLOCK_PX + 1) + cols // _BLOCK_PX
     found = image[inside], right[inside], up[inside]
-    members = [at for k in np.unique(key) if (at := key == k).sum() >= _MIN_BLOCK_PIXELS]
+    # Pixels of a block keep their order; one mask per block would take memory by the square of the image.
+    order = np.argsort(key, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(key[order])) + 1)
+    members = [at for at in parts if len(at) >= _MIN_BLOCK_PIXELS]
     blocks = np.array([(np.median(found[0][at]), found[1][at].mean(), found[2][at].mean()) for at in members])
     for _ in range(_ROUNDS):
         if len(blocks) < _MIN_BLOCKS:

@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 
 from pipeline.config.maps import MapSection
 from pipeline.maps.ground import SiteGround
-from pipeline.region.blend import blend_weights
+from pipeline.region.blend import blend_weights, published_std
 from pipeline.region.windows import Sides, Window
 from pipeline.storage.store import Stored, read_store, store_attrs
 from pipeline.terrain.blocks import block_mean
 
 Floats = NDArray[np.float64]
 
-# Heights of clones in memory at a time, about.
-_BAND_VALUES = 2**25
+# Heights of clones in memory at a time, about; products of a band take several times as much. A band has so
+# many cells at least: windows are read again for each band that they reach into.
+_BAND_VALUES, _BAND_CELLS = 2**22, 4
 
 
 @lru_cache(maxsize=64)
@@ -95,7 +96,7 @@ class Clones:
         """Rows of a band that bound the memory, whole cells."""
         factor = self._ground.layout.factor
         step = _BAND_VALUES // (self.members * self.cols)
-        return max(factor, step // factor * factor)
+        return max(_BAND_CELLS * factor, step // factor * factor)
 
     def band(self, top: int, bottom: int) -> Band:
         """Rows ``top`` to ``bottom``, whole cells.
@@ -117,11 +118,12 @@ class Clones:
         clones /= total
         apart = None
         if self._section.std == "published":
-            mean = clones.mean(axis=0)
+            mean, windows = clones.mean(axis=0), np.zeros(shape, dtype=np.int64)
             for window, drawn in self._in(top, bottom):
                 here, part, weight = self._place(window, top, bottom)
                 squares[here] += weight * ((drawn[:, *part] - mean[here]) ** 2).sum(axis=0)
-            apart = np.sqrt(squares / (total * (self.members - 1)))
+                windows[here] += 1
+            apart = published_std(squares, total, self.members, windows)
         if self._ground.layout.exact_cells:
             clones += self._deficit(clones, top, bottom)
         return Band(top, bottom, clones, apart)
@@ -155,7 +157,8 @@ class Clones:
         rows = slice(halo + top // factor, halo + bottom // factor)
         cells = self._ground.cells[rows, halo : halo + self.cols // factor]
         apart = np.where(np.isfinite(cells), cells - block_mean(clones, factor), 0.0)
-        bump = 2 * np.sin(np.pi * (np.arange(factor) + 0.5) / factor) ** 2
+        # Its mean is 1; in a cell of one pixel the squared sine has no border to be 0 at.
+        bump = 2 * np.sin(np.pi * (np.arange(factor) + 0.5) / factor) ** 2 if factor > 1 else np.ones(1)
         spread = np.kron(np.ones((1, self.cols // factor)), bump)[0]
         down = np.kron(np.ones((1, (bottom - top) // factor)), bump)[0]
         whole = apart.repeat(factor, axis=1).repeat(factor, axis=2)

@@ -1,8 +1,8 @@
 """Blending the clones of overlapping windows into one map with its uncertainty.
 
 Published weights (Repasky et al. 2026): the grassfire distance of a pixel from the window's border, 1 on the
-border and at most `blend_px`, squared, then blurred with a Gaussian. ASP's ``dem_mosaic`` takes the same
-steps in another order: distance, clamp, blur (sigma 5), THEN the power 2.
+border and at most `blend_px`, squared, then blurred with a Gaussian that mirrors the window at its border.
+ASP's ``dem_mosaic`` takes the same steps in another order: distance, clamp, blur (sigma 5), THEN the power 2.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def blend_weights(
     ----------
     size : side of the window, pixels.
     blend_px : largest distance (published 48).
-    sigma_px : standard deviation of the blur (published 2), pixels; beyond the window weights are 0.
+    sigma_px : standard deviation of the blur (published 2), pixels; beyond its border the window is mirrored,
+        so that the outermost weights rise (from 1 to 6.2 with the published values).
     border : whether the top, right, bottom and left side lie on the region's border.
 
     Returns
@@ -49,23 +50,20 @@ def blend_weights(
 @lru_cache(maxsize=64)
 def _weights(size: int, blend_px: int, sigma_px: float, border: tuple[bool, ...]) -> Floats:
     top, right, bottom, left = border
-    reach = int(np.ceil(_TRUNCATE * sigma_px))
-    # From outside the window, where counted sides give 0 and the region's border does not end anything.
     ends = (top, bottom), (left, right)
-    down, across = (_distance(size, blend_px, reach, *sides) for sides in ends)
-    distance = np.minimum(down[:, None], across[None, :])
-    blurred = ndimage.gaussian_filter(distance**2, sigma_px, mode="constant", truncate=_TRUNCATE)
-    weights: Floats = np.ascontiguousarray(blurred[reach : reach + size, reach : reach + size])
+    down, across = (_distance(size, blend_px, *sides) for sides in ends)
+    squared = np.minimum(down[:, None], across[None, :]) ** 2
+    weights: Floats = ndimage.gaussian_filter(squared, sigma_px, mode="reflect", truncate=_TRUNCATE)
     weights.setflags(write=False)
     return weights
 
 
-def _distance(size: int, blend_px: int, reach: int, first_open: bool, last_open: bool) -> Floats:
-    """Steps to the nearer counted end of a line, for positions -reach .. size + reach - 1."""
-    at = np.arange(-reach, size + reach, dtype=np.float64)
+def _distance(size: int, blend_px: int, first_open: bool, last_open: bool) -> Floats:
+    """Steps to the nearer counted end of a line of pixels, 1 on the last pixel before it."""
+    at = np.arange(size, dtype=np.float64)
     first = np.full_like(at, blend_px) if first_open else at + 1
     last = np.full_like(at, blend_px) if last_open else size - at
-    return np.clip(np.minimum(first, last), 0, blend_px)
+    return np.minimum(np.minimum(first, last), blend_px)
 
 
 class Mosaic:
@@ -73,9 +71,10 @@ class Mosaic:
 
     With weights w (one a window and pixel, the same for its M clones) and d over all clones of all windows,
 
-        mean = sum w d / sum w,    std = sqrt(sum w (d - mean)^2 / (sum w (N - 1) / N)),    N = M.
+        mean = sum w d / sum w,    std = sqrt(sum w (d - mean)^2 / (sum w (N - 1) / N)),
 
-    This is the published standard deviation. It counts two things as one: the spread of the clones, and the
+    where N is the number of values d at the pixel: M clones of each window that holds it. This is the
+    published standard deviation. It counts two things as one: the spread of the clones, and the
     disagreement of windows that overlap. With one window it is the ordinary sample standard deviation. Sums
     of squares are updated about the running mean (Chan, Golub & LeVeque 1979 with weights; West 1979), so
     that heights of kilometres leave the centimetres of the spread alone.
@@ -84,7 +83,7 @@ class Mosaic:
     overlap a blended clone is an average of draws, smoother than one draw, so the clones' own spread is too
     small there: use `std` for uncertainty.
 
-    Windows must come in one order for equal bits. Memory: (M + 2) float64 maps of the region.
+    Windows must come in one order for equal bits. Memory: (M + 3) maps of 64-bit numbers of the region.
 
     Parameters
     ----------
@@ -100,6 +99,7 @@ class Mosaic:
         self.clones = np.zeros((members, rows, cols))
         self._weight = np.zeros((rows, cols))
         self._squares = np.zeros((rows, cols))
+        self._windows = np.zeros((rows, cols), dtype=np.int64)
         self._weigh = weigh
 
     def add(self, window: Window, clones: NDArray[np.floating]) -> None:
@@ -132,6 +132,7 @@ class Mosaic:
         self._squares[here] += self.members * (before * weight / after) * apart**2
         blended += (heights - blended) * (weight / after)
         self._weight[here] = after
+        self._windows[here] += 1
 
     @property
     def covered(self) -> NDArray[np.bool_]:
@@ -145,4 +146,16 @@ class Mosaic:
     def std(self) -> Floats:
         """The published standard deviation, (rows, cols) metres; NaN where no window was added."""
         with np.errstate(invalid="ignore"):
-            return np.sqrt(self._squares / (self._weight * (self.members - 1)))
+            return published_std(self._squares, self._weight, self.members, self._windows)
+
+
+def published_std(squares: Floats, weight: Floats, members: int, windows: NDArray[np.int64]) -> Floats:
+    """The published standard deviation of `Mosaic`, metres.
+
+    Parameters
+    ----------
+    squares : sum of w (d - mean)^2 over all clones of all windows at a pixel, square metres.
+    weight : sum of w over its windows. members : clones of a window, M >= 2. windows : that hold the pixel.
+    """
+    values = members * windows
+    return np.asarray(np.sqrt(squares * values / (members * weight * (values - 1))), dtype=np.float64)

@@ -355,6 +355,7 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
         "lola40_nfe",
         "lola40_published_gpu",
         "map",
+        "map_1500",
         "tiny",
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from image_scenes import SIZE, hills, photograph, rendering, strip
@@ -49,6 +51,17 @@ def test_slope_across_the_image() -> None:
     assert found.right == pytest.approx(1e-4, rel=0.05) and found.up == 0
     assert found.level == pytest.approx(0.05, abs=3e-4)
     assert np.allclose(found.field(share.shape), 0.05 + 1e-4 * cols, atol=5e-4)
+
+
+def test_memory_is_that_of_the_image() -> None:
+    """Not that of one mask per block, which grows by the square of the image."""
+    share = np.zeros((480, 480))
+    image = 0.05 + 0.001 * np.random.default_rng(0).standard_normal(share.shape)
+    tracemalloc.start()
+    assert dark_level(image, np.ones_like(share, dtype=bool), share).count > 200_000
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 40 * image.nbytes
 
 
 def test_too_few_pixels() -> None:

@@ -28,11 +28,11 @@ from pipeline.terrain.map_grid import MapGrid, lunar_projection
 ROWS, COLS, SIZE, STRIDE, FACTOR, MEMBERS = 64, 80, 32, 16, 8, 3
 
 
-def ground(exact: bool = False, rows: int = ROWS, cols: int = COLS) -> SiteGround:
+def ground(exact: bool = False, rows: int = ROWS, cols: int = COLS, factor: int = FACTOR) -> SiteGround:
     rng = np.random.default_rng(4)
     grid = MapGrid(lunar_projection(SOUTH).wkt_text, Affine(20, 0, 0, 0, -20, 0), cols, rows)
-    layout = Layout(grid, 0, 0, rows, cols, "coarse", 0, 0, FACTOR, exact)
-    cells = rng.normal(-1500, 100, (rows // FACTOR + 2, cols // FACTOR + 2))
+    layout = Layout(grid, 0, 0, rows, cols, "coarse", 0, 0, factor, exact)
+    cells = rng.normal(-1500, 100, (rows // factor + 2, cols // factor + 2))
     cells[3, 4] = np.nan
     flat = np.zeros((rows, cols))
     return SiteGround(layout, 1, 8, cells, flat, flat == 0, flat.astype(np.float32))
@@ -149,6 +149,18 @@ def test_exact_cells_are_kept_and_cell_borders_stay(parts: list[Path]) -> None:
     assert abs(added[0, 0]) < 0.01 * np.abs(added).max() and np.abs(added).argmax() in (27, 28, 35, 36)
 
 
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_exact_cells_are_kept_whatever_their_size(parts: list[Path], factor: int) -> None:
+    here = ground(True, factor=factor)
+    means = block_mean(Clones(parts, here, section(), MEMBERS).band(0, ROWS).clones, factor)
+    cells = here.cells[1:-1, 1:-1]
+    known = np.isfinite(cells)
+    assert known.sum() == cells.size - 1
+    np.testing.assert_allclose(
+        means[:, known], np.broadcast_to(cells[known], (MEMBERS, known.sum())), atol=1e-9
+    )
+
+
 def test_gaps_are_refused(tmp_path: Path) -> None:
     windows = [w for w in moving_windows(ROWS, COLS, SIZE, SIZE) if (w.row, w.col) != (32, 32)]
     clones = Clones([write(tmp_path / "some.zip", windows)], ground(), section(), MEMBERS)
@@ -163,8 +175,8 @@ def test_bands_bound_the_memory_in_whole_cells(parts: list[Path]) -> None:
             super().__init__([], ground(), section(), members)
             self.cols = cols
 
-    assert Wide(10_000, 16).band_rows == 208  # 2^25 / 160000, whole cells of 8
-    assert Wide(10**7, 16).band_rows == FACTOR
+    assert Wide(2_000, 16).band_rows == 128  # 2^22 / 32000 = 131, whole cells of 8
+    assert Wide(10**7, 16).band_rows == 4 * FACTOR
 
 
 # --- tiles ------------------------------------------------------------------------------------------------

@@ -46,13 +46,25 @@ def test_weights_without_blur_are_the_squared_grassfire_distance():
 
 
 def test_published_weights_are_the_squared_distance_to_the_outside_blurred():
-    inside = np.pad(np.ones((96, 96)), 20)
-    distance = np.minimum(ndimage.distance_transform_cdt(inside, "taxicab"), 48).astype(float)
-    expected = ndimage.gaussian_filter(distance**2, 2.0, mode="constant")[20:-20, 20:-20]
+    """The blur mirrors the window at its border: outside it is the window again, not 0."""
+    inside = np.pad(np.ones((96, 96)), 1)
+    distance = np.minimum(ndimage.distance_transform_cdt(inside, "taxicab"), 48)[1:-1, 1:-1].astype(float)
+    mirrored = np.pad(distance**2, 16, mode="symmetric")
+    expected = ndimage.gaussian_filter(mirrored, 2.0, mode="constant")[16:-16, 16:-16]
     weights = blend_weights(96, 48, 2.0)
     np.testing.assert_allclose(weights, expected, rtol=1e-12)
     assert weights.min() > 0
     np.testing.assert_allclose(weights, weights[::-1, ::-1], rtol=1e-12)
+
+
+def test_published_weights_of_the_outermost_rings_are_those_of_a_mirrored_parabola():
+    """Closed form far from corners: sum over k of g(k) |k + d - 1/2, mirrored|^2 with the kernel g."""
+    at = np.arange(-8, 9)
+    kernel = np.exp(-(at**2) / 8)
+    kernel /= kernel.sum()
+    rings = [(kernel * (np.abs(at + ring - 0.5) + 0.5) ** 2).sum() for ring in range(1, 9)]
+    np.testing.assert_allclose(blend_weights(96, 48, 2.0)[:8, 48], rings, rtol=1e-12)
+    np.testing.assert_allclose(rings[:3], [6.160, 8.536, 13.208], atol=1e-3)
 
 
 def test_sides_on_the_region_border_do_not_end_the_weights():
@@ -104,7 +116,9 @@ def test_mosaic_equals_the_published_formulas():
     weight = np.broadcast_to(w, d.shape)
     total = weight.sum((0, 1))
     mean = np.nansum(weight * d, (0, 1)) / total
-    std = np.sqrt(np.nansum(weight * (d - mean) ** 2, (0, 1)) / (total * (members - 1) / members))
+    count = (weight > 0).sum((0, 1))
+    assert set(np.unique(count // members)) >= {1, 2, 4, 9}
+    std = np.sqrt(np.nansum(weight * (d - mean) ** 2, (0, 1)) / (total * (count - 1) / count))
     np.testing.assert_allclose(mosaic.mean(), mean, rtol=1e-13)
     np.testing.assert_allclose(mosaic.std(), std, rtol=1e-9)
     clones = np.nansum(w * d, 0) / w.sum(0)
@@ -115,6 +129,17 @@ def test_one_window_has_the_sample_standard_deviation():
     clones = np.random.default_rng(2).normal(size=(5, 8, 8)) + 1e4
     mosaic, *_ = mosaic_of(8, 8, 8, 8, 5, lambda w: clones)
     np.testing.assert_allclose(mosaic.std(), clones.std(axis=0, ddof=1), rtol=1e-9)
+
+
+def test_std_divides_by_the_clones_of_all_windows_at_a_pixel():
+    """Closed form: alike windows of clones at +-1 m have sqrt(N / (N - 1)), N = clones times windows."""
+    signs = np.array([1.0, -1, 1, -1])[:, None, None] * np.ones((8, 8)) - 3000
+    mosaic, *_ = mosaic_of(12, 12, 8, 4, 4, lambda w: signs)
+    windows = np.outer(*[np.repeat([1, 2, 1], 4)] * 2)
+    np.testing.assert_allclose(mosaic.std(), np.sqrt(4 * windows / (4 * windows - 1)), rtol=1e-9)
+    # Where two and four windows overlap: lower than with N = clones of one window.
+    ratio = np.sqrt(4 / 3) / mosaic.std()
+    np.testing.assert_allclose([ratio[0, 5], ratio[5, 5]], [1.08, 1.118], atol=1e-3)
 
 
 def test_small_spread_survives_great_heights():
