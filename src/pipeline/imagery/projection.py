@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.terrain.grid import MOON_RADIUS_M, RADIUS_TOLERANCE_M, GridError
+from pipeline.terrain.grid import GridError
+from pipeline.terrain.grid import moon_crs as lunar_crs
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -32,27 +33,14 @@ def moon_crs(wkt: str, name: str) -> Any:
         If the CRS does not parse, is neither projected nor geographic, or is not on a sphere of the Moon's
         radius (within `RADIUS_TOLERANCE_M`).
     """
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
     expected = "a map of the Moon (a sphere of about 1737.4 km)"
-    try:
-        crs: Any = CRS.from_user_input(wkt)
-        if crs.is_compound:
-            crs = crs.sub_crs_list[0]
-        if crs.is_bound:
-            crs = crs.source_crs
-    except CRSError as error:
-        raise GridError(f"{name}: expected {expected}, found a CRS that does not parse ({error})") from None
+    crs, _ = lunar_crs(wkt, name, expected)
+    if crs.is_compound:
+        crs = crs.sub_crs_list[0]
+    if crs.is_bound:
+        crs = crs.source_crs
     if not (crs.is_projected or crs.is_geographic):
         raise GridError(f"{name}: expected {expected}, found a CRS of type {crs.type_name!r}")
-    body = crs.ellipsoid
-    major, minor = (body.semi_major_metre, body.semi_minor_metre) if body else (math.nan, math.nan)
-    if not (abs(major - MOON_RADIUS_M) <= RADIUS_TOLERANCE_M and abs(major - minor) < 1.0):
-        raise GridError(
-            f"{name}: expected {expected}, found radii of {major / 1e3:g} and {minor / 1e3:g} km "
-            f"({crs.geodetic_crs.name})"
-        )
     base = crs.geodetic_crs
     if any(abs(axis.unit_conversion_factor - _DEGREE) > 1e-9 for axis in base.axis_info):
         raise GridError(f"{name}: expected longitudes in degrees, found {base.axis_info[0].unit_name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.imagery.projection import Points, from_lonlat, metres_per_unit, moon_crs, period, to_lonlat
 from pipeline.imagery.validity import Mask, erode, not_missing, valid_mask
+from pipeline.terrain.gdal_file import GdalFile
 from pipeline.terrain.grid import GridError, RasterError
 from pipeline.terrain.readers import check_whole
 
@@ -28,7 +28,7 @@ _SCAN_PIXELS = 4 << 20
 _FOOTPRINT_POINTS = 33
 
 
-class ImageFile:
+class ImageFile(GdalFile):
     """A map-projected image of the Moon that GDAL reads, in any lunar projection.
 
     One band, or one and an alpha band. The grid may be rotated and its pixels need not be square. The object
@@ -60,9 +60,7 @@ class ImageFile:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self._path = Path(path)
-        self.name = str(path)
-        self._dataset: Any = None
+        super().__init__(path, "image")
         if not self._path.is_file():
             raise RasterError(f"{self.name}: expected an image file, found none")
         dataset = self._open()
@@ -89,22 +87,6 @@ class ImageFile:
         # Where the no-data tag makes the mask, `valid_mask` compares with the tag itself.
         self._has_own_mask = "per_dataset" in flags and "alpha" not in flags
         self.has_mask = self._has_own_mask or (self._has_alpha and self._alpha_excludes())
-
-    def _open(self) -> Any:
-        if self._dataset is None:
-            import rasterio
-            from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-            try:
-                with warnings.catch_warnings():
-                    # Files without a map get an error of this module's own.
-                    warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                    self._dataset = rasterio.open(self._path)
-            except RasterioError as error:
-                raise RasterError(
-                    f"{self.name}: expected a whole image file, found one that GDAL cannot open ({error})"
-                ) from None
-        return self._dataset
 
     def _check_map(self, dataset: Any) -> None:
         transform = dataset.transform
@@ -309,13 +291,3 @@ class ImageFile:
         seen = np.isfinite(u) & np.isfinite(v)
         u, v, inverse = np.where(seen, u, np.nan), np.where(seen, v, np.nan), ~self.transform
         return inverse.d * u + inverse.e * v + inverse.f, inverse.a * u + inverse.b * v + inverse.c
-
-    def close(self) -> None:
-        """Close the file; a later read opens it again."""
-        if self._dataset is not None:
-            self._dataset.close()
-            self._dataset = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # GDAL handles cannot cross processes.
-        return {**self.__dict__, "_dataset": None}

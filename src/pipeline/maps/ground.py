@@ -229,7 +229,9 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
             )
         values = _on_layout(raster, layout, 0)
         step = layout.factor if layout.kind == "coarse" else 1
-        values = values.repeat(step, axis=0).repeat(step, axis=1)
+        # Spots of a cell lie anywhere in it.
+        share = step**2 if name == "count" else 1
+        values = (values / share).repeat(step, axis=0).repeat(step, axis=1)
     finally:
         raster.close()
     if (values < 0).any():

@@ -94,7 +94,7 @@ def write_rasters(
     """
     layout = ground.layout
     bands = {"clones": clones.members}
-    middle = (layout.grid.height - 1) / 2, (layout.grid.width - 1) / 2
+    middle = (layout.grid.width - 1) / 2
     with Rasters(paths, layout.region, KINDS, tags, bands) as rasters:
         for top, bottom in _row_bands(clones):
             first = max(0, top - _OVERLAP_CELLS * layout.factor)
@@ -106,7 +106,8 @@ def write_rasters(
                 heights = (1 - here) * heights + here * (
                     ground.dem[first:last] + fallback.draws(clones.members, (first, last))
                 )
-            pixel = layout.grid.true_pixel_m((top + bottom - 1) / 2, middle[1])
+            # Of each row, so that it does not depend on the band.
+            pixel = np.array([[layout.grid.true_pixel_m(row, middle)] for row in range(first, last)])
             maps = _maps(heights, band.apart, ground, light, section, (first, last), pixel, fallback)
             maps["prior"] = ground.dem[first:last]
             maps["clones"] = heights
@@ -120,10 +121,12 @@ def _row_bands(clones: Clones) -> list[tuple[int, int]]:
 
 def _maps(
     heights: Floats, apart: Floats | None, ground: SiteGround, light: Light, section: MapSection,
-    rows: tuple[int, int], pixel_m: float, fallback: Fallback | None,
+    rows: tuple[int, int], pixel_m: Floats, fallback: Fallback | None,
 ) -> dict[str, NDArray[np.generic]]:  # fmt: skip
     """All maps of a band, over its overlap too."""
     here = slice(*rows)
+    grid = ground.layout.grid
+    middle_m = grid.true_pixel_m((grid.height - 1) / 2, (grid.width - 1) / 2)
     mean = heights.mean(axis=0)
     std = heights.std(axis=0, ddof=1)
     if apart is not None:
@@ -139,7 +142,7 @@ def _maps(
     return {
         "mean": mean, "std": std, "lit": lit, "azimuth_gap": gap, "class": decided,
         "slope": slope_deg(mean, pixel_m), "slope_std": slopes.std(axis=0, ddof=1),
-        "steep": (slopes > section.steep_deg).mean(axis=0), "hillshade": hillshade(mean, pixel_m),
+        "steep": (slopes > section.steep_deg).mean(axis=0), "hillshade": hillshade(mean, middle_m),
     }  # fmt: skip
 
 
@@ -162,13 +165,13 @@ def _write(
         rasters.write(name, low - layout.row, values)
 
 
-def slope_deg(dem: Floats, pixel_m: float) -> Floats:
+def slope_deg(dem: Floats, pixel_m: float | Floats) -> Floats:
     """Slope of a DEM (rows, cols), degrees: central differences over two pixels, one-sided at the edges.
 
     Parameters
     ----------
-    dem : metres. pixel_m : size of a pixel on the ground, metres.
+    dem : metres. pixel_m : size of a pixel on the ground, metres; a number, or (rows, 1).
     """
-    down, right = np.gradient(dem, pixel_m)
-    slope: Floats = np.degrees(np.arctan(np.hypot(down, right)))
+    down, right = np.gradient(dem)
+    slope: Floats = np.degrees(np.arctan(np.hypot(down, right) / pixel_m))
     return slope

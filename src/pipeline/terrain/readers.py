@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.terrain.gdal_file import GdalFile
 from pipeline.terrain.grid import Grid, GridError, RasterError, make_grid
 
 _KILOMETRES = {"km", "kilometer", "kilometers", "kilometre", "kilometres"}
@@ -96,14 +97,12 @@ def check_whole(name: str, dataset: Any, data_bytes: int) -> None:
         raise RasterError(f"{name}: truncated: expected at least {end} bytes, found {data_bytes}")
 
 
-class GdalRaster(Raster):
+class GdalRaster(GdalFile, Raster):
     """A raster that GDAL reads; band scale, offset, nodata and mask are applied."""
 
     def __init__(self, path: Path) -> None:
-        self.name = str(path)
+        super().__init__(path, "raster")
         self.data_bytes = path.stat().st_size
-        self._path = path
-        self._dataset: Any = None
         dataset = self._open()
         if dataset.count != 1:
             raise RasterError(f"{self.name}: expected one band, found {dataset.count}")
@@ -118,19 +117,6 @@ class GdalRaster(Raster):
         """The grid that the file states."""
         wkt = dataset.crs.to_wkt() if dataset.crs else None
         return make_grid(self.name, wkt, dataset.transform, dataset.width, dataset.height)
-
-    def _open(self) -> Any:
-        if self._dataset is None:
-            import rasterio
-            from rasterio.errors import RasterioError
-
-            try:
-                self._dataset = rasterio.open(self._path)
-            except RasterioError as error:
-                raise RasterError(
-                    f"{self.name}: expected a whole raster file, found one that GDAL cannot open ({error})"
-                ) from None
-        return self._dataset
 
     def _inside(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.float64]:
         from rasterio.errors import RasterioError
@@ -147,13 +133,3 @@ class GdalRaster(Raster):
         values = np.asarray(data.data, dtype=np.float64) * self._scale + self._offset
         values[np.ma.getmaskarray(data) | ~np.isfinite(values)] = np.nan
         return values
-
-    def close(self) -> None:
-        """Close the dataset; a later `read` opens it again."""
-        if self._dataset is not None:
-            self._dataset.close()
-            self._dataset = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # GDAL handles cannot cross processes.
-        return {**self.__dict__, "_dataset": None}
