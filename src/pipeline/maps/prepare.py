@@ -24,7 +24,7 @@ from pipeline.imagery.raster import ImageFile
 from pipeline.imagery.registration import Match, plausible, register, shrink
 from pipeline.imagery.resample import resample
 from pipeline.jobs.progress import progress
-from pipeline.maps.first_pass import exposures_of, records_of, withheld_of
+from pipeline.maps.first_pass import Known, exposures_of, records_of, withheld_of
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import lit_level, sun_of
 from pipeline.maps.kept import KeptImages
@@ -50,6 +50,8 @@ _TELLING_PX, _ALIKE = 4000, 0.15
 # A reconstruction's own errors move a match along the light by so much, pixels (measured on two sites whose
 # truth is known: 0.26 px along, 0.05 to 0.15 px across).
 _ALONG_PX = 0.3
+# An image whose ratios to the rendering scatter by more has no exposure of its own.
+_UNSURE = 0.6
 # A correlation that is no accident.
 _CLEAR = 0.25
 
@@ -118,13 +120,13 @@ def prepare_chunk(section: PrepareStage, chunk: int, inputs: Mapping[str, Any], 
     scene = Scene(ground.surface, ground.margin_px, grid, section.photometry, ground.far)
     # A rendering of block means tells a wrong place, but no small shift: bicubic of cells errs by pixels.
     along = 0.0 if ground.layout.kind != "coarse" else _ALONG_PX if section.again else None
-    exposures: dict[int, float] = {}
+    exposures: list[Known | None] = [None] * len(rows)
     if section.again:
         records = records_of(inputs["first"])
         withheld, exposures = withheld_of(records, section.images), exposures_of(records)
         rows = [replace(row, withheld=i in withheld) for i, row in enumerate(rows)]
     mine = chunks(list(enumerate(rows)), section.images.per_job)[chunk]
-    known = [exposures.get(i) for i, _ in mine]
+    known = [exposures[i] for i, _ in mine]
     prepare_images([row for _, row in mine], scene, grid, section.images, along, out, known)
 
 
@@ -135,7 +137,7 @@ def prepare_images(
     section: ImagesSection,
     along_px: float | None,
     out: Path | str,
-    exposures: Sequence[float | None] = (),
+    exposures: Sequence[Known | None] = (),
 ) -> None:
     """Prepare the images of a chunk and write a store of schema ``prepared/1``.
 
@@ -145,7 +147,7 @@ def prepare_images(
     section : what is asked of images.
     along_px : error of the scene that looks like a shift along the light, see `shrink`; None where no shift
         is applied: a rendering of block means tells a wrong place, but no small shift.
-    out : file to write. exposures : of each, where known; else each image's own match.
+    out : file to write. exposures : what is known of each.
     """
     done, kept = [], KeptImages(out)
     shape = len(rows), grid.height, grid.width
@@ -192,9 +194,9 @@ def prepare_image(
     grid: MapGrid,
     section: ImagesSection,
     along_px: float | None,
-    known: float | None = None,
+    known: Known | None = None,
 ) -> tuple[Prepared, NDArray[np.float32] | None]:
-    """Prepare one image, whose exposure is `known`, or found by the match with the scene.
+    """Prepare one image, of whose exposure something may be `known` beforehand.
 
     Returns
     -------
@@ -223,7 +225,7 @@ def _prepare(
     grid: MapGrid,
     section: ImagesSection,
     along_px: float | None,
-    known: float | None,
+    known: Known | None,
 ) -> tuple[Prepared, NDArray[np.float32] | None]:
     assert row.sun is not None
     target, (row0, row1, col0, col1) = target_of(grid), box
@@ -251,8 +253,11 @@ def _prepare(
         bright = exposure(values, valid, field, seen.lambert)
     except ValueError as error:
         return replace(found, used=False, why=str(error)), None
-    scale = bright.scale if known is None else known
+    scale = bright.scale if known is None else known.with_match(bright)
     found = replace(found, exposure=scale, scatter=bright.scatter)
+    if known is None and bright.scatter > _UNSURE:
+        why = f"its exposure cannot be told: ratios to the DEM's rendering scatter by {bright.scatter:.2f}"
+        return replace(found, used=False, why=f"{why}, at most {_UNSURE:g} is allowed"), None
     light = np.where(valid, (values - field) / scale, np.nan).astype(np.float32)
     return found, light
 

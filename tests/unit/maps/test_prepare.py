@@ -16,9 +16,10 @@ from scipy import ndimage
 
 from pipeline.config.images import ImagesSection
 from pipeline.config.photometry import PhotometrySection
+from pipeline.imagery.exposure import Exposure
 from pipeline.imagery.suns.sun import Sun
 from pipeline.maps import prepare
-from pipeline.maps.first_pass import exposures_of, records_of, withheld_of
+from pipeline.maps.first_pass import Known, exposures_of, records_of, withheld_of
 from pipeline.maps.images import read_prepared, sun_record
 from pipeline.maps.kept import KeptImages
 from pipeline.maps.prepare import prepare_image, prepare_images
@@ -84,26 +85,60 @@ def test_shifts_are_allowed_in_pixels_of_the_map_where_no_metres_are_given() -> 
 def test_a_known_exposure_is_used(scene: Scene, tmp_path: Path) -> None:
     path = picture(scene, tmp_path / "image.tif", gain=0.04)
     matched, values = prepare_image(row(path), scene, GRID, ImagesSection(), 0.0)
-    given, brighter = prepare_image(row(path), scene, GRID, ImagesSection(), 0.0, 0.02)
+    given, brighter = prepare_image(row(path), scene, GRID, ImagesSection(), 0.0, Known(0.02, 0.0))
     assert matched.exposure == pytest.approx(0.04, rel=0.02) and given.exposure == 0.02
     assert values is not None and brighter is not None
     np.testing.assert_allclose(brighter, values * (matched.exposure / 0.02), rtol=1e-5)
 
 
-def record(exposure: float | None, given: float | None, used: bool = True) -> dict[str, Any]:
-    return {"path": "x", "used": used, "exposure": exposure, "image": {"exposure": given}}
+def record(
+    exposure: float | None, given: float | None, used: bool = True, scatter: float | None = None
+) -> dict[str, Any]:
+    image = {"exposure": given}
+    return {"path": "x", "used": used, "exposure": exposure, "scatter": scatter, "image": image}
 
 
 def test_a_list_of_exposures_gives_ratios_and_the_dem_their_unit(caplog: pytest.LogCaptureFixture) -> None:
     records = [record(0.05, 5.0), record(0.11, 10.0), record(0.02, 2.0), record(0.9, 1.0, used=False)]
     with caplog.at_level(logging.WARNING):
         found = exposures_of([*records, record(0.3, None)])
-    assert found == pytest.approx({0: 0.05, 1: 0.1, 2: 0.02})
+    assert found[4] is None
+    assert [one.scale for one in found[:4] if one] == pytest.approx([0.05, 0.1, 0.02, 0.01])
+    assert [one.with_match(Exposure(0.3, 0.1)) for one in found[:3] if one] == pytest.approx(
+        [0.05, 0.1, 0.02]
+    )
     assert not caplog.records
     with caplog.at_level(logging.WARNING):
         exposures_of([*records, record(0.05, 8.0)])
     assert len(caplog.records) == 1 and "site.exposures" in caplog.text
-    assert exposures_of([record(0.3, None)]) == {}
+    assert exposures_of([record(0.3, None, scatter=0.1)]) == [None]
+
+
+def test_exposures_that_are_unsure_are_drawn_towards_those_that_agree() -> None:
+    sure = [record(0.13 * (1 + 0.05 * k), None, scatter=0.1) for k in (-2, -1, 0, 1, 2)]
+    found = exposures_of(
+        [*sure, record(0.006, None, scatter=1.3), record(0.07, None, used=False, scatter=0.7)]
+    )
+    known = found[0]
+    assert known is not None and found == [known] * 7
+    assert known.with_match(Exposure(0.006, 1.3)) == pytest.approx(0.13, rel=0.05)
+    assert known.with_match(Exposure(0.09, 0.5)) == pytest.approx(0.13, rel=0.1)
+    assert known.with_match(Exposure(0.12, 0.1)) == pytest.approx(0.12, rel=0.01)
+    # Film has exposures of any size, and each image's own counts.
+    film = exposures_of([record(800.0 * 1.5**k, None, scatter=0.15) for k in range(6)])[0]
+    assert film is not None and film.with_match(Exposure(300.0, 0.15)) == pytest.approx(300, rel=0.01)
+    assert exposures_of(sure[:4]) == [None] * 4
+
+
+def test_an_image_without_an_exposure_of_its_own_waits_for_the_set(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "exposure", lambda *_: Exposure(0.01, 1.2))
+    path = picture(scene, tmp_path / "image.tif")
+    found, values = prepare_image(row(path), scene, GRID, ImagesSection(), 0.0)
+    assert not found.used and values is None and "its exposure cannot be told" in found.why
+    found, values = prepare_image(row(path), scene, GRID, ImagesSection(), 0.0, Known(0.05, 0.1))
+    assert found.used and values is not None
 
 
 def test_images_that_were_refused_are_not_withheld() -> None:
