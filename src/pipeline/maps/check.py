@@ -21,6 +21,7 @@ from pipeline.config.stages.maps import CheckStage
 from pipeline.jobs.progress import progress
 from pipeline.maps.apriori_error import Altimetry, apriori_sigma, withheld_altimetry
 from pipeline.maps.blend import Clones
+from pipeline.maps.blocks import BLOCK_PX, blocks_of, by_block
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import LIT_SHARE, PreparedImage, light_of, read_prepared
 from pipeline.maps.render import Rendering, Scene
@@ -33,8 +34,6 @@ logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 SCHEMA = "check/1"
-#: Side of a block, pixels.
-BLOCK_PX = 48
 # A block is compared with so many lit pixels of withheld images, or hits, at least.
 _LEAST_LIT, _LEAST_HITS = 400, 30
 # Images must light this share of a block, else the a priori DEM decides there.
@@ -118,7 +117,7 @@ def compare(
     prior = Scene(ground.surface, m, grid, section.photometry, ground.far)
     surface[inner] = np.where(np.isfinite(surface[inner]), mean, np.nan)
     ours = Scene(surface, m, grid, section.photometry, ground.far)
-    sums = np.zeros((3, *_blocks_of(shape)))
+    sums = np.zeros((3, *blocks_of(shape)))
     table = []
     for image in progress(withheld, len(withheld), "map: withheld images compared"):
         row0, row1, col0, col1 = image.box
@@ -131,7 +130,7 @@ def compare(
         assert used is not None
         parts = [np.where(used, error, 0.0) for error in errors] + [used.astype(np.float64)]
         for k, part in enumerate(parts):
-            sums[k] += _by_block(part, image.box, shape)
+            sums[k] += by_block(part, image.box, shape)
         total = [float(part.sum()) for part in parts]
         ratio = total[0] / total[1] if total[1] > 0 else None
         table.append({"path": image.path, "pixels": int(total[2]), "misfit_ratio": _number(ratio)})
@@ -160,7 +159,7 @@ def misfit(picture: Floats, seen: Rendering, level: float) -> tuple[Floats, NDAr
 
 def compare_hits(altimetry: Altimetry, mean: Floats) -> Evidence:
     """Distances of withheld hits from the map and from a spline of the rest, by block."""
-    shape = _blocks_of(mean.shape)
+    shape = blocks_of(mean.shape)
     block = altimetry.rows // BLOCK_PX * shape[1] + altimetry.cols // BLOCK_PX
     sums = []
     ours = np.abs(mean[altimetry.rows, altimetry.cols] - altimetry.heights)
@@ -186,8 +185,8 @@ def judge(
     overall = hits.ratio() if hits is not None else images.ratio()
     # NaN where nothing was compared: the map then stands.
     worse = np.where(checked, worse, overall >= 1)
-    light = _by_block((lit > 0).astype(np.float64), (0, lit.shape[0], 0, lit.shape[1]), lit.shape)
-    area = _by_block(np.ones(lit.shape), (0, lit.shape[0], 0, lit.shape[1]), lit.shape)
+    light = by_block((lit > 0).astype(np.float64), (0, lit.shape[0], 0, lit.shape[1]), lit.shape)
+    area = by_block(np.ones(lit.shape), (0, lit.shape[0], 0, lit.shape[1]), lit.shape)
     marked: NDArray[np.bool_] = worse.astype(bool) | (light < _LIT_BLOCK * area)
     return marked.reshape(shape), checked
 
@@ -206,18 +205,6 @@ def spread(marked: NDArray[np.bool_], shape: tuple[int, ...]) -> Floats:
     whole = marked.repeat(BLOCK_PX, axis=0).repeat(BLOCK_PX, axis=1)[: shape[0], : shape[1]]
     away = ndimage.distance_transform_edt(~whole) if whole.any() else np.full(shape, np.inf)
     return np.clip(1 - away / (2 * _TAPER_PX), 0, 1)
-
-
-def _blocks_of(shape: tuple[int, ...]) -> tuple[int, int]:
-    return -(-shape[0] // BLOCK_PX), -(-shape[1] // BLOCK_PX)
-
-
-def _by_block(values: Floats, box: tuple[int, int, int, int], shape: tuple[int, ...]) -> Floats:
-    """Sums over blocks of values in a box of the map."""
-    rows, cols = _blocks_of(shape)
-    whole = np.zeros((rows * BLOCK_PX, cols * BLOCK_PX))
-    whole[box[0] : box[1], box[2] : box[3]] = values
-    return whole.reshape(rows, BLOCK_PX, cols, BLOCK_PX).sum(axis=(1, 3))
 
 
 def mean_of(clones: Clones) -> Floats:

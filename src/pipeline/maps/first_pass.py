@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config.images import ImagesSection
 from pipeline.imagery.exposure import Exposure
+from pipeline.maps.blocks import Box, by_block
+from pipeline.maps.images import LIT_SHARE
 from pipeline.storage.store import store_attrs
 
 logger = logging.getLogger(__name__)
 
 # Exposures of a list and of the match with the DEM that differ by more than this are told.
 _APART = 0.2
+# With so many lit pixels a block is compared well.
+_ENOUGH = 1500
 # Matches whose ratios scatter less than this are sure, and so many of them say what the set has in common.
 _SURE, _LEAST_SURE, _SMALLEST_SPREAD = 0.3, 5, 0.02
 # Relative error of a match whose ratios scatter by s: this times s^2 (measured on two sets whose exposures
@@ -33,20 +39,45 @@ def records_of(paths: Sequence[Path | str]) -> list[Record]:
     return [record for path in paths for record in store_attrs(path)["images"]]
 
 
+def lit_blocks(
+    values: NDArray[np.float32], box: Box, shape: tuple[int, int], level: float
+) -> list[list[int]]:
+    """Numbers of the blocks of a map that an image lights, and of its lit pixels in each.
+
+    Parameters
+    ----------
+    values : (rows, cols) of the box of the map. shape : of the map. level : median lit radiance.
+    """
+    counts = by_block((values > LIT_SHARE * level).astype(np.float64), box, shape).ravel()
+    return [[int(block), int(counts[block])] for block in np.flatnonzero(counts)]
+
+
 def withheld_of(records: Sequence[Record], section: ImagesSection) -> set[int]:
     """Numbers of the images that the map does not see, to be compared with it.
 
-    Those that the survey picked, as far as they can be used; where the preparation refused some of them,
-    others stand in, evenly over the azimuths. None where too few images can be used.
+    One of each part of the azimuths, in equal parts: the one that lights most of what those before it leave
+    unlit, so that as many blocks of the map as possible are compared. An image whose brightness the DEM does not
+    explain tells nothing of either DEM, and is not among them. None where too few images can be used.
     """
     used = [i for i, record in enumerate(records) if record["used"]]
     if len(used) < section.check_from or not section.withhold:
         return set()
-    wanted = min(max(section.withhold_least, round(section.withhold * len(used))), len(used) // 2)
-    picked = {i for i in used if records[i]["withheld"]}
-    rest = sorted((i for i in used if i not in picked), key=lambda i: records[i]["image"]["azimuth_deg"])
-    more = max(0, wanted - len(picked))
-    return picked | {rest[int((k + 0.5) * len(rest) / more)] for k in range(more)}
+    count = min(max(section.withhold_least, round(section.withhold * len(used))), len(used) // 2)
+    telling = [i for i in used if records[i]["scatter"] <= _SURE]
+    telling = telling if len(telling) >= count else used
+    order = sorted(telling, key=lambda i: (records[i]["image"]["azimuth_deg"], i))
+    seen: Counter[int] = Counter()
+    picked = set()
+    for part in np.array_split(np.array(order), count):
+        best = max(part.tolist(), key=lambda i: (_gain(records[i], seen), -i))
+        picked.add(int(best))
+        seen.update(dict(records[best]["lit"]))
+    return picked
+
+
+def _gain(record: Record, seen: Counter[int]) -> int:
+    """Pixels that an image adds to blocks that have not enough."""
+    return sum(min(seen[block] + lit, _ENOUGH) - min(seen[block], _ENOUGH) for block, lit in record["lit"])
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from pipeline.imagery.raster import ImageFile
 from pipeline.imagery.registration import Match, plausible, register, shrink
 from pipeline.imagery.resample import resample
 from pipeline.jobs.progress import progress
-from pipeline.maps.first_pass import Known, exposures_of, records_of, withheld_of
+from pipeline.maps.first_pass import Known, exposures_of, lit_blocks, records_of, withheld_of
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import lit_level, sun_of
 from pipeline.maps.kept import KeptImages
@@ -159,7 +159,7 @@ def prepare_images(
             if record is None:
                 known = exposures[i] if exposures else None
                 found, values = prepare_image(row, scene, grid, section, along_px, known)
-                record = _record(row, found, values)
+                record = _record(row, found, values, (grid.height, grid.width))
                 kept.put(i, record, values)
             whole = np.full(shape[1:], np.nan, np.float32)
             if values is not None and row.box is not None:
@@ -173,15 +173,20 @@ def prepare_images(
     kept.clear()
 
 
-def _record(row: Surveyed, found: Prepared, values: NDArray[np.float32] | None) -> dict[str, Any]:
+def _record(
+    row: Surveyed, found: Prepared, values: NDArray[np.float32] | None, shape: tuple[int, int]
+) -> dict[str, Any]:
     """What a store tells of an image."""
+    level = 0.0 if values is None else lit_level(values)
+    lit = [] if values is None or row.box is None else lit_blocks(values, row.box, shape, level)
     record: dict[str, Any] = _plain(
         found.to_json()
         | {
             "path": row.path,
             "sun": row.sun,
             "box": list(row.box or (0, 0, 0, 0)),
-            "level": 0.0 if values is None else lit_level(values),
+            "level": level,
+            "lit": lit,
             "withheld": row.withheld,
         }
     )

@@ -19,7 +19,7 @@ from pipeline.config.photometry import PhotometrySection
 from pipeline.imagery.exposure import Exposure
 from pipeline.imagery.suns.sun import Sun
 from pipeline.maps import prepare
-from pipeline.maps.first_pass import Known, exposures_of, records_of, withheld_of
+from pipeline.maps.first_pass import Known, exposures_of, lit_blocks, records_of, withheld_of
 from pipeline.maps.images import read_prepared, sun_record
 from pipeline.maps.kept import KeptImages
 from pipeline.maps.prepare import prepare_image, prepare_images
@@ -141,18 +141,36 @@ def test_an_image_without_an_exposure_of_its_own_waits_for_the_set(
     assert found.used and values is not None
 
 
-def test_images_that_were_refused_are_not_withheld() -> None:
-    """Others stand in for them, spread over the azimuths; what the survey picked stays where it can."""
+def seen(azimuth: float, lit: dict[int, int], used: bool = True, scatter: float = 0.1) -> dict[str, Any]:
+    image = {"azimuth_deg": azimuth}
+    return {"used": used, "scatter": scatter, "image": image, "lit": [[k, n] for k, n in lit.items()]}
+
+
+def test_withheld_images_can_be_used_come_from_all_sides_and_cover_the_map() -> None:
     section = ImagesSection(withhold=0.1, withhold_least=3, check_from=8)
+    # Of every side one image lights block 0 and one another block; the refused and the unsure light most.
     records = [
-        {"used": i not in (2, 5), "withheld": i in (2, 5, 9), "image": {"azimuth_deg": float(30 * i)}}
-        for i in range(12)
+        *(seen(100.0 * side + k, {0 if k == 0 else side: 2000}) for side in range(3) for k in range(3)),
+        seen(50.0, dict.fromkeys(range(9), 9000), used=False),
+        seen(250.0, dict.fromkeys(range(9), 9000), scatter=0.9),
     ]
     found = withheld_of(records, section)
-    assert 9 in found and len(found) == 3 and not found & {2, 5}
-    assert withheld_of(records[:8], section) == set()  # six that can be used are too few
-    whole = [{**r, "used": True} for r in records]
-    assert withheld_of(whole, section) == {2, 5, 9}
+    assert len(found) == 3 and not found & {9, 10}
+    azimuths = sorted(records[i]["image"]["azimuth_deg"] // 100 for i in found)
+    assert azimuths == [0, 1, 2]
+    assert {block for i in found for block, _ in records[i]["lit"]} == {0, 1, 2}
+    assert withheld_of(records[:7], section) == set()  # too few
+    assert withheld_of(records, ImagesSection(withhold=0.0)) == set()
+
+
+def test_lit_pixels_are_counted_by_block() -> None:
+    values = np.zeros((60, 50), np.float32)
+    values[:2, :10], values[50:, :] = 1.0, 0.2
+    values[0, 0] = np.nan
+    found = lit_blocks(values, (0, 60, 40, 90), (96, 96), 1.0)
+    assert found == [[0, 8 + 7], [1, 4], [2, 80], [3, 10 * 42]] or dict(map(tuple, found)) == {
+        0: 15, 1: 4, 2: 80, 3: 420,
+    }  # fmt: skip
 
 
 def test_a_killed_chunk_goes_on_with_the_image_after_the_last_whole_one(
