@@ -56,8 +56,8 @@ def withheld_of(records: Sequence[Record], section: ImagesSection) -> set[int]:
     """Numbers of the images that the map does not see, to be compared with it.
 
     One of each part of the azimuths, in equal parts: the one that lights most of what those before it leave
-    unlit, so that as many blocks of the map as possible are compared. An image whose brightness the DEM does not
-    explain tells nothing of either DEM, and is not among them. None where too few images can be used.
+    unlit, so that as many blocks of the map as possible are compared. An image whose brightness the DEM does
+    not explain tells nothing of either DEM, and is not among them. None where too few images can be used.
     """
     used = [i for i, record in enumerate(records) if record["used"]]
     if len(used) < section.check_from or not section.withhold:
