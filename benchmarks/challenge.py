@@ -29,7 +29,7 @@ from pipeline.config.maps import MapSection
 from pipeline.config.predictors import PhotometricSection
 from pipeline.config.root import load_config
 from pipeline.maps.blend import Clones
-from pipeline.maps.check import BLOCK_PX, mean_of
+from pipeline.maps.check import BLOCK_PX, moments_of
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import MapImages, read_prepared
 from pipeline.maps.products import slope_deg
@@ -116,7 +116,7 @@ def closed_form(plan: Plan, ground: SiteGround, images: list[Path], folder: Path
     system: Any = ClosedForm(size, ground.layout.factor, 2)
     out = folder / "closed.zarr.zip"
     sample_windows(system, ground, source, windows, drawn, 1, config.pretrained.sampler, out)
-    return mean_of(Clones([out], ground, drawn, 1))
+    return moments_of(Clones([out], ground, drawn, 1))[0]
 
 
 def scores(found: Floats, truth: Floats, pixel_m: float) -> dict[str, float]:
@@ -153,7 +153,8 @@ def scored(folder: Path, apriori: str, more: Mapping[str, Any], cores: int) -> d
     here = np.s_[layout.row : layout.row + layout.height, layout.col : layout.col + layout.width]
     stores = sorted(Path(plan["map_clones"].folder).glob("tile_*.zarr.zip"))
     images = sorted(Path(plan["map_images"].folder).glob("chunk_*.zarr.zip"))
-    raw = mean_of(Clones(stores, ground, MapSection(**dict(more.get("map", {}))), plan.config.map.members))
+    drawn = MapSection(**dict(more.get("map", {})))
+    raw, _ = moments_of(Clones(stores, ground, drawn, plan.config.map.members))
     found = {"DEM": ground.dem[here], "reconstruction": raw[here], "map": band(place / "mean.tif")}
     if ground.count is not None and layout.kind == "fine":
         found["spline"] = spline_of_hits(ground.dem, ground.count > 0)[here]

@@ -3,7 +3,8 @@
 The map and the a priori DEM are rendered under the Suns of the withheld images and compared with them, block
 by block: the absolute misfit, with each image's own gain, summed over them. Where a fine DEM came with a
 count map, hit pixels decide instead: the map must be no farther from strips of them than a spline of others.
-Blocks where the map does no better, and those that no image lights, are marked.
+Blocks where the map does no better, those that no image lights, and those where the clones are less sure of
+themselves than the a priori DEM is, are marked.
 """
 
 from __future__ import annotations
@@ -74,18 +75,24 @@ def check_map(section: CheckStage, inputs: Mapping[str, Any], outputs: Mapping[s
     grid = ground.layout.grid
     seen = read_prepared(inputs["images"], "map")
     withheld = read_prepared(inputs["images"], "check")
-    mean = mean_of(Clones(inputs["clones"], ground, section.map, section.map.members))
+    clones = Clones(inputs["clones"], ground, section.map, section.map.members)
+    mean, variance = moments_of(clones)
     lit, _ = light_of(seen, grid)
     altimetry = withheld_altimetry(ground)
     images, table = compare(withheld, ground, mean, section)
     hits = compare_hits(altimetry, mean) if altimetry is not None else None
-    marked, checked = judge(images, hits, lit)
+    sigma = apriori_sigma(ground, altimetry)
+    whole = (0, mean.shape[0], 0, mean.shape[1])
+    ours = by_block(variance, whole, mean.shape)
+    theirs = by_block(sigma.astype(np.float64) ** 2, whole, mean.shape)
+    marked, checked = judge(images, hits, lit, ours >= theirs)
+    spread_ratio = np.sqrt(np.divide(ours, theirs, out=np.full_like(ours, np.nan), where=theirs > 0))
     verdict = _verdict(images, hits, len(seen), len(withheld), marked)
     share = np.zeros(mean.shape) if section.map.fallback == "none" else spread(marked, mean.shape)
     logger.info("check: %s", verdict)
     with StoreWriter(outputs["fallback"], "fallback", {"verdict": verdict}) as store:
         store.write("share", share.astype(np.float32), ("y", "x"), (512, 512), compress=True)
-        store.write("sigma", apriori_sigma(ground, altimetry), ("y", "x"), (512, 512), compress=True)
+        store.write("sigma", sigma, ("y", "x"), (512, 512), compress=True)
     rows = {
         "schema": SCHEMA, "verdict": verdict, "fallback": section.map.fallback,
         "images_seen": len(seen), "images_withheld": len(withheld), "images": table,
@@ -96,6 +103,7 @@ def check_map(section: CheckStage, inputs: Mapping[str, Any], outputs: Mapping[s
             "marked": marked.astype(int).tolist(), "checked": checked.astype(int).tolist(),
             "ratio_images": _ratios(images),
             "ratio_altimetry": None if hits is None else _ratios(hits),
+            "ratio_spread": [[_number(value) for value in row] for row in spread_ratio.tolist()],
         },
     }  # fmt: skip
     write_json(outputs["check"], rows)
@@ -170,12 +178,13 @@ def compare_hits(altimetry: Altimetry, mean: Floats) -> Evidence:
 
 
 def judge(
-    images: Evidence, hits: Evidence | None, lit: NDArray[np.int32]
+    images: Evidence, hits: Evidence | None, lit: NDArray[np.int32], unsure: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Blocks where the a priori DEM should stand, and blocks where something was compared.
 
     Altimetry decides where there are hits enough, images elsewhere; a block that nothing was compared in
-    follows what was found over the whole map. Where no image lights the ground there is nothing to gain.
+    follows what was found over the whole map. Where no image lights the ground there is nothing to gain, nor
+    where clones differ from each other (`unsure`) by more than the a priori DEM is off.
     """
     shape = images.weight.shape
     worse, checked = _no_better(images, _LEAST_LIT)
@@ -187,7 +196,7 @@ def judge(
     worse = np.where(checked, worse, overall >= 1)
     light = by_block((lit > 0).astype(np.float64), (0, lit.shape[0], 0, lit.shape[1]), lit.shape)
     area = by_block(np.ones(lit.shape), (0, lit.shape[0], 0, lit.shape[1]), lit.shape)
-    marked: NDArray[np.bool_] = worse.astype(bool) | (light < _LIT_BLOCK * area)
+    marked: NDArray[np.bool_] = worse.astype(bool) | (light < _LIT_BLOCK * area) | unsure
     return marked.reshape(shape), checked
 
 
@@ -207,12 +216,15 @@ def spread(marked: NDArray[np.bool_], shape: tuple[int, ...]) -> Floats:
     return np.clip(1 - away / (2 * _TAPER_PX), 0, 1)
 
 
-def mean_of(clones: Clones) -> Floats:
-    """The mean of all clones, (H, W) metres."""
-    parts = []
+def moments_of(clones: Clones) -> tuple[Floats, Floats]:
+    """Mean, metres, and variance (ddof 1; 0 of a single clone) of all clones, (H, W) each."""
+    means, variances = [], []
+    ddof = min(1, clones.members - 1)
     for top in range(0, clones.rows, clones.band_rows):
-        parts.append(clones.band(top, min(top + clones.band_rows, clones.rows)).clones.mean(axis=0))
-    return np.concatenate(parts)
+        drawn = clones.band(top, min(top + clones.band_rows, clones.rows)).clones
+        means.append(drawn.mean(axis=0))
+        variances.append(drawn.var(axis=0, ddof=ddof))
+    return np.concatenate(means), np.concatenate(variances)
 
 
 def _verdict(

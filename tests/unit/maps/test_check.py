@@ -17,6 +17,7 @@ from pipeline.maps.render import Rendering
 from pipeline.terrain.map_grid import MapGrid, lunar_projection
 
 SIZE = 2 * BLOCK_PX
+SURE = np.zeros((2, 2), bool)
 SOUTH = "+proj=stere +lat_0=-90 +lon_0=0 +k=1 +R=1737400 +units=m +no_defs"
 LIT = np.full((SIZE, SIZE), 5, np.int32)
 
@@ -37,35 +38,42 @@ def ground(dem: np.ndarray, kind: str = "fine", **more: np.ndarray) -> SiteGroun
 
 def test_a_block_where_the_map_does_no_better_is_marked() -> None:
     far_worse = evidence([[50.0, 1.0], [1.0, 1.0]], [[5.0, 5.0], [5.0, 5.0]])
-    marked, checked = judge(far_worse, None, LIT)
+    marked, checked = judge(far_worse, None, LIT, SURE)
     assert checked.all() and marked[0, 0] and not marked[1, 1]
 
 
 def test_a_better_map_stands_everywhere_and_a_worse_one_nowhere() -> None:
     better, worse = [[1.0, 1.0], [1.0, 1.0]], [[2.0, 2.0], [2.0, 2.0]]
-    assert not judge(evidence(better, worse), None, LIT)[0].any()
-    assert judge(evidence(worse, better), None, LIT)[0].all()
+    assert not judge(evidence(better, worse), None, LIT, SURE)[0].any()
+    assert judge(evidence(worse, better), None, LIT, SURE)[0].all()
 
 
 def test_what_was_not_compared_follows_the_whole_and_stands_where_nothing_was() -> None:
     none = evidence([[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]], 0.0)
-    marked, checked = judge(none, None, LIT)
+    marked, checked = judge(none, None, LIT, SURE)
     assert not checked.any() and not marked.any()
     little = Evidence(np.full((2, 2), 2.0), np.full((2, 2), 1.0), np.full((2, 2), 3.0))
-    assert judge(little, None, LIT)[0].all()
+    assert judge(little, None, LIT, SURE)[0].all()
 
 
 def test_what_no_image_lights_is_the_a_priori_dem() -> None:
     lit = LIT.copy()
     lit[:BLOCK_PX, :BLOCK_PX] = 0
     better = evidence([[1.0, 1.0], [1.0, 1.0]], [[9.0, 9.0], [9.0, 9.0]])
-    assert judge(better, None, lit)[0].tolist() == [[True, False], [False, False]]
+    assert judge(better, None, lit, SURE)[0].tolist() == [[True, False], [False, False]]
+
+
+def test_the_a_priori_dem_stands_where_clones_are_less_sure() -> None:
+    better = evidence([[1.0, 1.0], [1.0, 1.0]], [[9.0, 9.0], [9.0, 9.0]])
+    unsure = np.array([[False, True], [False, False]])
+    marked, checked = judge(better, None, LIT, unsure)
+    assert marked.tolist() == unsure.tolist() and checked.all()
 
 
 def test_altimetry_decides_where_it_is() -> None:
     good_light = evidence([[1.0, 1.0], [1.0, 1.0]], [[9.0, 9.0], [9.0, 9.0]])
     bad_hits = evidence([[9.0, 9.0], [9.0, 9.0]], [[1.0, 1.0], [1.0, 1.0]])
-    assert judge(good_light, bad_hits, LIT)[0].all()
+    assert judge(good_light, bad_hits, LIT, SURE)[0].all()
 
 
 def test_marked_blocks_fall_to_nothing_over_some_pixels() -> None:
