@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config.photometry import HapkeSection, PhotometrySection
-from pipeline.illumination.laws.roughness import effective
+from pipeline.illumination.roughness import effective
 
 
 def radiance_factor(mu0: Tensor, mu: Tensor, phase: Tensor, section: PhotometrySection) -> Tensor:
