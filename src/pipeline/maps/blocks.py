@@ -12,14 +12,14 @@ Box = tuple[int, int, int, int]
 BLOCK_PX = 48
 
 
-def blocks_of(shape: tuple[int, ...]) -> tuple[int, int]:
+def block_grid(shape: tuple[int, ...]) -> tuple[int, int]:
     """Rows and columns of blocks that a map of so many pixels has."""
     return -(-shape[0] // BLOCK_PX), -(-shape[1] // BLOCK_PX)
 
 
 def by_block(values: Floats, box: Box, shape: tuple[int, ...]) -> Floats:
     """Sums over the blocks of a map of what lies in a box (row0, row1, col0, col1) of it."""
-    rows, cols = blocks_of(shape)
+    rows, cols = block_grid(shape)
     whole = np.zeros((rows * BLOCK_PX, cols * BLOCK_PX))
     whole[box[0] : box[1], box[2] : box[3]] = values
     return whole.reshape(rows, BLOCK_PX, cols, BLOCK_PX).sum(axis=(1, 3))

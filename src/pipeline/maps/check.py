@@ -22,7 +22,7 @@ from pipeline.config.stages.maps import CheckStage
 from pipeline.jobs.progress import progress
 from pipeline.maps.apriori_error import Altimetry, apriori_sigma, withheld_altimetry
 from pipeline.maps.blend import Clones
-from pipeline.maps.blocks import BLOCK_PX, blocks_of, by_block
+from pipeline.maps.blocks import BLOCK_PX, block_grid, by_block
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import LIT_SHARE, PreparedImage, light_of, read_prepared
 from pipeline.maps.render import Rendering, Scene
@@ -125,7 +125,7 @@ def compare(
     prior = Scene(ground.surface, m, grid, section.photometry, ground.far)
     surface[inner] = np.where(np.isfinite(surface[inner]), mean, np.nan)
     ours = Scene(surface, m, grid, section.photometry, ground.far)
-    sums = np.zeros((3, *blocks_of(shape)))
+    sums = np.zeros((3, *block_grid(shape)))
     table = []
     for image in progress(withheld, len(withheld), "map: withheld images compared"):
         row0, row1, col0, col1 = image.box
@@ -167,7 +167,7 @@ def misfit(picture: Floats, seen: Rendering, level: float) -> tuple[Floats, NDAr
 
 def compare_hits(altimetry: Altimetry, mean: Floats) -> Evidence:
     """Distances of withheld hits from the map and from a spline of the rest, by block."""
-    shape = blocks_of(mean.shape)
+    shape = block_grid(mean.shape)
     block = altimetry.rows // BLOCK_PX * shape[1] + altimetry.cols // BLOCK_PX
     sums = []
     ours = np.abs(mean[altimetry.rows, altimetry.cols] - altimetry.heights)
