@@ -29,7 +29,8 @@ from pipeline.config.maps import MapSection
 from pipeline.config.predictors import PhotometricSection
 from pipeline.config.root import load_config
 from pipeline.maps.blend import Clones
-from pipeline.maps.check import BLOCK_PX, moments_of
+from pipeline.maps.blocks import by_block
+from pipeline.maps.check import moments_of
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import MapImages, read_prepared
 from pipeline.maps.products import slope_deg
@@ -130,13 +131,9 @@ def scores(found: Floats, truth: Floats, pixel_m: float) -> dict[str, float]:
 
 def marks(check: Mapping[str, Any], raw: Floats, dem: Floats, truth: Floats) -> dict[str, Any]:
     """How the marked blocks compare with those where the reconstruction is no better than the DEM."""
-
-    def by_block(error: Floats) -> Floats:
-        rows, cols = (side // BLOCK_PX for side in error.shape)
-        whole = error[: rows * BLOCK_PX, : cols * BLOCK_PX]
-        return whole.reshape(rows, BLOCK_PX, cols, BLOCK_PX).mean(axis=(1, 3))
-
-    worse = by_block((raw - truth) ** 2) >= by_block((dem - truth) ** 2)
+    whole = (0, truth.shape[0], 0, truth.shape[1])
+    ours, theirs = (by_block((found - truth) ** 2, whole, truth.shape) for found in (raw, dem))
+    worse = ours >= theirs
     marked = np.array(check["blocks"]["marked"], dtype=bool)[: worse.shape[0], : worse.shape[1]]
     both = int((worse & marked).sum())
     return {"blocks": worse.size, "worse": int(worse.sum()), "marked": int(marked.sum()), "both": both}

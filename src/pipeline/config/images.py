@@ -48,3 +48,9 @@ class ImagesSection(Section):
     def max_shift(self, pixel_m: float) -> float:
         """`max_shift_m`, or its default for a map of such pixels, metres."""
         return max(200.0, 5 * pixel_m) if self.max_shift_m is None else self.max_shift_m
+
+    def withheld_of(self, usable: int) -> int:
+        """How many of so many usable images are withheld."""
+        if usable < self.check_from or not self.withhold:
+            return 0
+        return min(max(self.withhold_least, round(self.withhold * usable)), usable // 2)

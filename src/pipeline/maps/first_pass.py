@@ -60,9 +60,9 @@ def withheld_of(records: Sequence[Record], section: ImagesSection) -> set[int]:
     not explain tells nothing of either DEM, and is not among them. None where too few images can be used.
     """
     used = [i for i, record in enumerate(records) if record["used"]]
-    if len(used) < section.check_from or not section.withhold:
+    count = section.withheld_of(len(used))
+    if not count:
         return set()
-    count = min(max(section.withhold_least, round(section.withhold * len(used))), len(used) // 2)
     telling = [i for i in used if records[i]["scatter"] <= _SURE]
     telling = telling if len(telling) >= count else used
     order = sorted(telling, key=lambda i: (records[i]["image"]["azimuth_deg"], i))

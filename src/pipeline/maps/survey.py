@@ -191,9 +191,7 @@ def _box(file: ImageFile, grid: MapGrid) -> tuple[int, int, int, int] | None:
 def _withhold(rows: list[Surveyed], section: ImagesSection) -> list[Surveyed]:
     """Withhold some images, evenly over the azimuths: what the map says of light from anywhere is checked."""
     usable = [i for i, row in enumerate(rows) if row.usable]
-    if len(usable) < section.check_from or not section.withhold:
-        return rows
-    count = min(max(section.withhold_least, round(section.withhold * len(usable))), len(usable) // 2)
+    count = section.withheld_of(len(usable))
     order = sorted(usable, key=lambda i: (rows[i].azimuth_deg, i))
     picked = {order[int((k + 0.5) * len(order) / count)] for k in range(count)}
     return [replace(row, withheld=i in picked) for i, row in enumerate(rows)]
