@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from pipeline.config.altimetry import AltimetrySection, TrainingPatchesSection
 from pipeline.config.arcs import ArcsSection
 from pipeline.config.base import Section, unlike
 from pipeline.config.bridge import BridgeSection, evaluations_wanted
@@ -21,7 +22,6 @@ from pipeline.config.inputs import InputsSection
 from pipeline.config.maps import MapSection
 from pipeline.config.masks import MasksSection
 from pipeline.config.names import PRETRAINED, SystemName
-from pipeline.config.patches import PatchesSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.predictors import PredictorsSection
 from pipeline.config.pretrained import PretrainedSection
@@ -68,7 +68,8 @@ class Config(Section):
     )
     inputs: InputsSection = InputsSection()
     synthetic: SyntheticSection = SyntheticSection()
-    patches: PatchesSection = PatchesSection()
+    patches: TrainingPatchesSection = TrainingPatchesSection()
+    altimetry: AltimetrySection = AltimetrySection()
     coverage: CoverageSection = CoverageSection()
     split: SplitSection = SplitSection()
     illumination: IlluminationSection = IlluminationSection()

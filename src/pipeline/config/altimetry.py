@@ -1,0 +1,73 @@
+"""Section ``altimetry``: simulated tracks of a laser altimeter; and which a priori DEM the training sees."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Range, Section, Share, unlike
+from pipeline.config.patches import PatchesSection
+
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class AltimetrySection(Section):
+    """Simulated altimetry of training windows: what the tracks of an orbiting laser altimeter leave of them.
+
+    Ranges are drawn from once per window, uniformly except where another law is named.
+
+    Attributes
+    ----------
+    coverage : share of a window's pixels that are hit; log-uniform.
+    spread_deg : standard deviation of the passes' directions about one of their two dominant ones, degrees,
+        log-uniform (near a pole they vary widely).
+    one_way : share of windows with one dominant direction instead of two.
+    bunching : share of passes that lie in bunches beside each other, which leaves gaps.
+    exact : share of windows whose heights have no errors at all; what follows is for the others.
+    bias_m : standard deviation of the height error that a pass has as a whole, m; at most 0.05 pixels.
+    offset_m : standard deviation, per axis, of the place of a pass as a whole, m.
+    noise_m : standard deviation of a spot's height, m.
+    outliers : share of spots that are off by any height up to `outlier_m`.
+    outlier_m : largest error of such a spot, m.
+    shifted : share of windows in which the altimetry as a whole is shifted against the truth.
+    shift_px : standard deviation of that shift per axis, pixels; at most twice as much is drawn.
+    """
+
+    coverage: Range = Range(low=0.03, high=1.0)
+    spread_deg: Range = Range(low=1.0, high=30.0)
+    one_way: Share = 0.3
+    bunching: Range = Range(low=0.0, high=0.8)
+    exact: Share = 0.2
+    bias_m: Range = Range(low=0.0, high=1.0)
+    offset_m: Range = Range(low=3.0, high=15.0)
+    noise_m: Range = Range(low=0.1, high=0.5)
+    outliers: Share = 0.001
+    outlier_m: NotNegative = 100.0
+    shifted: Share = 0.3
+    shift_px: NotNegative = 1.0
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for key, most in {"coverage": 1.0, "spread_deg": 90.0}.items():
+            found: Range = getattr(self, key)
+            if not 0 < found.low <= found.high <= most:
+                raise ValueError(unlike(key, f"within (0, {most:g}]", found))
+        self.bunching.check_within("bunching", 0.0, 0.95)
+        for key, longest in {"bias_m": 100.0, "offset_m": 1000.0, "noise_m": 100.0}.items():
+            getattr(self, key).check_within(key, 0.0, longest)
+        return self
+
+
+class TrainingPatchesSection(PatchesSection):
+    """Patch geometry, and the a priori DEM that comes with a patch.
+
+    The stages that cut patches read the geometry only: another a priori DEM changes none of their keys.
+
+    Attributes
+    ----------
+    apriori : what the training knows of a patch's heights: ``cells``, exact means of `factor` x `factor`
+        pixels (published), ``altimetry``, heights along simulated tracks (section `altimetry`), or ``mixed``.
+    """
+
+    apriori: Literal["cells", "altimetry", "mixed"] = "cells"

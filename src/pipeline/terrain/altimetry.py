@@ -1,0 +1,260 @@
+"""Simulated altimetry of a window of terrain: heights along tracks, with the errors that real ones have.
+
+A pass crosses the window in a straight line. Its shots are 57 m apart, each with a cross of five spots, or
+two of them on the night side (`pipeline.terrain.synthetic.tracks` has the numbers and their source). Passes
+are added until the wanted share of the pixels is hit; a pixel's height is the mean of its spots. Real passes
+are off by 11 to 18 m horizontally and by 0.8 m in height before their adjustment, so one pass's errors are
+alike along all of it: they are what makes the ridges along tracks in gridded altimetry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.interpolate import LinearNDInterpolator
+from scipy.ndimage import distance_transform_edt
+
+from pipeline.config.altimetry import AltimetrySection
+from pipeline.config.base import Range
+from pipeline.terrain.synthetic.tracks import (
+    LOST_SHARE,
+    NIGHT_BEAMS,
+    NIGHT_SHARE,
+    SHOT_SPACING_M,
+    SPOT_RADIUS_M,
+    SPOT_ROTATION_DEG,
+)
+
+# The bias of a pass is at most this many pixels: grids of fine pixels are made of adjusted passes.
+BIAS_LIMIT_PX = 0.05
+# Bunches of passes per dominant direction, and their half widths over that of the window.
+BUNCHES = 4
+BUNCH_WIDTH = (0.02, 0.15)
+# Shots per pixel along a pass at most: where pixels are wider, one simulated shot stands for several.
+SHOTS_PER_PIXEL = 2
+# Simulated spots per pixel after which a window counts as covered as it can be.
+MOST_SPOTS = 60
+# Handed to the kernel, as numba's cache on disk does not see that another file's constants have changed.
+_TRACKS = (
+    SHOT_SPACING_M, SPOT_RADIUS_M, np.radians(SPOT_ROTATION_DEG), NIGHT_SHARE, NIGHT_BEAMS, LOST_SHARE
+)  # fmt: skip
+
+
+class Errors(NamedTuple):
+    """What was drawn for a window: standard deviations in metres, and a shift (rows, columns) in pixels."""
+
+    bias_m: float
+    offset_m: float
+    noise_m: float
+    shift_px: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Altimetry:
+    """Altimetry of a window.
+
+    Attributes
+    ----------
+    height : (H, W) float32, mean height of a pixel's spots, m; NaN where there is none.
+    count : (H, W) uint16, spots per pixel.
+    passes : number of passes. wanted : share of the pixels that were to be hit.
+    errors : amplitudes that the errors were drawn with; all 0 in a window without.
+    """
+
+    height: NDArray[np.float32]
+    count: NDArray[np.uint16]
+    passes: int
+    wanted: float
+    errors: Errors
+
+
+def simulate(
+    dem: NDArray[np.float32], pixel_m: float, rng: np.random.Generator, section: AltimetrySection
+) -> Altimetry:
+    """Draw the altimetry of a window.
+
+    Parameters
+    ----------
+    dem : (H, W) heights, m, at least 2 x 2; NaN where there is no terrain, which no spot hits. What a pass
+        or the whole altimetry is displaced by is taken from beside: give a halo where it matters.
+    pixel_m : pixel size, m. rng : source of all randomness. section : what is drawn.
+
+    Raises
+    ------
+    ValueError
+        If `dem` is not a window of 2 x 2 pixels at least, or `pixel_m` is not positive.
+    """
+    if dem.ndim != 2 or min(dem.shape) < 2:
+        raise ValueError(f"dem: expected a window of at least 2 x 2 pixels, found shape {dem.shape}")
+    if not pixel_m > 0:
+        raise ValueError(f"pixel_m: expected > 0, found {pixel_m}")
+    wanted, spread = _log_uniform(rng, section.coverage), np.radians(_log_uniform(rng, section.spread_deg))
+    # Ascending and descending passes lie on both sides of the meridian.
+    half = 0.0 if rng.random() < section.one_way else rng.uniform(0.0, np.pi / 4)
+    meridian = rng.uniform(0.0, np.pi)
+    bunching = _uniform(rng, section.bunching)
+    centres = rng.uniform(-1.0, 1.0, (2, BUNCHES))
+    widths = rng.uniform(*BUNCH_WIDTH, (2, BUNCHES))
+    errors = _errors(rng, section, pixel_m)
+    heights = np.ascontiguousarray(dem, dtype=np.float32)
+    total, weight = np.zeros(dem.shape), np.zeros(dem.shape, dtype=np.int64)
+    goal = int(np.ceil(wanted * np.isfinite(heights).sum()))
+    stride = max(1, int(pixel_m / (SHOTS_PER_PIXEL * SHOT_SPACING_M)))
+    outliers = 0.0 if errors.noise_m == 0 else section.outliers
+    amounts = np.array([errors.bias_m, errors.offset_m, errors.noise_m, outliers, section.outlier_m])
+    axes = np.array([meridian - half, meridian + half])
+    passes = _fill(
+        heights, total, weight, pixel_m, stride, goal, axes, spread, bunching, centres, widths, amounts,
+        np.array(errors.shift_px), _TRACKS, rng,
+    )  # fmt: skip
+    with np.errstate(invalid="ignore"):
+        height = np.where(weight > 0, total / np.maximum(weight, 1), np.nan).astype(np.float32)
+    count = np.minimum(weight, np.iinfo(np.uint16).max).astype(np.uint16)
+    return Altimetry(height, count, int(passes), float(wanted), errors)
+
+
+def linear_dem(altimetry: Altimetry) -> NDArray[np.float32]:
+    """The gridded DEM as users have it: linear between the pixels that are hit, the next one's height beyond.
+
+    Linear interpolation is over the Delaunay triangles of the hit pixels' centres; outside of their hull, or
+    where they span none, a pixel has the height of the nearest.
+
+    Returns
+    -------
+    array (H, W) float32
+        Heights, m, without gaps.
+
+    Raises
+    ------
+    ValueError
+        If no pixel is hit.
+    """
+    hit = altimetry.count > 0
+    if not hit.any():
+        raise ValueError("altimetry: expected at least one pixel with a spot, found none")
+    rows, columns = distance_transform_edt(~hit, return_distances=False, return_indices=True)
+    nearest = altimetry.height[rows, columns]
+    places = np.argwhere(hit)
+    if np.linalg.matrix_rank(places - places[0]) < 2:
+        return nearest
+    grid = np.indices(hit.shape).reshape(2, -1).T
+    linear = LinearNDInterpolator(places, altimetry.height[hit].astype(float))(grid).reshape(hit.shape)
+    return np.where(np.isfinite(linear), linear, nearest).astype(np.float32)
+
+
+def _uniform(rng: np.random.Generator, within: Range) -> float:
+    return rng.uniform(within.low, within.high)
+
+
+def _log_uniform(rng: np.random.Generator, within: Range) -> float:
+    return float(np.exp(rng.uniform(np.log(within.low), np.log(within.high))))
+
+
+def _errors(rng: np.random.Generator, section: AltimetrySection, pixel_m: float) -> Errors:
+    """Amplitudes of a window's errors; the same numbers are drawn whether it has any or not."""
+    exact, shifted = rng.random(2) < (section.exact, section.shifted)
+    bias = min(_uniform(rng, section.bias_m), BIAS_LIMIT_PX * pixel_m)
+    offset, noise = _uniform(rng, section.offset_m), _uniform(rng, section.noise_m)
+    down, right = section.shift_px * np.clip(rng.standard_normal(2), -2.0, 2.0)
+    if exact:
+        return Errors(0.0, 0.0, 0.0, (0.0, 0.0))
+    return Errors(bias, offset, noise, (float(down), float(right)) if shifted else (0.0, 0.0))
+
+
+@njit(cache=True, nogil=True)
+def _height(dem, y, x):  # type: ignore[no-untyped-def]
+    """Bilinear height at a place in pixels (centres are whole numbers); nearest beside NaN, at most half a
+    pixel beyond the outermost centres."""
+    rows, columns = dem.shape
+    i, j = min(max(int(np.floor(y)), 0), rows - 2), min(max(int(np.floor(x)), 0), columns - 2)
+    v, u = min(max(y - i, -0.5), 1.5), min(max(x - j, -0.5), 1.5)
+    upper = (1 - u) * dem[i, j] + u * dem[i, j + 1]
+    lower = (1 - u) * dem[i + 1, j] + u * dem[i + 1, j + 1]
+    value = (1 - v) * upper + v * lower
+    if np.isfinite(value):
+        return value
+    return np.float64(dem[i + (1 if v >= 0.5 else 0), j + (1 if u >= 0.5 else 0)])
+
+
+@njit(cache=True, nogil=True)
+def _chord(y, x, down, right, height, width, margin):  # type: ignore[no-untyped-def]
+    """Where a line enters and leaves a window with a margin, as distances along it from (y, x)."""
+    first, last = -np.inf, np.inf
+    for place, step, side in ((y, down, height), (x, right, width)):
+        if abs(step) > 1e-12:
+            one, two = (-margin - place) / step, (side + margin - place) / step
+            first, last = max(first, min(one, two)), min(last, max(one, two))
+        elif place < -margin or place > side + margin:
+            return 0.0, -1.0
+    return first, last
+
+
+@njit(cache=True, nogil=True)
+def _fill(  # type: ignore[no-untyped-def]
+    dem, total, weight, pixel_m, stride, goal, axes, spread, bunching, centres, widths, amounts, shift,
+    tracks, rng,
+):  # fmt: skip
+    """Add passes until `goal` pixels are hit; the sums and numbers of spots go to `total` and `weight`.
+
+    Lengths are in metres from the window's upper left corner. Each simulated shot stands for `stride`.
+    """
+    rows, columns = dem.shape
+    height, width = rows * pixel_m, columns * pixel_m
+    bias_m, offset_m, noise_m, outliers, outlier_m = amounts
+    spot_noise, spot_outliers = noise_m / np.sqrt(stride), outliers * stride
+    spacing, radius, turn, night_share, night_beams, lost_share = tracks
+    hit, spots, passes = 0, 0, 0
+    beams = np.arange(5)
+    while hit < goal and spots < MOST_SPOTS * rows * columns:
+        passes += 1
+        group = 1 if rng.random() < 0.5 else 0
+        angle = axes[group] + spread * rng.standard_normal()
+        right, down = np.cos(angle), np.sin(angle)
+        across = rng.random() * 2.0 - 1.0
+        if rng.random() < bunching:
+            bunch = int(rng.random() * centres.shape[1])
+            across = centres[group, bunch] + widths[group, bunch] * rng.standard_normal()
+        across *= 0.5 * (abs(right) * height + abs(down) * width)
+        y, x = 0.5 * height + across * right, 0.5 * width - across * down
+        first, last = _chord(y, x, down, right, height, width, radius)
+        bias = bias_m * rng.standard_normal()
+        off_y = offset_m * rng.standard_normal() / pixel_m + shift[0] - 0.5
+        off_x = offset_m * rng.standard_normal() / pixel_m + shift[1] - 0.5
+        used = 5
+        if rng.random() < night_share:
+            used = night_beams
+            for k in range(used):  # the first of a random order
+                other = k + int(rng.random() * (5 - k))
+                beams[k], beams[other] = beams[other], beams[k]
+        spots += 5  # a pass beside the window counts, so that the loop ends
+        along = first + rng.random() * spacing * stride
+        while along < last:
+            if rng.random() >= lost_share:
+                for k in range(used):
+                    beam, spot_y, spot_x = beams[k], y + along * down, x + along * right
+                    if beam > 0:
+                        spot_y += radius * np.sin(angle + turn + beam * (np.pi / 2))
+                        spot_x += radius * np.cos(angle + turn + beam * (np.pi / 2))
+                    spots += 1
+                    row, column = int(np.floor(spot_y / pixel_m)), int(np.floor(spot_x / pixel_m))
+                    if row < 0 or row >= rows or column < 0 or column >= columns:
+                        continue
+                    if not np.isfinite(dem[row, column]):
+                        continue
+                    value = _height(dem, spot_y / pixel_m + off_y, spot_x / pixel_m + off_x)
+                    if not np.isfinite(value):
+                        continue
+                    value += bias
+                    if spot_noise > 0:
+                        value += spot_noise * rng.standard_normal()
+                    if spot_outliers > 0 and rng.random() < spot_outliers:
+                        value += outlier_m * (2.0 * rng.random() - 1.0) / stride
+                    hit += weight[row, column] == 0
+                    total[row, column] += value * stride
+                    weight[row, column] += stride
+            along += spacing * stride
+    return passes
