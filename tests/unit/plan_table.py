@@ -194,6 +194,8 @@ FIXED = {
     "inputs.dem",
     "inputs.count",
     "vae.lpips_weights",
+    "*.init",  # test_stages.py
+    "*.stages.real*",  # makes stages: test_stages.py
     "pretrained.weights",
     "pretrained.vae",
     "site.*",  # makes a map instead of a training: test_map_plan.py

@@ -15,7 +15,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
 
-from pipeline.config.names import SystemName
 from pipeline.config.root import ConfigError, load_config
 from pipeline.provenance.leftovers import (
     clear_checkpoints,
@@ -79,8 +78,14 @@ def identity(stage):
 
 def previous_weights(model):
     """Weights that a stage of a training starts from, as a list that is empty for the first."""
-    before = SystemName.of(model).previous
-    return [PLAN[str(before)].path("model.safetensors")] if before else []
+    before = PLAN.previous(model)
+    return [PLAN[before].path("model.safetensors")] if before else []
+
+
+def init_weights(model):
+    """Given weights that the first stage of a training starts from, as a list that may be empty."""
+    init = PLAN.init(model)
+    return [init.model] if init else []
 
 
 def track_of(stage):

@@ -1,4 +1,4 @@
-# Trainings: the VAE, then each system's three stages, each warm-started from the last. None with given weights.
+# Trainings: the VAE, then each system's stages, each warm-started from the last. None with given weights.
 if CONFIG.systems:
 
     rule vae_train:
@@ -39,6 +39,7 @@ for _model in PLAN.systems:
             vae=ancient(PLAN.files_of(_model)["vae"]),
             previous=ancient(previous_weights(_model)),
             track=ancient(track_of(_model)),
+            init=ancient(init_weights(_model)),
         output:
             model=PLAN[_model].path("model.safetensors"),
             config=PLAN[_model].path("config.json"),

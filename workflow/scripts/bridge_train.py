@@ -6,5 +6,5 @@ from pipeline.training.launch import launch
 
 i, o = snakemake.input, snakemake.output
 with rule_job(snakemake, BridgeStage, o.record) as work:
-    files = {"vae": list(i.vae), "previous": list(i.previous), "track": list(i.track)}
+    files = {name: list(i[name]) for name in ("vae", "previous", "track", "init")}
     launch("bridge", work, snakemake.log[0], manifest=i.manifest, out=o.model, **files)

@@ -7,15 +7,43 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.config.base import Positive, PositiveInt, Section, Seed, Share, unlike
+from pipeline.config.names import BRIDGE_STAGES
 from pipeline.config.training import OptimiserSection
 
 
 class BridgeStages(Section):
-    """The three stages, each warm-started from the last."""
+    """The stages of a training, each warm-started from the last; null leaves one out.
 
-    fibonacci: OptimiserSection = OptimiserSection(samples=260_000 * 256)
-    arcs: OptimiserSection = OptimiserSection(samples=5_300 * 256)
-    missing: OptimiserSection = OptimiserSection(samples=2_800 * 256)
+    Attributes
+    ----------
+    fibonacci : evenly spread Suns.
+    arcs : realistic arcs of Suns.
+    missing : missing strips.
+    real, real_2, real_3 : rendered scenes; the keys of `fibonacci`, or null for no such stage, as any may be.
+    """
+
+    fibonacci: OptimiserSection | None = OptimiserSection(samples=260_000 * 256)
+    arcs: OptimiserSection | None = OptimiserSection(samples=5_300 * 256)
+    missing: OptimiserSection | None = OptimiserSection(samples=2_800 * 256)
+    real: OptimiserSection | None = None
+    real_2: OptimiserSection | None = None
+    real_3: OptimiserSection | None = None
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the stages that there are, in their order."""
+        return tuple(name for name in BRIDGE_STAGES if getattr(self, name) is not None)
+
+    def previous(self, stage: str) -> str | None:
+        """The stage whose weights a given one starts from; None for the first."""
+        before = self.given.index(stage) - 1
+        return None if before < 0 else self.given[before]
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.given:
+            raise ValueError("expected at least one stage, found none")
+        return self
 
 
 Evaluations = Annotated[int, Field(ge=1, le=1000)]
@@ -107,6 +135,9 @@ class BridgeSection(Section):
         ``dem``, and for ``residual`` or `posterior_mean` the RMS of the training patches' DEM about their
         block means. With score ``crps`` and `posterior_mean`, states are in units of the estimate's own
         spread, and this is the unit of the estimate's losses alone.
+    init : folder of weights (or the safetensors file) that the first stage starts from; null starts anew.
+        Their bytes count, not their place. Each tensor whose name and shape agree is taken, at least half
+        must; with a null `state_scale` theirs is taken too, where states are of the same kind.
     calibrate : spread clones as the validation patches ask for, see docs/concepts.md; needs `posterior_mean`.
     keep_block_means : project samples so that their block means equal the a priori DEM.
     augmentation : ``flips`` (published), or ``square``: its eight symmetries.
@@ -141,6 +172,7 @@ class BridgeSection(Section):
     state_scale: Positive | None = None
     calibrate: bool = False
     keep_block_means: bool = False
+    init: str | None = None
     stages: BridgeStages = BridgeStages()
     sampler: BridgeSampler = BridgeSampler()
     augmentation: Literal["flips", "square"] = "flips"
@@ -152,9 +184,10 @@ class BridgeSection(Section):
     def trained(self) -> dict[str, Any]:
         """The keys on which the weights of every stage depend, as JSON values.
 
-        Each stage has its own optimiser; how clones are drawn and calibrated comes after the training.
+        Each stage has its own optimiser; how clones are drawn and calibrated comes after the training. What
+        the first stage starts from enters its key by its bytes.
         """
-        return self.model_dump(mode="json", exclude={"stages", "sampler", "calibrate"})
+        return self.model_dump(mode="json", exclude={"init", "stages", "sampler", "calibrate"})
 
     @model_validator(mode="after")
     def _consistent(self) -> BridgeSection:

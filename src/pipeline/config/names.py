@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-#: Stages of a bridge's training, in their order; each starts from the last one's weights.
-BRIDGE_STAGES = ("fibonacci", "arcs", "missing")
+#: Stages that train on rendered scenes.
+SCENE_STAGES = ("real", "real_2", "real_3")
+#: All stages that a bridge's training may have, in their order; a config gives some of them.
+BRIDGE_STAGES = ("fibonacci", "arcs", "missing", *SCENE_STAGES)
 #: Name of given weights among the systems of the metrics, and of `primary` with them.
 PRETRAINED = "pretrained"
 
@@ -22,7 +24,7 @@ class SystemName(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> SystemName | None:
         """Read a name; None for a name of something that is not trained in stages."""
-        system, _, stage = text.rpartition("_")
+        system, _, stage = text.partition("_")
         return cls(system, stage) if system and stage in BRIDGE_STAGES else None
 
     @classmethod
@@ -32,14 +34,3 @@ class SystemName(NamedTuple):
         if name is None:
             raise ValueError(f"expected <system>_<stage> with a stage of {BRIDGE_STAGES}, found {text!r}")
         return name
-
-    @property
-    def previous(self) -> SystemName | None:
-        """The stage whose weights this one starts from; None for the first."""
-        before = BRIDGE_STAGES.index(self.stage) - 1
-        return None if before < 0 else SystemName(self.system, BRIDGE_STAGES[before])
-
-    @property
-    def last(self) -> bool:
-        """Whether this is the last stage of the system's training."""
-        return self.stage == BRIDGE_STAGES[-1]

@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -81,7 +81,9 @@ def _allowed(schema: dict[str, Any]) -> str:
     options = schema.get("anyOf", [schema])
     parts = []
     for option in options:
-        if "enum" in option:
+        if "$ref" in option:
+            parts.append("section")
+        elif "enum" in option:
             parts.append(", ".join(f"`{value}`" for value in option["enum"]))
         elif option.get("type") == "null":
             parts.append("`null`")
@@ -96,8 +98,10 @@ def _allowed(schema: dict[str, Any]) -> str:
 
 
 def _section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The section that a field holds; None for a leaf, as a range is."""
+    """The section that a field holds, unless it is null; None for a leaf, as a range is."""
     kind = field.annotation
+    if type(None) in get_args(kind) and field.default is not None:
+        kind = next(part for part in get_args(kind) if part is not type(None))
     return kind if inspect.isclass(kind) and issubclass(kind, BaseModel) and kind is not Range else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -21,7 +21,7 @@ from pipeline.config.imperfections import ImperfectionsSections
 from pipeline.config.inputs import InputsSection
 from pipeline.config.maps import MapSection
 from pipeline.config.masks import MasksSection
-from pipeline.config.names import PRETRAINED, SystemName
+from pipeline.config.names import BRIDGE_STAGES, PRETRAINED, SCENE_STAGES, SystemName
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.predictors import PredictorsSection
 from pipeline.config.pretrained import PretrainedSection
@@ -45,6 +45,7 @@ class ConfigError(ValueError):
         return cls(f"config: {unlike(key, expected, found)}")
 
 
+_PRIMARY = rf"^([a-z][a-z0-9]*_({'|'.join(BRIDGE_STAGES)})|{PRETRAINED})$"
 Variants = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")], dict[str, Any]]
 
 
@@ -63,9 +64,7 @@ class Config(Section):
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "paper"
     systems: list[str] = Field(default=["published"])
-    primary: Annotated[str, Field(pattern=r"^([a-z][a-z0-9]*_(fibonacci|arcs|missing)|pretrained)$")] = (
-        "published_missing"
-    )
+    primary: Annotated[str, Field(pattern=_PRIMARY)] = "published_missing"
     inputs: InputsSection = InputsSection()
     synthetic: SyntheticSection = SyntheticSection()
     patches: TrainingPatchesSection = TrainingPatchesSection()
@@ -201,6 +200,7 @@ class Config(Section):
             if section.space == "latent" and section.target != self.vae.target:
                 wanted = f"the VAE's target {self.vae.target!r} in the latent space"
                 out.append(unlike(f"{name}.target", wanted, repr(section.target)))
+            out += self._stages_problems(name, section)
         if self.coverage.min_share > 0 and not self.inputs.synthetic and self.inputs.count is None:
             wanted = f"a count map, since coverage.min_share = {self.coverage.min_share:g} > 0"
             found = "null (set coverage.min_share: 0 to keep every patch)"
@@ -226,6 +226,16 @@ class Config(Section):
                     out.append(f"{key}.nfe: {fitting} of {name}, found {condition.nfe}")
         out += self._map_problems() if self.site.dem is not None else self._region_problems()
         return out
+
+    def _stages_problems(self, name: str, section: BridgeSection) -> Iterator[str]:
+        """What is wrong with the stages of a system's training."""
+        given, primary = section.stages.given, SystemName.parse(self.primary)
+        if primary is not None and primary.system == name and primary.stage not in given:
+            wanted = "one of the stages that are trained, " + ", ".join(f"{name}_{stage}" for stage in given)
+            yield unlike("primary", wanted, repr(self.primary))
+        if getattr(self, "scenes", None) is None:
+            for stage in (stage for stage in SCENE_STAGES if stage in given):
+                yield unlike(f"{name}.stages.{stage}", "section scenes", "none")
 
     def _region_problems(self) -> list[str]:
         """What keeps a region from being reconstructed."""

@@ -43,13 +43,13 @@ def save_model(path: Path | str, state: dict[str, Tensor], config: dict[str, Any
     write_json(path.with_name("config.json"), {"schema": "model/1", "fingerprint": mark, **config})
 
 
-def load_state(path: Path | str, module: nn.Module, expected: str | None = None) -> None:
-    """Load weights into a module.
+def read_state(path: Path | str, expected: str | None = None) -> dict[str, Tensor]:
+    """Read weights by name.
 
     Raises
     ------
     ValueError
-        If the file is absent, is not safetensors, does not fit the module, or has another fingerprint.
+        If the file is absent, is not safetensors, or has another fingerprint.
     """
     path = Path(path)
     if not path.is_file():
@@ -63,6 +63,18 @@ def load_state(path: Path | str, module: nn.Module, expected: str | None = None)
             f"{path}: expected weights with fingerprint {expected} (config.json beside it), "
             f"found {fingerprint(state)}"
         )
+    return state
+
+
+def load_state(path: Path | str, module: nn.Module, expected: str | None = None) -> None:
+    """Load weights into a module.
+
+    Raises
+    ------
+    ValueError
+        If the file is absent, is not safetensors, does not fit the module, or has another fingerprint.
+    """
+    state = read_state(path, expected)
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.config.root import Config, ConfigError
 from pipeline.provenance.digest import DigestMemory
-from pipeline.provenance.given import GivenWeights, resolve_given
+from pipeline.provenance.given import GivenWeights, InitWeights, resolve_given, resolve_init
 from pipeline.provenance.inputs import InputFiles, resolve_inputs
 from pipeline.provenance.site_files import SiteFiles, resolve_site
 
@@ -33,6 +33,7 @@ class Found:
     spiceypy : version of the package that reads them, or None.
     given : weights that are used without training, or None. versions : of the packages that compute.
     site : files of the site of which a map is made, or None.
+    init : weights that the first stages of trained systems start from, by system.
     """
 
     files: InputFiles
@@ -42,6 +43,7 @@ class Found:
     given: GivenWeights | None = None
     versions: dict[str, str] = field(default_factory=dict)
     site: SiteFiles | None = None
+    init: dict[str, InitWeights] = field(default_factory=dict)
 
     @classmethod
     def look(cls, config: Config, root: Path) -> Found:
@@ -59,10 +61,11 @@ class Found:
         used = config.ephemeris.kernels if config.by_ephemeris() else []
         kernels = _digests(used, root, memory, "ephemeris.kernels", "a file")
         given = resolve_given(config, root, memory)
+        init = resolve_init(config, root, memory)
         site = resolve_site(config, root, memory)
         memory.save()
         spice = spice_version() if kernels else None
-        return cls(files, lpips[0] if lpips else None, kernels, spice, given, versions(), site)
+        return cls(files, lpips[0] if lpips else None, kernels, spice, given, versions(), site, init)
 
     @classmethod
     def remember(cls, record: Mapping[str, Any]) -> Found:
@@ -77,6 +80,7 @@ class Found:
             GivenWeights(**found["given"]) if found["given"] else None,
             record["versions"],
             SiteFiles(**found["site"]) if found.get("site") else None,
+            {system: InitWeights(**weights) for system, weights in found.get("init", {}).items()},
         )
 
     def record(self) -> dict[str, Any]:
@@ -92,6 +96,7 @@ class Found:
                 "spiceypy": self.spiceypy,
                 "given": None if self.given is None else asdict(self.given),
                 "site": None if self.site is None else self.site.record(),
+                "init": {system: asdict(weights) for system, weights in self.init.items()},
             },
             "versions": self.versions,
         }

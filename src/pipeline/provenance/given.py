@@ -1,4 +1,4 @@
-"""Given weights (config section ``pretrained``): whether they fit, and what of them enters the keys."""
+"""Given weights (``pretrained``, and ``init`` of a system): whether they fit, and what enters the keys."""
 
 from __future__ import annotations
 
@@ -48,6 +48,19 @@ class GivenWeights:
         }
 
 
+@dataclass(frozen=True)
+class InitWeights:
+    """Weights that a training starts from.
+
+    Attributes
+    ----------
+    model : the safetensors file. identity : digests of it and of the config beside it.
+    """
+
+    model: str
+    identity: dict[str, str]
+
+
 def _beside(model: str) -> str:
     return Path(model).with_name("config.json").as_posix()
 
@@ -82,11 +95,7 @@ def resolve_given(config: Config, root: Path, memory: DigestMemory) -> GivenWeig
         raise ConfigError.unlike("pretrained.vae", wanted, repr(section.vae))
     _check_grid(config, _beside(model), content, [s["height_unit"] for s in described])
     _check_sampler(config, _beside(model), content["section"])
-    identity = {
-        f"{name}.{kind}": f"sha256:{memory.sha256(root / path)}"
-        for name, file in parts.items()
-        for kind, path in (("weights", file), ("config", _beside(file)))
-    }
+    identity = _digests(parts, root, memory)
     calibration = _calibration(model, content, root)
     if calibration is not None:
         identity["model.calibration"] = f"sha256:{memory.sha256(root / calibration)}"
@@ -115,6 +124,34 @@ def _calibration(model: str, content: Mapping[str, Any], root: Path) -> str | No
     except ValueError as error:
         raise ConfigError(f"config: pretrained.weights: {error}") from None
     return path.as_posix()
+
+
+def resolve_init(config: Config, root: Path, memory: DigestMemory) -> dict[str, InitWeights]:
+    """Find the weights that the trained systems start from, by system.
+
+    Raises
+    ------
+    ConfigError
+        If a file is absent or is no bridge; the message names the key and the file.
+    """
+    out = {}
+    for name in config.systems:
+        given = config.system(name).init
+        if given is not None:
+            own = name not in config.variants or "init" in config.variants[name]
+            key = f"{'variants.' * (name in config.variants)}{name}.init" if own else "bridge.init"
+            model, _ = _read(key, given, "bridge", root)
+            out[name] = InitWeights(model, _digests({"model": model}, root, memory))
+    return out
+
+
+def _digests(parts: Mapping[str, str], root: Path, memory: DigestMemory) -> dict[str, str]:
+    """Digests of models, by name, and of the configs beside them."""
+    return {
+        f"{name}.{kind}": f"sha256:{memory.sha256(root / path)}"
+        for name, file in parts.items()
+        for kind, path in (("weights", file), ("config", _beside(file)))
+    }
 
 
 def _read(key: str, given: str, kind: str, root: Path) -> tuple[str, dict[str, Any]]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from pipeline.config.arcs import ArcDraw
 from pipeline.config.bridge import BridgeSection, SamplerSection
-from pipeline.config.names import BRIDGE_STAGES, PRETRAINED, SystemName
+from pipeline.config.names import PRETRAINED, SystemName
 from pipeline.config.root import Config, ConfigError
 from pipeline.predictors.registry import BASELINES, PREDICTORS, TRAINED, Entry
 from pipeline.provenance.digest import value_key
 from pipeline.provenance.found import Found
-from pipeline.provenance.given import GivenWeights
+from pipeline.provenance.given import GivenWeights, InitWeights
 from pipeline.provenance.inputs import InputFiles
 from pipeline.provenance.site_files import SiteFiles
 
@@ -41,7 +41,22 @@ class Run:
     @property
     def systems(self) -> list[str]:
         """Names in the metrics of all trained systems, each stage of each, e.g. ``bridge_missing``."""
-        return [str(SystemName(system, stage)) for system in self.config.systems for stage in BRIDGE_STAGES]
+        stages = {system: self.config.system(system).stages.given for system in self.config.systems}
+        return [str(SystemName(system, stage)) for system, given in stages.items() for stage in given]
+
+    def previous(self, name: str) -> str | None:
+        """Name of the stage whose weights a trained system's stage starts from; None for the first."""
+        parsed = SystemName.of(name)
+        before = self.system(name).stages.previous(parsed.stage)
+        return None if before is None else str(SystemName(parsed.system, before))
+
+    def last(self, name: str) -> bool:
+        """Whether a name in the metrics is the last stage of a system's training."""
+        return name in self.systems and self.system(name).stages.given[-1] == SystemName.of(name).stage
+
+    def init(self, name: str) -> InitWeights | None:
+        """Given weights that a trained system's stage starts from; none for any but the first."""
+        return self.found.init.get(SystemName.of(name).system) if self.previous(name) is None else None
 
     @property
     def scored(self) -> list[str]:

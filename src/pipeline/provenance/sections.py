@@ -53,27 +53,30 @@ def arcs_inputs(run: Run, label: str) -> tuple[str, ...]:
 def bridge(run: Run, name: str) -> dict[str, Any]:
     """Section of one stage of a training; a later stage has the earlier ones' budgets through their keys."""
     c, section, stage = run.config, run.system(name), SystemName.of(name).stage
-    # How clones are drawn and spread does not change the weights.
+    init = run.init(name)
+    # How clones are drawn and spread does not change the weights; what they start from enters by its bytes.
     unused = {"sampler": any_sampler(section.process), "stages": BridgeStages(), "calibrate": False}
+    unused |= {"init": None}
+    with_arcs = stage in ("arcs", "missing")
     return {
         "stage": stage,
         "imperfections": c.imperfections.train,
         "bridge": section.model_copy(update=unused),
         "optimiser": getattr(section.stages, stage),
+        "init": None if init is None else init.identity,
         "images": c.arcs.train.images if stage == "fibonacci" else None,
-        "arcs": None if stage == "fibonacci" else {"tolerance": c.arcs.tolerance, "train": c.arcs.train},
+        "arcs": {"tolerance": c.arcs.tolerance, "train": c.arcs.train} if with_arcs else None,
         "masks": c.masks.train if stage == "missing" else None,
     }
 
 
 def bridge_inputs(run: Run, name: str) -> tuple[str, ...]:
     """The VAE in latent space, the earlier stage's weights, the Sun's track where arcs follow it."""
-    parsed = SystemName.parse(name)
-    before = parsed and parsed.previous
+    before, with_arcs = run.previous(name), SystemName.of(name).stage in ("arcs", "missing")
     return (
         *some(run.system(name).space == "latent", "vae"),
         *some(before, str(before)),
-        *some(before and run.config.arcs.train.place == "ephemeris", "ephemeris"),
+        *some(with_arcs and run.config.arcs.train.place == "ephemeris", "ephemeris"),
     )
 
 
@@ -126,14 +129,14 @@ def predictor(run: Run, name: str) -> dict[str, Any]:
 
 def _conditions(run: Run, name: str) -> dict[str, Condition]:
     """The conditions under which a predictor is scored; those for some systems are for all rivals."""
-    c, parsed = run.config, SystemName.parse(name)
+    c = run.config
     return {
         label: condition.model_copy(update={"systems": "all"})
         for label, condition in c.evaluation.conditions.items()
         if name not in run.scored
         or name == c.primary
         or condition.systems == "all"
-        or (condition.systems == "last" and parsed is not None and parsed.last)
+        or (condition.systems == "last" and run.last(name))
     }
 
 

@@ -1,4 +1,4 @@
-"""Stages ``<system>_{fibonacci,arcs,missing}``: train a bridge, each stage from the last one's weights."""
+"""Stages ``<system>_<stage>``: train a bridge, each stage from the last one's weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config.names import BRIDGE_STAGES
+from pipeline.config.names import BRIDGE_STAGES, SCENE_STAGES
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.stages.training import BridgeStage
 from pipeline.illumination.ephemeris import read_track
@@ -21,18 +21,35 @@ from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.adam import Adam
 from pipeline.training.finish import train_and_write
+from pipeline.training.init import scales, start_from
 from pipeline.training.loop import average_gradients
 from pipeline.training.order import DataOrder
 
 _INIT = 0xB41D
+# Beyond what the seeds (32 bits) of the other stages reach.
+_SCENES = 1 << 40
 RESIDUAL_SAMPLES = 64
 
 
+def order_seed(seed: int, stage: str) -> int:
+    """Seed of all that a stage draws: another one for each stage and seed."""
+    if stage in SCENE_STAGES:
+        return _SCENES + seed * 4 + SCENE_STAGES.index(stage)
+    return seed * 4 + BRIDGE_STAGES.index(stage) + 1
+
+
 def training_scene(stage: BridgeStage, track: Sequence[Path | str] = ()) -> Scene:
-    """Where a stage's images come from, by the stage's section and the Sun's track (one file or none)."""
+    """Where a stage's images come from, by the stage's section and the Sun's track (one file or none).
+
+    Raises
+    ------
+    ValueError
+        If the section names no images.
+    """
     if stage.images is not None:
         return FibonacciScene((int(stage.images.low), int(stage.images.high)))
-    assert stage.arcs is not None
+    if stage.arcs is None:
+        raise ValueError(f"stage {stage.stage}: expected rendered scenes (section scenes), found none")
     suns = read_track(track[0]) if track else None
     return ArcScene(stage.arcs.train, stage.arcs.tolerance, stage.masks, suns)
 
@@ -52,7 +69,7 @@ class BridgeTask:
         self.photometry, self.imperfections = stage.photometry, stage.imperfections
         self.scene = training_scene(stage, track)
         self.system, self.shards, self.device = system, shards, device
-        self.order = DataOrder(len(shards), self.section.seed * 4 + BRIDGE_STAGES.index(stage.stage) + 1)
+        self.order = DataOrder(len(shards), order_seed(self.section.seed, stage.stage))
         self.modules: dict[str, torch.nn.Module] = {"model": system.network}
         rate, decay = stage.optimiser.learning_rate, self.section.weight_decay
         self.optimisers = {"model": Adam(system.network.parameters(), rate, weight_decay=decay)}
@@ -105,6 +122,7 @@ def train_bridge(
     runtime: RuntimeSection,
     out: Path | str,
     track: Sequence[Path | str] = (),
+    init: Sequence[str] = (),
 ) -> None:
     """Train one stage and write ``model.safetensors``, ``config.json`` and ``metrics.jsonl``.
 
@@ -114,6 +132,7 @@ def train_bridge(
     vae : weights of the VAE, for latent systems. previous : weights to start from, but for the first stage.
     runtime : device and checkpoint interval. out : weights to write; the others go beside it.
     track : the Sun's track, for arcs with ``place: ephemeris``.
+    init : given weights that a first stage starts from, as far as they fit.
 
     Raises
     ------
@@ -125,7 +144,9 @@ def train_bridge(
     grid = shards.manifest["grid"]
     device = pick_device(runtime.device)
     codec = load_vae(vae[0], device) if vae else None
-    scale = state_scale(bridge, shards.statistics, grid["pixel_m"])
+    scale, residual = state_scale(bridge, shards.statistics, grid["pixel_m"]), None
+    if init and (kept := scales(init[0], bridge)) is not None:
+        scale, residual = kept
     if previous:
         system = load_system(previous[0], vae[0] if vae else None, device).train()
         if system.section.trained() != bridge.trained():
@@ -133,9 +154,12 @@ def train_bridge(
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeded(bridge.seed, _INIT).initial_seed())
-            system = System(bridge, grid["size_px"], grid["factor"], scale, codec).to(device)
+            system = System(bridge, grid["size_px"], grid["factor"], scale, codec, residual or 1.0)
+        if init:
+            start_from(init[0], system.network)
+        system = system.to(device)
     task = BridgeTask(section, system, shards, device, track)
-    if bridge.process == "diffusion" and not previous:
+    if bridge.process == "diffusion" and not previous and residual is None:
         system.rescale(task.residual_std(range(RESIDUAL_SAMPLES)))
     # What was trained and nothing else: stages still to come and the sampler are not known here.
     stages = model_config(previous[0], "bridge")["section"]["stages"] if previous else {}
@@ -150,4 +174,6 @@ def train_bridge(
         "residual_scale": system.residual_scale,
         "vae_fingerprint": model_config(vae[0], "vae")["fingerprint"] if vae else None,
     }
+    if init:
+        config["init"] = model_config(init[0], "bridge")["fingerprint"]
     train_and_write(task, section.optimiser, bridge.ema, config, runtime, out, f"bridge {section.stage}")

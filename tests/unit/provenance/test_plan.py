@@ -68,6 +68,8 @@ def test_every_leaf_of_the_config_is_tested() -> None:
         "vae.lpips_weights",
         "pretrained.weights",
         "pretrained.vae",
+        *(f"{s}.init" for s in ("published", "bridge")),
+        *(f"{s}.stages.{r}" for s in ("published", "bridge") for r in ("real", "real_2", "real_3")),
         "evaluation.conditions.main.draw",
         "evaluation.conditions.main.systems",
         "evaluation.conditions.missing.draw",

@@ -43,18 +43,21 @@ class BridgeStage(TrainingStage):
 
     Attributes
     ----------
-    stage : ``fibonacci``, ``arcs`` or ``missing``.
-    bridge : the system; its sampler, stages and calibration are not used and have their defaults here.
+    stage : one of `pipeline.config.names.BRIDGE_STAGES`.
+    bridge : the system; its sampler, stages, calibration and the path of `init` are not used and have their
+        defaults here.
     optimiser : of this stage.
+    init : digests of the weights, and of their config, that the first stage starts from; null for none.
     images : range of the number of Fibonacci images; null in the other stages.
-    arcs : Suns; null in the Fibonacci stage. masks : strips of the last stage, else null.
+    arcs : Suns of the stages ``arcs`` and ``missing``. masks : strips of the stage ``missing``, else null.
     """
 
-    stage: Literal["fibonacci", "arcs", "missing"]
+    stage: Literal["fibonacci", "arcs", "missing", "real", "real_2", "real_3"]
     photometry: PhotometrySection
     imperfections: ImperfectionsSection
     bridge: BridgeSection
     optimiser: OptimiserSection
+    init: dict[str, str] | None = None
     images: Range | None = None
     arcs: TrainArcs | None = None
     masks: StripDraw | None = None
