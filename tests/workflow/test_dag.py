@@ -13,6 +13,7 @@ import pytest
 import yaml
 from snakemake.persistence.file import FilePersistence
 
+from pipeline.config.names import SCENE_STAGES
 from pipeline.config.patches import PatchesSection
 from pipeline.predictors.registry import PREDICTORS, TRAINED
 from saved_models import save_system
@@ -231,6 +232,7 @@ def test_the_slurm_profile_scales_every_jobs_memory_by_the_attempt() -> None:
     profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
     found = {rule: wanted["mem_mb"] for rule, wanted in profile["set-resources"].items()}
     systems = [f"{s}_{b}" for s in ("published", "bridge") for b in ("fibonacci", "arcs", "missing")]
+    systems += [f"bridge_{b}" for b in SCENE_STAGES]
     wanted = {}
     for name, body in rules().items():
         memory = re.search(r"^ +mem_mb=(\d+),$", body, re.M)

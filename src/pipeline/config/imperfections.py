@@ -111,7 +111,7 @@ class ImperfectionsSection(Section):
 class ImperfectionsSections(Section):
     """Imperfections of the images: albedo variation, camera and knowledge of the Sun; all off by default.
 
-    `train` holds in the three bridge stages, `test` in the evaluation conditions with
+    `train` holds in all bridge stages, `test` in the evaluation conditions with
     ``imperfections: true``. In this order: light, albedo, visibility, shift, exposure, dark level, noise,
     saturation, clipping, quantisation, missing data. Regions and the VAE have perfect images.
     """

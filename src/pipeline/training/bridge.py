@@ -126,6 +126,8 @@ def train_bridge(
 ) -> None:
     """Train one stage and write ``model.safetensors``, ``config.json`` and ``metrics.jsonl``.
 
+    The config names the fingerprint of the weights that the first stage started from, if any, as `init`.
+
     Parameters
     ----------
     section : of the stage. key : its key. manifest : of the training shards.
@@ -162,7 +164,8 @@ def train_bridge(
     if bridge.process == "diffusion" and not previous and residual is None:
         system.rescale(task.residual_std(range(RESIDUAL_SAMPLES)))
     # What was trained and nothing else: stages still to come and the sampler are not known here.
-    stages = model_config(previous[0], "bridge")["section"]["stages"] if previous else {}
+    before = model_config(previous[0], "bridge") if previous else {}
+    stages = before["section"]["stages"] if previous else {}
     stages[section.stage] = section.optimiser.model_dump(mode="json")
     config = {
         "kind": "bridge",
@@ -174,6 +177,7 @@ def train_bridge(
         "residual_scale": system.residual_scale,
         "vae_fingerprint": model_config(vae[0], "vae")["fingerprint"] if vae else None,
     }
-    if init:
-        config["init"] = model_config(init[0], "bridge")["fingerprint"]
+    started = model_config(init[0], "bridge")["fingerprint"] if init else before.get("init")
+    if started is not None:
+        config["init"] = started
     train_and_write(task, section.optimiser, bridge.ema, config, runtime, out, f"bridge {section.stage}")

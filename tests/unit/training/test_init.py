@@ -89,6 +89,10 @@ def test_the_first_stage_starts_from_init(small_manifest: Path, tmp_path: Path) 
     assert "init" not in config["section"] and set(config["section"]["stages"]) == {"arcs"}
     # States are what they were to the weights, not what this terrain would make them.
     assert config["state_scale"] == load_system(path).state_scale == 0.25
+    second = tmp_path / "c" / "model.safetensors"
+    last = bridge_stage(ALIGNED, "missing", FEW)
+    train_bridge(last, "key", small_manifest, [], [str(out)], runtime, second)
+    assert json.loads(second.with_name("config.json").read_text())["init"] == config["init"]
     anew = tmp_path / "b" / "model.safetensors"
     train_bridge(stage, "key", small_manifest, [], [], runtime, anew)
     other = json.loads(anew.with_name("config.json").read_text())
