@@ -27,6 +27,9 @@ class Batch:
     present : False for images that only pad a smaller set, (B, N).
     pixel_m : pixel size, metres, (B,).
     reference : mean of the patch's own a priori pixels, metres, (B,).
+    spots : altimetry spots per pixel, (B, P, P): `prior` is measured where there are some. None where no a priori
+        DEM of the batch is altimetry.
+    exact : whether the block means `lr` are exact, (B,); None where all are.
     """
 
     dem: Tensor | None
@@ -38,6 +41,8 @@ class Batch:
     present: Tensor
     pixel_m: Tensor
     reference: Tensor
+    spots: Tensor | None = None
+    exact: Tensor | None = None
 
     def __len__(self) -> int:
         return self.lr.shape[0]
@@ -61,6 +66,8 @@ def pad_sets(sets: Sequence[NDArray[Any]], fill: Any = 0, least: int = 0) -> NDA
 def _turned(batch: Batch, turn: Callable[[Tensor], Tensor], sun: Tensor) -> Batch:
     """Turn every map of a batch; `sun` are the Sun vectors after it."""
     maps = {name: turn(getattr(batch, name)) for name in ("lr", "prior", "images", "valid")}
+    if batch.spots is not None:
+        maps["spots"] = turn(batch.spots)
     return replace(batch, dem=None if batch.dem is None else turn(batch.dem), sun=sun, **maps)
 
 

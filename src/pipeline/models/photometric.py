@@ -249,7 +249,7 @@ def stereo_slopes(
 
 
 @lru_cache(maxsize=32)
-def _cosines(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def cosines(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Orthonormal cosine basis (DCT-II) and the eigenvalues of the mirrored second difference."""
     with torch.inference_mode(False), torch.no_grad():
         k = torch.arange(size, dtype=torch.float64, device="cpu")
@@ -279,8 +279,8 @@ def integrate(slopes: Tensor, length_px: float) -> Tensor:
     across = torch.nn.functional.pad(0.5 * (x[:, :, 1:] + x[:, :, :-1]), (1, 1))
     along = torch.nn.functional.pad(0.5 * (y[:, 1:] + y[:, :-1]), (0, 0, 1, 1))
     divergence = across.diff(dim=2) + along.diff(dim=1)
-    rows, values_r = _cosines(slopes.shape[2], slopes.device)
-    columns, values_c = _cosines(slopes.shape[3], slopes.device)
+    rows, values_r = cosines(slopes.shape[2], slopes.device)
+    columns, values_c = cosines(slopes.shape[3], slopes.device)
     with torch.autocast(slopes.device.type, enabled=False):
         spectrum = rows @ divergence @ columns.T
         screened = values_r[:, None] + values_c + (math.pi / (2 * length_px)) ** 2
