@@ -1,0 +1,97 @@
+"""Compiled kernel of fine renderings: one image of a patch, shaded on a mesh and averaged to pixels.
+
+Self-contained, as numba's cache on disk looks at the file of the called function only. Single-threaded:
+results do not depend on threads.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def render_kernel(slopes, horizon, table, axes, sun, shares, mesh, start, rest, out):
+    """Area averages ``out`` (H, W) f4 of shaded ground under one Sun.
+
+    ``slopes`` (2, Y, X) f4: dz/dx (right) and dz/dy (up) at the mesh's cells. ``horizon`` (h, w) f4: tangents
+    of the horizon in the Sun's azimuth; it spans the same ground as ``slopes`` in larger cells, between whose
+    centres it is interpolated. ``table`` (A, C) f4: radiance over the slope towards the Sun (first node, nodes
+    per unit: ``axes[0]``, ``axes[1]``) and the absolute slope across (from 0, ``axes[2]`` nodes per unit).
+    ``sun`` f4: sine and cosine of its azimuth, tangent of its elevation, of its disc's lower edge, and one
+    over the difference of the tangents of its edges. ``shares`` f4: visible share of the disc where the
+    horizon stands at even steps from its lower edge to its upper edge. A pixel is ``mesh`` cells wide; the
+    first begins at the cells ``start`` and the shares ``rest`` of a cell.
+    """
+    one, zero, half = np.float32(1), np.float32(0), np.float32(0.5)
+    height, width = out.shape
+    wide = width * mesh + 1
+    first, nodes, nodes_across = axes[0], axes[1], axes[2]
+    east, north, top, below, per_band = sun[0], sun[1], sun[2], sun[3], sun[4]
+    last_u, last_v = table.shape[0] - 2, table.shape[1] - 2
+    steps = len(shares) - 1
+    rows, cols = horizon.shape
+    ratio = np.float32(rows) / np.float32(slopes.shape[1])
+    # Where each column of the mesh lies between columns of the horizon.
+    left = np.empty(wide, np.int64)
+    weight = np.empty(wide, np.float32)
+    for c in range(wide):
+        place = (np.float32(start[1] + c) + half) * ratio - half
+        left[c] = min(max(int(np.floor(place)), 0), cols - 2)
+        weight[c] = min(max(place - np.float32(left[c]), zero), one)
+    across_row = np.empty(cols, np.float32)
+    line = np.empty(wide, np.float32)
+    pixels = np.empty(width, np.float32)
+    out[:] = zero
+    for k in range(height * mesh + 1):
+        place = (np.float32(start[0] + k) + half) * ratio - half
+        upper = min(max(int(np.floor(place)), 0), rows - 2)
+        share_down = min(max(place - np.float32(upper), zero), one)
+        for c in range(cols):
+            across_row[c] = horizon[upper, c] + share_down * (horizon[upper + 1, c] - horizon[upper, c])
+        right_slopes = slopes[0, start[0] + k, start[1] : start[1] + wide]
+        up_slopes = slopes[1, start[0] + k, start[1] : start[1] + wide]
+        for c in range(wide):
+            near = across_row[left[c]]
+            hidden = (near + weight[c] * (across_row[left[c] + 1] - near) - below) * per_band
+            towards = east * right_slopes[c] + north * up_slopes[c]
+            if hidden >= one or towards >= top:
+                line[c] = zero
+                continue
+            u = max((towards - first) * nodes, zero)
+            v = abs(north * right_slopes[c] - east * up_slopes[c]) * nodes_across
+            i, j = min(int(u), last_u), min(int(v), last_v)
+            u, v = min(u - np.float32(i), one), min(v - np.float32(j), one)
+            a, b = table[i, j], table[i + 1, j]
+            a += v * (table[i, j + 1] - a)
+            b += v * (table[i + 1, j + 1] - b)
+            value = a + u * (b - a)
+            if hidden > zero:
+                step = hidden * np.float32(steps)
+                s = min(int(step), steps - 1)
+                value *= shares[s] + (step - np.float32(s)) * (shares[s + 1] - shares[s])
+            line[c] = value
+        # A pixel holds its cells whole, but for the first and the one after its last.
+        for x in range(width):
+            begin = x * mesh
+            total = line[begin] * (one - rest[1]) + line[begin + mesh] * rest[1]
+            for c in range(begin + 1, begin + mesh):
+                total += line[c]
+            pixels[x] = total
+        y, part = divmod(k, mesh)
+        if part:
+            for x in range(width):
+                out[y, x] += pixels[x]
+        else:
+            if y < height:
+                for x in range(width):
+                    out[y, x] += pixels[x] * (one - rest[0])
+            if y:
+                for x in range(width):
+                    out[y - 1, x] += pixels[x] * rest[0]
+    scale = one / np.float32(mesh * mesh)
+    for y in range(height):
+        for x in range(width):
+            out[y, x] *= scale
