@@ -186,6 +186,7 @@ FIXED = {
     "vae.lpips_weights",
     "pretrained.weights",
     "pretrained.vae",
+    "scenes",  # makes a stage: test_scenes_plan.py
     "site.*",  # makes a map instead of a training: test_map_plan.py
     "evaluation.conditions.*.draw",
     "evaluation.conditions.main.systems",

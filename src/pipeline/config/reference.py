@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -96,8 +96,9 @@ def _allowed(schema: dict[str, Any]) -> str:
 
 
 def _section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The section that a field holds; None for a leaf, as a range is."""
-    kind = field.annotation
+    """The section that a field holds, or may hold; None for a leaf, as a range is."""
+    options = [each for each in get_args(field.annotation) if each is not type(None)]
+    kind = options[0] if len(options) == 1 and field.default is None else field.annotation
     return kind if inspect.isclass(kind) and issubclass(kind, BaseModel) and kind is not Range else None
 
 

@@ -27,7 +27,7 @@ from pipeline.illumination.surface import Window, sun_vectors, window
 Floats = NDArray[np.float32]
 
 #: Largest shift of an image along an axis, pixels.
-MOST_SHIFT = 3
+MOST_SHIFT = 4
 # Pixels around a patch that are rendered from: the largest shift, and a cell more for gradients.
 _MARGIN = MOST_SHIFT + 1
 # More pixels around, whose heights the spline at the patch's border depends on.
@@ -41,8 +41,8 @@ _ALONG, _ACROSS, _SHARES = 49, 17, 257
 def fine_heights(dem: ArrayLike, mesh: int) -> NDArray[np.float64]:
     """A smooth surface on cells `mesh` times smaller, whose means over the DEM's pixels are the DEM.
 
-    Along each axis in turn: a cubic spline through the sums of the pixels' heights at the pixels' edges is the
-    integral of a surface that keeps each pixel's mean; its differences between the cells' edges are the
+    Along each axis in turn: a cubic spline through the sums of the pixels' heights, at the pixels' edges, is
+    the integral of a surface that keeps each pixel's mean; its differences between the cells' edges are the
     cells' means. The surface is a quadratic spline, with continuous slopes.
 
     Parameters
@@ -123,9 +123,7 @@ class SlopeTables:
     values : ``(N, A, C)``, float32. axes : ``(N, 3)``, float32, see `fine_kernels.render_kernel`.
     """
 
-    def __init__(
-        self, suns: ArrayLike, steepest: float, laws: list[tuple[float, PhotometrySection]]
-    ) -> None:
+    def __init__(self, suns: ArrayLike, steepest: float, laws: list[tuple[float, PhotometrySection]]) -> None:
         elevation = torch.from_numpy(np.radians(azimuth_elevation(sun_vectors(suns))[1]))[:, None, None]
         steepest = max(steepest, 1e-3)
         # A node lies where the Sun grazes the ground: the kink there is in the table.
@@ -135,8 +133,8 @@ class SlopeTables:
         mu = torch.rsqrt(1 + along**2 + across**2)
         mu0 = (mu * (torch.sin(elevation) - torch.cos(elevation) * along)).clamp(min=0)
         angles = mu0.float(), mu.float(), (math.pi / 2 - elevation).float()
-        total = sum(weight * radiance_factor(*angles, section) for weight, section in laws)
-        self.values = torch.as_tensor(total).expand(mu.shape).contiguous().numpy()
+        total = sum((weight * radiance_factor(*angles, section) for weight, section in laws), torch.zeros(()))
+        self.values = total.expand(mu.shape).contiguous().numpy()
         nodes = ((_ALONG - 1) / (last + steepest)).flatten().numpy()
         columns = np.full(len(nodes), -steepest), nodes, np.full(len(nodes), (_ACROSS - 1) / steepest)
         self.axes = np.stack(columns, axis=1).astype(np.float32)
@@ -144,7 +142,7 @@ class SlopeTables:
 
 @cache
 def _visible_shares() -> Floats:
-    """Visible share of a uniform disc where the horizon stands at even steps from its lower to its upper edge."""
+    """Visible share of a uniform disc, the horizon at even steps from its lower edge to its upper one."""
     depths = np.linspace(1.0, -1.0, _SHARES)
     return np.array([1.0 - hidden_light(depth, 0.0) for depth in depths], np.float32)
 
@@ -182,7 +180,8 @@ class FineGround:
         padded = np.pad(heights, reach, constant_values=np.nan)
         around = padded[top : top + height + 2 * reach, left : left + width + 2 * reach]
         around = continued(around, (reach, reach, height, width), linear=True)
-        down, right = np.gradient(fine_heights(around, mesh), pixel_m / mesh)
+        surface = fine_heights(around, mesh)
+        down, right = (np.gradient(surface, pixel_m / mesh, axis=axis) for axis in (0, 1))
         crop = slice(_SUPPORT * mesh, -_SUPPORT * mesh)
         self._slopes = np.stack([right[crop, crop], -down[crop, crop]]).astype(np.float32)
         self.steepest = float(np.hypot(*self._slopes).max())
@@ -191,9 +190,9 @@ class FineGround:
         spare = min(spare if far is None else spare - 2 * far.cell_px, _MARGIN)
         wide = (top - spare, left - spare, height + 2 * spare, width + 2 * spare)
         traced = tuple(_TRACE * n for n in wide)
-        surface = _with_holes(heights, (top, left, height, width), _TRACE)
+        wider = _with_holes(heights, (top, left, height, width), _TRACE)
         beyond = far and _on_finer(far, _TRACE)
-        self._visibility = HorizonVisibility(surface, pixel_m / _TRACE, traced, curvature, beyond)
+        self._visibility = HorizonVisibility(wider, pixel_m / _TRACE, traced, curvature, beyond)
         self._beside = _TRACE * (_MARGIN - spare)
 
     def horizons(self, suns: ArrayLike, disc_deg: float) -> Floats:
@@ -205,18 +204,20 @@ class FineGround:
 
         Returns
         -------
-        ``(N, 2 H + 16, 2 W + 16)``, 4 pixels around the patch included; where there are no data, and too near
+        ``(N, 2 H + 20, 2 W + 20)``, 5 pixels around the patch included; where there are no data, and too near
         the end of the fine terrain, those of the patch's border.
         """
         azimuth, elevation = azimuth_elevation(sun_vectors(suns))
         floors = np.tan(np.radians(np.maximum(elevation - disc_deg / 2, 0.0)))
         # One at a time: a high Sun needs no low horizon.
-        found = np.stack([self._visibility.horizon(a, floor)[0] for a, floor in zip(azimuth, floors)])
+        traced = [self._visibility.horizon(a, float(floor))[0] for a, floor in zip(azimuth, floors)]
+        found = np.stack(traced)
         if self._beside:
             beside = (self._beside, self._beside)
             found = np.pad(found, ((0, 0), beside, beside), constant_values=np.nan)
         if np.isnan(found).any():
-            inner = tuple(_TRACE * n for n in (_MARGIN, _MARGIN, *self._shape))
+            height, width = self._shape
+            inner = (_TRACE * _MARGIN, _TRACE * _MARGIN, _TRACE * height, _TRACE * width)
             found = np.stack([continued(each, inner, linear=False) for each in found])
         return found
 
@@ -236,7 +237,7 @@ class FineGround:
         suns : ``(N, 3)`` vectors towards the Sun, map frame, above the horizon.
         horizons : ``(N, h, w)`` from `horizons`, or with other cells over the same ground.
         tables : of the same Suns.
-        shifts : ``(N, 2)`` pixels by which the image lies too low and too far right; at most 3.
+        shifts : ``(N, 2)`` pixels by which the image lies too low and too far right; at most 4.
         disc_deg : diameter of the Sun's disc, degrees.
 
         Returns

@@ -18,8 +18,8 @@ def render_kernel(slopes, horizon, table, axes, sun, shares, mesh, start, rest, 
 
     ``slopes`` (2, Y, X) f4: dz/dx (right) and dz/dy (up) at the mesh's cells. ``horizon`` (h, w) f4: tangents
     of the horizon in the Sun's azimuth; it spans the same ground as ``slopes`` in larger cells, between whose
-    centres it is interpolated. ``table`` (A, C) f4: radiance over the slope towards the Sun (first node, nodes
-    per unit: ``axes[0]``, ``axes[1]``) and the absolute slope across (from 0, ``axes[2]`` nodes per unit).
+    centres it is interpolated. ``table`` (A, C) f4: radiance over the slope towards the Sun (``axes[0]`` at
+    the first node, ``axes[1]`` nodes per unit) and the absolute slope across (from 0, ``axes[2]`` nodes).
     ``sun`` f4: sine and cosine of its azimuth, tangent of its elevation, of its disc's lower edge, and one
     over the difference of the tangents of its edges. ``shares`` f4: visible share of the disc where the
     horizon stands at even steps from its lower edge to its upper edge. A pixel is ``mesh`` cells wide; the
@@ -34,42 +34,45 @@ def render_kernel(slopes, horizon, table, axes, sun, shares, mesh, start, rest, 
     steps = len(shares) - 1
     rows, cols = horizon.shape
     ratio = np.float32(rows) / np.float32(slopes.shape[1])
-    # Where each column of the mesh lies between columns of the horizon.
-    left = np.empty(wide, np.int64)
-    weight = np.empty(wide, np.float32)
+    # The horizon between the centres of its columns, then, row by row, between its rows.
+    between = np.empty((rows, wide), np.float32)
     for c in range(wide):
         place = (np.float32(start[1] + c) + half) * ratio - half
-        left[c] = min(max(int(np.floor(place)), 0), cols - 2)
-        weight[c] = min(max(place - np.float32(left[c]), zero), one)
-    across_row = np.empty(cols, np.float32)
+        left = min(max(int(np.floor(place)), 0), cols - 2)
+        weight = min(max(place - np.float32(left), zero), one)
+        for r in range(rows):
+            between[r, c] = horizon[r, left] + weight * (horizon[r, left + 1] - horizon[r, left])
+    hidden = np.empty(wide, np.float32)
+    toward = np.empty(wide, np.float32)
+    across = np.empty(wide, np.float32)
     line = np.empty(wide, np.float32)
     pixels = np.empty(width, np.float32)
     out[:] = zero
     for k in range(height * mesh + 1):
         place = (np.float32(start[0] + k) + half) * ratio - half
-        upper = min(max(int(np.floor(place)), 0), rows - 2)
-        share_down = min(max(place - np.float32(upper), zero), one)
-        for c in range(cols):
-            across_row[c] = horizon[upper, c] + share_down * (horizon[upper + 1, c] - horizon[upper, c])
+        r = min(max(int(np.floor(place)), 0), rows - 2)
+        weight = min(max(place - np.float32(r), zero), one)
+        upper, lower = between[r], between[r + 1]
         right_slopes = slopes[0, start[0] + k, start[1] : start[1] + wide]
         up_slopes = slopes[1, start[0] + k, start[1] : start[1] + wide]
+        # Loops of their own, which the compiler makes vector code of.
         for c in range(wide):
-            near = across_row[left[c]]
-            hidden = (near + weight[c] * (across_row[left[c] + 1] - near) - below) * per_band
-            towards = east * right_slopes[c] + north * up_slopes[c]
-            if hidden >= one or towards >= top:
+            hidden[c] = (upper[c] + weight * (lower[c] - upper[c]) - below) * per_band
+            toward[c] = east * right_slopes[c] + north * up_slopes[c]
+            across[c] = abs(north * right_slopes[c] - east * up_slopes[c]) * nodes_across
+        for c in range(wide):
+            if hidden[c] >= one or toward[c] >= top:
                 line[c] = zero
                 continue
-            u = max((towards - first) * nodes, zero)
-            v = abs(north * right_slopes[c] - east * up_slopes[c]) * nodes_across
+            u, v = max((toward[c] - first) * nodes, zero), across[c]
             i, j = min(int(u), last_u), min(int(v), last_v)
             u, v = min(u - np.float32(i), one), min(v - np.float32(j), one)
             a, b = table[i, j], table[i + 1, j]
             a += v * (table[i, j + 1] - a)
             b += v * (table[i + 1, j + 1] - b)
             value = a + u * (b - a)
-            if hidden > zero:
-                step = hidden * np.float32(steps)
+            if hidden[c] > zero:
+                step = hidden[c] * np.float32(steps)
                 s = min(int(step), steps - 1)
                 value *= shares[s] + (step - np.float32(s)) * (shares[s + 1] - shares[s])
             line[c] = value
@@ -91,7 +94,4 @@ def render_kernel(slopes, horizon, table, axes, sun, shares, mesh, start, rest, 
             if y:
                 for x in range(width):
                     out[y - 1, x] += pixels[x] * rest[0]
-    scale = one / np.float32(mesh * mesh)
-    for y in range(height):
-        for x in range(width):
-            out[y, x] *= scale
+    out *= one / np.float32(mesh * mesh)
