@@ -95,7 +95,9 @@ def far_of(stage):
 
 def scenes_of(stage):
     """Image sets of the job's tile, for stages that read them."""
-    path = PLAN["scenes"].path("tile_{tile}.zarr.zip") if "scenes" in PLAN.stages else ""
+    path = (
+        PLAN["scenes"].path("tile_{tile}.zarr.zip") if "scenes" in PLAN.stages else ""
+    )
     return [path] if "scenes" in PLAN[stage].inputs else []
 
 
