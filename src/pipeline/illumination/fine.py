@@ -42,6 +42,9 @@ _MARGIN = MOST_SHIFT + 1
 _SUPPORT = 4
 # The horizon is traced at this many points per pixel along an axis.
 _TRACE = 2
+# Suns whose tables are made together: few enough for torch to do it in one thread, where many would wait for
+# each other on a busy machine.
+_SUNS = 16
 # Nodes of the tables of radiance, and of that of the disc's visible share.
 _ALONG, _ACROSS, _SHARES = 49, 17, 257
 
@@ -132,20 +135,28 @@ class SlopeTables:
     """
 
     def __init__(self, suns: ArrayLike, steepest: float, laws: list[tuple[float, PhotometrySection]]) -> None:
-        elevation = torch.from_numpy(np.radians(azimuth_elevation(sun_vectors(suns))[1]))[:, None, None]
+        elevation = torch.from_numpy(np.radians(azimuth_elevation(sun_vectors(suns))[1]))
         steepest = max(steepest, 1e-3)
-        # A node lies where the Sun grazes the ground: the kink there is in the table.
-        last = torch.tan(elevation).clamp(max=steepest)
-        along = -steepest + torch.linspace(0, 1, _ALONG, dtype=torch.float64)[:, None] * (last + steepest)
-        across = torch.linspace(0, steepest, _ACROSS, dtype=torch.float64)
-        mu = torch.rsqrt(1 + along**2 + across**2)
-        mu0 = (mu * (torch.sin(elevation) - torch.cos(elevation) * along)).clamp(min=0)
-        angles = mu0.float(), mu.float(), (math.pi / 2 - elevation).float()
-        total = sum((weight * radiance_factor(*angles, section) for weight, section in laws), torch.zeros(()))
-        self.values = total.expand(mu.shape).contiguous().numpy()
-        nodes = ((_ALONG - 1) / (last + steepest)).flatten().numpy()
+        made = [_tables(part[:, None, None], steepest, laws) for part in elevation.split(_SUNS)]
+        self.values, nodes = (np.concatenate(parts) for parts in zip(*made, strict=True))
         columns = np.full(len(nodes), -steepest), nodes, np.full(len(nodes), (_ACROSS - 1) / steepest)
         self.axes = np.stack(columns, axis=1).astype(np.float32)
+
+
+def _tables(
+    elevation: torch.Tensor, steepest: float, laws: list[tuple[float, PhotometrySection]]
+) -> tuple[Floats, NDArray[np.float64]]:
+    """Tables of Suns at the elevations ``(N, 1, 1)``, radians, and the nodes per unit of slope along."""
+    # A node lies where the Sun grazes the ground: the kink there is in the table.
+    last = torch.tan(elevation).clamp(max=steepest)
+    along = -steepest + torch.linspace(0, 1, _ALONG, dtype=torch.float64)[:, None] * (last + steepest)
+    across = torch.linspace(0, steepest, _ACROSS, dtype=torch.float64)
+    mu = torch.rsqrt(1 + along**2 + across**2)
+    mu0 = (mu * (torch.sin(elevation) - torch.cos(elevation) * along)).clamp(min=0)
+    angles = mu0.float(), mu.float(), (math.pi / 2 - elevation).float()
+    factors = (weight * radiance_factor(*angles, section) for weight, section in laws)
+    values = sum(factors, torch.zeros(())).expand(mu.shape)
+    return values.contiguous().numpy(), ((_ALONG - 1) / (last + steepest)).flatten().numpy()
 
 
 @cache
