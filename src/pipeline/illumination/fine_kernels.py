@@ -31,17 +31,19 @@ def render_kernel(slopes, horizon, table, axes, sun, shares, mesh, start, rest, 
     first, nodes, nodes_across = axes[0], axes[1], axes[2]
     east, north, top, below, per_band = sun[0], sun[1], sun[2], sun[3], sun[4]
     last_u, last_v = table.shape[0] - 2, table.shape[1] - 2
+    flat, across_nodes = table.ravel(), table.shape[1]
     steps = len(shares) - 1
     rows, cols = horizon.shape
     ratio = np.float32(rows) / np.float32(slopes.shape[1])
-    # The horizon between the centres of its columns, then, row by row, between its rows.
-    between = np.empty((rows, wide), np.float32)
+    # Where each column of the mesh lies between the centres of the horizon's columns.
+    left = np.empty(wide, np.uint64)
+    beside = np.empty(wide, np.float32)
     for c in range(wide):
         place = (np.float32(start[1] + c) + half) * ratio - half
-        left = min(max(int(np.floor(place)), 0), cols - 2)
-        weight = min(max(place - np.float32(left), zero), one)
-        for r in range(rows):
-            between[r, c] = horizon[r, left] + weight * (horizon[r, left + 1] - horizon[r, left])
+        near = min(max(int(np.floor(place)), 0), cols - 2)
+        left[c], beside[c] = near, min(max(place - np.float32(near), zero), one)
+    between = np.empty((2, wide), np.float32)  # the horizon's rows above and below a row of the mesh
+    reached = -1
     hidden = np.empty(wide, np.float32)
     toward = np.empty(wide, np.float32)
     across = np.empty(wide, np.float32)
@@ -52,7 +54,13 @@ def render_kernel(slopes, horizon, table, axes, sun, shares, mesh, start, rest, 
         place = (np.float32(start[0] + k) + half) * ratio - half
         r = min(max(int(np.floor(place)), 0), rows - 2)
         weight = min(max(place - np.float32(r), zero), one)
-        upper, lower = between[r], between[r + 1]
+        if r != reached:
+            for side in range(2):
+                row, filled = horizon[r + side], between[side]
+                for c in range(wide):
+                    filled[c] = row[left[c]] + beside[c] * (row[left[c] + np.uint64(1)] - row[left[c]])
+            reached = r
+        upper, lower = between[0], between[1]
         right_slopes = slopes[0, start[0] + k, start[1] : start[1] + wide]
         up_slopes = slopes[1, start[0] + k, start[1] : start[1] + wide]
         # Loops of their own, which the compiler makes vector code of.
@@ -67,9 +75,12 @@ def render_kernel(slopes, horizon, table, axes, sun, shares, mesh, start, rest, 
             u, v = max((toward[c] - first) * nodes, zero), across[c]
             i, j = min(int(u), last_u), min(int(v), last_v)
             u, v = min(u - np.float32(i), one), min(v - np.float32(j), one)
-            a, b = table[i, j], table[i + 1, j]
-            a += v * (table[i, j + 1] - a)
-            b += v * (table[i + 1, j + 1] - b)
+            # Unsigned: numba then leaves out its test for negative indices.
+            here = np.uint64(i * across_nodes + j)
+            ahead = here + np.uint64(across_nodes)
+            a, b = flat[here], flat[ahead]
+            a += v * (flat[here + np.uint64(1)] - a)
+            b += v * (flat[ahead + np.uint64(1)] - b)
             value = a + u * (b - a)
             if hidden[c] > zero:
                 step = hidden[c] * np.float32(steps)

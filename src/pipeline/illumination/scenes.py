@@ -1,7 +1,8 @@
 """Stage ``scenes``: image sets of each training and validation patch, rendered under true light and stored.
 
-They are stored, and not rendered when a sample is read: an image of 96 x 96 pixels costs about 3 ms (see
-`pipeline.illumination.fine`), a training step reads hundreds, and stored ones are mapped from the file.
+They are stored, and not rendered when a sample is read: an image of 96 x 96 pixels costs 2.6 to 4.0 ms of a
+core (`benchmarks/scenes.py`, Suns drawn again included), a training step reads hundreds, and stored ones are
+mapped from the file.
 """
 
 from __future__ import annotations
