@@ -198,6 +198,7 @@ FIXED = {
     "*.stages.real*",  # makes stages: test_stages.py
     "pretrained.weights",
     "pretrained.vae",
+    "scenes",  # makes a stage: test_scenes_plan.py
     "site.*",  # makes a map instead of a training: test_map_plan.py
     "evaluation.conditions.*.draw",
     "evaluation.conditions.main.systems",

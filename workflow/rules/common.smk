@@ -98,6 +98,14 @@ def far_of(stage):
     return [PLAN["far"].path("far.zarr.zip")] if "far" in PLAN[stage].inputs else []
 
 
+def scenes_of(stage):
+    """Image sets of the job's tile, for stages that read them."""
+    path = (
+        PLAN["scenes"].path("tile_{tile}.zarr.zip") if "scenes" in PLAN.stages else ""
+    )
+    return [path] if "scenes" in PLAN[stage].inputs else []
+
+
 def places_of(stage):
     """Patches of the job's tile, for stages that read where they lie."""
     path = PLAN["patches"].path("tile_{tile}.zarr.zip")

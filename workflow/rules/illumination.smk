@@ -49,6 +49,35 @@ rule illumination_trace:
         "../scripts/illumination_trace.py"
 
 
+if "scenes" in PLAN.stages:
+
+    rule scenes_render:
+        input:
+            patches=ancient(rules.patches_extract.output.patches),
+            split=ancient(rules.patches_split.output.split),
+            far=ancient(far_of("scenes")),
+        output:
+            scenes=(
+                PLAN["scenes"].path("tile_{tile}.zarr.zip")
+                if CONFIG.runtime.keep_intermediates
+                else temp(PLAN["scenes"].path("tile_{tile}.zarr.zip"))
+            ),
+        log:
+            log_of("scenes", "tile_{tile}"),
+        benchmark:
+            benchmark_of("scenes", "tile_{tile}")
+        conda:
+            "../../envs/environment.yaml"
+        threads: CONFIG.runtime.workers
+        resources:
+            mem_mb=4000,
+            runtime=240,
+        params:
+            **identity("scenes"),
+        script:
+            "../scripts/scenes_render.py"
+
+
 if PLAN.track:
 
     rule ephemeris:
@@ -120,3 +149,4 @@ rule illumination:
     input:
         tiles("visibility", "tile_{tile}.zarr.zip"),
         tiles("masks", "tile_{tile}.json"),
+        tiles("scenes", "tile_{tile}.zarr.zip") if "scenes" in PLAN.stages else [],

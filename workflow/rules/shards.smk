@@ -7,6 +7,7 @@ if CONFIG.systems:
             patches=ancient(rules.patches_extract.output.patches),
             visibility=ancient(rules.illumination_trace.output.visibility),
             split=ancient(rules.patches_split.output.split),
+            scenes=ancient(scenes_of("shards")),
         output:
             train=PLAN["shards"].path("train_{tile}.zarr.zip"),
             validation=PLAN["shards"].path("validation_{tile}.zarr.zip"),

@@ -7,4 +7,5 @@ from pipeline.shards.write import write_shard
 with rule_job(snakemake, ShardsStage) as work:
     i = snakemake.input
     for split, path in snakemake.output.items():
-        write_shard(split, i.patches, i.visibility, i.split, work.section.factor, path)
+        scenes = next(iter(i.scenes), None)
+        write_shard(split, i.patches, i.visibility, i.split, work.section.factor, path, scenes_store=scenes)

@@ -98,10 +98,9 @@ def _allowed(schema: dict[str, Any]) -> str:
 
 
 def _section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The section that a field holds, unless it is null; None for a leaf, as a range is."""
-    kind = field.annotation
-    if type(None) in get_args(kind) and field.default is not None:
-        kind = next(part for part in get_args(kind) if part is not type(None))
+    """The section that a field holds, or may hold; None for a leaf, as a range is."""
+    options = [each for each in get_args(field.annotation) if each is not type(None)]
+    kind = options[0] if len(options) == 1 and type(None) in get_args(field.annotation) else field.annotation
     return kind if inspect.isclass(kind) and issubclass(kind, BaseModel) and kind is not Range else None
 
 

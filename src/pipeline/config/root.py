@@ -28,6 +28,7 @@ from pipeline.config.pretrained import PretrainedSection
 from pipeline.config.region import RegionSection
 from pipeline.config.report import ReportSection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.config.scenes import ScenesSection
 from pipeline.config.shards import ShardsSection
 from pipeline.config.site import SiteSection
 from pipeline.config.split import SplitSection
@@ -59,6 +60,7 @@ class Config(Section):
         weights.
     variants : further systems: names (a letter, then letters and digits), and the keys in which each
         differs from the section ``bridge``.
+    scenes : image sets that are rendered for training; null for none.
     primary : ``<system>_<stage>`` that this config ships, or ``pretrained``: it reconstructs the region.
     """
 
@@ -76,6 +78,7 @@ class Config(Section):
     ephemeris: EphemerisSection = EphemerisSection()
     masks: MasksSection = MasksSection()
     photometry: PhotometrySection = PhotometrySection()
+    scenes: ScenesSection | None = None
     imperfections: ImperfectionsSections = ImperfectionsSections()
     shards: ShardsSection = ShardsSection()
     training: TrainingSection = TrainingSection()

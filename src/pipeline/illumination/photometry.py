@@ -106,12 +106,29 @@ def radiance(
         seen, cos_phase = mu > 0, (sun * viewer).sum(dim=-1)
         mu = torch.where(seen, mu, 1.0)  # any emission that no law divides by
     phase = torch.acos(cos_phase.clamp(-1, 1))[..., None, None]
-    value = _law(section.law)(incidence, mu, phase, section)
+    value = radiance_factor(incidence, mu, phase, section)
     if seen is not None:
         value = value * seen
     if albedo is not None:
         value = value * albedo.to(dem)[..., None, :, :]
     return value if lit is None else (value * lit).to(dem.dtype)
+
+
+def radiance_factor(mu0: Tensor, mu: Tensor, phase: Tensor, section: PhotometrySection) -> Tensor:
+    """Radiance factor pi r of the section's law.
+
+    Parameters
+    ----------
+    mu0, mu : cosines of incidence (0 for ground that faces away from the Sun) and emission, mu > 0.
+    phase : phase angle, radians. All broadcast.
+    section : law and its parameters.
+
+    Raises
+    ------
+    ValueError
+        If there is no such law.
+    """
+    return _law(section.law)(mu0, mu, phase, section)
 
 
 def _law(name: str) -> Callable[[Tensor, Tensor, Tensor, PhotometrySection], Tensor]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,13 @@ from pipeline.storage.store import StoreWriter, read_store
 
 if TYPE_CHECKING:
     from pipeline.config.illumination import IlluminationSection
+    from pipeline.config.stages.light import ScenesStage
     from pipeline.illumination.surface import Window
     from pipeline.illumination.visibility import Visibility
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 # Keeps this stage's random numbers apart from those of other stages with the same seed.
 JITTER_PURPOSE = 0x4A49
@@ -159,7 +162,7 @@ def trace_tile(
     inner = (halo, halo, size_px, size_px)
     crop = slice(stored_halo - halo, stored_halo + size_px + halo)
 
-    far = _far_dem(far_store, size_px, pixel_m, illumination) if illumination.far_m > 0 else None
+    far = far_dem(far_store, size_px, pixel_m, illumination) if illumination.far_m > 0 else None
     table = {} if far is None else {name: patches[name].values for name in ("site", "row", "col")}
 
     def load(row: int) -> tuple[NDArray[np.float32], int, FarTerrain | None]:
@@ -194,7 +197,7 @@ def trace_tile(
         }
         suns = np.zeros((len(kept), illumination.fibonacci, 3), dtype=np.float32)
         present = np.zeros((len(kept), illumination.fibonacci), dtype=bool)
-        results = _in_order(work, (load(row) for row in kept), workers)
+        results = in_order(work, (load(row) for row in kept), workers)
         for place, light in enumerate(progress(results, len(kept), "visibility")):
             arrays["fixed"][place] = light.values[: len(fixed)]
             arrays["fibonacci"][place] = light.values[len(fixed) :]
@@ -203,10 +206,17 @@ def trace_tile(
         writer.write("fibonacci/present", present, dims=("patch", "direction"))
 
 
-def _far_dem(
-    far_store: Path | None, size_px: int, pixel_m: float, illumination: IlluminationSection
+def far_dem(
+    far_store: Path | None, size_px: int, pixel_m: float, illumination: IlluminationSection | ScenesStage
 ) -> FarDem:
-    """The terrain's block means, checked against the config."""
+    """The terrain's block means, checked against the config.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or they are of other blocks or pixels than expected, or reach no farther than the
+        halo.
+    """
     if far_store is None:
         raise ValueError(
             f"illumination.far_m = {illumination.far_m:g}: expected a store of far terrain, found none"
@@ -251,16 +261,14 @@ def _create_light(writer: StoreWriter, group: str, patches: int, count: int, siz
     return writer.create(f"{group}/{name}", shape, "u1", dims, (1, *shape[1:]), attrs)
 
 
-def _in_order(
-    work: Callable[..., PatchLight], jobs: Iterator[tuple[Any, ...]], workers: int
-) -> Iterator[PatchLight]:
+def in_order(work: Callable[..., Result], jobs: Iterator[tuple[Any, ...]], workers: int) -> Iterator[Result]:
     """Results in the order of the jobs, with a bounded number of jobs read ahead."""
     if workers <= 1:
         for job in jobs:
             yield work(*job)
         return
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[PatchLight]] = deque()
+        waiting: deque[Future[Result]] = deque()
         for job in jobs:
             waiting.append(pool.submit(work, *job))
             if len(waiting) >= 2 * workers:

@@ -44,6 +44,12 @@ def map_laws(run: Run, label: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*law(run, label), law_module("lambert"))))
 
 
+def scenes_laws(run: Run, label: str) -> tuple[str, ...]:
+    """The modules of the laws that image sets are rendered with."""
+    assert run.config.scenes is not None
+    return tuple(law_module(name) for name in run.config.scenes.used_laws)
+
+
 def arcs_inputs(run: Run, label: str) -> tuple[str, ...]:
     """Where the patches lie, and the Sun's track, for draws that are not of assumed places."""
     places = {draw.place for draw in run.config.arcs.test.values()}

@@ -14,7 +14,14 @@ from pipeline.config.base import Section
 from pipeline.config.coverage import CoverageSection
 from pipeline.config.stages.calibration import CalibrationStage
 from pipeline.config.stages.evaluation import CollectStage, PredictorStage
-from pipeline.config.stages.light import ArcsStage, EphemerisStage, FarStage, MasksStage, VisibilityStage
+from pipeline.config.stages.light import (
+    ArcsStage,
+    EphemerisStage,
+    FarStage,
+    MasksStage,
+    ScenesStage,
+    VisibilityStage,
+)
 from pipeline.config.stages.maps import (
     BlendStage,
     CheckStage,
@@ -97,6 +104,11 @@ DECLARATIONS = (
         of=(".", "patches"),
     ),
     Declaration(
+        "scenes", ScenesStage, "pipeline.illumination.scenes", ("patches", "split", "far"),
+        of=(".", "illumination", "patches"), chosen=sections.scenes_laws,
+        over=_once_if(lambda run: run.config.scenes and run.config.systems),
+    ),
+    Declaration(
         "ephemeris", EphemerisStage, "pipeline.illumination.ephemeris",
         section=lambda run, _: {
             "ephemeris": run.config.ephemeris.model_copy(update={"kernels": run.found.kernels}),
@@ -113,8 +125,8 @@ DECLARATIONS = (
         also=lambda run, _: some(run.config.masks.test.kind == "nac", "patches"),
     ),
     Declaration(
-        "shards", ShardsStage, "pipeline.shards.write", ("patches", "split", "visibility"), of=("patches",),
-        over=_TRAINS,
+        "shards", ShardsStage, "pipeline.shards.write", ("patches", "split", "visibility", "scenes"),
+        of=("patches",), over=_TRAINS,
     ),
     Declaration(
         "shards_test", ShardsStage, "pipeline.shards.write",

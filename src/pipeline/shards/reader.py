@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from pipeline.illumination.place import Place, patch_places
-from pipeline.storage.store import StoreError, read_store
+from pipeline.storage.store import Stored, StoreError, read_store
 
 
 class Shard:
     """One shard, read patch by patch.
 
-    The big arrays (``dem``, ``*/lit``, ``*/share``) are uncompressed with one patch a chunk, so a chunk
-    is a plain run of bytes in the file; it is mapped instead of read through zarr.
+    The big arrays (``dem``, ``*/lit``, ``*/share``, ``scenes/radiance``) are uncompressed with one patch a
+    chunk, so a chunk is a plain run of bytes in the file; it is mapped instead of read through zarr.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -109,6 +109,35 @@ class Shard:
         """Sun vectors (direction, 3) and which of them are above the horizon (direction,) bool."""
         suns, present = self._fibonacci
         return suns[patch], present[patch]
+
+    @cached_property
+    def _scenes(self) -> Stored:
+        return read_store(self.path, "scenes")
+
+    @cached_property
+    def scene_suns(self) -> np.ndarray:
+        """Sun vectors of the rendered image sets, (patch, image, 3), map frame."""
+        return self._scenes["sun"].values
+
+    @cached_property
+    def scene_shifts(self) -> np.ndarray:
+        """Pixels by which each image lies too low and too far right, (patch, image, 2)."""
+        return self._scenes["shift"].values
+
+    @cached_property
+    def scene_sets(self) -> np.ndarray:
+        """Number of the set that each image belongs to, (patch, image) u1."""
+        return self._scenes["set"].values
+
+    def scene_images(self, patch: int, images: Any = slice(None)) -> np.ndarray:
+        """Radiance factors of the given images of the rendered sets: (n, P, P) float16.
+
+        Raises
+        ------
+        StoreError
+            If the shard holds no rendered sets: the run's config has no section ``scenes``.
+        """
+        return self._chunk("scenes/radiance", patch, self._scenes["radiance"].shape[1:], "<f2")[images]
 
     def draws(self, name: str) -> dict[str, np.ndarray]:
         """The fixed draws of a test shard: lon, lat, images (patch, image), strips (patch, image, number)."""

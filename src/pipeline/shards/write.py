@@ -27,6 +27,7 @@ def write_shard(
     arcs_json: Path | str | None = None,
     masks_json: Path | str | None = None,
     images: Callable[[StoreWriter, dict[str, Any], Any, Any, list[int]], None] | None = None,
+    scenes_store: Path | str | None = None,
 ) -> None:
     """Write the shard of one split of one tile.
 
@@ -40,22 +41,21 @@ def write_shard(
     arcs_json, masks_json : the tile's fixed draws, for the test split.
     images : writes images for users (`pipeline.shards.radiance.RadianceWriter`), or None. It is handed in, as
         what it imports would otherwise be part of what every shard's key is made of.
+    scenes_store : the tile's image sets, for the splits that train; None for none.
 
     Raises
     ------
     ValueError
-        If a kept patch has no visibility, or a test patch has no draws.
+        If a kept patch has no visibility or, where there are image sets, none of those; or a test patch has
+        no draws.
     """
     assigned = read_json(split_json, "split/1")["patches"]
     patches = read_store(patch_store, schema="patches")
     light = read_store(visibility_store, schema="visibility")
     ids = patches["id"].values
     source = np.flatnonzero([assigned.get(str(i)) == split for i in ids])
-    where = {int(i): n for n, i in enumerate(light["id"].values)}
-    missing = [int(ids[s]) for s in source if int(ids[s]) not in where]
-    if missing:
-        raise ValueError(f"{visibility_store}: expected visibility of patch {missing[0]}, found none")
-    lit_rows = [where[int(ids[s])] for s in source]
+    wanted = [int(ids[s]) for s in source]
+    lit_rows = _rows_of(wanted, light, visibility_store, "visibility")
     attrs = {key: patches.attrs[key] for key in ("pixel_m", "size_px", "halo_px", "crs_wkt")}
     attrs |= {"factor": factor, "split": split, "light_halo_px": light.attrs["halo_px"]}
     attrs |= {key: light.attrs[key] for key in ("sun", "engine")}
@@ -73,12 +73,26 @@ def write_shard(
                     _copy(writer, f"{group}/{name}", visible[name], lit_rows)
                 else:
                     writer.write(f"{group}/{name}", visible[name].values, visible[name].dims)
+        if scenes_store is not None:
+            scenes = read_store(scenes_store, schema="scenes")
+            rows = _rows_of(wanted, scenes, scenes_store, "image sets")
+            for name in ("sun", "shift", "set", "radiance"):
+                _copy(writer, f"scenes/{name}", scenes[name], rows)
         if arcs_json is not None and masks_json is not None:
-            _write_draws(writer, [int(ids[s]) for s in source], arcs_json, masks_json)
+            _write_draws(writer, wanted, arcs_json, masks_json)
         if images is not None:
             heights = _Rows(patches["dem"], source)
             images(writer, attrs, heights, read_store(visibility_store, "fixed"), lit_rows)
     logger.info("%s: %d patches of split %s", Path(out).name, len(source), split)
+
+
+def _rows_of(wanted: list[int], store: Any, path: Path | str, what: str) -> list[int]:
+    """Rows of the given patches in a store."""
+    where = {int(i): n for n, i in enumerate(store["id"].values)}
+    missing = [i for i in wanted if i not in where]
+    if missing:
+        raise ValueError(f"{path}: expected {what} of patch {missing[0]}, found none")
+    return [where[i] for i in wanted]
 
 
 class _Rows:

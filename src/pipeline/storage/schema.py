@@ -48,6 +48,14 @@ _DRAWS = {
 # Plain images for users; no stage reads them.
 _IMAGES = {"fixed/radiance": ("f2", ("patch", "direction", "y", "x"))}
 
+# Image sets rendered for training, one set after the other along `image`.
+_SCENES = {
+    "sun": ("f4", ("patch", "image", "vector")),
+    "shift": ("f4", ("patch", "image", "axis")),
+    "set": ("u1", ("patch", "image")),
+    "radiance": ("f2", ("patch", "image", "y", "x")),
+}
+
 SCHEMAS: dict[str, Schema] = {
     "patches": Schema(
         "patches/1",
@@ -58,10 +66,13 @@ SCHEMAS: dict[str, Schema] = {
     "visibility": Schema(
         "visibility/1", {"id": ("i8", ("patch",)), **_SUNS}, _LIGHT, ("size_px", "sun", "engine")
     ),
+    "scenes": Schema(
+        "scenes/1", {"id": ("i8", ("patch",)), **_SCENES}, {}, ("pixel_m", "size_px", "sets", "mesh")
+    ),
     "shard": Schema(
         "shard/1",
         {"dem": ("f4", ("patch", "y", "x")), **_PATCH_TABLE, **_SUNS},
-        {**_LIGHT, **_DRAWS, **_IMAGES},
+        {**_LIGHT, **_DRAWS, **_IMAGES, **{f"scenes/{name}": kind for name, kind in _SCENES.items()}},
         ("pixel_m", "size_px", "halo_px", "factor", "split", "light_halo_px", "sun"),
     ),
     # One group a pixel lattice; `lattice`, `row` and `col` say where each site's first pixel lies on it.

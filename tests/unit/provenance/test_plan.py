@@ -73,6 +73,7 @@ def test_every_leaf_of_the_config_is_tested() -> None:
         "evaluation.conditions.main.draw",
         "evaluation.conditions.main.systems",
         "evaluation.conditions.missing.draw",
+        "scenes",
     }
 
 

@@ -17,7 +17,7 @@ from pipeline.shards.manifest import verify_shards, write_manifest
 from pipeline.shards.reader import Shard
 from pipeline.shards.shard_set import ShardSet
 from pipeline.shards.write import write_shard
-from pipeline.storage.store import StoreError
+from pipeline.storage.store import StoreError, StoreWriter
 
 
 @pytest.fixture
@@ -61,6 +61,48 @@ def test_mapped_reads_equal_reads_through_zarr(tmp_path: Path) -> None:
         np.testing.assert_array_equal(suns, fibonacci["sun"][row].values)
         np.testing.assert_array_equal(present, fibonacci["present"][row].values)
     np.testing.assert_array_equal(shard.fixed_suns, fixed["sun"].values)
+
+
+def test_rendered_sets_are_mapped_from_the_file(tmp_path: Path) -> None:
+    """Shards of the splits that train carry them; other shards say that they hold none."""
+    tile = write_tile(tmp_path)
+    rng, ids = np.random.default_rng(0), tile.ids[::-1].copy()
+    sets = {
+        "sun": (rng.random((6, 4, 3)).astype("f4"), "vector"),
+        "shift": (rng.random((6, 4, 2)).astype("f4"), "axis"),
+        "set": (np.tile(np.array([0, 0, 1, 1], "u1"), (6, 1)),),
+    }
+    radiance = rng.random((6, 4, SIZE, SIZE)).astype("f2")
+    scenes = tmp_path / "scenes.zarr.zip"
+    attrs = {"pixel_m": PIXEL_M, "size_px": SIZE, "sets": 2, "mesh": 4}
+    with StoreWriter(scenes, "scenes", attrs) as writer:
+        writer.write("id", ids, ("patch",))
+        writer.write("radiance", radiance, ("patch", "image", "y", "x"), chunks=(1, 4, SIZE, SIZE))
+        for name, (values, *axis) in sets.items():
+            writer.write(name, values, ("patch", "image", *axis))
+    labels = {int(i): "train" if n in (1, 4) else "test" for n, i in enumerate(tile.ids)}
+    split, path = write_split(tmp_path, labels), tmp_path / "shard.zarr.zip"
+    write_shard("train", tile.patches, tile.visibility, split, FACTOR, path, scenes_store=scenes)
+    shard = Shard(path)
+    for row, patch in enumerate((1, 4)):
+        there = ids.tolist().index(tile.ids[patch])
+        np.testing.assert_array_equal(shard.scene_images(row), radiance[there])
+        np.testing.assert_array_equal(shard.scene_images(row, np.array([3, 0])), radiance[there, [3, 0]])
+        np.testing.assert_array_equal(shard.scene_suns[row], sets["sun"][0][there])
+        np.testing.assert_array_equal(shard.scene_shifts[row], sets["shift"][0][there])
+    assert shard.scene_sets.tolist() == [[0, 0, 1, 1]] * 2
+    assert np.shares_memory(shard.scene_images(0, slice(1, 2)), shard._bytes)
+
+    write_shard("train", tile.patches, tile.visibility, split, FACTOR, path)
+    with pytest.raises(StoreError, match="expected a group 'scenes', found none"):
+        Shard(path).scene_images(0)
+    with StoreWriter(scenes, "scenes", attrs) as writer:
+        writer.write("id", ids[:3], ("patch",))
+        writer.write("radiance", radiance[:3], ("patch", "image", "y", "x"))
+        for name, (values, *axis) in sets.items():
+            writer.write(name, values[:3], ("patch", "image", *axis))
+    with pytest.raises(ValueError, match=f"scenes.zarr.zip: expected image sets of patch {tile.ids[1]}"):
+        write_shard("train", tile.patches, tile.visibility, split, FACTOR, path, scenes_store=scenes)
 
 
 def test_the_suns_disc_is_read_as_shares(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sections of the stages ``far``, ``visibility``, ``ephemeris``, ``arcs`` and ``masks``."""
+"""Sections of the stages ``far``, ``visibility``, ``scenes``, ``ephemeris``, ``arcs`` and ``masks``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pipeline.config.base import PositiveInt, Section, Seed
 from pipeline.config.ephemeris import EphemerisSection
 from pipeline.config.illumination import IlluminationSection
 from pipeline.config.masks import StripDraw
+from pipeline.config.scenes import ScenesSection
 
 
 class FarStage(Section):
@@ -20,6 +21,16 @@ class VisibilityStage(Section):
 
     illumination: IlluminationSection
     size_px: PositiveInt
+
+
+class ScenesStage(Section):
+    """Stage ``scenes``: its section, and what it shares with ``visibility``."""
+
+    scenes: ScenesSection
+    size_px: PositiveInt
+    halo_px: int
+    far_m: float
+    far_cell_px: PositiveInt
 
 
 class EphemerisStage(Section):

@@ -1,0 +1,91 @@
+"""Section ``scenes``: image sets that are rendered for training."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Positive, Range, Section, Seed, Share, unlike
+from pipeline.config.photometry import LawName
+
+
+class SceneSuns(Section):
+    """Which Suns the images of a set have.
+
+    Attributes
+    ----------
+    own : share of the sets that see the Sun from the patch's own latitude; the others see it from one drawn
+        uniformly in `latitude`, with a map that is turned at random.
+    latitude : range of those latitudes, degrees, of either hemisphere.
+    declination : range of the Sun's declination, degrees, one per image at a random time of the year: its
+        middle plus half its width times the sine of a uniform angle.
+    elevation : least and greatest elevation of the Sun, degrees.
+    one_side : share of the sets whose Suns lie within a window of azimuth, 60 to 180 degrees wide.
+    """
+
+    own: Share = 0.5
+    latitude: Range = Range(low=45, high=90)
+    declination: Range = Range(low=-1.59, high=1.59)
+    elevation: Range = Range(low=1, high=80)
+    one_side: Share = 0.2
+
+    @model_validator(mode="after")
+    def _possible(self) -> SceneSuns:
+        self.latitude.check_within("latitude", 0, 90)
+        self.declination.check_within("declination", -1.6, 1.6)
+        self.elevation.check_within("elevation", 0.1, 89)
+        if self.elevation.low == self.elevation.high:
+            raise ValueError(unlike("elevation", "low < high", self.elevation))
+        return self
+
+
+class ScenesSection(Section):
+    """Image sets of each training and validation patch: a fine mesh under the light of true places.
+
+    Without this section a run renders none. Far terrain and the halo are those of `illumination`.
+
+    Attributes
+    ----------
+    sets : image sets per patch.
+    images : images per set.
+    mesh : cells of the rendered surface per pixel along an axis.
+    laws : laws of reflectance, of which each set draws one, with equal chances.
+    theta_deg : range of the mean slope within a pixel, degrees, drawn uniformly per set, with ``hapke``.
+    limb : range of a factor on L of ``lunar_lambert``, drawn uniformly per set; 0 makes it ``lambert``.
+    shift_px : misregistration: each set draws a standard deviation uniformly up to this one, and each image
+        its shift along both axes with it, at most 2 pixels.
+    common_px : standard deviation of a shift along both axes that all images of a set share; at most 2
+        pixels.
+    lit : least share of a patch that sees the Sun's centre; a Sun that lights less is drawn again, up to four
+        times.
+    disc_deg : diameter of the Sun's disc, degrees.
+    curvature : bend the surrounding terrain with the Moon's surface.
+    """
+
+    sets: Annotated[int, Field(ge=1, le=255)] = 2
+    images: Annotated[int, Field(ge=1, le=1000)] = 40
+    mesh: Annotated[int, Field(ge=1, le=8)] = 4
+    suns: SceneSuns = SceneSuns()
+    laws: list[LawName] = Field(default=["lambert", "lunar_lambert", "hapke"], min_length=1)
+    theta_deg: Range = Range(low=0, high=30)
+    limb: Range = Range(low=0.5, high=1.5)
+    shift_px: Annotated[float, Field(ge=0, le=2)] = 0.6
+    common_px: Annotated[float, Field(ge=0, le=2)] = 0.3
+    lit: Share = 0.05
+    disc_deg: Annotated[Positive, Field(le=10)] = 0.533
+    curvature: bool = True
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _possible(self) -> ScenesSection:
+        self.theta_deg.check_within("theta_deg", 0, 59)
+        self.limb.check_within("limb", 0, 1.5)
+        if len(set(self.laws)) != len(self.laws):
+            raise ValueError(unlike("laws", "each law once", self.laws))
+        return self
+
+    @property
+    def used_laws(self) -> list[str]:
+        """Laws that images are rendered with: a factor on L mixes Lambert's in."""
+        return list(dict.fromkeys([*self.laws, *(["lambert"] if "lunar_lambert" in self.laws else [])]))

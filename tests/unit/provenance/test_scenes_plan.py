@@ -1,0 +1,77 @@
+"""Stage `scenes` in the plan: there where its section is, and only training depends on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plan_table import BASE, after, leaves, moved_between, plan, with_leaves
+
+from pipeline.config.root import ConfigError, load_config
+from pipeline.config.scenes import ScenesSection
+
+OTHERS = {
+    "laws": ["hapke"],
+    "suns.latitude": [50, 60],
+    "suns.declination": [0, 1],
+    "suns.elevation": [2, 9],
+    "theta_deg": [3, 4],
+    "limb": [1, 1],
+}
+
+
+def with_scenes(tmp_path: Path, scenes: dict[str, Any], **changes: Any) -> Any:
+    return plan(with_leaves(scenes=scenes, **changes), tmp_path)
+
+
+def other(path: str, value: Any) -> dict[str, Any]:
+    """The section with one key changed."""
+    if path in OTHERS:
+        changed: Any = OTHERS[path]
+    elif isinstance(value, bool):
+        changed = not value
+    else:
+        changed = value + 1 if isinstance(value, int) else value / 2
+    *parents, last = path.split(".")
+    out: dict[str, Any] = {last: changed}
+    for parent in reversed(parents):
+        out = {parent: out}
+    return out
+
+
+def test_a_run_has_the_stage_where_it_has_the_section(tmp_path: Path) -> None:
+    base, found = plan(BASE, tmp_path), with_scenes(tmp_path, {})
+    assert "scenes" not in base.stages and "scenes" not in base["shards"].inputs
+    assert set(found.stages) == {*base.stages, "scenes"}
+    assert found["scenes"].inputs == ("patches", "split")
+    assert found["shards"].inputs == ("patches", "split", "visibility", "scenes")
+    same = {name: stage for name, stage in found.stages.items() if name in base.stages}
+    moved = {name for name, stage in same.items() if stage.key != base[name].key}
+    assert moved == after("shards") & set(base.stages)
+    assert not {"shards_test", "visibility", "manifest_test"} & moved
+
+
+def test_each_key_of_the_section_moves_the_stage_and_what_is_made_of_it(tmp_path: Path) -> None:
+    found = with_scenes(tmp_path, {})
+    follows = {"scenes", *after("shards")} & set(found.stages)
+    paths = dict(leaves(ScenesSection().model_dump(mode="json")))
+    assert len(paths) == 17
+    for path, value in paths.items():
+        name = ".".join(path)
+        assert moved_between(found, with_scenes(tmp_path, other(name, value))) == follows, name
+
+
+def test_the_halo_and_far_terrain_are_those_of_illumination(tmp_path: Path) -> None:
+    found = with_scenes(tmp_path, {})
+    assert "scenes" in moved_between(found, with_scenes(tmp_path, {}, illumination__halo_px=8))
+    assert "scenes" not in moved_between(found, with_scenes(tmp_path, {}, illumination__fibonacci=31))
+    far = with_scenes(tmp_path, {}, illumination__far_m=9000.0, illumination__far_cell_px=8)
+    assert far["scenes"].inputs == ("patches", "split", "far")
+
+
+def test_a_mistake_in_the_section_names_its_key() -> None:
+    with pytest.raises(ConfigError, match=r"scenes\.suns\.shadow: unknown key"):
+        load_config(with_leaves(scenes={"suns": {"shadow": 1}}))
+    with pytest.raises(ConfigError, match=r"scenes\.mesh: .* 8"):
+        load_config(with_leaves(scenes={"mesh": 9}))
