@@ -138,6 +138,11 @@ class BridgeSection(Section):
     init : folder of weights (or the safetensors file) that the first stage starts from; null starts anew.
         Their bytes count, not their place. Each tensor whose name and shape agree is taken, at least half
         must; with a null `state_scale` theirs is taken too, where states are of the same kind.
+    relative_loss : whether losses of the estimate count over those of what it begins from, so that sparse
+        altimetry, whose errors are large, does not drown dense.
+    refine : whether the network begins from a Gauss-Newton solution of photometric stereo and altimetry (see
+        `pipeline.models.refinement`) in the place of the a priori DEM; needs conditioning ``aligned`` and
+        `posterior_mean`.
     calibrate : spread clones as the validation patches ask for, see docs/concepts.md; needs `posterior_mean`.
     keep_block_means : project samples so that their block means equal the a priori DEM.
     augmentation : ``flips`` (published), or ``square``: its eight symmetries.
@@ -170,6 +175,8 @@ class BridgeSection(Section):
     mean_weight: Annotated[float, Field(ge=0)] = 1.0
     slope_weight: Annotated[float, Field(ge=0)] = 0.0
     state_scale: Positive | None = None
+    relative_loss: bool = False
+    refine: bool = False
     calibrate: bool = False
     keep_block_means: bool = False
     init: str | None = None
@@ -197,6 +204,10 @@ class BridgeSection(Section):
             raise ValueError("posterior_mean: expected space 'pixel', found 'latent'")
         if self.posterior_mean and self.conditioning != "aligned":
             raise ValueError("posterior_mean: expected conditioning 'aligned', found 'published'")
+        if self.refine and not (self.conditioning == "aligned" and self.posterior_mean):
+            raise ValueError(
+                "refine: expected false without conditioning 'aligned' and posterior_mean, found true"
+            )
         if self.calibrate and not self.posterior_mean:
             raise ValueError("calibrate: expected false without posterior_mean, found true")
         if self.score == "crps" and self.conditioning != "aligned":

@@ -40,10 +40,10 @@ class SceneSuns(Section):
         return self
 
 
-class ScenesSection(Section):
+class RenderedScenes(Section):
     """Image sets of each training and validation patch: a fine mesh under the light of true places.
 
-    Without this section a run renders none. Far terrain and the halo are those of `illumination`.
+    Far terrain and the halo are those of `illumination`.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class ScenesSection(Section):
     seed: Seed = 0
 
     @model_validator(mode="after")
-    def _possible(self) -> ScenesSection:
+    def _possible(self) -> RenderedScenes:
         self.theta_deg.check_within("theta_deg", 0, 59)
         self.limb.check_within("limb", 0, 1.5)
         if len(set(self.laws)) != len(self.laws):
@@ -89,3 +89,32 @@ class ScenesSection(Section):
     def used_laws(self) -> list[str]:
         """Laws that images are rendered with: a factor on L mixes Lambert's in."""
         return list(dict.fromkeys([*self.laws, *(["lambert"] if "lunar_lambert" in self.laws else [])]))
+
+
+class ScenesSection(RenderedScenes):
+    """Image sets of each training and validation patch, and what the training sees of them.
+
+    Without this section a run renders none.
+
+    Attributes
+    ----------
+    altimetry_share : share of the training samples whose a priori DEM is altimetry, with `patches.apriori` ``mixed``.
+    cell_error_share : share of the others whose block means have errors.
+    cell_error_px : range of their standard deviation, pixels, drawn log-uniformly.
+    images_power : power p of a uniform number u: of n images of a set, floor((n + 1) u^p) are seen.
+    """
+
+    altimetry_share: Share = 0.5
+    cell_error_share: Share = 0.25
+    cell_error_px: Range = Range(low=0.005, high=0.2)
+    images_power: Annotated[float, Field(ge=0, le=10)] = 1.5
+
+    @model_validator(mode="after")
+    def _positive_errors(self) -> ScenesSection:
+        self.cell_error_px.check_positive("cell_error_px")
+        return self
+
+    @property
+    def rendered(self) -> RenderedScenes:
+        """What the images depend on."""
+        return RenderedScenes(**{name: getattr(self, name) for name in RenderedScenes.model_fields})

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.photometry import HapkeSection, PhotometrySection
-from pipeline.config.scenes import ScenesSection
+from pipeline.config.scenes import RenderedScenes
 from pipeline.config.stages.light import ScenesStage
 from pipeline.illumination.far import FarTerrain
 from pipeline.illumination.fine import FineGround, SlopeTables
@@ -60,7 +60,7 @@ def render_patch(
     inner: Window,
     patch_id: int,
     place: Place,
-    section: ScenesSection,
+    section: RenderedScenes,
     far: FarTerrain | None = None,
 ) -> PatchScenes:
     """Image sets of one patch.
@@ -82,7 +82,7 @@ def render_patch(
 
 
 def _render_set(
-    ground: FineGround, place: Place, section: ScenesSection, rng: np.random.Generator
+    ground: FineGround, place: Place, section: RenderedScenes, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float16]]:
     """Suns, shifts and radiance factors of one set."""
     laws = draw_law(section, rng)
@@ -106,7 +106,7 @@ def _render_set(
     return sun, shift, ground.render(sun, horizon, tables, shift, section.disc_deg).astype(np.float16)
 
 
-def draw_law(section: ScenesSection, rng: np.random.Generator) -> list[tuple[float, PhotometrySection]]:
+def draw_law(section: RenderedScenes, rng: np.random.Generator) -> list[tuple[float, PhotometrySection]]:
     """A set's law of reflectance: weights and laws that are added.
 
     ``lunar_lambert`` with a factor f on its L is f times that law plus 1 - f times Lambert's, since it is
@@ -120,7 +120,7 @@ def draw_law(section: ScenesSection, rng: np.random.Generator) -> list[tuple[flo
     return [(limb, law), (1.0 - limb, PhotometrySection(law="lambert"))]
 
 
-def draw_shifts(section: ScenesSection, rng: np.random.Generator) -> NDArray[np.float32]:
+def draw_shifts(section: RenderedScenes, rng: np.random.Generator) -> NDArray[np.float32]:
     """Shifts of a set's images, down and right, pixels ``(images, 2)``."""
     own = rng.normal(0.0, 1.0, (section.images, 2)) * rng.uniform(0.0, section.shift_px)
     common = rng.normal(0.0, 1.0, 2) * section.common_px

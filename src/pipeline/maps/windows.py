@@ -7,6 +7,7 @@ field per clone over the whole map, clones of overlapping windows agree.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,25 @@ def sample_tile(
     )
 
 
-def apriori_of(ground: SiteGround) -> AprioriDem:
-    """The a priori DEM as the networks of today take it: block means and their bicubic."""
+def apriori_of(ground: SiteGround, altimetry: bool = False) -> AprioriDem:
+    """The a priori DEM as a network takes it.
+
+    Parameters
+    ----------
+    ground : of the map.
+    altimetry : whether the network takes heights along tracks and errors of block means. Others take block means
+        and their bicubic.
+    """
     layout = ground.layout
-    return apriori_dem(layout.grid, layout.factor, ground.halo_cells, ground.cells)
+    cells = apriori_dem(layout.grid, layout.factor, ground.halo_cells, ground.cells)
+    if not altimetry:
+        return cells
+    if layout.kind == "coarse":
+        return replace(cells, cell_error=ground.error)
+    if ground.count is None:
+        return cells
+    spots = np.where(ground.known, np.nan_to_num(ground.count), 0).astype(np.float32)
+    return replace(cells, prior=ground.dem, spots=spots)
 
 
 def sources_of(section: MapSection, window: Window) -> Sources:
@@ -106,7 +122,7 @@ def sample_windows(
     ValueError
         If a clone is not finite.
     """
-    apriori, size, grid = apriori_of(ground), system.size_px, ground.layout.grid
+    apriori, size, grid = apriori_of(ground, system.section.refine), system.size_px, ground.layout.grid
     count = len(windows)
     with StoreWriter(out, SCHEMA, {"size_px": size}) as store, torch.inference_mode():
         shape = (count, members, size, size)

@@ -34,6 +34,7 @@ from pipeline.models.photometric import (
     set_radiance,
     stereo_slopes,
 )
+from pipeline.models.refinement import CHANNELS, refined
 from pipeline.models.unet import UNet, levels_for
 from pipeline.terrain.blocks import block_mean
 
@@ -43,6 +44,8 @@ DAMPINGS = (1e-3, 3e-2)
 SPREAD_PX = 0.05
 #: How far its logarithm may go from there: up to a pixel, what terrain itself departs from its block means.
 LOG_SPREAD = (-6.0, 3.0)
+#: What counts as lit in refined images, over the set's mean lit radiance: more than is left of haze.
+REFINED_LIT_SHARE = 0.1
 #: Channels of the layer that reads it.
 SPREAD_CHANNELS = 16
 #: Images encoded at a time by the learned encoder; bounds the memory.
@@ -127,6 +130,7 @@ class Trunk(nn.Module):
     stride : pixels a cell of the state: 1 in pixel space, more in latent space.
     keep_block_means : make the estimate agree with the a priori DEM's block means exactly.
     spread : give the estimate's standard deviation too.
+    refine : look at what `pipeline.models.refinement` makes of a sample set.
 
     Raises
     ------
@@ -134,10 +138,17 @@ class Trunk(nn.Module):
     """
 
     def __init__(
-        self, size_px: int, factor: int, base: int, stride: int, keep_block_means: bool, spread: bool = False
+        self,
+        size_px: int,
+        factor: int,
+        base: int,
+        stride: int,
+        keep_block_means: bool,
+        spread: bool = False,
+        refine: bool = False,
     ) -> None:
         super().__init__()
-        self.factor, self.keep_block_means = factor, keep_block_means
+        self.factor, self.keep_block_means, self.refine = factor, keep_block_means, refine
         levels = levels_for(size_px, 4)
         out_level = stride.bit_length() - 1
         if 2**out_level != stride or out_level >= levels or levels < 2:
@@ -152,21 +163,36 @@ class Trunk(nn.Module):
         self.encoder = ImageEncoder(side)
         channels_in = 1 + 2 + 15 + 5 * len(DAMPINGS) + 1 + 4
         down, up = [0, 1, 1, 1][:levels], [1, 1, 1, 1][:levels]
-        self.body = UNet(channels_in, widths, down, up, side_channels=side, out_level=out_level)
+        self.body = UNet(
+            channels_in,
+            widths,
+            down,
+            up,
+            side_channels=side,
+            out_level=out_level,
+            more_channels=CHANNELS if refine else 0,
+        )
         self.norm = group_norm(self.features)
         self.to_mean = zero(nn.Conv2d(self.features, 1, 3, padding=1)) if stride == 1 else None
         self.to_spread: nn.Module | None = None
         if spread:
-            first = nn.Conv2d(self.features + channels_in, SPREAD_CHANNELS, 3, padding=1)
+            seen = self.features + channels_in + (CHANNELS if refine else 0)
+            first = nn.Conv2d(seen, SPREAD_CHANNELS, 3, padding=1)
             self.to_spread = nn.Sequential(first, nn.SiLU(), zero(nn.Conv2d(SPREAD_CHANNELS, 1, 1)))
 
-    def forward(self, inputs: Batch) -> AlignedCondition:
-        """Map a sample set to features, the residual's estimate and its standard deviation, in pixels."""
+    def forward(self, inputs: Batch, about: Tensor | None = None) -> AlignedCondition:
+        """Map a sample set to features, the residual's estimate and its standard deviation, in pixels.
+
+        `about` is what a refinement tells of the pixels, (B, CHANNELS, P, P).
+        """
         pixel = inputs.pixel_m[:, None, None]
         prior, size = inputs.prior / pixel, inputs.prior.shape[-1]
         lr = crop_halo(inputs.lr, size // self.factor) / pixel
         slopes = map_slopes(prior)
         radiance, threshold = set_radiance(inputs.images, inputs.valid, inputs.present)
+        if self.refine:
+            # Freed of haze, and clipped in some products, negative values tell nothing of the noise.
+            threshold = torch.full_like(threshold, REFINED_LIT_SHARE)
         normal = normals(slopes)
         gain, scatter = self._gains(inputs, radiance, threshold, normal)
         sums = photometric_sums(inputs, radiance, threshold, gain)
@@ -180,18 +206,22 @@ class Trunk(nn.Module):
         channels += [deficit, _trust(inputs, sums, threshold, scatter)]
         x = torch.cat(channels, dim=1)
         side = self.encoder(inputs, radiance, normal)
-        h = self.body(x.contiguous(memory_format=torch.channels_last), side=side)
+        h = self.body(x.contiguous(memory_format=torch.channels_last), side=side, more=about)
         h = F.silu(self.norm(h))
         if self.to_mean is None:
             return AlignedCondition(h)
         mean = deficit + self.to_mean(h).float()
-        if self.keep_block_means:
+        if self.keep_block_means and inputs.cell_error is None:
             mean = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
+        elif self.keep_block_means:
+            matched = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
+            mean = torch.where((inputs.cell_error == 0)[:, None, None, None], matched, mean)
         light = SetLight(threshold, sums.lit == 0)
         if self.to_spread is None:
             return AlignedCondition(h, Estimate(mean, light))
         # How many images light a pixel says most of what is left open: inputs stand beside the features.
-        spread = self.to_spread(torch.cat([h, x], dim=1)).float()
+        seen = [h, x] if about is None else [h, x, about]
+        spread = self.to_spread(torch.cat(seen, dim=1)).float()
         return AlignedCondition(h, Estimate(mean, light, SPREAD_PX * torch.exp(spread.clamp(*LOG_SPREAD))))
 
     def _gains(
@@ -266,7 +296,16 @@ class AlignedNet(nn.Module):
 
     def condition(self, inputs: Batch) -> AlignedCondition:
         """Run the trunk, once for all times."""
-        found: AlignedCondition = self.trunk(inputs)
+        if self.trunk.refine:
+            refinement = refined(inputs, self.trunk.factor)
+            found: AlignedCondition = self.trunk(refinement.batch, refinement.about)
+            assert found.estimate is not None
+            # The estimate counts from the a priori DEM as it was given.
+            moved = ((refinement.batch.prior - inputs.prior) / inputs.pixel_m[:, None, None])[:, None]
+            estimate = replace(found.estimate, mean=found.estimate.mean + moved, start=moved)
+            found = replace(found, estimate=estimate)
+        else:
+            found = self.trunk(inputs)
         if found.estimate is None:
             return found
         scale = height_scale(self.height_unit, inputs.pixel_m)[:, None, None, None]

@@ -29,7 +29,8 @@ class Batch:
     reference : mean of the patch's own a priori pixels, metres, (B,).
     spots : altimetry spots per pixel, (B, P, P): `prior` is measured where there are some. None where no a priori
         DEM of the batch is altimetry.
-    exact : whether the block means `lr` are exact, (B,); None where all are.
+    cell_error : 1-sigma error of the block means `lr`, metres, (B,): 0 where they are exact, infinite where they say
+        nothing that `prior` does not. None where all are exact.
     """
 
     dem: Tensor | None
@@ -42,7 +43,7 @@ class Batch:
     pixel_m: Tensor
     reference: Tensor
     spots: Tensor | None = None
-    exact: Tensor | None = None
+    cell_error: Tensor | None = None
 
     def __len__(self) -> int:
         return self.lr.shape[0]

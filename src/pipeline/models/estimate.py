@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from pipeline.models.losses import gaussian_score
@@ -20,16 +21,40 @@ class Estimate:
     mean : (B, 1, P, P).
     light : of the sample sets, one each, also after `AlignedCondition.repeat`.
     spread : (B, 1, P, P) standard deviation of the mean's error, same unit; None where none is given.
+    start : (B, 1, P, P) what it began from, same unit: the refined DEM minus the a priori DEM; None for 0.
     """
 
     mean: Tensor
     light: SetLight
     spread: Tensor | None = None
+    start: Tensor | None = None
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Estimate:
         """Apply `change`, of unit or batch, to mean and spread."""
         spread = None if self.spread is None else change(self.spread)
-        return replace(self, mean=change(self.mean), spread=spread)
+        start = None if self.start is None else change(self.start)
+        return replace(self, mean=change(self.mean), spread=spread, start=start)
+
+    def relative_losses(self, truth: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The losses over those of what the estimate began from, sample by sample: well known ground counts as much
+        as unknown ground.
+
+        Parameters
+        ----------
+        truth : (B, 1, P, P) DEM minus a priori DEM, same unit. floor : RMS error, and RMS difference of neighbours,
+            below which nothing is to be gained, same unit.
+        """
+        begin = truth if self.start is None else truth - self.start
+        error = self.mean.float() - truth
+        size = begin.square().mean(dim=(1, 2, 3)) + floor**2
+        steepness = torch.stack([_squared_slopes(each) for each in begin]) + floor**2
+        slopes = torch.stack([_squared_slopes(each) for each in error])
+        spread = None
+        if self.spread is not None:
+            score = gaussian_score(-error.detach(), self.spread).mean(dim=(1, 2, 3))
+            spread = (score / size.sqrt()).mean()
+        squared = error.square().mean(dim=(1, 2, 3)) / size
+        return squared.mean(), (slopes / steepness).mean(), spread
 
     def losses(self, truth: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Squared error of the mean, that of its slopes, and the CRPS of the spread around the mean as it is.

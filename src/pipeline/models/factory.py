@@ -94,7 +94,9 @@ def build_network(
         sizes = section.width, section.depth, section.heads, lr_cells, size_px
         return PublishedNet(core, *sizes, section.height_unit)
     spread = section.posterior_mean and section.score == "crps"
-    trunk = Trunk(size_px, factor, section.base, size_px // size, section.keep_block_means, spread)
+    trunk = Trunk(
+        size_px, factor, section.base, size_px // size, section.keep_block_means, spread, section.refine
+    )
     embedding = section.width if section.network == "dit" else HEAD_EMBEDDING
     noises = noise_scales(size) if section.score == "crps" else ()
     channels_in = channels + trunk.features + len(noises)

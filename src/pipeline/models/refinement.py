@@ -282,17 +282,38 @@ def _ground(inputs: Batch, factor: int) -> _Ground:
     pixel = inputs.pixel_m[:, None, None]
     prior = inputs.prior / pixel
     cells = crop_halo(inputs.lr, prior.shape[-1] // factor) / pixel
-    exact = torch.full_like(pixel, CELL_PX**-2)
+    off = torch.zeros_like(pixel) if inputs.cell_error is None else inputs.cell_error[:, None, None] / pixel
+    exact = off.clamp_min(CELL_PX) ** -2
     weight = torch.zeros_like(prior)
-    middle = prior
+    start = middle = prior
     if inputs.spots is not None:
-        assert inputs.exact is not None
-        sure = inputs.exact[:, None, None]
+        hit = inputs.spots > 0
         error = (SPOT_PX**2 + (SPOT_M / pixel).square()).expand_as(prior)
-        weight = torch.where(inputs.spots > 0, 1 / error, 0.0)
-        exact = torch.where(sure, exact, 0.0)
-        middle = torch.where(sure, prior, _plane(prior))
-    return _Ground(prior, middle, weight, prior, exact, cells, factor)
+        weight = torch.where(hit, 1 / error, 0.0)
+        measured = hit.flatten(1).any(dim=1)[:, None, None]
+        start = torch.where(measured, fill(prior, hit), prior)
+        middle = torch.where(measured, _plane(start), prior)
+    return _Ground(start, middle, weight, prior, exact, cells, factor)
+
+
+def fill(height: Tensor, known: Tensor) -> Tensor:
+    """Maps (B, P, P) whose gaps hold averages over ever larger squares around them, joined bilinearly.
+
+    Parameters
+    ----------
+    height : maps. known : (B, P, P) where their values count; elsewhere they are not looked at.
+    """
+    levels = [(torch.where(known, height, 0.0)[:, None], known.to(height.dtype)[:, None])]
+    while min(levels[-1][0].shape[-2:]) > 1 and bool((levels[-1][1] == 0).any()):
+        values, weights = levels[-1]
+        total = F.avg_pool2d(weights, 2, ceil_mode=True)
+        means = F.avg_pool2d(values * weights, 2, ceil_mode=True) / total.clamp_min(1e-9)
+        levels.append((means, (total > 0).to(height.dtype)))
+    out = levels[-1][0]
+    for values, weights in reversed(levels[:-1]):
+        wide = F.interpolate(out, size=values.shape[-2:], mode="bilinear", align_corners=False)
+        out = torch.where(weights > 0, values, wide)
+    return out[:, 0]
 
 
 def _plane(height: Tensor) -> Tensor:
@@ -328,6 +349,14 @@ def refined(inputs: Batch, factor: int) -> Refined:
         present = inputs.present & ~(telling & (alike < ALIKE))
         pixel = inputs.pixel_m[:, None, None]
         moved = height - ground.start
+        cells = inputs.lr.clone()
+        halo = (cells.shape[-1] - height.shape[-1] // factor) // 2
+        inner = slice(halo, cells.shape[-1] - halo)
+        if inputs.cell_error is not None:
+            # Block means that are not exact are those of the refined DEM from here on.
+            own = block_mean(height * pixel, factor)
+            loose = (inputs.cell_error > 0)[:, None, None]
+            cells[:, inner, inner] = torch.where(loose, own, cells[:, inner, inner])
         trace = 0.5 * (normal.xx + normal.yy)
         uneven = torch.stack([0.5 * (normal.xx - normal.yy), normal.xy], dim=1) / (trace[:, None] + 1.0)
         about = torch.stack(
@@ -335,7 +364,8 @@ def refined(inputs: Batch, factor: int) -> Refined:
              (ground.weight > 0).float(), _distance(ground.weight > 0), moved.clamp(-4, 4)], dim=1,
         )  # fmt: skip
         images = torch.from_numpy(freed).to(inputs.images.device)
-        return Refined(replace(inputs, prior=height * pixel, images=images, present=present), about)
+        batch = replace(inputs, prior=height * pixel, lr=cells, images=images, present=present)
+        return Refined(batch, about)
 
 
 def _distance(hit: Tensor) -> Tensor:

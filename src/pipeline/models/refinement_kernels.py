@@ -147,7 +147,9 @@ def _accumulate(p, q, sun, shading, image, lit, level, fit, whole, error, floor,
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
-def linearise(p, q, images, lit, level, suns, error, widths, alike_px, floor, robust, darker, sums, fits, alikes):  # type: ignore[no-untyped-def]
+def linearise(
+    p, q, images, lit, level, suns, error, widths, alike_px, floor, robust, darker, sums, fits, alikes
+):  # type: ignore[no-untyped-def]
     """Fit the cameras of B sets and linearise their radiance about slopes.
 
     Parameters

@@ -124,7 +124,9 @@ class PixelSpace(Space):
             dem = dem + batch.prior[:, None]
         if self.section.keep_block_means:
             lr = crop_halo(batch.lr, dem.shape[-1] // self.factor)[:, None].expand(-1, members, -1, -1)
-            dem = match_block_means(dem, lr, self.factor)
+            matched = match_block_means(dem, lr, self.factor)
+            loose = None if batch.cell_error is None else (batch.cell_error > 0)[:, None, None, None]
+            dem = matched if loose is None else torch.where(loose, dem, matched)
         return dem
 
 

@@ -21,6 +21,9 @@ from pipeline.models.spaces import Codec, Departures, LatentSpace, PixelSpace, S
 Condition = PublishedCondition | AlignedCondition
 """What a network keeps of B sample sets, whatever the time."""
 
+#: RMS error, in pixels, below which relative losses see nothing to gain.
+FLOOR_PX = 0.005
+
 Widening = Callable[[Tensor, Tensor | None, SetLight, Generators], Tensor]
 """Moves departures (B M, 1, P, P) from an estimate of standard deviation (B, 1, P, P), pixels."""
 
@@ -114,7 +117,12 @@ class System(nn.Module):
         out = {"bridge": (error * pair.weight).mean()}
         out["loss"] = out["bridge"]
         if cond.estimate is not None:
-            out["mean"], slopes, spread = cond.estimate.losses(self.pixels.residual(batch.dem, batch))
+            truth = self.pixels.residual(batch.dem, batch)
+            if self.section.relative_loss:
+                floor = FLOOR_PX * float(self.pixels.scale(batch)[0] * batch.pixel_m[0])
+                out["mean"], slopes, spread = cond.estimate.relative_losses(truth, floor)
+            else:
+                out["mean"], slopes, spread = cond.estimate.losses(truth)
             out["loss"] = out["loss"] + self.section.mean_weight * out["mean"]
             out["loss"] = out["loss"] + self.section.slope_weight * slopes
             if spread is not None:

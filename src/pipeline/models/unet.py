@@ -9,7 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.models.blocks import ResidualBlock, SpatialAttention
+from pipeline.models.blocks import ResidualBlock, SpatialAttention, zero
 
 
 def levels_for(size: int, most: int) -> int:
@@ -35,6 +35,8 @@ class UNet(nn.Module):
     embedding : width of the vector that modulates every block; 0 for none.
     side_channels : channels of a second input that joins at the second level, half the resolution.
     out_level : level at which the decoder stops; the output has ``widths[out_level]`` channels.
+    more_channels : channels of a third input beside the first. It has weights of its own, zero at first, so that a
+        network may start from the weights of one without it.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class UNet(nn.Module):
         embedding: int = 0,
         side_channels: int = 0,
         out_level: int = 0,
+        more_channels: int = 0,
     ) -> None:
         super().__init__()
         self.out_level = out_level
@@ -55,6 +58,7 @@ class UNet(nn.Module):
             return nn.ModuleList(ResidualBlock(width, width, embedding, True) for _ in range(count))
 
         self.stem = nn.Conv2d(channels_in, widths[0], 3, padding=1)
+        self.more = zero(nn.Conv2d(more_channels, widths[0], 3, padding=1)) if more_channels else None
         self.down = nn.ModuleList(blocks(widths[i], down_blocks[i]) for i in range(levels))
         pairs = list(pairwise(widths))
         self.shrink = nn.ModuleList(nn.Conv2d(fine, low, 2, stride=2) for fine, low in pairs)
@@ -63,9 +67,17 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(blocks(widths[i], up_blocks[i]) for i in range(out_level, levels))
         self.grow = nn.ModuleList(nn.Conv2d(low, fine, 1) for fine, low in pairs[out_level:])
 
-    def forward(self, x: Tensor, vector: Tensor | None = None, side: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        vector: Tensor | None = None,
+        side: Tensor | None = None,
+        more: Tensor | None = None,
+    ) -> Tensor:
         """Map (B, channels_in, H, W) to (B, widths[out_level], H / 2^out_level, W / 2^out_level)."""
         h = self.stem(x)
+        if self.more is not None and more is not None:
+            h = h + self.more(more)
         skips = []
         for level, blocks in enumerate(self.down):
             if level == 1 and self.side is not None and side is not None:

@@ -9,7 +9,7 @@ from pipeline.config.base import Section
 from pipeline.config.bridge import BridgeStages, any_sampler
 from pipeline.config.evaluation import Condition
 from pipeline.config.maps import MapSection
-from pipeline.config.names import SystemName
+from pipeline.config.names import SCENE_STAGES, SystemName
 from pipeline.config.photometry import law_module
 from pipeline.config.root import Config
 from pipeline.provenance.run import Run
@@ -44,6 +44,12 @@ def map_laws(run: Run, label: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*law(run, label), law_module("lambert"))))
 
 
+def rendered(run: Run, label: str) -> dict[str, Any]:
+    """What rendered images depend on; what the training sees of them is not part of it."""
+    assert run.config.scenes is not None
+    return {"scenes": run.config.scenes.rendered}
+
+
 def scenes_laws(run: Run, label: str) -> tuple[str, ...]:
     """The modules of the laws that image sets are rendered with."""
     assert run.config.scenes is not None
@@ -72,8 +78,17 @@ def bridge(run: Run, name: str) -> dict[str, Any]:
         "init": None if init is None else init.identity,
         "images": c.arcs.train.images if stage == "fibonacci" else None,
         "arcs": {"tolerance": c.arcs.tolerance, "train": c.arcs.train} if with_arcs else None,
-        "masks": c.masks.train if stage == "missing" else None,
+        "masks": c.masks.train if stage not in ("fibonacci", "arcs") else None,
+        "scenes": _scene_draw(run) if stage in SCENE_STAGES else None,
     }
+
+
+def _scene_draw(run: Run) -> dict[str, Any]:
+    c = run.config
+    assert c.scenes is not None
+    keys = ("altimetry_share", "cell_error_share", "cell_error_px", "images_power")
+    drawn = {key: getattr(c.scenes, key) for key in keys}
+    return {"apriori": c.patches.apriori, "altimetry": c.altimetry, **drawn}
 
 
 def bridge_inputs(run: Run, name: str) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ DECLARATIONS = (
     ),
     Declaration(
         "scenes", ScenesStage, "pipeline.illumination.scenes", ("patches", "split", "far"),
-        of=(".", "illumination", "patches"), chosen=sections.scenes_laws,
+        of=(".", "illumination", "patches"), section=sections.rendered, chosen=sections.scenes_laws,
         over=_once_if(lambda run: run.config.scenes and run.config.systems),
     ),
     Declaration(

@@ -30,7 +30,9 @@ class AprioriDem:
     factor : pixels per cell, along a side.
     halo_cells : cells around the region in `cells`.
     cells : (S / factor + 2 halo_cells,) * 2 mean heights of the cells, float64, without NaN.
-    prior : (S, S) bicubic of `cells`, float64.
+    prior : (S, S) bicubic of `cells`, float64; or the heights of a fine DEM, whose block means `cells` are.
+    spots : (S, S) altimetry spots per pixel: where there are some, `prior` is measured. None where `cells` are.
+    cell_error : (S, S) 1-sigma error of `cells`, metres; None where they are exact.
     """
 
     grid: Grid
@@ -38,6 +40,8 @@ class AprioriDem:
     halo_cells: int
     cells: NDArray[np.float64]
     prior: NDArray[np.float64]
+    spots: NDArray[np.float32] | None = None
+    cell_error: NDArray[np.float32] | None = None
 
     def window_cells(self, row: int, col: int, size: int, halo_cells: int) -> NDArray[np.float64]:
         """Cells of a window and `halo_cells` around it; `row`, `col` and `size` in pixels."""

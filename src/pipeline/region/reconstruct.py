@@ -47,13 +47,15 @@ _BATCH_PX = 2**26
 
 @dataclass(frozen=True)
 class _Patch:
-    """One window on the host, heights in metres above `reference`."""
+    """One window on the host, heights in metres above `reference`; `spots` and `cell_error` as in a `Batch`."""
 
     window: Window
     lr: NDArray[np.float32]
     prior: NDArray[np.float32]
     reference: float
     seen: WindowImages
+    spots: NDArray[np.float32] | None = None
+    cell_error: float = 0.0
 
 
 def prepare(apriori: AprioriDem, images: RegionImages, window: Window, halo_cells: int) -> _Patch:
@@ -67,7 +69,12 @@ def prepare(apriori: AprioriDem, images: RegionImages, window: Window, halo_cell
     reference = float(own.mean())
     prior = (apriori.prior[rows, cols] - reference).astype(np.float32)
     seen = images.read(rows.start, rows.stop, cols.start, cols.stop)
-    return _Patch(window, (lr - reference).astype(np.float32), prior, reference, seen)
+    spots, off = None, 0.0
+    if apriori.spots is not None:
+        spots, off = apriori.spots[rows, cols], np.inf
+    elif apriori.cell_error is not None:
+        off = float(np.sqrt(np.mean(np.square(apriori.cell_error[rows, cols]))))
+    return _Patch(window, (lr - reference).astype(np.float32), prior, reference, seen, spots, off)
 
 
 def collate(patches: Sequence[_Patch], pixel_m: float, device: torch.device | str = "cpu") -> Batch:
@@ -90,6 +97,8 @@ def collate(patches: Sequence[_Patch], pixel_m: float, device: torch.device | st
         present=pad([np.ones(len(s)) for s in seen], bool),
         pixel_m=stack([pixel_m] * len(patches)),
         reference=stack([p.reference for p in patches]),
+        spots=stack([p.spots for p in patches]) if patches[0].spots is not None else None,
+        cell_error=stack([p.cell_error for p in patches]) if any(p.cell_error for p in patches) else None,
     )
 
 

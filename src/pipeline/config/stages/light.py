@@ -7,7 +7,7 @@ from pipeline.config.base import PositiveInt, Section, Seed
 from pipeline.config.ephemeris import EphemerisSection
 from pipeline.config.illumination import IlluminationSection
 from pipeline.config.masks import StripDraw
-from pipeline.config.scenes import ScenesSection
+from pipeline.config.scenes import RenderedScenes
 
 
 class FarStage(Section):
@@ -26,7 +26,7 @@ class VisibilityStage(Section):
 class ScenesStage(Section):
     """Stage ``scenes``: its section, and what it shares with ``visibility``."""
 
-    scenes: ScenesSection
+    scenes: RenderedScenes
     size_px: PositiveInt
     halo_px: int
     far_m: float

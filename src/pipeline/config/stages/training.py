@@ -10,6 +10,7 @@ from pipeline.config.bridge import BridgeSection
 from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.masks import StripDraw
 from pipeline.config.photometry import PhotometrySection
+from pipeline.config.scene_draw import SceneDraw
 from pipeline.config.training import OptimiserSection, TrainingSection
 from pipeline.config.vae import VaeSection
 
@@ -49,6 +50,7 @@ class BridgeStage(TrainingStage):
     optimiser : of this stage.
     init : digests of the weights, and of their config, that the first stage starts from; null for none.
     images : range of the number of Fibonacci images; null in the other stages.
+    scenes : what a stage on rendered scenes draws; null in the others.
     arcs : Suns of the stages ``arcs`` and ``missing``. masks : strips of the stage ``missing``, else null.
     """
 
@@ -61,6 +63,7 @@ class BridgeStage(TrainingStage):
     images: Range | None = None
     arcs: TrainArcs | None = None
     masks: StripDraw | None = None
+    scenes: SceneDraw | None = None
 
 
 class RivalStage(TrainingStage):

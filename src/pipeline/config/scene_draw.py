@@ -1,0 +1,30 @@
+"""What a training stage draws of rendered scenes: parts of the sections `scenes`, `altimetry` and `patches`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.altimetry import AltimetrySection
+from pipeline.config.base import Range, Section, Share
+
+
+class SceneDraw(Section):
+    """What a stage of training draws of rendered scenes, once per sample.
+
+    Attributes
+    ----------
+    apriori : as `patches.apriori`. altimetry : of simulated tracks.
+    altimetry_share : share of the samples whose a priori DEM is altimetry, with ``mixed``.
+    cell_error_share : share of the others whose block means have errors.
+    cell_error_px : range of their standard deviation, pixels, log-uniform.
+    images_power : power p of a uniform number u: of n images, floor((n + 1) u^p) are seen.
+    """
+
+    apriori: Literal["cells", "altimetry", "mixed"] = "cells"
+    altimetry: AltimetrySection = AltimetrySection()
+    altimetry_share: Share = 0.5
+    cell_error_share: Share = 0.25
+    cell_error_px: Range = Range(low=0.005, high=0.2)
+    images_power: Annotated[float, Field(ge=0, le=10)] = 1.5

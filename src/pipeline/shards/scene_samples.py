@@ -1,0 +1,172 @@
+"""Samples of rendered scenes: an a priori DEM as users have it, and images of one set of a patch.
+
+The a priori DEM is exact block means, block means with an error, or altimetry of simulated tracks; see
+`pipeline.config.altimetry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.config.imperfections import ImperfectionsSection
+from pipeline.config.masks import StripDraw
+from pipeline.config.scene_draw import SceneDraw
+from pipeline.illumination.imperfections import apply_imperfections
+from pipeline.illumination.missing import STRIP, draw_strip, strip_mask
+from pipeline.models.apriori import prior_from_lr
+from pipeline.models.batch import Batch, pad_sets
+from pipeline.models.refinement import fill
+from pipeline.shards.batches import fill_nearest
+from pipeline.shards.reader import Shard
+from pipeline.terrain.altimetry import simulate
+from pipeline.terrain.blocks import block_mean
+
+# Terrain around a patch whose altimetry is simulated too, pixels: passes are displaced.
+_AROUND_PX = 8
+_LEAST_SPOTS = 16
+
+
+@dataclass(frozen=True)
+class SceneSample:
+    """One patch on the host: what `assemble_scenes` turns into tensors.
+
+    Attributes
+    ----------
+    dem : (P, P) truth, metres.
+    lr : (L, L) block means with the halo, metres, with their errors.
+    cell_error : 1-sigma error of the block means, metres: 0 exact; infinite, altimetry in their place.
+    heights, spots : (P, P) metres and spots per pixel of altimetry; without it, no spot anywhere.
+    images : (n, P, P) radiance factors. suns : (n, 3). strips : (n, 4) or (n, 14), or None.
+    """
+
+    dem: NDArray[np.float32]
+    lr: NDArray[np.float32]
+    cell_error: float
+    heights: NDArray[np.float32]
+    spots: NDArray[np.float32]
+    images: NDArray[np.float16]
+    suns: NDArray[np.float32]
+    strips: NDArray[np.float64] | None
+    pixel_m: float
+
+
+def read_scene(
+    shard: Shard,
+    patch: int,
+    rng: np.random.Generator,
+    draw: SceneDraw,
+    masks: StripDraw | None,
+    halo_cells: int,
+) -> SceneSample:
+    """Draw what is known of a patch, and images of one of its sets.
+
+    Parameters
+    ----------
+    shard, patch : where it lies. rng : of the sample. draw : what is drawn. masks : missing data of the images.
+    halo_cells : cells beyond the patch that the network sees.
+    """
+    halo, size, factor = (int(shard.attrs[k]) for k in ("halo_px", "size_px", "factor"))
+    pixel_m = float(shard.attrs["pixel_m"])
+    dem = shard.dem(patch)
+    reach = halo_cells * factor
+    window = dem[halo - reach : halo + size + reach, halo - reach : halo + size + reach]
+    lr = fill_nearest(block_mean(window, factor, np.float64).astype("f4"))
+    inner = dem[halo : halo + size, halo : halo + size]
+    kinds = rng.spawn(4)
+    images, suns = _images(shard, patch, kinds[0], draw)
+    strips = None
+    if masks is not None:
+        where = (shard.places[patch], pixel_m) if masks.kind == "nac" else ()
+        strips = np.array([draw_strip(kinds[1], masks, size, *where) for _ in suns], float)
+        strips = strips if len(strips) else None
+    cell_error, heights, spots = 0.0, np.zeros_like(inner), np.zeros_like(inner)
+    kind = _kind(kinds[2], draw)
+    if kind == "altimetry":
+        around = min(_AROUND_PX, halo)
+        wide = dem[halo - around : halo + size + around, halo - around : halo + size + around]
+        found = simulate(wide, pixel_m, kinds[3], draw.altimetry)
+        here = np.s_[around : around + size, around : around + size]
+        hit = found.count[here] > 0
+        if hit.sum() >= _LEAST_SPOTS:
+            heights, spots = np.nan_to_num(found.height[here]), found.count[here].astype(np.float32)
+            cell_error = np.inf
+    elif kind == "errors":
+        low, high = np.log(draw.cell_error_px.low), np.log(draw.cell_error_px.high)
+        cell_error = float(np.exp(kinds[3].uniform(low, high))) * pixel_m
+        lr = lr + (cell_error * kinds[3].standard_normal(lr.shape)).astype(np.float32)
+    return SceneSample(inner.copy(), lr, cell_error, heights, spots, images, suns, strips, pixel_m)
+
+
+def _kind(rng: np.random.Generator, draw: SceneDraw) -> str:
+    if draw.apriori == "altimetry":
+        return "altimetry"
+    chance = rng.random()
+    if draw.apriori == "mixed" and chance < draw.altimetry_share:
+        return "altimetry"
+    return "errors" if rng.random() < draw.cell_error_share else "cells"
+
+
+def _images(
+    shard: Shard, patch: int, rng: np.random.Generator, draw: SceneDraw
+) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """Some images of one set: any number up to all, small ones more often."""
+    sets = shard.scene_sets[patch]
+    members = np.flatnonzero(sets == rng.integers(int(sets.max()) + 1))
+    count = int((len(members) + 1) * rng.random() ** draw.images_power)
+    chosen = np.sort(rng.permutation(members)[:count])
+    return shard.scene_images(patch, chosen), shard.scene_suns[patch][chosen]
+
+
+def assemble_scenes(
+    samples: Sequence[SceneSample],
+    halo_cells: int,
+    factor: int,
+    device: torch.device | str = "cpu",
+    imperfections: ImperfectionsSection | None = None,
+    rngs: Sequence[np.random.Generator] | None = None,
+) -> Batch:
+    """Make a batch: pad the image sets to one size; cameras record them with `imperfections`."""
+    size = samples[0].dem.shape[-1]
+
+    def to(array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(device)
+
+    images = to(pad_sets([s.images for s in samples], least=1)).float()
+    suns = to(pad_sets([s.suns for s in samples], (0, 0, 1), least=1))
+    present = to(pad_sets([np.ones(len(s.suns), bool) for s in samples], least=1))
+    valid = present[:, :, None, None].expand(-1, -1, size, size)
+    if any(s.strips is not None for s in samples):
+        numbers = max((s.strips.shape[1] for s in samples if s.strips is not None), default=STRIP)
+        strips = np.zeros((*present.shape, numbers), np.float32)
+        strips[..., 3] = 1e6
+        for row, sample in zip(strips, samples):
+            if sample.strips is not None:
+                row[: len(sample.suns), : sample.strips.shape[1]] = sample.strips
+        valid = valid & strip_mask(to(strips), size)
+    known = suns
+    if imperfections is not None:
+        images, known = apply_imperfections(images, valid, suns, present, imperfections, rngs)
+    lr, dem = (to(np.stack([getattr(s, name) for s in samples])) for name in ("lr", "dem"))
+    heights, spots = (to(np.stack([getattr(s, name) for s in samples])) for name in ("heights", "spots"))
+    cell_error = to(np.array([s.cell_error for s in samples], np.float32))
+    reference = lr[:, halo_cells : lr.shape[1] - halo_cells, halo_cells : lr.shape[2] - halo_cells].mean(
+        dim=(1, 2)
+    )
+    level = reference[:, None, None]
+    lr, dem, heights = lr - level, dem - level, torch.where(spots > 0, heights - level, 0.0)
+    prior = prior_from_lr(lr, halo_cells, factor)
+    measured = (spots > 0).flatten(1).any(dim=1)[:, None, None]
+    prior = torch.where(measured, fill(heights, spots > 0), prior)
+    edge = torch.nn.functional.pad(block_mean(prior, factor)[:, None], (halo_cells,) * 4, mode="replicate")
+    lr = torch.where(measured, edge[:, 0], lr)
+    pixel_m = to(np.array([s.pixel_m for s in samples], np.float32))
+    return Batch(
+        dem=dem, lr=lr, prior=prior, images=images * valid, valid=valid, sun=known, present=present,
+        pixel_m=pixel_m, reference=reference, spots=spots, cell_error=cell_error,
+    )  # fmt: skip
