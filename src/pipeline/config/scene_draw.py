@@ -1,4 +1,5 @@
-"""What a training stage draws of rendered scenes: parts of the sections `scenes`, `altimetry` and `patches`."""
+"""What a training stage draws of rendered scenes: parts of the sections `scenes`, `altimetry` and
+`patches`."""
 
 from __future__ import annotations
 

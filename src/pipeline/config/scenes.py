@@ -98,7 +98,8 @@ class ScenesSection(RenderedScenes):
 
     Attributes
     ----------
-    altimetry_share : share of the training samples whose a priori DEM is altimetry, with `patches.apriori` ``mixed``.
+    altimetry_share : share of the training samples whose a priori DEM is altimetry, with
+        `patches.apriori` ``mixed``.
     cell_error_share : share of the others whose block means have errors.
     cell_error_px : range of their standard deviation, pixels, drawn log-uniformly.
     images_power : power p of a uniform number u: of n images of a set, floor((n + 1) u^p) are seen.

@@ -75,8 +75,8 @@ def apriori_of(ground: SiteGround, altimetry: bool = False) -> AprioriDem:
     Parameters
     ----------
     ground : of the map.
-    altimetry : whether the network takes heights along tracks and errors of block means. Others take block means
-        and their bicubic.
+    altimetry : whether the network takes heights along tracks and errors of block means. Others take
+        block means and their bicubic.
     """
     layout = ground.layout
     cells = apriori_dem(layout.grid, layout.factor, ground.halo_cells, ground.cells)

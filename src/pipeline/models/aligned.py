@@ -211,11 +211,10 @@ class Trunk(nn.Module):
         if self.to_mean is None:
             return AlignedCondition(h)
         mean = deficit + self.to_mean(h).float()
-        if self.keep_block_means and inputs.cell_error is None:
-            mean = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
-        elif self.keep_block_means:
+        if self.keep_block_means:
             matched = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
-            mean = torch.where((inputs.cell_error == 0)[:, None, None, None], matched, mean)
+            loose = None if inputs.cell_error is None else (inputs.cell_error > 0)[:, None, None, None]
+            mean = matched if loose is None else torch.where(loose, mean, matched)
         light = SetLight(threshold, sums.lit == 0)
         if self.to_spread is None:
             return AlignedCondition(h, Estimate(mean, light))

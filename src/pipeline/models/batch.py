@@ -27,10 +27,10 @@ class Batch:
     present : False for images that only pad a smaller set, (B, N).
     pixel_m : pixel size, metres, (B,).
     reference : mean of the patch's own a priori pixels, metres, (B,).
-    spots : altimetry spots per pixel, (B, P, P): `prior` is measured where there are some. None where no a priori
-        DEM of the batch is altimetry.
-    cell_error : 1-sigma error of the block means `lr`, metres, (B,): 0 where they are exact, infinite where they say
-        nothing that `prior` does not. None where all are exact.
+    spots : altimetry spots per pixel, (B, P, P): `prior` is measured where there are some. None where no
+        a priori DEM of the batch is altimetry.
+    cell_error : 1-sigma error of the block means `lr`, metres, (B,): 0 where they are exact, infinite
+        where they say nothing that `prior` does not. None where all are exact.
     """
 
     dem: Tensor | None

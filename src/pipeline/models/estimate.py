@@ -36,13 +36,14 @@ class Estimate:
         return replace(self, mean=change(self.mean), spread=spread, start=start)
 
     def relative_losses(self, truth: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The losses over those of what the estimate began from, sample by sample: well known ground counts as much
-        as unknown ground.
+        """The losses over those of what the estimate began from, sample by sample.
+
+        Well known ground counts as much as unknown ground.
 
         Parameters
         ----------
-        truth : (B, 1, P, P) DEM minus a priori DEM, same unit. floor : RMS error, and RMS difference of neighbours,
-            below which nothing is to be gained, same unit.
+        truth : (B, 1, P, P) DEM minus a priori DEM, same unit. floor : RMS error, and RMS difference of
+            neighbours, below which nothing is to be gained, same unit.
         """
         begin = truth if self.start is None else truth - self.start
         error = self.mean.float() - truth

@@ -7,9 +7,9 @@ self-affine prior together:
     sum over images of w (J - R - dR . grad z)^2 + sum over spots of (z - h)^2 / s^2
         + |z - z0|^2 in the inverse of the spectrum k^-(2H + 2) + block means, where they are exact.
 
-Heights and slopes are in pixels. The quadratic problem is solved by conjugate gradients, preconditioned in the
-cosine basis; a fixed number of steps makes the result the same everywhere. Robust weights (Cauchy's, squared)
-keep out what the rendering lacks: penumbrae and shadows above all, which only darken.
+Heights and slopes are in pixels. The quadratic problem is solved by conjugate gradients, preconditioned in
+the cosine basis; a fixed number of steps makes the result the same everywhere. Robust weights (Cauchy's,
+squared) keep out what the rendering lacks: penumbrae and shadows above all, which only darken.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _adjoint(right: Tensor, up: Tensor) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _precision(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Inverse spectrum of self-affine relief in the cosine basis, (size, size), and the squared wavenumber."""
+    """Inverse spectrum of self-affine relief in the cosine basis and the squared wavenumber."""
     with torch.inference_mode(False), torch.no_grad():
         k = math.pi / size * torch.arange(size, dtype=torch.float64, device="cpu")
         square = k[:, None] ** 2 + k**2
@@ -142,8 +142,10 @@ def _precision(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class _Light:
-    """Images on the host, as the compiled loops take them: (B, N, P, P) radiance, where it is seen and well lit;
-    (B, N) mean lit radiance; (B, N, 3) Suns."""
+    """Images on the host, as the compiled loops take them.
+
+    (B, N, P, P) radiance, where it is seen and where well lit; (B, N) mean lit radiance; (B, N, 3) Suns.
+    """
 
     images: NDArray[np.float32]
     seen: NDArray[np.bool_]
@@ -193,11 +195,12 @@ def _linearised(height: Tensor, light: _Light, error: float) -> tuple[_Normal, N
     sums = np.zeros((count, 11, *height.shape[1:]))
     fits, alike = np.zeros((count, images, kernels.CAMERA)), np.zeros((count, images))
     widths = np.array([EXPOSURE, HAZE, SHIFT])
-    kernels.linearise(
-        *host, light.images, light.lit, light.level, light.suns, error, widths, ALIKE_PX, FLOOR, ROBUST, DARKER,
+    kernels.linearise(  # type: ignore[call-arg]
+        *host, light.images, light.lit, light.level, light.suns, error, widths, ALIKE_PX, FLOOR, ROBUST,
+        DARKER,
         sums, fits, alike,
     )  # fmt: skip
-    xx, yy, xy, xr, yr, rr, x, y, r, misfit, weight = torch.from_numpy(sums).to(height).unbind(1)
+    xx, yy, xy, xr, yr, rr, x, y, r, misfit, _ = torch.from_numpy(sums).to(height).unbind(1)
     # The albedo of a pixel is eliminated.
     free = rr + 1 / ALBEDO**2
     xx, yy, xy = xx - xr * xr / free, yy - yr * yr / free, xy - xr * yr / free
@@ -344,7 +347,7 @@ def refined(inputs: Batch, factor: int) -> Refined:
         normal, fits, alike = _linearised(height, light, ERRORS[-1])
         freed = np.empty_like(light.images)
         slopes = [slope.cpu().contiguous().numpy() for slope in _slopes(height)]
-        kernels.free(*slopes, light.images, light.seen, light.suns, fits, freed)
+        kernels.free(*slopes, light.images, light.seen, light.suns, fits, freed)  # type: ignore[call-arg]
         telling = torch.from_numpy(light.lit.sum(axis=(2, 3)) >= TELLING_PX).to(height.device)
         present = inputs.present & ~(telling & (alike < ALIKE))
         pixel = inputs.pixel_m[:, None, None]
@@ -360,7 +363,8 @@ def refined(inputs: Batch, factor: int) -> Refined:
         trace = 0.5 * (normal.xx + normal.yy)
         uneven = torch.stack([0.5 * (normal.xx - normal.yy), normal.xy], dim=1) / (trace[:, None] + 1.0)
         about = torch.stack(
-            [torch.log1p(trace) / 10.0, *uneven.unbind(1), normal.albedo.clamp(-1, 1), normal.misfit.clamp(0, 2),
+            [torch.log1p(trace) / 10.0, *uneven.unbind(1), normal.albedo.clamp(-1, 1),
+            normal.misfit.clamp(0, 2),
              (ground.weight > 0).float(), _distance(ground.weight > 0), moved.clamp(-4, 4)], dim=1,
         )  # fmt: skip
         images = torch.from_numpy(freed).to(inputs.images.device)
@@ -369,7 +373,7 @@ def refined(inputs: Batch, factor: int) -> Refined:
 
 
 def _distance(hit: Tensor) -> Tensor:
-    """How far the next spot is, of order 1: logarithm of the distance in pixels; of half a cell without spots."""
+    """Logarithm of the distance to the next spot in pixels, 0 at a spot, 1 from 13 pixels on."""
     far = torch.full(hit.shape, 1.0, device=hit.device)
     reach, near = hit.float()[:, None], hit
     for step in range(1, 13):

@@ -1,8 +1,10 @@
 """Compiled loops of `pipeline.models.refinement`: what one sample set's images say about a DEM's slopes.
 
-A set holds mostly shadow, so the loops visit lit pixels only. Sets are worked on in parallel, each by one thread
-in a fixed order: the result does not depend on the number of threads.
+A set holds mostly shadow, so the loops visit lit pixels only. Sets are worked on in parallel, each by one
+thread in a fixed order: the result does not depend on the number of threads.
 """
+
+# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def _solve(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _render(p, q, sun, shading):  # type: ignore[no-untyped-def]
+def _render(p, q, sun, shading):
     """Lambert's shading of slopes under a Sun, negative where the Sun is behind."""
     for y in range(p.shape[0]):
         for x in range(p.shape[1]):
@@ -46,7 +48,7 @@ def _render(p, q, sun, shading):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _terms(shading, y, x):  # type: ignore[no-untyped-def]
+def _terms(shading, y, x):
     """Shading's differences along columns and rows."""
     up, down = max(y - 1, 0), min(y + 1, shading.shape[0] - 1)
     left, right = max(x - 1, 0), min(x + 1, shading.shape[1] - 1)
@@ -54,7 +56,7 @@ def _terms(shading, y, x):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _camera(shading, image, lit, level, error, widths, alike_px, fit):  # type: ignore[no-untyped-def]
+def _camera(shading, image, lit, level, error, widths, alike_px, fit):
     """Fit a camera by robust least squares into `fit`; the spread of what is left, and the correlation."""
     rows, columns = shading.shape
     spread, alike = 1.0, 0.0
@@ -114,7 +116,7 @@ def _camera(shading, image, lit, level, error, widths, alike_px, fit):  # type: 
 
 
 @numba.njit(cache=True, nogil=True)
-def _accumulate(p, q, sun, shading, image, lit, level, fit, whole, error, floor, robust, darker, sums):  # type: ignore[no-untyped-def]
+def _accumulate(p, q, sun, shading, image, lit, level, fit, whole, error, floor, robust, darker, sums):
     """Add one image to `sums` (11, P, P): xx, yy, xy, xr, yr, rr, x, y, r, squared misfit, weight."""
     least = (floor * level / fit[0]) ** 2
     for y in range(p.shape[0]):
@@ -149,16 +151,17 @@ def _accumulate(p, q, sun, shading, image, lit, level, fit, whole, error, floor,
 @numba.njit(cache=True, nogil=True, parallel=True)
 def linearise(
     p, q, images, lit, level, suns, error, widths, alike_px, floor, robust, darker, sums, fits, alikes
-):  # type: ignore[no-untyped-def]
+):
     """Fit the cameras of B sets and linearise their radiance about slopes.
 
     Parameters
     ----------
-    p, q : (B, P, P) slopes to the right and up. images, lit : (B, N, P, P) float32, bool. level : (B, N) mean lit
-        radiance. suns : (B, N, 3). error : relative, of the images.
+    p, q : (B, P, P) slopes to the right and up. images, lit : (B, N, P, P) float32, bool. level : (B, N)
+        mean lit radiance. suns : (B, N, 3). error : relative, of the images.
     widths : (3,) standard deviations of exposure, haze and shift. alike_px, floor, robust, darker : see
         `pipeline.models.refinement`.
-    sums : (B, 11, P, P) float64 zeros, filled; see `_accumulate`. fits : (B, N, 4), filled. alikes : (B, N), filled.
+    sums : (B, 11, P, P) float64 zeros, filled; see `_accumulate`. fits : (B, N, 4), filled. alikes : (B,
+        N), filled.
     """
     for b in numba.prange(len(images)):
         shading = np.empty(p.shape[1:], np.float32)
@@ -177,13 +180,14 @@ def linearise(
             # An image that fits worse than the others counts less as a whole.
             whole = 1 / (1 + (spread / (3 * error)) ** 2)
             _accumulate(
-                p[b], q[b], suns[b, n], shading, images[b, n], lit[b, n], level[b, n], fits[b, n], whole, error,
+                p[b], q[b], suns[b, n], shading, images[b, n], lit[b, n], level[b, n], fits[b, n], whole,
+                error,
                 floor, robust, darker, sums[b],
             )  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
-def free(p, q, images, seen, suns, fits, out):  # type: ignore[no-untyped-def]
+def free(p, q, images, seen, suns, fits, out):
     """Images (B, N, P, P) without exposure, haze and shift, 0 where nothing is seen, into `out`."""
     for b in numba.prange(len(images)):
         shading = np.empty(p.shape[1:], np.float32)
@@ -205,7 +209,7 @@ def free(p, q, images, seen, suns, fits, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, parallel=True)
-def well_lit(images, seen, share, overall_share, lit, level):  # type: ignore[no-untyped-def]
+def well_lit(images, seen, share, overall_share, lit, level):
     """Which pixels each image of B sets lights, with their neighbours, and its mean lit radiance.
 
     Parameters

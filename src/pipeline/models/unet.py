@@ -35,8 +35,8 @@ class UNet(nn.Module):
     embedding : width of the vector that modulates every block; 0 for none.
     side_channels : channels of a second input that joins at the second level, half the resolution.
     out_level : level at which the decoder stops; the output has ``widths[out_level]`` channels.
-    more_channels : channels of a third input beside the first. It has weights of its own, zero at first, so that a
-        network may start from the weights of one without it.
+    more_channels : channels of a third input beside the first. It has weights of its own, zero at first,
+        so that a network may start from the weights of one without it.
     """
 
     def __init__(

@@ -31,7 +31,8 @@ class AprioriDem:
     halo_cells : cells around the region in `cells`.
     cells : (S / factor + 2 halo_cells,) * 2 mean heights of the cells, float64, without NaN.
     prior : (S, S) bicubic of `cells`, float64; or the heights of a fine DEM, whose block means `cells` are.
-    spots : (S, S) altimetry spots per pixel: where there are some, `prior` is measured. None where `cells` are.
+    spots : (S, S) altimetry spots per pixel: where there are some, `prior` is measured. None where
+        `cells` are.
     cell_error : (S, S) 1-sigma error of `cells`, metres; None where they are exact.
     """
 

@@ -47,7 +47,8 @@ _BATCH_PX = 2**26
 
 @dataclass(frozen=True)
 class _Patch:
-    """One window on the host, heights in metres above `reference`; `spots` and `cell_error` as in a `Batch`."""
+    """One window on the host, heights in metres above `reference`; `spots` and `cell_error` as in a
+    `Batch`."""
 
     window: Window
     lr: NDArray[np.float32]

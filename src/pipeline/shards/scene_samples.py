@@ -68,7 +68,8 @@ def read_scene(
 
     Parameters
     ----------
-    shard, patch : where it lies. rng : of the sample. draw : what is drawn. masks : missing data of the images.
+    shard, patch : where it lies. rng : of the sample. draw : what is drawn. masks : missing data of the
+        images.
     halo_cells : cells beyond the patch that the network sees.
     """
     halo, size, factor = (int(shard.attrs[k]) for k in ("halo_px", "size_px", "factor"))

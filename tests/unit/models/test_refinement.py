@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numba
 import numpy as np
@@ -66,16 +66,12 @@ def test_normal_equations_are_the_derivative_of_the_misfit():
     upright = torch.rsqrt(1 + p**2 + q**2)
     sun = batch.sun.double()[..., None, None]
     shading = (sun[:, :, 2] - sun[:, :, 0] * p[:, None] - sun[:, :, 1] * q[:, None]) * upright[:, None]
-    gain = torch.from_numpy(fits)[..., 0, None, None]
-    haze = torch.from_numpy(fits)[..., 1, None, None]
+    gain, haze, right, lower = (torch.from_numpy(fits)[..., k, None, None] for k in range(4))
     fixed = shading.detach()
     along, down = torch.zeros_like(fixed), torch.zeros_like(fixed)
-    along[..., 1:-1], down[..., 1:-1, :] = 0.5 * (fixed[..., 2:] - fixed[..., :-2]), 0.5 * (
-        fixed[..., 2:, :] - fixed[..., :-2, :]
-    )
-    moved = torch.from_numpy(fits)[..., 2, None, None] * along + torch.from_numpy(fits)[..., 3, None, None] * down
-    inner = torch.zeros_like(fixed)
-    inner[..., 1:-1, 1:-1] = 1.0
+    along[..., 1:-1] = 0.5 * (fixed[..., 2:] - fixed[..., :-2])
+    down[..., 1:-1, :] = 0.5 * (fixed[..., 2:, :] - fixed[..., :-2, :])
+    moved = right * along + lower * down
     lit = torch.from_numpy(light.lit) & (fixed > 0)
     left = (batch.images.double() - haze - moved) / gain - shading
     sigma2 = (0.02 * torch.from_numpy(light.level)[..., None, None] / gain) ** 2 + (100.0 * fixed) ** 2
@@ -83,7 +79,8 @@ def test_normal_equations_are_the_derivative_of_the_misfit():
     # Eliminating a pixel's albedo r minimises over it: sum w (left - r R)^2 + r^2 / s^2.
     free = (weight * fixed**2).sum(1) + 1 / refinement.ALBEDO**2
     albedo = (weight * fixed * left).sum(1) / free
-    misfit = 0.5 * (weight * (left - albedo[:, None] * fixed) ** 2).sum(1) + 0.5 * (albedo / refinement.ALBEDO) ** 2
+    misfit = (weight * (left - albedo[:, None] * fixed) ** 2).sum(1) + (albedo / refinement.ALBEDO) ** 2
+    misfit = 0.5 * misfit
     (gradient,) = torch.autograd.grad(misfit[:, 4:-4, 4:-4].sum(), z)
     inside = torch.zeros_like(misfit)
     inside[:, 4:-4, 4:-4] = 1.0
@@ -191,8 +188,6 @@ def test_results_depend_neither_on_threads_nor_on_neighbours():
     finally:
         numba.set_num_threads(before)
     assert torch.equal(one, refined(batch, FACTOR).batch.prior)
-    alone = replace(
-        batch, **{k: getattr(batch, k)[:1] for k in ("dem", "lr", "prior", "images", "valid", "sun", "present")},
-        pixel_m=batch.pixel_m[:1], reference=batch.reference[:1],
-    )  # fmt: skip
+    names = [field.name for field in fields(batch) if getattr(batch, field.name) is not None]
+    alone = replace(batch, **{name: getattr(batch, name)[:1] for name in names})
     np.testing.assert_allclose(one[:1], refined(alone, FACTOR).batch.prior, atol=1e-3)
