@@ -173,7 +173,10 @@ class Trunk(nn.Module):
             more_channels=CHANNELS if refine else 0,
         )
         self.norm = group_norm(self.features)
-        self.to_mean = zero(nn.Conv2d(self.features, 1, 3, padding=1)) if stride == 1 else None
+        # What is added to a refined DEM is another thing than what is added to a bicubic one: no weights of the
+        # one may become the other's.
+        mean = zero(nn.Conv2d(self.features, 1, 3, padding=1)) if stride == 1 else None
+        self.to_mean, self.to_change = (None, mean) if refine else (mean, None)
         self.to_spread: nn.Module | None = None
         if spread:
             seen = self.features + channels_in + (CHANNELS if refine else 0)
@@ -208,9 +211,10 @@ class Trunk(nn.Module):
         side = self.encoder(inputs, radiance, normal)
         h = self.body(x.contiguous(memory_format=torch.channels_last), side=side, more=about)
         h = F.silu(self.norm(h))
-        if self.to_mean is None:
+        to_mean = self.to_mean if self.to_change is None else self.to_change
+        if to_mean is None:
             return AlignedCondition(h)
-        mean = deficit + self.to_mean(h).float()
+        mean = deficit + to_mean(h).float()
         if self.keep_block_means:
             matched = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
             loose = None if inputs.cell_error is None else (inputs.cell_error > 0)[:, None, None, None]
