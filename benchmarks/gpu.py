@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import logging
 import statistics
 import time
@@ -50,41 +49,6 @@ SIZE, FACTOR, IMAGES = 96, 16, 20
 SMALL = {"width": 32, "depth": 1, "heads": 2}
 #: Seconds of one measurement.
 MOST_S = 6.0
-Say = Callable[..., None]
-
-
-class Clock:
-    """The seconds that a run may take, from when it is made."""
-
-    def __init__(self, seconds: float) -> None:
-        self.end = time.monotonic() + seconds
-        self.seconds = seconds
-
-    @property
-    def left(self) -> float:
-        """Seconds left."""
-        return self.end - time.monotonic()
-
-
-def teller(folder: Path) -> Say:
-    """Print a measurement and add it to timings.jsonl."""
-    folder.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-
-    def say(what: str, **values: Any) -> None:
-        line = json.dumps({"what": what, **values, "at_s": round(time.monotonic() - began, 1)})
-        with (folder / "timings.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
-        print(line, flush=True)
-
-    return say
-
-
-def rounded(value: float) -> float:
-    """Four digits are more than a timing is worth."""
-    return float(f"{value:.4g}")
-
-
 def seconds_of(work: Callable[[], object], device: torch.device, rounds: int, warmup: int = 3) -> list[float]:
     """Seconds of each round, by the device's clock on a GPU; fewer rounds where `MOST_S` are over."""
     began = time.monotonic()
