@@ -80,9 +80,12 @@ class Moon(Run):
             return False
         began = time.monotonic()
         self.rendering_s, self.cores = RENDERING * clock.left, max(1, (os.cpu_count() or 1) - others)
+        rendered: dict[str, Any] = {"used_again": True}
+        there = (self.work / "manifest_test.json").is_file()
         found = self.prepare()
-        scenes = self.stage.scenes
-        rendered = {"sets": scenes.sets, "images": scenes.images, "planned_s": round(self.rendering_s, 1)}
+        if not there:
+            scenes = self.stage.scenes
+            rendered = {"sets": scenes.sets, "images": scenes.images, "planned_s": round(self.rendering_s, 1)}
         say("scenes", **found, **rendered, cores=self.cores, seconds=round(time.monotonic() - began, 1))
         return True
 
