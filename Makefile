@@ -14,6 +14,8 @@ SECONDS_GPU ?= 480
 SECONDS ?= $(SECONDS_GPU)
 # `make gpu`: a GPU where there is one, unless DEVICE=cpu is given.
 GPU = $(if $(filter file,$(origin DEVICE)),auto,$(DEVICE))
+# `make gpu-pack`: the folder of DEM windows.
+WINDOWS = $(firstword $(wildcard resources/lola_40m ../shared/data/lola_40m) resources/lola_40m)
 # `make prune`: 1 removes, and only what has not changed in the last DAYS.
 CONFIRM ?=
 DAYS ?= 1
@@ -111,7 +113,7 @@ gpu: $(VENV)/.bench ## within SECONDS: GPU tests, full-size steps, a training of
 gpu-pack: ## results/gpu.tar, for a machine with a GPU: code, weights and DEM windows; there, unpack and `make gpu`
 	mkdir -p results
 	git ls-files -z | tar --create --file results/gpu.tar --null --files-from -
-	if test -d resources/lola_40m; then tar --append --dereference --file results/gpu.tar resources/lola_40m; fi
+	tar --append --dereference --file results/gpu.tar --transform 's,.*lola_40m,resources/lola_40m,' $(WINDOWS)
 
 bench-maps: env ## maps of image sets whose terrain is known (SETS=folders), scored
 	$(BIN)/python benchmarks/challenge.py $(SETS)

@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from torch import Tensor, nn
 
 import pipeline
 from configured import ROOT
-from gpu_budget import Clock, Say, rounded, teller
+from gpu_budget import Clock, Say, attempted, rounded, teller
 from pipeline.config.bridge import BridgeSampler, BridgeSection
 from pipeline.config.pretrained import PretrainedSampler
 from pipeline.config.vae import VaeSection
@@ -344,12 +345,11 @@ def work_on(options: argparse.Namespace, say: Say, clock: Clock, device: torch.d
         return
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     tests = tests_of(options, say, clock, device)
-    try:
-        if moon and not moon.render(say, clock, TESTS_CORES if tests else 0):
-            moon = None
-    finally:
-        if tests:
-            tests.finish(say)
+    if moon:
+        others = TESTS_CORES if tests else 0
+        moon = moon if attempted("scenes", partial(moon.render, say, clock, others), say) else None
+    if tests:
+        tests.finish(say)
     set_threads(threads)
     say("device", name=name, torch=torch.__version__, threads=torch.get_num_threads())
     # What is trained matters more than what is timed.
@@ -358,11 +358,13 @@ def work_on(options: argparse.Namespace, say: Say, clock: Clock, device: torch.d
     timings = clock.share(share if trains else 1.0)
     for part, timed in (("step", steps), ("sample", samples)):
         if part in parts and timings.allows(part, LEAST_S[part] / (5 if small else 1), say):
-            timed(say, timings, device, small, options.rounds, options.precisions)
+            precisions = options.precisions
+            work_of_part = partial(timed, say, timings, device, small, options.rounds, precisions)
+            attempted(part, work_of_part, say)
     if published and "train" in parts:
         published.train_and_score(say, clock, device, options.out)
     if moon:
-        moon.train_and_score(say, clock, device, options.out)
+        attempted("moon", partial(moon.train_and_score, say, clock, device, options.out), say)
 
 
 def windows() -> str:
@@ -401,6 +403,7 @@ def main() -> None:
         figures = {"seconds": options.seconds, "took_s": took, "small": options.small, "figures": told}
         write_json(options.out / "figures.json", figures)
     print(json.dumps(figures))
+    sys.exit(any(line["what"] == "failed" for line in told))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 Say = Callable[..., None]
 
@@ -42,6 +45,16 @@ class Clock:
             return True
         say("skipped", part=name, why=f"{max(0.0, self.left):.0f} s left, {least_s:.0f} s needed")
         return False
+
+
+def attempted(part: str, work: Callable[[], Any], say: Say) -> Any:
+    """What a part gives; None where it fails, which is said and does not take the other parts' seconds."""
+    try:
+        return work()
+    except Exception as error:
+        logger.exception("%s failed", part)
+        say("failed", part=part, why=f"{type(error).__name__}: {error}")
+        return None
 
 
 def teller(folder: Path) -> tuple[Say, list[dict[str, Any]]]:

@@ -12,7 +12,7 @@ import torch
 from shard_files import FACTOR, SIZE
 
 import pipeline
-from gpu_budget import IMAGE_S, START_S, Clock, fitted_scenes, teller
+from gpu_budget import IMAGE_S, START_S, Clock, attempted, fitted_scenes, teller
 from gpu_moon import halve, spaced
 from pipeline.models.files import model_config, read_state, save_model
 from pipeline.predict import super_resolve
@@ -46,6 +46,13 @@ def test_a_part_with_too_few_seconds_is_skipped_and_said_so(tmp_path: Path, caps
         json.loads((tmp_path / "timings.jsonl").read_text()) == told[0] == json.loads(capsys.readouterr().out)
     )
     assert Clock(-5).share(0.5).left <= 0
+
+
+def test_a_part_that_fails_leaves_the_others_their_seconds(tmp_path: Path) -> None:
+    say, told = teller(tmp_path)
+    assert attempted("fine", lambda: 3, say) == 3 and not told
+    assert attempted("broken", lambda: [][1], say) is None
+    assert told[0]["what"] == "failed" and told[0]["why"] == "IndexError: list index out of range"
 
 
 def test_patches_are_spaced_evenly() -> None:
