@@ -199,7 +199,7 @@ def step_time(
             optimiser.step()  # noqa: B023
 
         try:
-            median = statistics.median(seconds_of(step, device, rounds))
+            median = statistics.median(seconds_of(step, device, rounds, min(3, rounds)))
         except torch.OutOfMemoryError:
             del loss, optimiser
             if batch == 1:
@@ -218,7 +218,7 @@ def steps(
     say: Say, clock: Clock, device: torch.device, small: bool, rounds: int, precisions: Sequence[str]
 ) -> None:
     """All training steps; those that matter most come first."""
-    batches = {"vae": 1, "bridge": 2} if small else {"vae": 64, "bridge": 256}
+    batches = {"vae": 1, "bridge": 1} if small else {"vae": 64, "bridge": 256}
     for name, batch in batches.items():
         net = build(name, small)
         theirs = None if small else theirs_of(name, net)
