@@ -1,4 +1,4 @@
-# make demo | verify | why | prune | test | check | bench | test-slow | test-cluster | test-gpu | figures  (needs Python 3.11, git, make)
+# make demo | verify | why | prune | test | check | bench | test-slow | test-cluster | test-gpu | gpu | figures  (needs Python 3.11, git, make)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 VENV := .venv
@@ -9,8 +9,13 @@ CONFIG ?= config/demo.yaml
 BUNDLE ?=
 DEVICE ?= cpu
 UPGRADE ?=
-# `make bench-gpu`: seconds that it may take.
+# `make bench-gpu`, `make gpu`: seconds that they may take.
 SECONDS_GPU ?= 480
+SECONDS ?= $(SECONDS_GPU)
+# `make gpu`: a GPU where there is one, unless DEVICE=cpu is given.
+GPU = $(if $(filter file,$(origin DEVICE)),auto,$(DEVICE))
+# `make gpu-pack`: the folder of DEM windows.
+WINDOWS = $(firstword $(wildcard resources/lola_40m ../shared/data/lola_40m) resources/lola_40m)
 # `make prune`: 1 removes, and only what has not changed in the last DAYS.
 CONFIRM ?=
 DAYS ?= 1
@@ -24,7 +29,7 @@ BACKEND = $(if $(TORCH),--torch-backend $(TORCH))
 CPU = $(or $(filter cpu,$(TORCH)),$(foreach folder,$(LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
 HASHED = --require-hashes -r envs/requirements.txt -c envs/cuda.txt $(if $(CPU),-c envs/cpu.txt)
 
-.PHONY: help env demo verify lock why prune test test-slow test-cluster test-gpu check format lint bench bench-light bench-plan bench-train bench-maps bench-gpu figures clean-env
+.PHONY: help env demo verify lock why prune test test-slow test-cluster test-gpu check format lint bench bench-light bench-plan bench-train bench-maps bench-gpu gpu gpu-pack figures clean-env
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -100,6 +105,15 @@ bench-train: $(VENV)/.bench ## a full-size step beside diffusers, the loader, th
 
 bench-gpu: $(VENV)/.bench ## full-size steps and sampling on a GPU, then a training of minutes on real terrain
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/gpu.py --seconds $(SECONDS_GPU)
+
+gpu: $(VENV)/.bench ## within SECONDS: GPU tests, full-size steps, a training of config/moon_gpu.yaml; rehearsed on a CPU
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/gpu.py --parts tests step sample moon --precisions bf16 \
+		--device $(GPU) --seconds $(SECONDS) --out results/gpu
+
+gpu-pack: ## results/gpu.tar, for a machine with a GPU: code, weights and DEM windows; there, unpack and `make gpu`
+	mkdir -p results
+	git ls-files -z | tar --create --file results/gpu.tar --null --files-from -
+	tar --append --dereference --file results/gpu.tar --transform 's,.*lola_40m,resources/lola_40m,' $(WINDOWS)
 
 bench-maps: env ## maps of image sets whose terrain is known (SETS=folders), scored
 	$(BIN)/python benchmarks/challenge.py $(SETS)

@@ -26,6 +26,8 @@ def _update(content: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """Set keys at any depth; as Snakemake merges configs."""
     for key, value in changes.items():
         if isinstance(value, Mapping):
-            _update(content.setdefault(key, {}), value)
+            if not isinstance(content.get(key), dict):
+                content[key] = {}
+            _update(content[key], value)
         else:
             content[key] = value

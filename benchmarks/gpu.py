@@ -1,15 +1,19 @@
-"""What training and sampling cost on a GPU, and what minutes of training give: `make bench-gpu`.
+"""What training and sampling cost on a GPU, and what minutes of training give: `make gpu`, `make bench-gpu`.
 
+- tests: the GPU tests, in a process of their own, while patches are prepared.
 - step: one training step (forward, backward, optimiser) of the full-size published VAE and bridge net, in
   single precision and in bfloat16, beside the same networks from parts of `diffusers` where it is installed:
   median over rounds by the device's clock, and peak memory.
 - sample: clones per second, from the condition to metres, of the shipped weights and of the published system.
 - train: terrain to shards, samples per second of the loader, then the published system at full size on real
   terrain (config/lola40_published_gpu.yaml) for the seconds that are left, scored on test patches.
+- moon: scenes rendered for a share of the seconds, then the network of config/moon_gpu.yaml for the seconds
+  that are left, scored on test patches with the weights that come back, in half precision.
 
-Everything ends within `--seconds`. In the folder `--out`: timings.jsonl (one line per measurement),
-curves.jsonl (losses), metrics.json and metrics.csv. In `--work`: shards and weights; shards that are there
-are used again. `--small` and a CPU rehearse it with small networks.
+Everything ends within `--seconds`: what too little is left for is skipped, and said so. The folder `--out`
+gets timings.jsonl (one line per measurement), figures.json (all of one run), curves.jsonl (losses),
+metrics.json and metrics.csv, and moon_gpu/ (weights). In `--work`: shards and weights; shards that are there
+are used again. `--small` rehearses it with small networks; `moon` does so wherever there is no GPU.
 """
 
 from __future__ import annotations
@@ -19,10 +23,13 @@ import gc
 import json
 import logging
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +38,7 @@ from torch import Tensor, nn
 
 import pipeline
 from configured import ROOT
+from gpu_budget import Clock, Say, attempted, rounded, teller
 from pipeline.config.bridge import BridgeSampler, BridgeSection
 from pipeline.config.pretrained import PretrainedSampler
 from pipeline.config.vae import VaeSection
@@ -43,46 +51,19 @@ from pipeline.models.factory import build_network, build_vae
 from pipeline.models.losses import absolute_sum
 from pipeline.models.spaces import Codec
 from pipeline.models.system import System
+from pipeline.storage.atomic import write_json
 from pipeline.training.adam import Adam
 
-PARTS = ("prepare", "step", "sample", "train")
+PARTS = ("prepare", "step", "sample", "train", "tests", "moon")
+#: Least seconds of a part, and its share of what is left when it begins.
+LEAST_S = {"tests": 40.0, "step": 10.0, "sample": 5.0}
+TESTS_SHARE, TIMINGS_SHARE, TIMINGS_SHARE_SMALL = 0.4, 0.3, 0.2
+#: Cores that are left to the tests while patches are prepared.
+TESTS_CORES = 4
 SIZE, FACTOR, IMAGES = 96, 16, 20
 SMALL = {"width": 32, "depth": 1, "heads": 2}
 #: Seconds of one measurement.
 MOST_S = 6.0
-Say = Callable[..., None]
-
-
-class Clock:
-    """The seconds that a run may take, from when it is made."""
-
-    def __init__(self, seconds: float) -> None:
-        self.end = time.monotonic() + seconds
-        self.seconds = seconds
-
-    @property
-    def left(self) -> float:
-        """Seconds left."""
-        return self.end - time.monotonic()
-
-
-def teller(folder: Path) -> Say:
-    """Print a measurement and add it to timings.jsonl."""
-    folder.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-
-    def say(what: str, **values: Any) -> None:
-        line = json.dumps({"what": what, **values, "at_s": round(time.monotonic() - began, 1)})
-        with (folder / "timings.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
-        print(line, flush=True)
-
-    return say
-
-
-def rounded(value: float) -> float:
-    """Four digits are more than a timing is worth."""
-    return float(f"{value:.4g}")
 
 
 def seconds_of(work: Callable[[], object], device: torch.device, rounds: int, warmup: int = 3) -> list[float]:
@@ -218,7 +199,7 @@ def step_time(
             optimiser.step()  # noqa: B023
 
         try:
-            median = statistics.median(seconds_of(step, device, rounds))
+            median = statistics.median(seconds_of(step, device, rounds, min(3, rounds)))
         except torch.OutOfMemoryError:
             del loss, optimiser
             if batch == 1:
@@ -233,15 +214,22 @@ def step_time(
         }
 
 
-def steps(say: Say, clock: Clock, device: torch.device, small: bool, rounds: int) -> None:
+def steps(
+    say: Say, clock: Clock, device: torch.device, small: bool, rounds: int, precisions: Sequence[str]
+) -> None:
     """All training steps; those that matter most come first."""
-    batches = {"vae": 4, "bridge": 4} if small else {"vae": 64, "bridge": 256}
+    batches = {"vae": 1, "bridge": 1} if small else {"vae": 64, "bridge": 256}
     for name, batch in batches.items():
         net = build(name, small)
         theirs = None if small else theirs_of(name, net)
         net.to(device)
         millions = rounded(sum(p.numel() for p in net.parameters()) / 1e6)
-        for precision in ("bf16", "fp32"):
+        for precision in precisions:
+            if clock.left <= 0:
+                say(
+                    "skipped", part=f"step of the {name}, {precision}", why="its share of the seconds is over"
+                )
+                continue
             found = step_time(net, name, True, precision, batch, device, rounds)
             say("step", network=name, of="ours", precision=precision, parameters_m=millions, **found)
             if theirs is not None and clock.left > 0:
@@ -252,7 +240,7 @@ def steps(say: Say, clock: Clock, device: torch.device, small: bool, rounds: int
         variants: dict[str, dict[str, Any]] = {"any order": {"determinism": False}}
         if name == "bridge":
             variants |= {f"chunks {n}": {"chunks": n} for n in (1, 64)}
-        for label, how in variants.items() if device.type == "cuda" else ():
+        for label, how in variants.items() if device.type == "cuda" and "fp32" in precisions else ():
             if clock.left > 0:
                 with changed(**how):
                     found = step_time(net, name, True, "bf16", batch, device, rounds)
@@ -264,7 +252,9 @@ def steps(say: Say, clock: Clock, device: torch.device, small: bool, rounds: int
 # --- sampling -------------------------------------------------------------------------------------------
 
 
-def samples(say: Say, clock: Clock, device: torch.device, small: bool, rounds: int) -> None:
+def samples(
+    say: Say, clock: Clock, device: torch.device, small: bool, rounds: int, precisions: Sequence[str]
+) -> None:
     """Clones per second, from the condition to metres, with the synchronisation that a user waits for."""
     from train_loader import random_batch
 
@@ -289,6 +279,101 @@ def samples(say: Say, clock: Clock, device: torch.device, small: bool, rounds: i
     free(device)
 
 
+# --- tests ----------------------------------------------------------------------------------------------
+
+
+class GpuTests:
+    """The GPU tests in a process of their own; `finish` waits for them and says how they ended."""
+
+    def __init__(self, out: Path, seconds: float) -> None:
+        self.log, self.clock = out / "tests.log", Clock(seconds)
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "--tb=short",
+            "tests/gpu",
+        ]
+        with self.log.open("w", encoding="utf-8") as stream:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT)
+
+    def finish(self, say: Say) -> None:
+        try:
+            code: int | None = self.process.wait(max(1.0, self.clock.left))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            code = None
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        seconds = round(self.clock.seconds - self.clock.left, 1)
+        say("tests", exit_code=code, in_time=code is not None, last_line="".join(lines[-1:]), seconds=seconds)
+
+
+def tests_of(options: argparse.Namespace, say: Say, clock: Clock, device: torch.device) -> GpuTests | None:
+    """The GPU tests, begun, where they are asked for and can run."""
+    if "tests" not in options.parts:
+        return None
+    if device.type != "cuda":
+        say("skipped", part="tests", why="torch sees no CUDA device, or the CPU was asked for")
+        return None
+    share = clock.share(TESTS_SHARE)
+    return GpuTests(options.out, share.left) if share.allows("tests", LEAST_S["tests"], say) else None
+
+
+# --- all ------------------------------------------------------------------------------------------------
+
+
+def work_on(options: argparse.Namespace, say: Say, clock: Clock, device: torch.device) -> None:
+    """The parts that are asked for, one after the other; tests beside what is prepared."""
+    import gpu_moon
+    import gpu_train
+
+    parts, small, work = options.parts, options.small, options.work or options.out / "work"
+    moon = None
+    if "moon" in parts:
+        moon = gpu_moon.Moon(work / ("moon_small" if small else "moon"), options.dem, small)
+    needed = moon is None or {"prepare", "train"} & set(parts)
+    published = gpu_train.Run(work, options.dem, small) if needed else None
+    threads = (moon or published).config.training.cpu_threads
+    if published and "prepare" in parts:
+        began = time.monotonic()
+        found = published.prepare()
+        say("prepare", seconds=rounded(time.monotonic() - began), **found)
+    if not set(parts) - {"prepare"}:
+        return
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    tests = tests_of(options, say, clock, device)
+    if moon:
+        others = TESTS_CORES if tests else 0
+        moon = moon if attempted("scenes", partial(moon.render, say, clock, others), say) else None
+    if tests:
+        tests.finish(say)
+    set_threads(threads)
+    say("device", name=name, torch=torch.__version__, threads=torch.get_num_threads())
+    # What is trained matters more than what is timed.
+    trains = "train" in parts or moon is not None
+    share = TIMINGS_SHARE_SMALL if small else TIMINGS_SHARE
+    timings = clock.share(share if trains else 1.0)
+    for part, timed in (("step", steps), ("sample", samples)):
+        if part in parts and timings.allows(part, LEAST_S[part] / (5 if small else 1), say):
+            precisions = options.precisions
+            work_of_part = partial(timed, say, timings, device, small, options.rounds, precisions)
+            attempted(part, work_of_part, say)
+    if published and "train" in parts:
+        published.train_and_score(say, clock, device, options.out)
+    if moon:
+        attempted("moon", partial(moon.train_and_score, say, clock, device, options.out), say)
+
+
+def windows() -> str:
+    """DEM windows beside the project, where its own folder has none."""
+    own, beside = "resources/lola_40m/*.tif", "../shared/data/lola_40m/*.tif"
+    there = [any(Path(name).parent.glob(Path(name).name)) for name in (own, beside)]
+    return beside if there == [False, True] else own
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -296,35 +381,29 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=480, help="that everything may take")
     parser.add_argument("--out", type=Path, default=Path("results/bench_gpu"), help="folder of results")
     parser.add_argument("--work", type=Path, help="folder of shards and weights; in `--out` unless named")
-    parser.add_argument("--dem", default="resources/lola_40m/*.tif", help="DEM windows, as inputs.dem")
-    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
+    parser.add_argument("--dem", default=windows(), help="DEM windows, as inputs.dem")
+    parser.add_argument("--parts", nargs="+", default=PARTS[:4], choices=PARTS)
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
     parser.add_argument("--small", action="store_true", help="small networks, for a rehearsal")
     parser.add_argument("--rounds", type=int, default=10, help="of each timing")
+    parser.add_argument("--precisions", nargs="+", default=("bf16", "fp32"), choices=("bf16", "fp32"))
     options = parser.parse_args()
 
-    clock, say = Clock(options.seconds), teller(options.out)
+    clock = Clock(options.seconds)
+    say, told = teller(options.out)
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s")
-    import gpu_train
-
-    run = gpu_train.Run(options.work or options.out / "work", options.dem, options.small)
-    if "prepare" in options.parts:
-        began = time.monotonic()
-        found = run.prepare()
-        say("prepare", seconds=rounded(time.monotonic() - began), **found)
-    if not set(options.parts) - {"prepare"}:
-        return
-    set_threads(run.config.training.cpu_threads)
     device = pick_device(options.device)
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    say("device", name=name, torch=torch.__version__, threads=torch.get_num_threads())
-    # What is trained matters more than what is timed.
-    timings = Clock((0.3 if "train" in options.parts else 1.0) * clock.left)
-    for part, work in (("step", steps), ("sample", samples)):
-        if part in options.parts:
-            work(say, timings, device, options.small, options.rounds)
-    if "train" in options.parts:
-        run.train_and_score(say, clock, device, options.out)
+    if "moon" in options.parts and device.type == "cpu":
+        print("no GPU is used: this rehearses every part on the CPU, with small networks and few patches")
+        options.small, options.rounds = True, 1
+    try:
+        work_on(options, say, clock, device)
+    finally:
+        took = round(clock.seconds - clock.left, 1)
+        figures = {"seconds": options.seconds, "took_s": took, "small": options.small, "figures": told}
+        write_json(options.out / "figures.json", figures)
+    print(json.dumps(figures))
+    sys.exit(any(line["what"] == "failed" for line in told))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import numpy as np
 
 from pipeline.shards.batches import Sample, read_sample
 from pipeline.shards.scene import NO_IMAGES
+from pipeline.shards.scene_samples import read_scene
 from pipeline.training.bridge import BridgeTask
 from pipeline.training.order import DataOrder
 from pipeline.training.vae import VaeTask
@@ -28,16 +29,19 @@ from pipeline.training.vae import VaeTask
 
 @cache
 def _opened(path: str) -> tuple[Any, ...]:
-    """What a task reads from: shards, order, scene, cells of halo."""
+    """What a task reads from: shards, order, scene, cells of halo, and what is drawn of rendered scenes."""
     return pickle.loads(Path(path).read_bytes())
 
 
-def _read(path: str, numbers: Sequence[int]) -> list[Sample]:
-    """Samples with packed visibility, an eighth of the bytes to send."""
-    shards, order, scene, halo_cells = _opened(path)
-    out = []
+def _read(path: str, numbers: Sequence[int]) -> list[Any]:
+    """Samples of rendered scenes; others with packed visibility, an eighth of the bytes to send."""
+    shards, order, scene, halo_cells, rendered = _opened(path)
+    out: list[Any] = []
     for number in numbers:
         shard, patch = shards.at(order.patch(number))
+        if rendered is not None:
+            out.append(read_scene(shard, patch, order.scene_rng(number), *rendered, halo_cells))
+            continue
         images = NO_IMAGES
         if scene is not None:
             images = scene.image_set(shard, patch, order.scene_rng(number))
@@ -66,14 +70,16 @@ class Readers:
         self._lock = Lock()
         list(self._pool.map(_ready, range(4 * processes)))
 
-    def prepare(self, task: BridgeTask | VaeTask, numbers: Sequence[int]) -> list[Sample]:
+    def prepare(self, task: BridgeTask | VaeTask, numbers: Sequence[int]) -> list[Any]:
         """What `task.prepare` gives."""
         with self._lock:
             known = self._known(task)
         each = max(1, -(-len(numbers) // self.processes))
         parts = [numbers[k : k + each] for k in range(0, len(numbers), each)]
         read = self._pool.map(_read, repeat(str(known)), parts)
-        return [_unpacked(sample) for part in read for sample in part]
+        return [
+            _unpacked(sample) if isinstance(sample, Sample) else sample for part in read for sample in part
+        ]
 
     def _known(self, task: BridgeTask | VaeTask) -> Path:
         """File that says what a task reads from."""
@@ -82,7 +88,10 @@ class Readers:
         if number == len(self._orders):
             scene = task.scene if isinstance(task, BridgeTask) else None
             halo_cells = task.system.halo_cells if isinstance(task, BridgeTask) else task.halo_cells
-            path.write_bytes(pickle.dumps((task.shards, task.order, scene, halo_cells)))
+            rendered = None
+            if isinstance(task, BridgeTask) and task.draw is not None:
+                rendered = task.draw, task.masks
+            path.write_bytes(pickle.dumps((task.shards, task.order, scene, halo_cells, rendered)))
             self._orders.append(task.order)
         return path
 

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -84,10 +84,13 @@ class Run:
     work : folder. dem : paths of DEM windows. small : small networks and few patches.
     """
 
-    def __init__(self, work: Path, dem: str, small: bool) -> None:
-        self.work = work
-        overlays = (ROOT / "config" / f"{name}.yaml" for name in ("lola40", "lola40_published_gpu"))
-        changes: dict[str, Any] = SMALL if small else {}
+    overlays: tuple[str, ...] = ("lola40", "lola40_published_gpu")
+    small_changes: Mapping[str, Any] = SMALL
+
+    def __init__(self, work: Path, dem: str | list[str], small: bool) -> None:
+        self.work, self.small = work, small
+        overlays = (ROOT / "config" / f"{name}.yaml" for name in self.overlays)
+        changes = self.small_changes if small else {}
         self.config = configured(*overlays, **changes, inputs={"dem": dem})
         self.plan = Plan(self.config)
         self.tiles = range(self.config.patches.tiles)
@@ -108,12 +111,12 @@ class Run:
             files = self.plan.files
             terrain = self.section("terrain", TerrainStage)
             index_terrain(files.dem, files.count, terrain, self.work / "terrain.json")
-            workers = min(len(self.tiles), os.cpu_count() or 1)
-            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-                list(pool.map(self.cut, self.tiles))
+            with processes(min(len(self.tiles), os.cpu_count() or 1)) as each:
+                each(self.cut, self.tiles)
                 selected = [self.tile("selected", t) for t in self.tiles]
                 split_patches(selected, self.section("split", SplitStage), self.work / "split.json")
-                list(pool.map(self.light, self.tiles))
+                self.after_split()
+                each(self.light, self.tiles)
             of = {s: [str(self.tile(f"{s}.zarr.zip", t)) for t in self.tiles] for s in (*SPLITS, "test")}
             statistics = self.section("manifest", ManifestStage)
             write_manifest({s: of[s] for s in SPLITS}, statistics, self.work / "manifest.json")
@@ -121,6 +124,9 @@ class Run:
         manifests = (self.work / "manifest.json", self.work / "manifest_test.json")
         counts = [json.loads(path.read_text(encoding="utf-8"))["patches"] for path in manifests]
         return counts[0] | counts[1]
+
+    def after_split(self) -> None:
+        """What else is prepared before the light of the tiles."""
 
     def cut(self, tile: int) -> None:
         """Patches of one tile, and which are kept."""
@@ -135,13 +141,24 @@ class Run:
         split = self.work / "split.json"
         light = self.section("visibility", VisibilityStage)
         workers = max(1, (os.cpu_count() or 1) // len(self.tiles))
-        trace_tile(patches, selected, light.size_px, light.illumination, visibility, workers)
+        far = self.far()
+        trace_tile(patches, selected, light.size_px, light.illumination, visibility, workers, *far)
+        scenes = self.scenes(tile, patches, workers, far)
         select_arcs(selected, split, visibility, self.section("arcs", ArcsStage), arcs, [patches])
         draw_masks(arcs, self.section("masks", MasksStage), masks)
         factor = self.section("shards", ShardsStage).factor
         for name in SPLITS:
-            write_shard(name, patches, visibility, split, factor, self.tile(f"{name}.zarr.zip", tile))
+            out = self.tile(f"{name}.zarr.zip", tile)
+            write_shard(name, patches, visibility, split, factor, out, scenes_store=scenes)
         write_shard("test", patches, visibility, split, factor, self.tile("test.zarr.zip", tile), arcs, masks)
+
+    def far(self) -> tuple[Path, ...]:
+        """Store of far terrain, if any."""
+        return ()
+
+    def scenes(self, tile: int, patches: Path, workers: int, far: tuple[Path, ...]) -> Path | None:
+        """Rendered image sets of a tile, if any."""
+        return None
 
     # --- training ---------------------------------------------------------------------------------------
 
@@ -205,31 +222,35 @@ class Run:
         made: dict[str, str],
         device: torch.device,
         say: Any,
-        readers: Readers,
+        readers: Readers | None,
     ) -> tuple[float, int]:
-        """Samples per second of a stage's own steps, loader included, and bytes of what a training keeps."""
+        """Samples per second of a stage's own steps, loader included, and bytes of what a training keeps.
+
+        Without `readers` one thread reads.
+        """
         if isinstance(section, VaeStage):
             vae_task = VaeTask(section.vae, section.training, shards, device)
             task: Any = vae_task
             batch = section.vae.optimiser.batch
         else:
             grid = shards.manifest["grid"]
-            codec = load_vae(made["vae"], device)
+            codec = load_vae(made["vae"], device) if section.bridge.space == "latent" else None
             torch.manual_seed(0)
             system = System(section.bridge, grid["size_px"], grid["factor"], 1.0, codec).to(device)
             task = BridgeTask(section, system, shards, device)
             batch = section.optimiser.batch
         name = "vae" if isinstance(section, VaeStage) else "bridge"
-        for threads in (1, 4):
+        for threads in (1, 4) if readers else ():
             say("loader", stage=name, threads=threads, samples_s=round(loading(task, batch, threads), 1))
-        rate = stepping(task, batch, seconds=2.0)
+        rate = stepping(task, batch, seconds=2.0 if readers else 0.5)
         say("training steps", stage=name, batch=batch, readers="one thread", samples_s=round(rate, 1))
-        with readers.in_use():
-            rate = loading(task, batch, 2)
-            say("loader", stage=name, processes=readers.processes, samples_s=round(rate, 1))
-            rate = stepping(task, batch, seconds=3.0)
-        how = f"{readers.processes} processes"
-        say("training steps", stage=name, batch=batch, readers=how, samples_s=round(rate, 1))
+        if readers:
+            with readers.in_use():
+                rate = loading(task, batch, 2)
+                say("loader", stage=name, processes=readers.processes, samples_s=round(rate, 1))
+                rate = stepping(task, batch, seconds=3.0)
+            how = f"{readers.processes} processes"
+            say("training steps", stage=name, batch=batch, readers=how, samples_s=round(rate, 1))
         # Weights, their average, two averages of the optimiser, and the weights that are shipped.
         size = 5 * 4 * sum(p.numel() for p in task.modules["model"].parameters())
         del task
@@ -248,23 +269,40 @@ class Run:
             if clock.left < LEAST_S and name not in ALWAYS:
                 say("not scored", predictor=name, left_s=round(clock.left, 1))
                 continue
-            section = self.section(f"evaluation_{name}", PredictorStage)
-            main = {k: v for k, v in section.conditions.items() if k == "main"}
-            section = section.model_copy(update={"conditions": main})
             files = {"vae": [made["vae"]] if "vae" in name or "published" in name else []}
             if name.startswith("published_"):
                 files["model"] = [made[name.removeprefix("published_")]]
-            began = time.monotonic()
-            part = self.work / "parts" / f"{name}.json"
-            evaluate(section, self.work / "manifest_test.json", files, runtime, part)
-            row = next(iter(json.loads(part.read_text(encoding="utf-8"))["rows"].values()))
-            told = {k: row.get(k) for k in ("rmse_m", "slope_deg", "crps_fair_m", "n_patches")}
-            say("score", predictor=name, **told, seconds=round(time.monotonic() - began, 1))
+            self.score_one(name, files, runtime, say)
+        scored = (self.work / "parts" / f"{LAST[0]}.json").is_file()
+        self.collect(LAST[0] if scored else ALWAYS[0], "published", out)
+
+    def score_one(self, name: str, files: dict[str, list[str]], runtime: RuntimeSection, say: Any) -> None:
+        """Score one predictor, with its weights, under whole images."""
+        section = self.section(f"evaluation_{name}", PredictorStage)
+        main = {k: v for k, v in section.conditions.items() if k == "main"}
+        section = section.model_copy(update={"conditions": main})
+        began = time.monotonic()
+        part = self.work / "parts" / f"{name}.json"
+        evaluate(section, self.work / "manifest_test.json", files, runtime, part)
+        row = next(iter(json.loads(part.read_text(encoding="utf-8"))["rows"].values()))
+        told = {k: row.get(k) for k in ("rmse_m", "slope_deg", "crps_fair_m", "n_patches")}
+        say("score", predictor=name, **told, seconds=round(time.monotonic() - began, 1))
+
+    def collect(self, primary: str, system: str, out: Path) -> None:
+        """Merge the parts that there are."""
         parts = sorted((self.work / "parts").glob("*.json"))
-        primary = LAST[0] if any(part.stem == LAST[0] for part in parts) else ALWAYS[0]
-        section = CollectStage(primary=primary, systems=["published"])
-        files_out = (out / "metrics.json", out / "metrics.csv", self.work / "patches.csv")
-        collect_metrics(section, parts, *files_out)
+        files = (out / "metrics.json", out / "metrics.csv", self.work / "patches.csv")
+        collect_metrics(CollectStage(primary=primary, systems=[system]), parts, *files)
+
+
+@contextmanager
+def processes(count: int) -> Iterator[Callable[[Callable[[int], None], range], list[None]]]:
+    """Work on numbers in so many processes, or in this one."""
+    if count < 2:
+        yield lambda work, numbers: list(map(work, numbers))
+        return
+    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+        yield lambda work, numbers: list(pool.map(work, numbers))
 
 
 def fitted(optimiser: OptimiserSection, rate: float, seconds: float) -> OptimiserSection:

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from pipeline.jobs.seeds import seeded
 from pipeline.models.batch import Batch
 from pipeline.models.factory import build_network, build_vae
 from pipeline.models.losses import absolute_sum
+from pipeline.models.refinement import refined
 from pipeline.models.spaces import Codec
 from pipeline.models.system import System
 from pipeline.predict import super_resolve
@@ -56,6 +58,8 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 RUNTIME = RuntimeSection(device="cuda", checkpoint_minutes=1000)
 # Largest differences, relative: of single precision, of TF32's convolutions, of bfloat16's steps.
 EXACT, TF32, BF16 = 1e-3, 3e-2, 0.1
+# The same of a refinement: robust weights and a fixed number of solver steps make more of rounding.
+REFINED = 3e-2
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -109,6 +113,53 @@ def test_shipped_weights_draw_the_clones_of_the_cpu(allowed: bool, tolerance: fl
     difference = relative(clones[GPU], clones[CPU])
     print(f"clones differ by {difference:.2e} (TF32 {allowed})")
     assert difference < tolerance
+
+
+def test_a_refining_network_draws_the_clones_of_the_cpu(tmp_path: Path) -> None:
+    # The compiled loops run on the host, the solver on the device.
+    folder = save_system(tmp_path, 5, 96, 16, 32, refine=True)
+    batch = lambert_set(4, 8, 96, 16, 40.0, halo_cells=2, seed=2)
+    batch = measured(hazy(batch))
+    clones = {}
+    for device in (CPU, GPU):
+        system = pipeline.load(folder, device)
+        with tf32(False):
+            refinement = refined(moved(batch, device), system.factor)
+            drawn = system.sample(moved(batch, device), 4, [seeded(k) for k in range(4)])
+        assert refinement.about.device.type == drawn.device.type == device.type
+        clones[device] = {
+            # What images and altimetry change, metres; what they tell of each pixel; what is added in all.
+            "heights": (refinement.batch.prior.cpu() - batch.prior).numpy(),
+            "about": refinement.about.cpu().numpy(),
+            "images": refinement.batch.images.cpu().numpy(),
+            "clones": (drawn.cpu() - batch.prior[:, None]).numpy(),
+        }
+    for name, expected in clones[CPU].items():
+        difference = relative(clones[GPU][name], expected)
+        print(f"{name} of a refining network differ by {difference:.2e}")
+        assert np.isfinite(expected).all() and np.std(expected) > 0
+        assert difference < REFINED, name
+
+
+def hazy(batch: Batch) -> Batch:
+    """Images of unlike exposures, each with haze of its own."""
+    rng = np.random.default_rng(6)
+    gain, haze = (
+        torch.from_numpy(rng.uniform(low, high, (*batch.present.shape, 1, 1)).astype(np.float32))
+        for low, high in ((0.8, 1.2), (0.0, 0.01))
+    )
+    return replace(batch, images=batch.images * gain + haze)
+
+
+def measured(batch: Batch) -> Batch:
+    """Sets that are known by exact block means, block means with errors, and spots, dense and sparse."""
+    rng = np.random.default_rng(7)
+    shares = torch.tensor([0.0, 0.0, 0.5, 0.05])[:, None, None]
+    spots = torch.from_numpy(rng.random(batch.prior.shape).astype(np.float32)) < shares
+    assert batch.dem is not None
+    prior = torch.where(spots, batch.dem, batch.prior)
+    errors = torch.tensor([0.0, 2.0, torch.inf, torch.inf])
+    return replace(batch, prior=prior, spots=spots.float(), cell_error=errors)
 
 
 def test_super_resolve_gives_the_mean_and_spread_of_the_cpu() -> None:

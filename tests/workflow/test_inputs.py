@@ -30,6 +30,8 @@ OVERLAYS = {
     "evaluate": ["evaluate"],
     "map": ["map"],
     "map_1500": ["map_1500"],
+    "moon": ["moon"],
+    "moon_gpu": ["moon", "moon_gpu"],
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
 SITE = {"site": {"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": "my/index.csv", "pixel_m": 20}}
