@@ -175,8 +175,9 @@ class Trunk(nn.Module):
         self.norm = group_norm(self.features)
         # What is added to a refined DEM is another thing than what is added to a bicubic one: no weights of the
         # one may become the other's.
-        mean = zero(nn.Conv2d(self.features, 1, 3, padding=1)) if stride == 1 else None
-        self.to_mean, self.to_change = (None, mean) if refine else (mean, None)
+        mean: nn.Module | None = zero(nn.Conv2d(self.features, 1, 3, padding=1)) if stride == 1 else None
+        self.to_mean: nn.Module | None = None if refine else mean
+        self.to_change: nn.Module | None = mean if refine else None
         self.to_spread: nn.Module | None = None
         if spread:
             seen = self.features + channels_in + (CHANNELS if refine else 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,11 @@ class Batch:
 
     def __len__(self) -> int:
         return self.lr.shape[0]
+
+    def part(self, rows: slice) -> Batch:
+        """Some of the patches."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{name: None if value is None else value[rows] for name, value in values.items()})
 
 
 def pad_sets(sets: Sequence[NDArray[Any]], fill: Any = 0, least: int = 0) -> NDArray[Any]:

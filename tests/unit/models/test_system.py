@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import fields, replace
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -52,7 +52,7 @@ def batch(count: int = 2, halo_cells: int = 0, seed: int = 0, pixel_m: float = P
 
 def row(sets: Batch, index: int) -> Batch:
     """One patch of a batch as a batch of its own."""
-    return Batch(**{field.name: getattr(sets, field.name)[index : index + 1] for field in fields(sets)})
+    return sets.part(slice(index, index + 1))
 
 
 def generators(count: int, seed: int = 0) -> list[torch.Generator]:

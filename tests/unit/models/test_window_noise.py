@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -40,7 +39,7 @@ def system(kind: str) -> System:
 
 
 def part(sets: Batch, index: int) -> Batch:
-    return Batch(**{field.name: getattr(sets, field.name)[index : index + 1] for field in fields(sets)})
+    return sets.part(slice(index, index + 1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
