@@ -25,6 +25,7 @@ import yaml
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
+from pipeline.config.bridge import BridgeSection
 from pipeline.config.maps import MapSection
 from pipeline.config.predictors import PhotometricSection
 from pipeline.config.root import load_config
@@ -50,6 +51,7 @@ class ClosedForm:
 
     def __init__(self, size_px: int, factor: int, halo_cells: int) -> None:
         self.size_px, self.halo_cells = size_px, halo_cells
+        self.section = BridgeSection()
         self._predictor = Photometric(PhotometricSection(), factor, halo_cells)
 
     def sample(self, batch: Any, members: int, sources: Any, sampler: Any) -> torch.Tensor:

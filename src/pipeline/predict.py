@@ -20,6 +20,7 @@ from pipeline.jobs.seeds import seeded
 from pipeline.models.apriori import prior_from_lr
 from pipeline.models.batch import Batch, pad_sets
 from pipeline.models.calibration import load_calibrated
+from pipeline.models.refinement import fill
 from pipeline.models.system import System
 from pipeline.shards.batches import fill_nearest
 from pipeline.storage.calibration_law import FILE as CALIBRATION
@@ -98,6 +99,9 @@ def super_resolve(
     seed: int = 0,
     sampler: SamplerSection | None = None,
     noise: WindowNoise | None = None,
+    altimetry: ArrayLike | None = None,
+    spots: ArrayLike | None = None,
+    cell_error_m: float = 0.0,
 ) -> Prediction:
     """Sharpen one patch of P = `system.size_px` pixels.
 
@@ -116,6 +120,11 @@ def super_resolve(
     seed : of the clones; equal seeds give equal clones.
     sampler : how they are drawn; None takes the default of ``pretrained.sampler``.
     noise : in the place of `seed`: the patch is a window of a map, and its noise a part of the map's.
+    altimetry : (P, P) heights of a fine DEM, metres above the zero of `lr`, which says little then: for
+        systems that begin from refined DEMs (`bridge.refine`).
+    spots : (P, P) altimetry spots per pixel: where there are some, `altimetry` is measured, elsewhere it is
+        not looked at.
+    cell_error_m : 1-sigma error of `lr`, metres, for the same systems; others hold it as exact.
 
     Raises
     ------
@@ -127,10 +136,15 @@ def super_resolve(
         raise ValueError(f"pixel_m: expected metres > 0, found {pixel_m}")
     if members < 2:
         raise ValueError(f"members: expected at least 2 clones, found {members}")
+    measured, hits = _altimetry(system, altimetry, spots, cell_error_m)
     halo, device = system.halo_cells, next(system.parameters()).device
     inner = cells[halo : len(cells) - halo, halo : len(cells) - halo]
     reference = float(inner.mean())
     prior = prior_from_lr(torch.from_numpy(cells - reference), halo, system.factor)
+    if measured is not None:
+        assert hits is not None
+        prior = fill(torch.from_numpy(measured - reference)[None], torch.from_numpy(hits > 0)[None])[0]
+    error = np.inf if measured is not None else cell_error_m
 
     def to(array: NDArray[Any] | torch.Tensor, kind: torch.dtype = torch.float32) -> torch.Tensor:
         return torch.as_tensor(array).to(device=device, dtype=kind)
@@ -145,12 +159,41 @@ def super_resolve(
         present=to(pad_sets([np.ones(len(sun), bool)], least=1), torch.bool),
         pixel_m=to(np.array([pixel_m])),
         reference=to(np.array([reference])),
+        spots=None if hits is None else to(hits)[None],
+        cell_error=to(np.array([error])) if error else None,
     )
     how = sampler or PretrainedSection().sampler
     sources = [seeded(seed, _CLONES)] if noise is None else [noise]
     drawn = system.sample(batch, members, sources, how)
     clones = drawn[0].double().cpu().numpy() + reference
     return Prediction(clones.mean(axis=0), clones.std(axis=0, ddof=1), clones, prior.numpy() + reference)
+
+
+def _altimetry(
+    system: System, altimetry: ArrayLike | None, spots: ArrayLike | None, cell_error_m: float
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Heights along tracks and the spots that they come from, of the right shape; both or none."""
+    if not (np.isfinite(cell_error_m) and cell_error_m >= 0):
+        raise ValueError(f"cell_error_m: expected metres >= 0, found {cell_error_m}")
+    if (altimetry is None) != (spots is None):
+        raise ValueError("altimetry, spots: expected both or none, found one of them")
+    if not system.section.refine and (altimetry is not None or cell_error_m):
+        raise ValueError("altimetry, cell_error_m: expected none with a system without bridge.refine")
+    if altimetry is None:
+        return None, None
+    shape = (system.size_px, system.size_px)
+    heights, hits = (
+        np.asarray(altimetry, dtype=np.float64),
+        np.nan_to_num(np.asarray(spots, dtype=np.float64)),
+    )
+    for name, array in (("altimetry", heights), ("spots", hits)):
+        if array.shape != shape:
+            raise ValueError(f"{name}: expected {shape}, found {array.shape}")
+    if not np.isfinite(heights[hits > 0]).all():
+        raise ValueError(
+            "altimetry: expected finite heights where there are spots, found NaN or infinite ones"
+        )
+    return np.where(hits > 0, heights, 0.0), hits
 
 
 def _checked(

@@ -179,6 +179,8 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "published.posterior_mean": {"published.space": "pixel", "published.conditioning": "aligned"},
     "published.calibrate": {"published.space": "pixel", "published.conditioning": "aligned",
                             "published.posterior_mean": True},
+    "published.refine": {"published.space": "pixel", "published.conditioning": "aligned",
+                         "published.posterior_mean": True},
     "published.keep_block_means": {"published.space": "pixel"},
     "bridge.posterior_mean": {"bridge.calibrate": False},
     "bridge.conditioning": {"bridge.posterior_mean": False, "bridge.calibrate": False,
@@ -279,7 +281,7 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "inputs.pixel_m": ("terrain",),
     "inputs.sha256": (),
     "synthetic.*": ("synthetic",),
-    "patches.apriori": (),  # no stage reads it
+    "patches.apriori": (),  # stages on rendered scenes read it: test_stages.py
     "altimetry.*": (),
     "patches.factor": ("shards", "shards_test", "region"),
     "patches.size_px": ("patches", "split", "visibility", "masks", "region"),

@@ -115,7 +115,34 @@ def write_draws(folder: Path, ids: list[int], images: int = 5) -> tuple[Path, Pa
     return paths
 
 
-def make_manifest(folder: Path, tiles: int = 2, count: int = 6, light_halo_px: int = 0) -> Path:
+def write_scenes(folder: Path, number: int, tile: Tile, sets: int = 2, images: int = 6) -> Path:
+    """Write image sets of a tile's patches: Lambert's law, no shadows; a set is as bright as its number."""
+    rng = np.random.default_rng([23, number])
+    count = len(tile.ids)
+    azimuth = rng.uniform(0, 2 * np.pi, (count, sets * images))
+    height = rng.uniform(0.2, 0.8, azimuth.shape)
+    flat = np.sqrt(1 - height**2)
+    sun = np.stack([flat * np.sin(azimuth), flat * np.cos(azimuth), height], axis=-1).astype("f4")
+    down, right = np.gradient(tile.dem, PIXEL_M, axis=(1, 2))
+    normal = np.stack([-right, down, np.ones_like(down)], axis=1)
+    normal = (normal / np.linalg.norm(normal, axis=1, keepdims=True))[..., HALO:-HALO, HALO:-HALO]
+    number_of_set = np.arange(sets * images) // images
+    light = np.einsum("bnc,bcyx->bnyx", sun, normal).clip(0) * (1 + number_of_set)[:, None, None]
+    path = folder / f"scenes_{number}.zarr.zip"
+    attrs = {"pixel_m": PIXEL_M, "size_px": SIZE, "sets": sets, "mesh": 1, "disc_deg": 0.5}
+    with StoreWriter(path, "scenes", attrs) as writer:
+        writer.write("id", tile.ids, ("patch",))
+        writer.write("sun", sun, ("patch", "image", "vector"))
+        writer.write("set", np.tile(number_of_set.astype("u1"), (count, 1)), ("patch", "image"))
+        writer.write("shift", np.zeros((count, sets * images, 2), "f4"), ("patch", "image", "axis"))
+        dims = ("patch", "image", "y", "x")
+        writer.write("radiance", light.astype("f2"), dims, chunks=(1, *light.shape[1:]))
+    return path
+
+
+def make_manifest(
+    folder: Path, tiles: int = 2, count: int = 6, light_halo_px: int = 0, scenes: bool = False
+) -> Path:
     """Training and validation shards of a few tiles (one patch in six validates), and their manifest."""
     made = [write_tile(folder, tile, count, light_halo_px) for tile in range(tiles)]
     labels = {int(i): "validation" if n == 0 else "train" for tile in made for n, i in enumerate(tile.ids)}
@@ -124,7 +151,8 @@ def make_manifest(folder: Path, tiles: int = 2, count: int = 6, light_halo_px: i
     for number, tile in enumerate(made):
         for name, paths in shards.items():
             paths.append(str(folder / "shards" / f"{name}_{number:03d}.zarr.zip"))
-            write_shard(name, tile.patches, tile.visibility, split, FACTOR, paths[-1])
+            rendered = write_scenes(folder, number, tile) if scenes else None
+            write_shard(name, tile.patches, tile.visibility, split, FACTOR, paths[-1], scenes_store=rendered)
     manifest = folder / "manifest.json"
     write_manifest(shards, ManifestStage(statistics_patches=2000), manifest)
     return manifest

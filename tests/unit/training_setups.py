@@ -68,7 +68,10 @@ def bridge_stage(
             "photometry": {},
             "imperfections": {},
             "images": {"low": 3, "high": 6} if first else None,
-            "arcs": None if first else {"tolerance": 0.1, "train": {"latitude": [60, 85], "images": [3, 6]}},
+            "scenes": {"apriori": "mixed"} if stage.startswith("real") else None,
+            "arcs": None
+            if first or stage.startswith("real")
+            else {"tolerance": 0.1, "train": {"latitude": [60, 85], "images": [3, 6]}},
             "masks": {"half_width_px": [4, 6]} if stage == "missing" else None,
         }
     )

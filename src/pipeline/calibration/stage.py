@@ -22,6 +22,7 @@ from pipeline.models.files import load_system, model_config
 from pipeline.models.system import System
 from pipeline.shards.batches import assemble, read_sample
 from pipeline.shards.scene import ArcScene, Scene
+from pipeline.shards.scene_samples import assemble_scenes, read_scene
 from pipeline.shards.shard_set import ShardSet, chosen
 from pipeline.storage.atomic import write_json
 from pipeline.storage.calibration_law import SCHEMA
@@ -69,12 +70,12 @@ class Drawing:
 
     Attributes
     ----------
-    system : calibrated or not; its own draws count. scene : the light.
+    system : calibrated or not; its own draws count. scene : the light; None for rendered scenes.
     section : the photometry of the images, the sampler of the clones, the seed of all that is drawn.
     """
 
     system: System
-    scene: Scene
+    scene: Scene | None
     section: CalibrationStage
 
     def draw(
@@ -105,13 +106,23 @@ class Drawing:
         """Of patches i and image sets k: departures, the set's noise, the prior's mean squared error."""
         system, section, seed, kind = self.system, self.section, self.section.seed, int(how is not None)
         device = next(system.parameters()).device
-        samples = []
-        for i, k in group:
-            shard, patch = shards.at(i)
-            images = self.scene.image_set(shard, patch, np.random.default_rng([seed, _SCENE, i, k, kind]))
-            samples.append(read_sample(shard, patch, images, system.halo_cells))
+        draws = [np.random.default_rng([seed, _SCENE, i, k, kind]) for i, k in group]
         rngs = [np.random.default_rng([seed, _IMPERFECTIONS, i, k]) for i, k in group]
-        batch = assemble(samples, system.halo_cells, system.factor, section.photometry, device, how, rngs)
+        where = [shards.at(i) for i, _ in group]
+        halo, factor = system.halo_cells, system.factor
+        if self.scene is None:
+            assert section.scenes is not None
+            scenes = [
+                read_scene(shard, patch, rng, section.scenes, section.masks, halo)
+                for (shard, patch), rng in zip(where, draws, strict=True)
+            ]
+            batch = assemble_scenes(scenes, halo, factor, device, how, rngs)
+        else:
+            samples = [
+                read_sample(shard, patch, self.scene.image_set(shard, patch, rng), halo)
+                for (shard, patch), rng in zip(where, draws, strict=True)
+            ]
+            batch = assemble(samples, halo, factor, section.photometry, device, how, rngs)
         generators: list[torch.Generator] = [seeded(seed, _CLONES, i, k, kind) for i, k in group]
         members, estimate, spread, light = system.sample_around(batch, MEMBERS, generators, section.sampler)
         assert batch.dem is not None
@@ -159,7 +170,7 @@ def calibrate_system(
     suns = read_track(track_file[0]) if track_file else None
     drawing = Drawing(
         load_system(model, vae[0] if vae else None, pick_device(runtime.device)),
-        ArcScene(section.main, section.tolerance, None, suns),
+        None if section.scenes else ArcScene(section.main, section.tolerance, None, suns),
         section,
     )
     picked = chosen(len(shards), PATCHES)
@@ -172,9 +183,11 @@ def calibrate_system(
         return replace(drawing.draw(shards, picked, range(SETS), how, title), trained=seen.found)
 
     kinds: list[Kind] = []
-    if imperfections.off or imperfections.share < 1:
+    if section.scenes is not None:
+        kinds.append(draw(imperfections, "rendered scenes"))
+    elif imperfections.off or imperfections.share < 1:
         kinds.append(draw(None, "perfect images"))
-    if not imperfections.off:
+    if section.scenes is None and not imperfections.off:
         kinds.append(draw(imperfections.model_copy(update={"share": 1.0}), "imperfect images"))
     write_json(
         out,

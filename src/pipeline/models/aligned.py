@@ -173,8 +173,8 @@ class Trunk(nn.Module):
             more_channels=CHANNELS if refine else 0,
         )
         self.norm = group_norm(self.features)
-        # What is added to a refined DEM is another thing than what is added to a bicubic one: no weights of the
-        # one may become the other's.
+        # What is added to a refined DEM is another thing than what is added to a bicubic one: the weights of
+        # the one must not become the other's.
         mean: nn.Module | None = zero(nn.Conv2d(self.features, 1, 3, padding=1)) if stride == 1 else None
         self.to_mean: nn.Module | None = None if refine else mean
         self.to_change: nn.Module | None = mean if refine else None

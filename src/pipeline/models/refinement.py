@@ -211,19 +211,19 @@ def _linearised(height: Tensor, light: _Light, error: float) -> tuple[_Normal, N
 
 
 def _conjugate_gradients(
-    matrix: Callable[[Tensor], Tensor], right: Tensor, near: Callable[[Tensor], Tensor], x: Tensor, steps: int
+    matrix: Callable[[Tensor], Tensor], right: Tensor, near: Tensor, x: Tensor, steps: int
 ) -> Tensor:
-    """Solve for B maps at once, from `x`, with an approximate inverse `near`."""
+    """Solve for B maps at once, from `x`, with an approximate inverse `near`, which is diagonal."""
     left = right - matrix(x)
-    z = near(left)
+    z = left * near
     way, size = z, (left * z).sum(dim=(1, 2), keepdim=True)
     for _ in range(steps):
         ahead = matrix(way)
         step = size / (way * ahead).sum(dim=(1, 2), keepdim=True).clamp_min(1e-20)
-        x, left = x + step * way, left - step * ahead
-        z = near(left)
+        x, left = torch.addcmul(x, step, way), torch.addcmul(left, step, ahead, value=-1)
+        z = left * near
         new = (left * z).sum(dim=(1, 2), keepdim=True)
-        way, size = z + new / size.clamp_min(1e-20) * way, new
+        way, size = torch.addcmul(z, new / size.clamp_min(1e-20), way), new
     return x
 
 
@@ -247,26 +247,34 @@ class _Ground:
     factor: int
 
     def solve(self, normal: _Normal | None, height: Tensor, steps: int) -> Tensor:
-        """Heights (B, P, P) that fit best."""
+        """Heights (B, P, P) that fit best, searched for from `height` among sums of cosines."""
         size = height.shape[-1]
         basis, _ = cosines(size, height.device)
         precision, square = _precision(size, height.device)
         share = self.exact / self.factor**2
+        with_spots, with_cells = bool((self.weight > 0).any()), bool((share > 0).any())
 
-        def spread(cells: Tensor) -> Tensor:
-            return cells.repeat_interleave(self.factor, -2).repeat_interleave(self.factor, -1)
+        def to_cosines(z: Tensor) -> Tensor:
+            return _both_sides(z, basis.T)
 
-        def smooth(z: Tensor) -> Tensor:
-            return basis.T @ ((basis @ z @ basis.T) * precision) @ basis
+        def data(z: Tensor) -> Tensor:
+            out = torch.zeros_like(z)
+            if with_spots:
+                out.addcmul_(self.weight, z)
+            if with_cells:
+                out.addcmul_(share, _spread(block_mean(z, self.factor), self.factor))
+            if normal is not None:
+                right, up = _slopes(z)
+                out += _adjoint(
+                    torch.addcmul(normal.xy * up, normal.xx, right),
+                    torch.addcmul(normal.xy * right, normal.yy, up),
+                )
+            return out
 
-        def matrix(z: Tensor) -> Tensor:
-            out = smooth(z) + self.weight * z + share * spread(block_mean(z, self.factor))
-            if normal is None:
-                return out
-            right, up = _slopes(z)
-            return out + _adjoint(normal.xx * right + normal.xy * up, normal.xy * right + normal.yy * up)
+        def matrix(waves: Tensor) -> Tensor:
+            return torch.addcmul(to_cosines(data(_both_sides(waves, basis))), precision, waves)
 
-        wanted = smooth(self.middle) + self.weight * self.height + share * spread(self.cells)
+        wanted = self.weight * self.height + share * _spread(self.cells, self.factor)
         about = torch.zeros_like(self.exact)
         if normal is not None:
             wanted = wanted + _adjoint(normal.x, normal.y)
@@ -274,11 +282,23 @@ class _Ground:
             typical = trace.mean(dim=(1, 2), keepdim=True)
             about = FIRM * (trace + 1e-3 * typical + 1e-9).log().mean(dim=(1, 2), keepdim=True).exp()
         diagonal = precision + about * square + FIRM_SPOTS * self.weight.mean(dim=(1, 2), keepdim=True)
+        right = torch.addcmul(to_cosines(wanted), precision, to_cosines(self.middle))
+        return _both_sides(
+            _conjugate_gradients(matrix, right, 1 / diagonal, to_cosines(height), steps), basis
+        )
 
-        def near(z: Tensor) -> Tensor:
-            return basis.T @ ((basis @ z @ basis.T) / diagonal) @ basis
 
-        return _conjugate_gradients(matrix, wanted, near, height, steps)
+def _both_sides(z: Tensor, matrix: Tensor) -> Tensor:
+    """The product matrix.T z matrix of each of B square maps; products with all maps at once are faster."""
+    half = (z @ matrix).transpose(1, 2).contiguous()
+    return (half @ matrix).transpose(1, 2).contiguous()
+
+
+def _spread(cells: Tensor, factor: int) -> Tensor:
+    """Cells (B, h, w) over their pixels."""
+    count, rows, columns = cells.shape
+    wide = cells[:, :, None, :, None].expand(count, rows, factor, columns, factor)
+    return wide.reshape(count, rows * factor, columns * factor)
 
 
 def _ground(inputs: Batch, factor: int) -> _Ground:

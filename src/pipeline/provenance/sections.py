@@ -103,9 +103,11 @@ def bridge_inputs(run: Run, name: str) -> tuple[str, ...]:
 
 def calibration(run: Run, name: str) -> dict[str, Any]:
     """Section of the calibration of a trained system: the light and the images that it is fitted under."""
-    section = run.system(name)
+    section, stage = run.system(name), SystemName.of(name).stage
     return {
-        "stage": SystemName.of(name).stage,
+        "stage": stage,
+        "scenes": _scene_draw(run) if stage in SCENE_STAGES else None,
+        "masks": run.config.masks.train if stage in SCENE_STAGES else None,
         "main": run.main_draw,
         "imperfections": run.config.imperfections.train,
         "sampler": section.sampler,

@@ -9,7 +9,7 @@ import pytest
 from plan_table import BASE, after, leaves, moved_between, plan, with_leaves
 
 from pipeline.config.root import ConfigError, load_config
-from pipeline.config.scenes import ScenesSection
+from pipeline.config.scenes import RenderedScenes
 
 OTHERS = {
     "laws": ["hapke"],
@@ -52,10 +52,10 @@ def test_a_run_has_the_stage_where_it_has_the_section(tmp_path: Path) -> None:
     assert not {"shards_test", "visibility", "manifest_test"} & moved
 
 
-def test_each_key_of_the_section_moves_the_stage_and_what_is_made_of_it(tmp_path: Path) -> None:
+def test_each_key_of_what_is_rendered_moves_the_stage_and_what_is_made_of_it(tmp_path: Path) -> None:
     found = with_scenes(tmp_path, {})
     follows = {"scenes", *after("shards")} & set(found.stages)
-    paths = dict(leaves(ScenesSection().model_dump(mode="json")))
+    paths = dict(leaves(RenderedScenes().model_dump(mode="json")))
     assert len(paths) == 17
     for path, value in paths.items():
         name = ".".join(path)

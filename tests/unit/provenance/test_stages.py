@@ -11,7 +11,7 @@ import pytest
 from plan_table import BASE, moved_between, plan
 
 from pipeline.config.names import BRIDGE_STAGES, SystemName
-from pipeline.config.root import Config, ConfigError, load_config
+from pipeline.config.root import ConfigError, load_config
 from pipeline.provenance.plan import Plan
 from saved_models import save_system, save_vae
 
@@ -30,7 +30,7 @@ def bridges(stages: dict[str, Any], primary: str, **section: Any) -> dict[str, A
 @pytest.fixture
 def scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A config with a section of scenes."""
-    monkeypatch.setattr(Config, "scenes", {}, raising=False)
+    monkeypatch.setitem(BASE, "scenes", {})
 
 
 @pytest.fixture
@@ -48,9 +48,24 @@ def test_a_run_may_train_on_real_scenes_only(tmp_path: Path) -> None:
     assert found["bridge_real"].inputs == ("manifest",)
     section = json.loads(found["bridge_real"].section)
     assert (section["stage"], section["optimiser"]["samples"]) == ("real", 8)
-    assert section["images"] is section["arcs"] is section["masks"] is section["init"] is None
+    assert section["images"] is section["arcs"] is section["init"] is None
+    assert section["masks"] == found.config.masks.train.model_dump(mode="json")
+    assert section["scenes"]["apriori"] == "cells"
     assert {"calibration_bridge_real", "evaluation_bridge_real"} <= set(found.stages)
     assert found["region"].inputs[-2:] == ("bridge_real", "calibration_bridge_real")
+
+
+@pytest.mark.usefixtures("scenes")
+def test_what_a_real_stage_draws_of_its_scenes_moves_it_and_not_the_scenes(tmp_path: Path) -> None:
+    base = bridges(ONLY_REAL, "bridge_real")
+    found = plan(base, tmp_path)
+    for section, change in (
+        ("patches", {"apriori": "mixed"}), ("altimetry", {"one_way": 0.5}), ("scenes", {"images_power": 2.0}),
+        ("scenes", {"cell_error_px": [0.01, 0.1]}),
+    ):  # fmt: skip
+        other = plan(base | {section: base.get(section, {}) | change}, tmp_path)
+        moved = moved_between(found, other)
+        assert "bridge_real" in moved and not {"scenes", "patches", "shards"} & moved, section
 
 
 @pytest.mark.usefixtures("scenes")

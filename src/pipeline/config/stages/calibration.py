@@ -6,11 +6,16 @@ from pipeline.config.arcs import ArcDraw
 from pipeline.config.base import PositiveInt, Section, Seed
 from pipeline.config.bridge import SamplerSection
 from pipeline.config.imperfections import ImperfectionsSection
+from pipeline.config.masks import StripDraw
 from pipeline.config.photometry import PhotometrySection
+from pipeline.config.scene_draw import SceneDraw
 
 
 class CalibrationStage(Section):
-    """What a calibration depends on: `stage` names the training, `main` the light of the main condition."""
+    """What a calibration depends on: `stage` names the training, `main` the light of the main condition.
+
+    After a training on rendered scenes, `scenes` and `masks` say what is drawn of them; `main` is not used.
+    """
 
     stage: str
     tolerance: float
@@ -20,3 +25,5 @@ class CalibrationStage(Section):
     sampler: SamplerSection
     seed: Seed
     cpu_threads: PositiveInt
+    scenes: SceneDraw | None = None
+    masks: StripDraw | None = None

@@ -1,0 +1,67 @@
+"""Training on rendered scenes with networks that begin from refined DEMs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from shard_files import make_manifest
+from training_setups import ALIGNED, OPTIMISER, bridge_task
+
+from pipeline.models.estimate import Estimate
+from pipeline.models.photometric import SetLight
+from pipeline.training.loop import Outcome, train
+
+REFINED = {**ALIGNED, "refine": True, "relative_loss": True, "score": "crps", "keep_block_means": True}
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_manifest(tmp_path_factory.mktemp("scenes"), tiles=1, scenes=True)
+
+
+def run(manifest: Path, folder: Path, stop_at: int | None = None) -> Outcome:
+    task = bridge_task(manifest, REFINED, "real")
+    if stop_at is not None:
+        step = task.step
+
+        def crash(prepared, numbers, seen):  # type: ignore[no-untyped-def]
+            if seen >= stop_at:
+                raise InterruptedError
+            return step(prepared, numbers, seen)
+
+        task.step = crash  # type: ignore[method-assign]
+    return train(
+        task, OPTIMISER, ema=0.9, key="key", folder=folder / "checkpoints", device=torch.device("cpu"),
+        checkpoint_minutes=0.0, name="scenes",
+    )  # fmt: skip
+
+
+def test_an_interrupted_training_on_scenes_ends_as_a_straight_one(manifest: Path, tmp_path: Path) -> None:
+    straight = run(manifest, tmp_path / "straight")
+    with pytest.raises(InterruptedError):
+        run(manifest, tmp_path / "again", stop_at=16)
+    resumed = run(manifest, tmp_path / "again")
+    assert straight.state.keys() == resumed.state.keys()
+    for name, value in straight.state.items():
+        assert torch.equal(value, resumed.state[name]), name
+    assert np.isfinite([line["loss"] for line in straight.history]).all()
+
+
+def estimate(mean: torch.Tensor, start: torch.Tensor) -> Estimate:
+    count = len(mean)
+    light = SetLight(torch.zeros(count), torch.zeros_like(mean, dtype=torch.bool))
+    return Estimate(mean, light, spread=torch.ones_like(mean), start=start)
+
+
+def test_relative_losses_are_one_where_nothing_is_learned_and_know_no_scale() -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth, start, step = torch.randn(3, 4, 1, 16, 16, generator=generator)
+    squared, slopes, _ = estimate(start, start).relative_losses(truth, 1e-6)
+    assert squared.item() == pytest.approx(1, rel=1e-3) and slopes.item() == pytest.approx(1, rel=1e-3)
+    scale = torch.tensor([0.01, 1.0, 10.0, 100.0])[:, None, None, None]
+    one = estimate(start + 0.3 * step, start).relative_losses(truth, 1e-6)
+    other = estimate(scale * (start + 0.3 * step), scale * start).relative_losses(scale * truth, 1e-6)
+    torch.testing.assert_close(one[:2], other[:2], rtol=1e-3, atol=0)
