@@ -51,7 +51,7 @@ class Batch:
     def part(self, rows: slice) -> Batch:
         """Some of the patches."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: None if value is None else value[rows] for name, value in values.items()})
+        return replace(self, **{name: value[rows] for name, value in values.items() if value is not None})
 
 
 def pad_sets(sets: Sequence[NDArray[Any]], fill: Any = 0, least: int = 0) -> NDArray[Any]:
