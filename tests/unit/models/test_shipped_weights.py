@@ -42,6 +42,7 @@ def test_their_config_says_what_was_trained_and_how_clones_are_drawn() -> None:
     wanted = BridgeSection.model_validate(lola40["bridge"]).model_dump(mode="json")
     # Keys that are younger than the weights, at the values that they were trained with.
     assert [wanted.pop("init"), *(wanted["stages"].pop(name) for name in SCENE_STAGES)] == [None] * 4
+    assert [wanted.pop("refine"), wanted.pop("relative_loss")] == [False] * 2
     assert section == wanted
     system = pipeline.load(SHIPPED)
     assert (system.section.sampler.kind, system.section.sampler.nfe) == ("dbim", 4)
