@@ -2,8 +2,8 @@
 
 For each set and a priori DEM the map is made by `config/map.yaml`, as a user makes it, and compared with
 `truth_40m.tif`: the DEM itself, a thin-plate spline of its hit pixels where there are counts, photometric
-stereo in closed form on the same prepared images, the reconstruction before it falls back anywhere, and the
-map. The last line is one JSON object. A set is a folder as `challenge/nobile_rim_1` of the test data.
+stereo in closed form and the refinement without a network (`pipeline.models.refinement`) on the same
+prepared images, the reconstruction before it falls back anywhere, and the map. The last line is one JSON object. A set is a folder as `challenge/nobile_rim_1` of the test data.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from pipeline.maps.images import MapImages, read_prepared
 from pipeline.maps.products import slope_deg
 from pipeline.maps.tiling import tiles
 from pipeline.maps.windows import sample_windows
+from pipeline.models.refinement import refined
 from pipeline.predictors.photometric import Photometric
 from pipeline.provenance.plan import Plan
 
@@ -49,14 +50,28 @@ _NEIGHBOURS = 64
 class ClosedForm:
     """Photometric stereo with the face of a system of clones: one clone, no noise."""
 
+    section = BridgeSection()
+
     def __init__(self, size_px: int, factor: int, halo_cells: int) -> None:
         self.size_px, self.halo_cells = size_px, halo_cells
-        self.section = BridgeSection()
         self._predictor = Photometric(PhotometricSection(), factor, halo_cells)
 
     def sample(self, batch: Any, members: int, sources: Any, sampler: Any) -> torch.Tensor:
         """(1, 1, P, P) heights."""
         return self._predictor.sample(batch, 1, [])
+
+
+class Refinement:
+    """What networks with `bridge.refine` begin from, with the face of a system of clones."""
+
+    section = BridgeSection(space="pixel", conditioning="aligned", posterior_mean=True, refine=True)
+
+    def __init__(self, size_px: int, factor: int, halo_cells: int) -> None:
+        self.size_px, self.halo_cells, self._factor = size_px, halo_cells, factor
+
+    def sample(self, batch: Any, members: int, sources: Any, sampler: Any) -> torch.Tensor:
+        """(1, 1, P, P) heights."""
+        return refined(batch, self._factor).batch.prior[:, None]
 
 
 def site_of(folder: Path, apriori: str) -> dict[str, Any]:
@@ -109,15 +124,17 @@ def spline_of_hits(dem: Floats, hit: NDArray[np.bool_]) -> Floats:
     return np.asarray(spline(everywhere).reshape(dem.shape) + middle)
 
 
-def closed_form(plan: Plan, ground: SiteGround, images: list[Path], folder: Path) -> Floats:
-    """Photometric stereo on the images that the map saw, windows blended as the map's."""
+def without_network(
+    kind: type[ClosedForm | Refinement], plan: Plan, ground: SiteGround, images: list[Path], folder: Path
+) -> Floats:
+    """A solver on the images that the map saw, windows blended as the map's."""
     config = plan.config
     grid, size = ground.layout.grid, config.patches.size_px
     drawn = config.map.model_copy(update={"std": "clones"})
     windows = [w for t in tiles(grid.height, grid.width, size, drawn.stride_px, drawn.tile_px) for w in t]
     source = MapImages(read_prepared(images, "map"), grid)
-    system: Any = ClosedForm(size, ground.layout.factor, 2)
-    out = folder / "closed.zarr.zip"
+    system: Any = kind(size, ground.layout.factor, 2)
+    out = folder / f"{kind.__name__}.zarr.zip"
     sample_windows(system, ground, source, windows, drawn, 1, config.pretrained.sampler, out)
     return moments_of(Clones([out], ground, drawn, 1))[0]
 
@@ -158,7 +175,8 @@ def scored(folder: Path, apriori: str, more: Mapping[str, Any], cores: int) -> d
     if ground.count is not None and layout.kind == "fine":
         found["spline"] = spline_of_hits(ground.dem, ground.count > 0)[here]
     with tempfile.TemporaryDirectory() as scratch:
-        found["photometric"] = closed_form(plan, ground, images, Path(scratch))[here]
+        for name, kind in (("photometric", ClosedForm), ("refinement", Refinement)):
+            found[name] = without_network(kind, plan, ground, images, Path(scratch))[here]
     out: dict[str, Any] = {
         name: {k: round(v, 4) for k, v in scores(values, truth, pixel).items()}
         for name, values in found.items()
@@ -188,7 +206,7 @@ def main() -> None:
     parser.add_argument("--set", type=json.loads, default={}, help="sections of the config, as JSON")
     parser.add_argument("--cores", type=int, default=2)
     options = parser.parse_args()
-    columns = ("DEM", "spline", "photometric", "reconstruction", "map")
+    columns = ("DEM", "spline", "photometric", "refinement", "reconstruction", "map")
     print("| set | a priori | " + " | ".join(f"{name}, m / deg" for name in columns) + " | spread / skill |")
     print("|---|---|" + "---|" * (len(columns) + 1))
     table = {}
