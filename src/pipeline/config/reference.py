@@ -115,6 +115,8 @@ def _rows(model: type[BaseModel], prefix: str = "", deep: bool = True) -> Iterat
             values = "`[low, high]`" if field.annotation is Range else _allowed(schema["properties"][name])
             yield f"{prefix}{name}", default, values, meanings.get(name, "")
         elif deep:
+            if not field.is_required() and field.default is None:
+                yield f"{prefix}{name}", "`null`", "a section, or `null`", meanings.get(name, "")
             yield from _rows(inner, f"{prefix}{name}.")
 
 
