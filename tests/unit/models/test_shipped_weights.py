@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,3 +150,27 @@ def test_real_five_metre_terrain_with_orbit_tracks_is_sharpened(system: System, 
         for name in ("bicubic", "window"):
             assert found["model"][0] < found[name][0], name
             assert found["model"][1] < found[name][1], name
+
+
+def test_the_interim_weights_take_cells_altimetry_and_no_image_at_all() -> None:
+    """Those of pretrained/moon: images make either a priori DEM much better; none leaves what went in."""
+    folder = SHIPPED.with_name("moon")
+    moon = pipeline.load(folder)
+    assert moon.section.refine and moon.section.relative_loss
+    fingerprint = json.loads((folder / "config.json").read_text())["fingerprint"]
+    assert fingerprint in (folder / "README.md").read_text()
+    rng = np.random.default_rng(3)
+    dem = ndimage.gaussian_filter(rng.normal(size=(SIZE + 2 * HALO,) * 2), 5) * 400
+    given = site(dem, 40.0)
+    hit = rng.random((SIZE, SIZE)) < 0.1
+    tracks = {"altimetry": np.where(hit, given.truth, np.nan), "spots": hit.astype(float)}
+    lr, nothing = coarse(dem, FACTOR), (np.zeros((0, SIZE, SIZE)), np.zeros((0, 3)))
+
+    def off(images: NDArray[np.float64], suns: NDArray[np.float64], **more: Any) -> float:
+        found = super_resolve(moon, lr, images, suns, 40.0, members=4, **more)
+        return float(np.sqrt(np.mean((found.mean - given.truth) ** 2)))
+
+    bicubic = float(np.sqrt(np.mean((resolved(moon, given, 2).prior - given.truth) ** 2)))
+    assert off(given.images, given.suns) < 0.35 * bicubic
+    assert off(*nothing) < 1.05 * bicubic
+    assert off(given.images, given.suns, **tracks) < 0.7 * off(*nothing, **tracks)
