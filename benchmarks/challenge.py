@@ -3,7 +3,8 @@
 For each set and a priori DEM the map is made by `config/map.yaml`, as a user makes it, and compared with
 `truth_40m.tif`: the DEM itself, a thin-plate spline of its hit pixels where there are counts, photometric
 stereo in closed form and the refinement without a network (`pipeline.models.refinement`) on the same
-prepared images, the reconstruction before it falls back anywhere, and the map. The last line is one JSON object. A set is a folder as `challenge/nobile_rim_1` of the test data.
+prepared images, the reconstruction before it falls back anywhere, and the map. The last line is one JSON
+object. A set is a folder as `challenge/nobile_rim_1` of the test data.
 """
 
 from __future__ import annotations
