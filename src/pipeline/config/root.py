@@ -236,7 +236,7 @@ class Config(Section):
         if primary is not None and primary.system == name and primary.stage not in given:
             wanted = "one of the stages that are trained, " + ", ".join(f"{name}_{stage}" for stage in given)
             yield unlike("primary", wanted, repr(self.primary))
-        if getattr(self, "scenes", None) is None:
+        if self.scenes is None:
             for stage in (stage for stage in SCENE_STAGES if stage in given):
                 yield unlike(f"{name}.stages.{stage}", "section scenes", "none")
 

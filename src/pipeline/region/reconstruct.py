@@ -47,8 +47,7 @@ _BATCH_PX = 2**26
 
 @dataclass(frozen=True)
 class _Patch:
-    """One window on the host, heights in metres above `reference`; `spots` and `cell_error` as in a
-    `Batch`."""
+    """One window on the host, heights above `reference`, metres; `spots` and `cell_error` as in `Batch`."""
 
     window: Window
     lr: NDArray[np.float32]

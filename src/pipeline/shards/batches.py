@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.imperfections import apply_imperfections
-from pipeline.illumination.missing import STRIP, strip_mask
+from pipeline.illumination.missing import strip_mask
 from pipeline.illumination.photometry import radiance
 from pipeline.models.apriori import prior_from_lr
 from pipeline.models.batch import Batch, pad_sets
@@ -73,6 +73,27 @@ def read_sample(shard: Shard, patch: int, images: ImageSet, halo_cells: int) -> 
     )
 
 
+def valid_pixels(
+    present: torch.Tensor, strips: Sequence[NDArray[np.float64] | None], size: int
+) -> torch.Tensor:
+    """Where images have data, (B, N, P, P): `present`, (B, N), less what each sample's strips leave out.
+
+    Parameters
+    ----------
+    present : whether there is an image. strips : of each sample, as in `Sample`. size : P.
+    """
+    valid = present[:, :, None, None].expand(-1, -1, size, size)
+    given = [rows for rows in strips if rows is not None]
+    if not given:
+        return valid
+    padded = np.zeros((*present.shape, max(rows.shape[1] for rows in given)), np.float32)
+    padded[..., 3] = 1e6
+    for whole, rows in zip(padded, strips):
+        if rows is not None:
+            whole[: len(rows), : rows.shape[1]] = rows
+    return valid & strip_mask(torch.from_numpy(padded).to(present.device), size)
+
+
 def assemble(
     samples: Sequence[Sample],
     halo_cells: int,
@@ -90,12 +111,6 @@ def assemble(
     visible = pad_sets([s.visible for s in samples])
     suns = pad_sets([s.suns.astype(np.float32) for s in samples], (0, 0, 1))
     present = pad_sets([np.ones(len(s.suns), bool) for s in samples])
-    numbers = max((s.strips.shape[1] for s in samples if s.strips is not None), default=STRIP)
-    strips = np.zeros((*present.shape, numbers), np.float32)
-    strips[..., 3] = 1e6
-    for row, sample in zip(strips, samples):
-        if sample.strips is not None:
-            row[: len(sample.suns), : sample.strips.shape[1]] = sample.strips
     to = lambda array: torch.from_numpy(array).to(device)  # noqa: E731
     lr = to(np.stack([s.lr for s in samples]))
     surface = to(np.stack([s.surface for s in samples]))
@@ -105,9 +120,7 @@ def assemble(
     surface = surface - reference[:, None, None]
     pixel_m = torch.tensor([s.pixel_m for s in samples], dtype=torch.float32, device=device)
     here = to(present)
-    valid = here[:, :, None, None].expand(-1, -1, size, size)
-    if any(s.strips is not None for s in samples):
-        valid = valid & strip_mask(to(strips), size)
+    valid = valid_pixels(here, [s.strips for s in samples], size)
     light = radiance(surface, pixel_m, to(suns), None, photometry)[..., 1:-1, 1:-1]
     images, known = light * (to(visible).float() / 255), to(suns)
     if imperfections is not None:

@@ -40,6 +40,14 @@ class ImageSet:
 NO_IMAGES = ImageSet("fixed", np.zeros(0, np.int64), np.zeros((0, 3)))
 
 
+def draw_strips(rng: np.random.Generator, masks: StripDraw, shard: Shard, patch: int, count: int) -> Floats:
+    """Missing data of so many images of a patch, one row per image."""
+    where = (shard.places[patch], float(shard.attrs["pixel_m"])) if masks.kind == "nac" else ()
+    return np.array(
+        [draw_strip(rng, masks, int(shard.attrs["size_px"]), *where) for _ in range(count)], float
+    )
+
+
 class Scene(Protocol):
     """Anything that gives a patch its images."""
 
@@ -99,9 +107,7 @@ class ArcScene:
             raise NoUsableDirectionError(f"{shard.path}: patch {shard.ids[patch]}: {error}") from None
         strips = None
         if self.strips is not None:
-            size = int(shard.attrs["size_px"])
-            where = (shard.places[patch], float(shard.attrs["pixel_m"])) if self.strips.kind == "nac" else ()
-            strips = np.array([draw_strip(rng, self.strips, size, *where) for _ in chosen], float)
+            strips = draw_strips(rng, self.strips, shard, patch, len(chosen))
         return ImageSet("fixed", chosen, shard.fixed_suns[chosen].astype(float), strips)
 
 

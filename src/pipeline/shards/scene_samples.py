@@ -18,12 +18,12 @@ from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.masks import StripDraw
 from pipeline.config.scene_draw import SceneDraw
 from pipeline.illumination.imperfections import apply_imperfections
-from pipeline.illumination.missing import STRIP, draw_strip, strip_mask
 from pipeline.models.apriori import prior_from_lr
 from pipeline.models.batch import Batch, pad_sets
 from pipeline.models.refinement import fill
-from pipeline.shards.batches import fill_nearest
+from pipeline.shards.batches import fill_nearest, valid_pixels
 from pipeline.shards.reader import Shard
+from pipeline.shards.scene import draw_strips
 from pipeline.terrain.altimetry import simulate
 from pipeline.terrain.blocks import block_mean
 
@@ -81,11 +81,9 @@ def read_scene(
     inner = dem[halo : halo + size, halo : halo + size]
     kinds = rng.spawn(4)
     images, suns = _images(shard, patch, kinds[0], draw)
-    strips = None
-    if masks is not None:
-        where = (shard.places[patch], pixel_m) if masks.kind == "nac" else ()
-        strips = np.array([draw_strip(kinds[1], masks, size, *where) for _ in suns], float)
-        strips = strips if len(strips) else None
+    strips = (
+        draw_strips(kinds[1], masks, shard, patch, len(suns)) if masks is not None and len(suns) else None
+    )
     cell_error, heights, spots = 0.0, np.zeros_like(inner), np.zeros_like(inner)
     kind = _kind(kinds[2], draw)
     if kind == "altimetry":
@@ -141,15 +139,7 @@ def assemble_scenes(
     images = to(pad_sets([s.images for s in samples], least=1)).float()
     suns = to(pad_sets([s.suns for s in samples], (0, 0, 1), least=1))
     present = to(pad_sets([np.ones(len(s.suns), bool) for s in samples], least=1))
-    valid = present[:, :, None, None].expand(-1, -1, size, size)
-    if any(s.strips is not None for s in samples):
-        numbers = max((s.strips.shape[1] for s in samples if s.strips is not None), default=STRIP)
-        strips = np.zeros((*present.shape, numbers), np.float32)
-        strips[..., 3] = 1e6
-        for row, sample in zip(strips, samples):
-            if sample.strips is not None:
-                row[: len(sample.suns), : sample.strips.shape[1]] = sample.strips
-        valid = valid & strip_mask(to(strips), size)
+    valid = valid_pixels(present, [s.strips for s in samples], size)
     known = suns
     if imperfections is not None:
         images, known = apply_imperfections(images, valid, suns, present, imperfections, rngs)
