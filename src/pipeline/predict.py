@@ -22,9 +22,8 @@ from pipeline.models.batch import Batch, pad_sets
 from pipeline.models.calibration import load_calibrated
 from pipeline.models.refinement import fill
 from pipeline.models.system import System
-from pipeline.shards.batches import fill_nearest
 from pipeline.storage.calibration_law import FILE as CALIBRATION
-from pipeline.terrain.blocks import block_mean
+from pipeline.terrain.blocks import block_mean, fill_nearest
 
 _CLONES = 0x9AED1C7
 

@@ -17,6 +17,8 @@ from pipeline.storage.store import StoreWriter
 
 SIZE, FACTOR, HALO, PIXEL_M = 16, 4, 8, 20.0
 SIDE = SIZE + 2 * HALO
+# Factor on the heights of image sets but the first; share of the mean above which pixels are expected lit.
+RELIEF, EXPECTED = 0.5, 0.8
 
 
 def terrain(side: int, seed: int = 0) -> np.ndarray:
@@ -135,7 +137,14 @@ def write_scenes(folder: Path, number: int, tile: Tile, sets: int = 2, images: i
         writer.write("sun", sun, ("patch", "image", "vector"))
         writer.write("set", np.tile(number_of_set.astype("u1"), (count, 1)), ("patch", "image"))
         writer.write("shift", np.zeros((count, sets * images, 2), "f4"), ("patch", "image", "axis"))
+        writer.write(
+            "relief",
+            np.where(number_of_set, RELIEF, 1).astype("f4") * np.ones((count, 1), "f4"),
+            ("patch", "image"),
+        )
         dims = ("patch", "image", "y", "x")
+        expected = np.packbits(light > EXPECTED * light.mean(), axis=-1)
+        writer.write("expected", expected, (*dims[:3], "xbyte"), chunks=(1, *expected.shape[1:]))
         writer.write("radiance", light.astype("f2"), dims, chunks=(1, *light.shape[1:]))
     return path
 

@@ -19,12 +19,14 @@ class AltimetrySection(Section):
 
     Attributes
     ----------
-    coverage : share of a window's pixels that are hit; log-uniform.
+    coverage : share of a window's pixels that are hit: low (high / low)^sqrt(u) of a uniform number u.
     spread_deg : standard deviation of the passes' directions about one of their two dominant ones, degrees,
         log-uniform (near a pole they vary widely).
     one_way : share of windows with one dominant direction instead of two.
     bunching : share of passes that lie in bunches beside each other, which leaves gaps.
     exact : share of windows whose heights have no errors at all; what follows is for the others.
+    adjusted : share of those whose passes were fitted to each other, as those of finished products are: of
+        `bias_m` and `offset_m` a tenth is left.
     bias_m : standard deviation of the height error that a pass has as a whole, m; at most 0.05 pixels.
     offset_m : standard deviation, per axis, of the place of a pass as a whole, m.
     noise_m : standard deviation of a spot's height, m.
@@ -38,13 +40,14 @@ class AltimetrySection(Section):
     spread_deg: Range = Range(low=1.0, high=30.0)
     one_way: Share = 0.3
     bunching: Range = Range(low=0.0, high=0.8)
-    exact: Share = 0.2
+    exact: Share = 0.1
+    adjusted: Share = 0.6
     bias_m: Range = Range(low=0.0, high=1.0)
     offset_m: Range = Range(low=3.0, high=15.0)
     noise_m: Range = Range(low=0.1, high=0.5)
-    outliers: Share = 0.001
-    outlier_m: NotNegative = 100.0
-    shifted: Share = 0.3
+    outliers: Share = 0.0002
+    outlier_m: NotNegative = 30.0
+    shifted: Share = 0.15
     shift_px: NotNegative = 1.0
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ class SceneDraw(Section):
     altimetry_share : share of the samples whose a priori DEM is altimetry, with ``mixed``.
     cell_error_share : share of the others whose block means have errors.
     cell_error_px : range of their standard deviation, pixels, log-uniform.
+    unexpected_share : share of the samples of which nobody says where the whole Sun is expected to be seen.
     images_power : power p of a uniform number u: of n images, floor((n + 1) u^p) are seen.
     """
 
@@ -28,4 +29,5 @@ class SceneDraw(Section):
     altimetry_share: Share = 0.5
     cell_error_share: Share = 0.25
     cell_error_px: Range = Range(low=0.005, high=0.2)
+    unexpected_share: Share = 0.15
     images_power: Annotated[float, Field(ge=0, le=10)] = 1.5

@@ -61,6 +61,8 @@ class RenderedScenes(Section):
         times.
     disc_deg : diameter of the Sun's disc, degrees.
     curvature : bend the surrounding terrain with the Moon's surface.
+    gentle : share of the sets whose terrain is flattened, as mid latitudes and wider pixels are gentler.
+    relief : range of the factor on its heights, drawn log-uniformly per set.
     """
 
     sets: Annotated[int, Field(ge=1, le=255)] = 2
@@ -75,10 +77,13 @@ class RenderedScenes(Section):
     lit: Share = 0.05
     disc_deg: Annotated[Positive, Field(le=10)] = 0.533
     curvature: bool = True
+    gentle: Share = 0.0
+    relief: Range = Range(low=0.3, high=1.0)
     seed: Seed = 0
 
     @model_validator(mode="after")
     def _possible(self) -> RenderedScenes:
+        self.relief.check_within("relief", 0.01, 1.0)
         self.theta_deg.check_within("theta_deg", 0, 59)
         self.limb.check_within("limb", 0, 1.5)
         if len(set(self.laws)) != len(self.laws):
@@ -102,12 +107,14 @@ class ScenesSection(RenderedScenes):
         `patches.apriori` ``mixed``.
     cell_error_share : share of the others whose block means have errors.
     cell_error_px : range of their standard deviation, pixels, drawn log-uniformly.
+    unexpected_share : share of the samples of which nobody says where the whole Sun is expected to be seen.
     images_power : power p of a uniform number u: of n images of a set, floor((n + 1) u^p) are seen.
     """
 
     altimetry_share: Share = 0.5
     cell_error_share: Share = 0.25
     cell_error_px: Range = Range(low=0.005, high=0.2)
+    unexpected_share: Share = 0.15
     images_power: Annotated[float, Field(ge=0, le=10)] = 1.5
 
     @model_validator(mode="after")

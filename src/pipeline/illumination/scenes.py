@@ -8,7 +8,7 @@ mapped from the file.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.config.photometry import HapkeSection, PhotometrySection
 from pipeline.config.scenes import RenderedScenes
 from pipeline.config.stages.light import ScenesStage
+from pipeline.illumination.expected import expected_light
 from pipeline.illumination.far import FarTerrain
 from pipeline.illumination.fine import FineGround, SlopeTables
 from pipeline.illumination.place import Place, patch_places
@@ -46,12 +47,17 @@ class PatchScenes:
     ----------
     sun : ``(N, 3)`` vectors towards the Sun, map frame.
     shift : ``(N, 2)`` pixels by which each image lies too low and too far right.
+    relief : ``(N,)`` factor on the patch's heights, the same for all images of a set.
     radiance : ``(N, P, P)`` radiance factors, means over each pixel's area.
+    expected : ``(N, P, P / 8)`` bits, whether the whole Sun is expected to be seen; see
+        `pipeline.illumination.expected`.
     """
 
     sun: NDArray[np.float32]
     shift: NDArray[np.float32]
+    relief: NDArray[np.float32]
     radiance: NDArray[np.float16]
+    expected: NDArray[np.uint8]
 
 
 def render_patch(
@@ -62,6 +68,7 @@ def render_patch(
     place: Place,
     section: RenderedScenes,
     far: FarTerrain | None = None,
+    factor: int = 16,
 ) -> PatchScenes:
     """Image sets of one patch.
 
@@ -74,11 +81,27 @@ def render_patch(
     place : where the patch lies.
     section : what is drawn.
     far : coarser terrain around `dem` that casts shadows, or None.
+    factor : pixels per side of a block of the a priori DEM, which divides the patch and its halo.
     """
     rng = np.random.default_rng([section.seed, SCENES_PURPOSE, patch_id])
-    ground = FineGround(dem, pixel_m, inner, section.mesh, section.curvature, far)
-    made = [_render_set(ground, place, section, rng) for _ in range(section.sets)]
+    grounds: dict[float, FineGround] = {}
+    made = []
+    for _ in range(section.sets):
+        relief = draw_relief(section, rng)
+        flat, beyond = dem * np.float32(relief), far and replace(far, z=far.z * relief)
+        if relief not in grounds:
+            grounds[relief] = FineGround(flat, pixel_m, inner, section.mesh, section.curvature, beyond)
+        sun, shift, light = _render_set(grounds[relief], place, section, rng)
+        clear = expected_light(flat, pixel_m, inner, factor, sun, section.disc_deg, section.curvature, beyond)
+        made.append((sun, shift, np.full(len(sun), relief, np.float32), light, np.packbits(clear, axis=-1)))
     return PatchScenes(*(np.concatenate(parts) for parts in zip(*made, strict=True)))
+
+
+def draw_relief(section: RenderedScenes, rng: np.random.Generator) -> float:
+    """A set's factor on the heights."""
+    chance, depth = rng.random(2)
+    low, high = np.log(section.relief.low), np.log(section.relief.high)
+    return float(np.exp(low + depth * (high - low))) if chance < section.gentle else 1.0
 
 
 def _render_set(
@@ -180,7 +203,7 @@ def render_tile(
         return patches["dem"][row, crop, crop], int(ids[row]), places[row], around
 
     def work(dem: NDArray[np.float32], patch_id: int, place: Place, around: FarTerrain | None) -> PatchScenes:
-        return render_patch(dem, pixel_m, inner, patch_id, place, section, around)
+        return render_patch(dem, pixel_m, inner, patch_id, place, section, around, stage.factor)
 
     images = section.sets * section.images
     attrs: dict[str, Any] = {
@@ -193,12 +216,16 @@ def render_tile(
         shape, dims = (len(rows), images, size, size), ("patch", "image", "y", "x")
         about = {"units": "1", "long_name": "radiance factor I/F"}
         radiance = writer.create("radiance", shape, np.float16, dims, (1, *shape[1:]), about)
+        bits = (len(rows), images, size, -(-size // 8))
+        expected = writer.create("expected", bits, np.uint8, (*dims[:3], "xbyte"), (1, *bits[1:]))
         suns, shifts = (np.zeros((len(rows), images, n), np.float32) for n in (3, 2))
+        reliefs = np.ones((len(rows), images), np.float32)
         results = in_order(work, (load(row) for row in rows), workers)
         for number, made in enumerate(progress(results, len(rows), "scenes")):
-            radiance[number] = made.radiance
-            suns[number], shifts[number] = made.sun, made.shift
+            radiance[number], expected[number] = made.radiance, made.expected
+            suns[number], shifts[number], reliefs[number] = made.sun, made.shift, made.relief
         writer.write("sun", suns, ("patch", "image", "vector"))
         writer.write("shift", shifts, ("patch", "image", "axis"))
+        writer.write("relief", reliefs, ("patch", "image"))
         numbers = np.arange(section.sets, dtype=np.uint8).repeat(section.images)
         writer.write("set", np.tile(numbers, (len(rows), 1)), ("patch", "image"))

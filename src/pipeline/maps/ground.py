@@ -15,6 +15,7 @@ from pipeline.maps.far import HALO_CELLS, Horizon, datum_offset, open_horizon
 from pipeline.maps.layout import Layout
 from pipeline.maps.sampling import block_nanmean, resampled
 from pipeline.storage.store import StoreWriter, read_store, store_attrs
+from pipeline.terrain.blocks import fill_nearest
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.readers import Raster
 from pipeline.terrain.site_raster import SiteRaster, heights_in_metres, open_site_raster
@@ -251,8 +252,6 @@ def _same_place(one: SiteRaster, other: SiteRaster) -> bool:
 
 def filled(values: Floats) -> Floats:
     """Holes filled from around, smoothly inside, and held at the nearest value beyond the data's edge."""
-    from pipeline.shards.batches import fill_nearest
-
     return np.asarray(fill_nearest(filled_between(values)), dtype=np.float64)
 
 

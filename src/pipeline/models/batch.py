@@ -31,6 +31,8 @@ class Batch:
         a priori DEM of the batch is altimetry.
     cell_error : 1-sigma error of the block means `lr`, metres, (B,): 0 where they are exact, infinite
         where they say nothing that `prior` does not. None where all are exact.
+    expected : whether the whole Sun is expected to be seen, by what is known of the terrain without images,
+        (B, N, P, P). None where nobody says.
     """
 
     dem: Tensor | None
@@ -44,6 +46,7 @@ class Batch:
     reference: Tensor
     spots: Tensor | None = None
     cell_error: Tensor | None = None
+    expected: Tensor | None = None
 
     def __len__(self) -> int:
         return self.lr.shape[0]
@@ -72,8 +75,9 @@ def pad_sets(sets: Sequence[NDArray[Any]], fill: Any = 0, least: int = 0) -> NDA
 def _turned(batch: Batch, turn: Callable[[Tensor], Tensor], sun: Tensor) -> Batch:
     """Turn every map of a batch; `sun` are the Sun vectors after it."""
     maps = {name: turn(getattr(batch, name)) for name in ("lr", "prior", "images", "valid")}
-    if batch.spots is not None:
-        maps["spots"] = turn(batch.spots)
+    for name in ("spots", "expected"):
+        if (map_ := getattr(batch, name)) is not None:
+            maps[name] = turn(map_)
     return replace(batch, dem=None if batch.dem is None else turn(batch.dem), sun=sun, **maps)
 
 

@@ -33,11 +33,11 @@ from pipeline.terrain.blocks import block_mean
 
 #: Relative error that images are allowed, in the order of the steps: large while the DEM is coarse.
 ERRORS = (0.3, 0.15, 0.1)
-#: Steps of the conjugate gradients.
-SOLVER_STEPS = 20
+#: Steps of the conjugate gradients for the first DEM, and for each of the others.
+START_STEPS, SOLVER_STEPS = 60, (30, 30, 60)
 #: Shares of the mean information on slopes and of the mean weight of spots that precondition them: what is
 #: loosely held converges last, so that the mean itself is too firm (chosen by the number of steps needed).
-FIRM, FIRM_SPOTS = 0.3, 0.01
+FIRM, FIRM_SPOTS = 0.1, 0.01
 #: Error of an image whatever its brightness, over its mean lit radiance.
 FLOOR = 0.02
 #: Residuals of so many errors have a quarter of their weight; those of dark pixels count `DARKER` times.
@@ -155,11 +155,13 @@ class _Light:
 
 
 def _light(inputs: Batch) -> _Light:
-    """Which pixels an image lights, by itself."""
+    """Which pixels an image lights: by itself, and by what is expected."""
     images = inputs.images.detach().float().cpu().contiguous().numpy()
     seen = (inputs.valid & inputs.present[..., None, None]).cpu().contiguous().numpy()
     lit, level = np.zeros(images.shape, np.bool_), np.zeros(images.shape[:2])
     kernels.well_lit(images, seen, LIT, LIT_OVERALL, lit, level)
+    if inputs.expected is not None:
+        lit &= inputs.expected.cpu().numpy()
     return _Light(images, seen, lit, level, inputs.sun.float().cpu().contiguous().numpy())
 
 
@@ -360,10 +362,10 @@ def refined(inputs: Batch, factor: int) -> Refined:
         ground, light = _ground(inputs, factor), _light(inputs)
         height = ground.start
         if inputs.spots is not None and bool((ground.weight > 0).any()):
-            height = ground.solve(None, height, SOLVER_STEPS)
-        for error in ERRORS:
+            height = ground.solve(None, height, START_STEPS)
+        for error, steps in zip(ERRORS, SOLVER_STEPS, strict=True):
             normal, fits, alike = _linearised(height, light, error)
-            height = ground.solve(normal, height, SOLVER_STEPS)
+            height = ground.solve(normal, height, steps)
         normal, fits, alike = _linearised(height, light, ERRORS[-1])
         freed = np.empty_like(light.images)
         slopes = [slope.cpu().contiguous().numpy() for slope in _slopes(height)]

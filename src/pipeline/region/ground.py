@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from pipeline.illumination.place import Place as MapPlace
 from pipeline.models.apriori import prior_from_lr
 from pipeline.region.place import Place
-from pipeline.shards.batches import fill_nearest
-from pipeline.terrain.blocks import block_mean
+from pipeline.terrain.blocks import block_mean, fill_nearest
 from pipeline.terrain.grid import Grid
 from pipeline.terrain.lattice import Terrain
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +19,7 @@ from pipeline.models.batch import Batch, pad_sets
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.surface import edge_surface
-from pipeline.terrain.blocks import block_mean
-
-Real = TypeVar("Real", bound=np.floating[Any])
+from pipeline.terrain.blocks import block_mean, fill_nearest
 
 
 @dataclass(frozen=True)
@@ -43,17 +40,6 @@ class Sample:
     suns: NDArray[np.float64]
     strips: NDArray[np.float64] | None
     pixel_m: float
-
-
-def fill_nearest(cells: NDArray[Real]) -> NDArray[Real]:
-    """Replace NaN by the nearest value: the edge of the data is held, as bicubic interpolation does."""
-    bad = np.isnan(cells)
-    if not bad.any():
-        return cells
-    from scipy import ndimage  # heavy, and needed at the edge of the data alone
-
-    nearest = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
-    return cells[tuple(nearest)]
 
 
 def read_sample(shard: Shard, patch: int, images: ImageSet, halo_cells: int) -> Sample:

@@ -17,7 +17,8 @@ from pipeline.storage.store import Stored, StoreError, read_store
 class Shard:
     """One shard, read patch by patch.
 
-    The big arrays (``dem``, ``*/lit``, ``*/share``, ``scenes/radiance``) are uncompressed with one patch a
+    The big arrays (``dem``, ``*/lit``, ``*/share``, ``scenes/radiance``,
+    ``scenes/expected``) are uncompressed with one patch a
     chunk, so a chunk is a plain run of bytes in the file; it is mapped instead of read through zarr.
     """
 
@@ -128,6 +129,16 @@ class Shard:
     def scene_sets(self) -> np.ndarray:
         """Number of the set that each image belongs to, (patch, image) u1."""
         return self._scenes["set"].values
+
+    @cached_property
+    def scene_reliefs(self) -> np.ndarray:
+        """Factor on the patch's heights under which each image was rendered, (patch, image)."""
+        return self._scenes["relief"].values
+
+    def scene_expected(self, patch: int, images: Any = slice(None)) -> np.ndarray:
+        """Whether the block means let the whole Sun be seen, for the given images: (n, P, P) bool."""
+        bits = self._chunk("scenes/expected", patch, self._scenes["expected"].shape[1:], "u1")[images]
+        return np.unpackbits(bits, axis=-1, count=int(self.attrs["size_px"])).view(np.bool_)
 
     def scene_images(self, patch: int, images: Any = slice(None)) -> np.ndarray:
         """Radiance factors of the given images of the rendered sets: (n, P, P) float16.

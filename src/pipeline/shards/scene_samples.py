@@ -21,11 +21,11 @@ from pipeline.illumination.imperfections import apply_imperfections
 from pipeline.models.apriori import prior_from_lr
 from pipeline.models.batch import Batch, pad_sets
 from pipeline.models.refinement import fill
-from pipeline.shards.batches import fill_nearest, valid_pixels
+from pipeline.shards.batches import valid_pixels
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import draw_strips
 from pipeline.terrain.altimetry import simulate
-from pipeline.terrain.blocks import block_mean
+from pipeline.terrain.blocks import block_mean, fill_nearest
 
 # Terrain around a patch whose altimetry is simulated too, pixels: passes are displaced.
 _AROUND_PX = 8
@@ -43,6 +43,7 @@ class SceneSample:
     cell_error : 1-sigma error of the block means, metres: 0 exact; infinite, altimetry in their place.
     heights, spots : (P, P) metres and spots per pixel of altimetry; without it, no spot anywhere.
     images : (n, P, P) radiance factors. suns : (n, 3). strips : (n, 4) or (n, 14), or None.
+    expected : (n, P, P) whether the whole Sun is expected to be seen.
     """
 
     dem: NDArray[np.float32]
@@ -54,6 +55,7 @@ class SceneSample:
     suns: NDArray[np.float32]
     strips: NDArray[np.float64] | None
     pixel_m: float
+    expected: NDArray[np.bool_]
 
 
 def read_scene(
@@ -74,13 +76,17 @@ def read_scene(
     """
     halo, size, factor = (int(shard.attrs[k]) for k in ("halo_px", "size_px", "factor"))
     pixel_m = float(shard.attrs["pixel_m"])
-    dem = shard.dem(patch)
+    kinds = rng.spawn(5)
+    chosen, relief = _images(shard, patch, kinds[0], draw)
+    images, suns = shard.scene_images(patch, chosen), shard.scene_suns[patch][chosen]
+    expected = shard.scene_expected(patch, chosen)
+    if kinds[4].random() < draw.unexpected_share:
+        expected = np.ones_like(expected)
+    dem = shard.dem(patch) * relief
     reach = halo_cells * factor
     window = dem[halo - reach : halo + size + reach, halo - reach : halo + size + reach]
     lr = fill_nearest(block_mean(window, factor, np.float64).astype("f4"))
     inner = dem[halo : halo + size, halo : halo + size]
-    kinds = rng.spawn(4)
-    images, suns = _images(shard, patch, kinds[0], draw)
     strips = (
         draw_strips(kinds[1], masks, shard, patch, len(suns)) if masks is not None and len(suns) else None
     )
@@ -99,7 +105,7 @@ def read_scene(
         low, high = np.log(draw.cell_error_px.low), np.log(draw.cell_error_px.high)
         cell_error = float(np.exp(kinds[3].uniform(low, high))) * pixel_m
         lr = lr + (cell_error * kinds[3].standard_normal(lr.shape)).astype(np.float32)
-    return SceneSample(inner.copy(), lr, cell_error, heights, spots, images, suns, strips, pixel_m)
+    return SceneSample(inner.copy(), lr, cell_error, heights, spots, images, suns, strips, pixel_m, expected)
 
 
 def _kind(rng: np.random.Generator, draw: SceneDraw) -> str:
@@ -113,13 +119,13 @@ def _kind(rng: np.random.Generator, draw: SceneDraw) -> str:
 
 def _images(
     shard: Shard, patch: int, rng: np.random.Generator, draw: SceneDraw
-) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-    """Some images of one set: any number up to all, small ones more often."""
+) -> tuple[NDArray[np.int64], np.float32]:
+    """Some images of one set: any number up to all, small ones more often; and the factor on its heights."""
     sets = shard.scene_sets[patch]
     members = np.flatnonzero(sets == rng.integers(int(sets.max()) + 1))
     count = int((len(members) + 1) * rng.random() ** draw.images_power)
     chosen = np.sort(rng.permutation(members)[:count])
-    return shard.scene_images(patch, chosen), shard.scene_suns[patch][chosen]
+    return chosen, np.float32(shard.scene_reliefs[patch][members[0]])
 
 
 def assemble_scenes(
@@ -145,6 +151,7 @@ def assemble_scenes(
         images, known = apply_imperfections(images, valid, suns, present, imperfections, rngs)
     lr, dem = (to(np.stack([getattr(s, name) for s in samples])) for name in ("lr", "dem"))
     heights, spots = (to(np.stack([getattr(s, name) for s in samples])) for name in ("heights", "spots"))
+    expected = to(pad_sets([s.expected for s in samples], least=1))
     cell_error = to(np.array([s.cell_error for s in samples], np.float32))
     reference = lr[:, halo_cells : lr.shape[1] - halo_cells, halo_cells : lr.shape[2] - halo_cells].mean(
         dim=(1, 2)
@@ -159,5 +166,5 @@ def assemble_scenes(
     pixel_m = to(np.array([s.pixel_m for s in samples], np.float32))
     return Batch(
         dem=dem, lr=lr, prior=prior, images=images * valid, valid=valid, sun=known, present=present,
-        pixel_m=pixel_m, reference=reference, spots=spots, cell_error=cell_error,
+        pixel_m=pixel_m, reference=reference, spots=spots, cell_error=cell_error, expected=expected,
     )  # fmt: skip

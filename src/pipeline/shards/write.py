@@ -76,7 +76,7 @@ def write_shard(
         if scenes_store is not None:
             scenes = read_store(scenes_store, schema="scenes")
             rows = _rows_of(wanted, scenes, scenes_store, "image sets")
-            for name in ("sun", "shift", "set", "radiance"):
+            for name in ("sun", "shift", "set", "relief", "radiance", "expected"):
                 _copy(writer, f"scenes/{name}", scenes[name], rows)
         if arcs_json is not None and masks_json is not None:
             _write_draws(writer, wanted, arcs_json, masks_json)

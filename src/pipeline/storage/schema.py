@@ -53,7 +53,9 @@ _SCENES = {
     "sun": ("f4", ("patch", "image", "vector")),
     "shift": ("f4", ("patch", "image", "axis")),
     "set": ("u1", ("patch", "image")),
+    "relief": ("f4", ("patch", "image")),
     "radiance": ("f2", ("patch", "image", "y", "x")),
+    "expected": ("u1", ("patch", "image", "y", "xbyte")),
 }
 
 SCHEMAS: dict[str, Schema] = {

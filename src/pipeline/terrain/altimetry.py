@@ -4,7 +4,8 @@ A pass crosses the window in a straight line. Its shots are 57 m apart, each wit
 two of them on the night side (`pipeline.terrain.synthetic.tracks` has the numbers and their source). Passes
 are added until the wanted share of the pixels is hit; a pixel's height is the mean of its spots. Real passes
 are off by 11 to 18 m horizontally and by 0.8 m in height before their adjustment, so one pass's errors are
-alike along all of it: they are what makes the ridges along tracks in gridded altimetry.
+alike along all of it: they are what makes the ridges along tracks in gridded altimetry. Passes that were
+adjusted keep a tenth of them.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ BUNCHES = 4
 BUNCH_WIDTH = (0.02, 0.15)
 # Shots per pixel along a pass at most: where pixels are wider, one simulated shot stands for several.
 SHOTS_PER_PIXEL = 2
+# What the adjustment of passes to each other leaves of a pass's bias and offset.
+_ADJUSTED = 0.1
 # Simulated spots per pixel after which a window counts as covered as it can be.
 MOST_SPOTS = 60
 # Handed to the kernel, as numba's cache on disk does not see that another file's constants have changed.
@@ -92,7 +95,9 @@ def simulate(
         raise ValueError(f"dem: expected a window of at least 2 x 2 pixels, found shape {dem.shape}")
     if not pixel_m > 0:
         raise ValueError(f"pixel_m: expected > 0, found {pixel_m}")
-    wanted, spread = _log_uniform(rng, section.coverage), np.radians(_log_uniform(rng, section.spread_deg))
+    low, high = section.coverage.low, section.coverage.high
+    wanted = float(low * (high / low) ** np.sqrt(rng.random()))
+    spread = np.radians(_log_uniform(rng, section.spread_deg))
     # Ascending and descending passes lie on both sides of the meridian.
     half = 0.0 if rng.random() < section.one_way else rng.uniform(0.0, np.pi / 4)
     meridian = rng.uniform(0.0, np.pi)
@@ -156,10 +161,12 @@ def _log_uniform(rng: np.random.Generator, within: Range) -> float:
 
 def _errors(rng: np.random.Generator, section: AltimetrySection, pixel_m: float) -> Errors:
     """Amplitudes of a window's errors; the same numbers are drawn whether it has any or not."""
-    exact, shifted = rng.random(2) < (section.exact, section.shifted)
+    exact, adjusted, shifted = rng.random(3) < (section.exact, section.adjusted, section.shifted)
     bias = min(_uniform(rng, section.bias_m), BIAS_LIMIT_PX * pixel_m)
     offset, noise = _uniform(rng, section.offset_m), _uniform(rng, section.noise_m)
     down, right = section.shift_px * np.clip(rng.standard_normal(2), -2.0, 2.0)
+    if adjusted:
+        bias, offset = _ADJUSTED * bias, _ADJUSTED * offset
     if exact:
         return Errors(0.0, 0.0, 0.0, (0.0, 0.0))
     return Errors(bias, offset, noise, (float(down), float(right)) if shifted else (0.0, 0.0))

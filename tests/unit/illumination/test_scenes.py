@@ -19,7 +19,7 @@ from pipeline.illumination.seasons import Seasons
 from pipeline.storage.store import open_store
 
 SCENES = ScenesSection(sets=3, images=5, mesh=2, seed=4)
-STAGE = ScenesStage(scenes=SCENES, size_px=SIZE, halo_px=4, far_m=0.0, far_cell_px=16)
+STAGE = ScenesStage(scenes=SCENES, size_px=SIZE, factor=4, halo_px=4, far_m=0.0, far_cell_px=16)
 SPLIT = {40: "train", 7: "test", 1 << 40: "validation", 12: "dropped", 3: "train"}
 
 

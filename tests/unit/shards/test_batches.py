@@ -17,10 +17,11 @@ from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.missing import strip_mask
 from pipeline.illumination.photometry import radiance
 from pipeline.models.batch import Batch, flip, pad_sets, transpose
-from pipeline.shards.batches import Sample, assemble, edge_surface, fill_nearest, read_sample
+from pipeline.shards.batches import Sample, assemble, edge_surface, read_sample
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import FibonacciScene, ImageSet
 from pipeline.shards.write import write_shard
+from pipeline.terrain.blocks import fill_nearest
 
 LAW = PhotometrySection()
 

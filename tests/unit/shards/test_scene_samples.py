@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from shard_files import FACTOR, HALO, PIXEL_M, SIZE, make_manifest
+from shard_files import FACTOR, HALO, PIXEL_M, RELIEF, SIZE, make_manifest
 
 from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.masks import StripDraw
@@ -34,23 +34,30 @@ def samples(shards: ShardSet, count: int = 40, masks: Any = None, **draw: Any) -
     return out
 
 
-def truth(shards: ShardSet, number: int) -> np.ndarray:
+def truth(shards: ShardSet, number: int, sample: SceneSample) -> np.ndarray:
+    """The patch's terrain under the relief of a set: of that of the sample's images, if it has any."""
     shard, patch = shards.at(number % len(shards))
-    return shard.dem(patch)[HALO : HALO + SIZE, HALO : HALO + SIZE]
+    whole = shard.dem(patch)[HALO : HALO + SIZE, HALO : HALO + SIZE]
+    of_sun = dict(zip(map(tuple, shard.scene_suns[patch]), shard.scene_reliefs[patch], strict=True))
+    reliefs = {of_sun[tuple(sun)] for sun in sample.suns} or {np.float32(1), np.float32(RELIEF)}
+    found = [whole * relief for relief in reliefs if np.array_equal(sample.dem, whole * relief)]
+    assert len(found) == 1
+    return found[0]
 
 
 def test_cells_are_exact_block_means(shards: ShardSet) -> None:
     for number, sample in enumerate(samples(shards, 5, cell_error_share=0)):
         assert sample.cell_error == 0 and not sample.spots.any()
-        np.testing.assert_array_equal(sample.dem, truth(shards, number))
+        np.testing.assert_array_equal(sample.dem, truth(shards, number, sample))
         inner = sample.lr[CELLS:-CELLS, CELLS:-CELLS]
-        np.testing.assert_allclose(inner, block_mean(truth(shards, number), FACTOR), atol=1e-2)
+        np.testing.assert_allclose(inner, block_mean(truth(shards, number, sample), FACTOR), atol=1e-2)
 
 
 def test_cells_with_errors_have_the_error_that_they_tell(shards: ShardSet) -> None:
     found = samples(shards, 200, cell_error_share=1, cell_error_px={"low": 0.1, "high": 0.1})
     off = [
-        s.lr[CELLS:-CELLS, CELLS:-CELLS] - block_mean(truth(shards, n), FACTOR) for n, s in enumerate(found)
+        s.lr[CELLS:-CELLS, CELLS:-CELLS] - block_mean(truth(shards, n, s), FACTOR)
+        for n, s in enumerate(found)
     ]
     np.testing.assert_allclose([s.cell_error for s in found], 0.1 * PIXEL_M)
     assert np.std(off) == pytest.approx(0.1 * PIXEL_M, rel=0.1)
@@ -63,8 +70,8 @@ def test_altimetry_measures_the_terrain_where_it_has_spots(shards: ShardSet) -> 
         hit = sample.spots > 0
         assert np.isinf(sample.cell_error) and 0.15 < hit.mean() < 1
         # A pixel's spots are means of the terrain somewhere in it.
-        steep = np.ptp(truth(shards, number)) / SIZE
-        assert np.abs(sample.heights - truth(shards, number))[hit].mean() < 2 * steep
+        steep = np.ptp(truth(shards, number, sample)) / SIZE
+        assert np.abs(sample.heights - truth(shards, number, sample))[hit].mean() < 2 * steep
 
 
 def test_kinds_are_mixed_in_their_shares(shards: ShardSet) -> None:

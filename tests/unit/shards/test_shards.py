@@ -71,6 +71,7 @@ def test_rendered_sets_are_mapped_from_the_file(tmp_path: Path) -> None:
         "sun": (rng.random((6, 4, 3)).astype("f4"), "vector"),
         "shift": (rng.random((6, 4, 2)).astype("f4"), "axis"),
         "set": (np.tile(np.array([0, 0, 1, 1], "u1"), (6, 1)),),
+        "relief": (np.tile(np.array([1, 1, 0.5, 0.5], "f4"), (6, 1)),),
     }
     radiance = rng.random((6, 4, SIZE, SIZE)).astype("f2")
     scenes = tmp_path / "scenes.zarr.zip"
@@ -78,6 +79,7 @@ def test_rendered_sets_are_mapped_from_the_file(tmp_path: Path) -> None:
     with StoreWriter(scenes, "scenes", attrs) as writer:
         writer.write("id", ids, ("patch",))
         writer.write("radiance", radiance, ("patch", "image", "y", "x"), chunks=(1, 4, SIZE, SIZE))
+        writer.write("expected", np.packbits(radiance > 0.5, axis=-1), ("patch", "image", "y", "xbyte"))
         for name, (values, *axis) in sets.items():
             writer.write(name, values, ("patch", "image", *axis))
     labels = {int(i): "train" if n in (1, 4) else "test" for n, i in enumerate(tile.ids)}
@@ -88,6 +90,8 @@ def test_rendered_sets_are_mapped_from_the_file(tmp_path: Path) -> None:
         there = ids.tolist().index(tile.ids[patch])
         np.testing.assert_array_equal(shard.scene_images(row), radiance[there])
         np.testing.assert_array_equal(shard.scene_images(row, np.array([3, 0])), radiance[there, [3, 0]])
+        np.testing.assert_array_equal(shard.scene_expected(row, [0, 2]), radiance[there, [0, 2]] > 0.5)
+        np.testing.assert_array_equal(shard.scene_reliefs[row], sets["relief"][0][there])
         np.testing.assert_array_equal(shard.scene_suns[row], sets["sun"][0][there])
         np.testing.assert_array_equal(shard.scene_shifts[row], sets["shift"][0][there])
     assert shard.scene_sets.tolist() == [[0, 0, 1, 1]] * 2
@@ -99,6 +103,7 @@ def test_rendered_sets_are_mapped_from_the_file(tmp_path: Path) -> None:
     with StoreWriter(scenes, "scenes", attrs) as writer:
         writer.write("id", ids[:3], ("patch",))
         writer.write("radiance", radiance[:3], ("patch", "image", "y", "x"))
+        writer.write("expected", np.packbits(radiance[:3] > 0.5, axis=-1), ("patch", "image", "y", "xbyte"))
         for name, (values, *axis) in sets.items():
             writer.write(name, values[:3], ("patch", "image", *axis))
     with pytest.raises(ValueError, match=f"scenes.zarr.zip: expected image sets of patch {tile.ids[1]}"):

@@ -28,6 +28,7 @@ class ScenesStage(Section):
 
     scenes: RenderedScenes
     size_px: PositiveInt
+    factor: PositiveInt
     halo_px: int
     far_m: float
     far_cell_px: PositiveInt
