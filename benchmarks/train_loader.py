@@ -23,7 +23,6 @@ from pipeline.config.root import Config
 from pipeline.config.stages.shards import ManifestStage
 from pipeline.config.vae import VaeSection
 from pipeline.jobs.seeds import seeded
-from pipeline.models.apriori import prior_from_lr
 from pipeline.models.batch import Batch
 from pipeline.models.factory import build_vae
 from pipeline.models.spaces import Codec
@@ -32,6 +31,7 @@ from pipeline.shards.batches import assemble, read_sample
 from pipeline.shards.manifest import write_manifest
 from pipeline.shards.scene import ArcScene
 from pipeline.shards.shard_set import ShardSet
+from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.training.order import DataOrder
 
 ROOT = Path(__file__).resolve().parents[1]

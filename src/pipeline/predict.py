@@ -17,12 +17,12 @@ from pipeline.bridges.fields import WindowNoise
 from pipeline.config.bridge import SamplerSection
 from pipeline.config.pretrained import PretrainedSection, weights_file
 from pipeline.jobs.seeds import seeded
-from pipeline.models.apriori import prior_from_lr
 from pipeline.models.batch import Batch, pad_sets
 from pipeline.models.calibration import load_calibrated
 from pipeline.models.refinement import fill
 from pipeline.models.system import System
 from pipeline.storage.calibration_law import FILE as CALIBRATION
+from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean, fill_nearest
 
 _CLONES = 0x9AED1C7
@@ -101,6 +101,7 @@ def super_resolve(
     altimetry: ArrayLike | None = None,
     spots: ArrayLike | None = None,
     cell_error_m: float = 0.0,
+    expected: ArrayLike | None = None,
 ) -> Prediction:
     """Sharpen one patch of P = `system.size_px` pixels.
 
@@ -124,6 +125,8 @@ def super_resolve(
     spots : (P, P) altimetry spots per pixel: where there are some, `altimetry` is measured, elsewhere it is
         not looked at.
     cell_error_m : 1-sigma error of `lr`, metres, for the same systems; others hold it as exact.
+    expected : (N, P, P) bool, whether the terrain around, as far as it is known, lets the whole Sun be seen:
+        the same systems learn nothing from other pixels. None: they take every lit pixel.
 
     Raises
     ------
@@ -136,6 +139,7 @@ def super_resolve(
     if members < 2:
         raise ValueError(f"members: expected at least 2 clones, found {members}")
     measured, hits = _altimetry(system, altimetry, spots, cell_error_m)
+    whole = _expected(system, expected, pictures.shape)
     halo, device = system.halo_cells, next(system.parameters()).device
     inner = cells[halo : len(cells) - halo, halo : len(cells) - halo]
     reference = float(inner.mean())
@@ -160,12 +164,25 @@ def super_resolve(
         reference=to(np.array([reference])),
         spots=None if hits is None else to(hits)[None],
         cell_error=to(np.array([error])) if error else None,
+        expected=None if whole is None else to(pad_sets([whole], least=1), torch.bool),
     )
     how = sampler or PretrainedSection().sampler
     sources = [seeded(seed, _CLONES)] if noise is None else [noise]
     drawn = system.sample(batch, members, sources, how)
     clones = drawn[0].double().cpu().numpy() + reference
     return Prediction(clones.mean(axis=0), clones.std(axis=0, ddof=1), clones, prior.numpy() + reference)
+
+
+def _expected(system: System, expected: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Where the whole Sun is expected to be seen, of the images' shape."""
+    if expected is None:
+        return None
+    if not system.section.refine:
+        raise ValueError("expected: expected none with a system without bridge.refine, found an array")
+    whole = np.asarray(expected, dtype=bool)
+    if whole.shape != shape:
+        raise ValueError(f"expected: expected {shape}, found {whole.shape}")
+    return whole
 
 
 def _altimetry(

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.apriori import prior_from_lr
 from pipeline.models.batch import Batch
 from pipeline.models.published import PublishedNet
+from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean
 
 SIZE, FACTOR = 32, 8

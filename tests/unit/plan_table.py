@@ -70,6 +70,7 @@ OTHERS: dict[str, Any] = {
     "altimetry.outliers": 0.01,
     "altimetry.one_way": 0.5,
     "altimetry.exact": 0.5,
+    "altimetry.adjusted": 0.3,
     "altimetry.shifted": 0.5,
     "patches.size_px": 64,
     "patches.factor": 4,

@@ -19,9 +19,9 @@ import pipeline
 from pipeline.bridges.fields import WindowNoise
 from pipeline.config.bridge import BridgeSampler
 from pipeline.evaluation.metrics import PatchScores
-from pipeline.models.apriori import bicubic_up
 from pipeline.models.system import System
 from pipeline.predict import coarse, load, super_resolve
+from pipeline.terrain.bicubic import bicubic_up
 from saved_models import save_system, save_vae
 
 ROOT = Path(__file__).resolve().parents[2]

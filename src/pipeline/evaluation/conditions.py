@@ -10,10 +10,10 @@ import torch
 
 from pipeline.config.evaluation import Condition
 from pipeline.config.stages.evaluation import PredictorStage
-from pipeline.models.apriori import prior_from_lr
 from pipeline.shards.batches import Batch, assemble, read_sample
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import NO_IMAGES, AllFibonacciScene, Scene, StoredScene
+from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean, fill_nearest
 
 _IMPERFECTIONS = 0x13F3C7

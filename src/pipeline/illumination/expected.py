@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.illumination.far import FarTerrain
 from pipeline.illumination.horizon import HorizonVisibility
 from pipeline.illumination.surface import Window
-from pipeline.models.apriori import prior_from_lr
+from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean, fill_nearest
 
 #: Visible share of the Sun's disc from which a pixel counts as wholly lit.

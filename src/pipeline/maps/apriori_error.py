@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from pipeline.maps.ground import SiteGround, filled
 from pipeline.maps.sampling import block_nanmean
-from pipeline.models.apriori import bicubic_up
+from pipeline.terrain.bicubic import bicubic_up
 
 Floats = NDArray[np.float64]
 

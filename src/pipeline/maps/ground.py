@@ -136,7 +136,7 @@ def _read(
 ) -> SiteGround:
     import torch
 
-    from pipeline.models.apriori import prior_from_lr
+    from pipeline.terrain.bicubic import prior_from_lr
 
     grid, factor, dem_name = layout.grid, layout.factor, str(section.dem)
     rows, cols = grid.height, grid.width

@@ -23,6 +23,7 @@ from pipeline.config.stages.maps import ClonesStage
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.progress import progress
 from pipeline.jobs.seeds import seeded
+from pipeline.maps.expected import expected_in
 from pipeline.maps.first_pass import records_of, withheld_of
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import MapImages, read_prepared
@@ -134,6 +135,9 @@ def sample_windows(
             middle = (size - 1) / 2
             pixel = grid.true_pixel_m(window.row + middle, window.col + middle)
             batch = collate([patch], pixel, device)
+            if system.section.refine and len(patch.seen):
+                expected = expected_in(ground, window, pixel, patch.seen.sun)
+                batch = replace(batch, expected=expected[None].to(device))
             sampled = system.sample(batch, members, sources_of(section, window), sampler)
             drawn = sampled[0].float().cpu().numpy()
             if not np.isfinite(drawn).all():

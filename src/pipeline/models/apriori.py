@@ -1,4 +1,4 @@
-"""The a priori DEM: bicubic upsampling, and the exact return to given block means.
+"""The a priori DEM of a patch: its cells, and the exact return to given block means.
 
 Functions take tensors whose last two axes are rows and columns, in any unit of height.
 """
@@ -9,42 +9,9 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from pipeline.terrain.bicubic import bicubic_up
 from pipeline.terrain.blocks import block_mean
-
-
-def bicubic_up(lr: Tensor, factor: int) -> Tensor:
-    """Keys' cubic convolution (a = -0.75), pixel centres aligned, edges clamped.
-
-    torch's ``bicubic`` with ``align_corners=False``, the published upsampling: (..., h, w) to
-    (..., h * factor, w * factor).
-    """
-    flat = lr.reshape(-1, 1, *lr.shape[-2:])
-    size = (lr.shape[-2] * factor, lr.shape[-1] * factor)
-    up = F.interpolate(flat, size=size, mode="bicubic", align_corners=False)
-    return up.reshape(*lr.shape[:-2], *size)
-
-
-def prior_from_lr(lr_with_halo: Tensor, halo_cells: int, factor: int) -> Tensor:
-    """Bicubic of an a priori DEM that reaches `halo_cells` beyond the patch, cropped to the patch.
-
-    Two cells of halo give what the bicubic of an endless DEM would give; none gives the published
-    baseline, whose edges are clamped.
-
-    Parameters
-    ----------
-    lr_with_halo : (..., L, L) block means, halo included.
-    halo_cells : cells of halo on each side.
-    factor : pixels a cell.
-
-    Returns
-    -------
-    Tensor (..., P, P), P = (L - 2 halo_cells) * factor.
-    """
-    cut = halo_cells * factor
-    up = bicubic_up(lr_with_halo, factor)
-    return up[..., cut : up.shape[-2] - cut, cut : up.shape[-1] - cut]
 
 
 def crop_halo(lr_with_halo: Tensor, cells: int) -> Tensor:

@@ -7,8 +7,9 @@ self-affine prior together:
     sum over images of w (J - R - dR . grad z)^2 + sum over spots of (z - h)^2 / s^2
         + |z - z0|^2 in the inverse of the spectrum k^-(2H + 2) + block means, where they are exact.
 
-Heights and slopes are in pixels. The quadratic problem is solved by conjugate gradients, preconditioned in
-the cosine basis; a fixed number of steps makes the result the same everywhere. Robust weights (Cauchy's,
+Heights and slopes are in pixels. The quadratic problem is solved among coarse surfaces first
+(`pipeline.models.nodes`), then by conjugate gradients, preconditioned in the cosine basis; a fixed number of
+steps makes the result the same everywhere. Robust weights (Cauchy's,
 squared) keep out what the rendering lacks: penumbrae and shadows above all, which only darken.
 """
 
@@ -28,13 +29,14 @@ from torch.nn import functional as F
 from pipeline.models import refinement_kernels as kernels
 from pipeline.models.apriori import crop_halo
 from pipeline.models.batch import Batch
+from pipeline.models.nodes import solve_on_nodes, spline
 from pipeline.models.photometric import cosines
 from pipeline.terrain.blocks import block_mean
 
 #: Relative error that images are allowed, in the order of the steps: large while the DEM is coarse.
 ERRORS = (0.3, 0.15, 0.1)
 #: Steps of the conjugate gradients for the first DEM, and for each of the others.
-START_STEPS, SOLVER_STEPS = 60, (30, 30, 60)
+START_STEPS, SOLVER_STEPS = 20, (10, 20, 50)
 #: Shares of the mean information on slopes and of the mean weight of spots that precondition them: what is
 #: loosely held converges last, so that the mean itself is too firm (chosen by the number of steps needed).
 FIRM, FIRM_SPOTS = 0.1, 0.01
@@ -54,6 +56,8 @@ LIT = 0.25
 LIT_OVERALL = 0.05
 #: Slope of the terrain over one pixel and its Hurst exponent, of the prior.
 SLOPE, HURST = 0.12, 0.9
+#: Stiffness of surfaces between nodes: the prior's where waves are 6 pixels long.
+STIFFNESS = 24.0
 #: Error of altimetry: metres, and pixels, since a spot is not the mean of its pixel.
 SPOT_M, SPOT_PX = 0.5, 0.012
 #: Error of exact block means, pixels: small enough to hold, large enough to be solved.
@@ -285,9 +289,18 @@ class _Ground:
             about = FIRM * (trace + 1e-3 * typical + 1e-9).log().mean(dim=(1, 2), keepdim=True).exp()
         diagonal = precision + about * square + FIRM_SPOTS * self.weight.mean(dim=(1, 2), keepdim=True)
         right = torch.addcmul(to_cosines(wanted), precision, to_cosines(self.middle))
-        return _both_sides(
-            _conjugate_gradients(matrix, right, 1 / diagonal, to_cosines(height), steps), basis
-        )
+        waves = to_cosines(height)
+        if normal is not None:
+            # What is wide is solved on nodes first, and scaled so that it surely comes nearer.
+            left = right - matrix(waves)
+            info = (normal.xx, normal.yy, normal.xy)
+            near = solve_on_nodes(
+                _both_sides(left, basis), self.weight, info, self.exact[:, 0, 0], self.factor, STIFFNESS
+            )
+            way = to_cosines(near)
+            bent = (way * matrix(way)).sum(dim=(1, 2), keepdim=True)
+            waves = waves + (way * left).sum(dim=(1, 2), keepdim=True) / bent.clamp_min(1e-20) * way
+        return _both_sides(_conjugate_gradients(matrix, right, 1 / diagonal, waves, steps), basis)
 
 
 def _both_sides(z: Tensor, matrix: Tensor) -> Tensor:
@@ -316,7 +329,7 @@ def _ground(inputs: Batch, factor: int) -> _Ground:
         error = (SPOT_PX**2 + (SPOT_M / pixel).square()).expand_as(prior)
         weight = torch.where(hit, 1 / error, 0.0)
         measured = hit.flatten(1).any(dim=1)[:, None, None]
-        start = torch.where(measured, fill(prior, hit), prior)
+        start = torch.where(measured, spline(prior, weight, STIFFNESS), prior)
         middle = torch.where(measured, _plane(start), prior)
     return _Ground(start, middle, weight, prior, exact, cells, factor)
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.illumination.place import Place as MapPlace
-from pipeline.models.apriori import prior_from_lr
 from pipeline.region.place import Place
+from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean, fill_nearest
 from pipeline.terrain.grid import Grid
 from pipeline.terrain.lattice import Terrain

@@ -14,11 +14,11 @@ from pipeline.config.photometry import PhotometrySection
 from pipeline.illumination.imperfections import apply_imperfections
 from pipeline.illumination.missing import strip_mask
 from pipeline.illumination.photometry import radiance
-from pipeline.models.apriori import prior_from_lr
 from pipeline.models.batch import Batch, pad_sets
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import ImageSet
 from pipeline.shards.surface import edge_surface
+from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean, fill_nearest
 
 

@@ -18,13 +18,13 @@ from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.masks import StripDraw
 from pipeline.config.scene_draw import SceneDraw
 from pipeline.illumination.imperfections import apply_imperfections
-from pipeline.models.apriori import prior_from_lr
 from pipeline.models.batch import Batch, pad_sets
 from pipeline.models.refinement import fill
 from pipeline.shards.batches import valid_pixels
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import draw_strips
 from pipeline.terrain.altimetry import simulate
+from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean, fill_nearest
 
 # Terrain around a patch whose altimetry is simulated too, pixels: passes are displaced.

@@ -17,10 +17,11 @@ from pipeline.config.stages.evaluation import CollectStage, PredictorStage
 from pipeline.evaluation.collect import collect_metrics
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.stage import evaluate
-from pipeline.models.apriori import block_mean, prior_from_lr
 from pipeline.predictors.registry import PREDICTORS, TRAINED
 from pipeline.shards.shard_set import ShardSet
 from pipeline.storage.store import open_store
+from pipeline.terrain.bicubic import prior_from_lr
+from pipeline.terrain.blocks import block_mean
 from saved_models import save_system, save_vae
 
 CONDITIONS = {"main": {"missing": True}, "whole": {}, "one": {"nfe": 1}}

@@ -15,7 +15,7 @@ from pipeline.config.site import SiteSection
 from pipeline.maps.ground import SiteGround, filled, filled_between, read_ground
 from pipeline.maps.layout import lay_out
 from pipeline.maps.sampling import block_nanmean
-from pipeline.models.apriori import prior_from_lr
+from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.map_grid import lunar_projection
 

@@ -23,10 +23,10 @@ from pipeline.maps.images import MapImages, lit_level, read_prepared, sun_on_map
 from pipeline.maps.layout import Layout
 from pipeline.maps.tiling import tiles
 from pipeline.maps.windows import sample_windows
-from pipeline.models.apriori import prior_from_lr
 from pipeline.models.system import System
 from pipeline.predict import super_resolve
 from pipeline.storage.store import StoreWriter
+from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.map_grid import MapGrid, lunar_projection
 from saved_models import save_system
 

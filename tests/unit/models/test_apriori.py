@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models.apriori import bicubic_up, crop_halo, match_block_means, prior_from_lr
+from pipeline.models.apriori import crop_halo, match_block_means
+from pipeline.terrain.bicubic import bicubic_up, prior_from_lr
 from pipeline.terrain.blocks import block_mean
 
 

@@ -23,9 +23,9 @@ from pipeline.evaluation.metrics import PatchScores
 from pipeline.illumination.directions import fixed_directions, near_suns, sun_arc
 from pipeline.illumination.horizon import HorizonVisibility
 from pipeline.illumination.photometry import radiance
-from pipeline.models.apriori import bicubic_up
 from pipeline.models.system import System
 from pipeline.predict import Prediction, coarse, super_resolve
+from pipeline.terrain.bicubic import bicubic_up
 
 SHIPPED = Path(__file__).resolve().parents[3] / "pretrained" / "lola40"
 SIZE, FACTOR, HALO, IMAGES = 96, 16, 32, 20

@@ -7,10 +7,12 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from pipeline.models.apriori import block_mean, match_block_means, prior_from_lr
+from pipeline.models.apriori import match_block_means
 from pipeline.predictors.interface import Setup
 from pipeline.predictors.photometric import Photometric, make
 from pipeline.shards.batches import Batch
+from pipeline.terrain.bicubic import prior_from_lr
+from pipeline.terrain.blocks import block_mean
 
 SIZE, FACTOR, HALO, PIXEL = 48, 8, 16, 20.0
 GRID = {"size_px": SIZE, "halo_px": HALO, "factor": FACTOR, "pixel_m": PIXEL}

@@ -18,6 +18,7 @@ OTHERS = {
     "suns.elevation": [2, 9],
     "theta_deg": [3, 4],
     "limb": [1, 1],
+    "relief": [0.5, 0.6],
 }
 
 
@@ -56,7 +57,7 @@ def test_each_key_of_what_is_rendered_moves_the_stage_and_what_is_made_of_it(tmp
     found = with_scenes(tmp_path, {})
     follows = {"scenes", *after("shards")} & set(found.stages)
     paths = dict(leaves(RenderedScenes().model_dump(mode="json")))
-    assert len(paths) == 17
+    assert len(paths) == 19
     for path, value in paths.items():
         name = ".".join(path)
         assert moved_between(found, with_scenes(tmp_path, other(name, value))) == follows, name

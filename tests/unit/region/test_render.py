@@ -13,11 +13,11 @@ from pipeline.config.region import RegionSection
 from pipeline.illumination.directions import fixed_directions, near_suns, sun_arc
 from pipeline.illumination.photometry import radiance
 from pipeline.illumination.trace import make_engine
-from pipeline.models.apriori import prior_from_lr
 from pipeline.region import shadows as shading
 from pipeline.region.ground import read_ground
 from pipeline.region.place import Place
 from pipeline.region.render import render
+from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean
 
 PHOTOMETRY = PhotometrySection()
