@@ -19,6 +19,7 @@ OTHERS = {
     "theta_deg": [3, 4],
     "limb": [1, 1],
     "relief": [0.5, 0.6],
+    "gentle": 0.5,
 }
 
 
