@@ -192,6 +192,20 @@ def test_arrays_that_do_not_fit_are_named(system: System, change: dict[str, Any]
         resolved(system, {**site(), **change}, **how)
 
 
+def test_expected_light_is_for_systems_that_refine(system: System, tmp_path: Path) -> None:
+    given = site()
+    whole = np.ones((3, SIZE, SIZE), bool)
+    with pytest.raises(ValueError, match=r"expected: expected none with a system without bridge\.refine"):
+        resolved(system, given, expected=whole)
+    save_system(tmp_path / "w", refine=True)
+    refining = pipeline.load(tmp_path / "w")
+    with pytest.raises(ValueError, match=rf"expected: expected \(3, {SIZE}, {SIZE}\), found \(2, {SIZE}"):
+        resolved(refining, given, expected=whole[:2])
+    none, all_ = resolved(refining, given), resolved(refining, given, expected=whole)
+    np.testing.assert_array_equal(none.clones, all_.clones)
+    assert (resolved(refining, given, expected=~whole).clones != none.clones).any()
+
+
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"config\.json: expected the config of model\.safetensors, found no"

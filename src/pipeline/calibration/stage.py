@@ -13,6 +13,7 @@ import torch
 from pipeline.calibration.fit import Departures, departures, fit
 from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.runtime import RuntimeSection
+from pipeline.config.scene_draw import SceneDraw
 from pipeline.config.stages.calibration import CalibrationStage
 from pipeline.illumination.ephemeris import read_track
 from pipeline.jobs.device import pick_device
@@ -62,6 +63,22 @@ def told_apart(kinds: Sequence[Kind]) -> list[Kind]:
         first, second = ordered
         return [replace(first, found=first.found + second.found, trained=first.trained + second.trained)]
     return ordered
+
+
+def known_heights(draw: SceneDraw) -> list[tuple[str, SceneDraw]]:
+    """Draws of rendered scenes, one for each kind of a priori DEM that a training has.
+
+    Altimetry is not shifted against the images: maps register images to the DEM before they use them.
+    """
+    cells = draw.model_copy(update={"apriori": "cells", "cell_error_share": 0.0})
+    loose = cells.model_copy(update={"cell_error_share": 1.0})
+    here = draw.altimetry.model_copy(update={"shifted": 0.0})
+    tracks = draw.model_copy(update={"apriori": "altimetry", "altimetry": here})
+    made = []
+    if draw.apriori != "altimetry":
+        made += [("exact block means", cells)] if draw.cell_error_share < 1 else []
+        made += [("block means with errors", loose)] if draw.cell_error_share > 0 else []
+    return made + ([("altimetry", tracks)] if draw.apriori != "cells" else [])
 
 
 @dataclass(frozen=True)
@@ -148,7 +165,8 @@ def calibrate_system(
     """Draw clones of the validation patches under the light of the main evaluation condition, and fit.
 
     Image sets without imperfections have a law of their own, and those with the training's have one, where
-    training has both kinds and their noise tells them apart. Training patches count as `fit` says.
+    training has both kinds and their noise tells them apart; rendered scenes have one for each kind of a
+    priori DEM. Training patches count as `fit` says.
 
     Parameters
     ----------
@@ -177,18 +195,22 @@ def calibrate_system(
     # As many sets of training patches, each of another one.
     others = chosen(len(trained), SETS * len(picked))
 
-    def draw(how: ImperfectionsSection | None, images: str) -> Kind:
+    def draw(how: ImperfectionsSection | None, images: str, drawing: Drawing = drawing) -> Kind:
         title = f"calibration of {section.stage}, {images}"
         seen = drawing.draw(trained, others, [SETS], how, f"{title}, training patches")
         return replace(drawing.draw(shards, picked, range(SETS), how, title), trained=seen.found)
 
     kinds: list[Kind] = []
     if section.scenes is not None:
-        kinds.append(draw(imperfections, "rendered scenes"))
+        for name, scenes in known_heights(section.scenes):
+            one = replace(drawing, section=section.model_copy(update={"scenes": scenes}))
+            kinds.append(draw(imperfections, f"rendered scenes, {name}", one))
     elif imperfections.off or imperfections.share < 1:
         kinds.append(draw(None, "perfect images"))
     if section.scenes is None and not imperfections.off:
         kinds.append(draw(imperfections.model_copy(update={"share": 1.0}), "imperfect images"))
+    # Perfect images come first; of rendered scenes, the a priori DEM that says least has the bound.
+    most = kinds[0].prior_px if section.scenes is None else max(kind.prior_px for kind in kinds)
     write_json(
         out,
         {
@@ -197,7 +219,7 @@ def calibrate_system(
             "patches": len(picked),
             "sets": SETS,
             "sampler": section.sampler.model_dump(mode="json"),
-            "most_px": float(f"{max(kinds[0].prior_px, LEAST_PX):.6g}"),
+            "most_px": float(f"{max(most, LEAST_PX):.6g}"),
             "laws": [
                 {"noise": kind.noise, **fit(kind.found, section.seed, trained=kind.trained)}
                 for kind in told_apart(kinds)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pipeline.config.base import Positive, PositiveInt, Section, Share
+from pipeline.config.base import Positive, PositiveInt, Range, Section, Share
 
 
 class AlbedoField(Section):
@@ -36,6 +36,27 @@ class AlbedoBlocks(Section):
     cell_px: PositiveInt = 16
 
 
+class AlbedoSpots(Section):
+    """Small fresh craters: round spots that are brightest in their middle.
+
+    Attributes
+    ----------
+    count : mean number per 1,000 pixels (0: none); each patch draws its own, by Poisson's law.
+    excess : range of what the middle has more than its surroundings, relative; log-uniform.
+    radius_px : range of the sigma of the Gaussian profile, pixels; log-uniform.
+    """
+
+    count: Annotated[float, Field(ge=0, le=100)] = 0.0
+    excess: Range = Range(low=0.1, high=1.0)
+    radius_px: Range = Range(low=0.7, high=2.5)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        self.excess.check_within("excess", 1e-3, 10.0)
+        self.radius_px.check_within("radius_px", 0.1, 64.0)
+        return self
+
+
 class NoiseSection(Section):
     """Noise of the camera, drawn anew for each pixel of each image.
 
@@ -58,10 +79,13 @@ class DarkSection(Section):
     ----------
     offset : standard deviation of a constant per image, over the set's median lit radiance (0: none).
     ramp : the same of its change from one side of the image to the other, in any direction.
+    pairs : whether an image has the error of the one before it where both have the same Sun: left and right
+        frames of one id.
     """
 
     offset: Share = 0.0
     ramp: Share = 0.0
+    pairs: bool = False
 
 
 class ImperfectionsSection(Section):
@@ -89,6 +113,7 @@ class ImperfectionsSection(Section):
     share: Share = 1.0
     albedo: AlbedoField = AlbedoField()
     albedo_blocks: AlbedoBlocks = AlbedoBlocks()
+    albedo_spots: AlbedoSpots = AlbedoSpots()
     exposure: Share = 0.0
     shift_px: Annotated[float, Field(ge=0, le=8)] = 0.0
     noise: NoiseSection = NoiseSection()
@@ -105,7 +130,8 @@ class ImperfectionsSection(Section):
         noise = (self.noise.snr, self.noise.photons, self.quantise_bits)
         camera = (self.exposure, self.shift_px, self.sun_deg, self.wrong, self.clip, self.saturation)
         dark = (self.dark.offset, self.dark.ramp)
-        return not (self.share and any((self.albedo.rms, self.albedo_blocks.rms, *camera, *dark, *noise)))
+        albedo = (self.albedo.rms, self.albedo_blocks.rms, self.albedo_spots.count)
+        return not (self.share and any((*albedo, *camera, *dark, *noise)))
 
 
 class ImperfectionsSections(Section):

@@ -108,6 +108,8 @@ class ScenesSection(RenderedScenes):
     cell_error_share : share of the others whose block means have errors.
     cell_error_px : range of their standard deviation, pixels, drawn log-uniformly.
     unexpected_share : share of the samples of which nobody says where the whole Sun is expected to be seen.
+    pairs_share : share of the images that come twice, as left and right frames of one id: with the same Sun
+        and shift, and missing data and noise of their own.
     images_power : power p of a uniform number u: of n images of a set, floor((n + 1) u^p) are seen.
     """
 
@@ -115,6 +117,7 @@ class ScenesSection(RenderedScenes):
     cell_error_share: Share = 0.25
     cell_error_px: Range = Range(low=0.005, high=0.2)
     unexpected_share: Share = 0.15
+    pairs_share: Share = 0.0
     images_power: Annotated[float, Field(ge=0, le=10)] = 1.5
 
     @model_validator(mode="after")

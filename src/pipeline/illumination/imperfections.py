@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.config.imperfections import (
         AlbedoBlocks,
         AlbedoField,
+        AlbedoSpots,
         DarkSection,
         ImperfectionsSection,
         NoiseSection,
@@ -34,7 +35,7 @@ LEAST_FACTOR = 0.05
 #: The median lit radiance is that of every third row and column: a ninth of the work.
 MEDIAN_STEP = 3
 # Order of the streams of a sample; new ones are added at the end.
-_ALBEDO, _BLOCKS, _SHIFT, _EXPOSURE, _NOISE, _SUN, _SHARE, _DARK, _WRONG, _CLIP, _STREAMS = range(11)
+_ALBEDO, _BLOCKS, _SHIFT, _EXPOSURE, _NOISE, _SUN, _SHARE, _DARK, _WRONG, _CLIP, _SPOTS, _STREAMS = range(12)
 
 
 def gaussian_field(size: int, section: AlbedoField, rng: np.random.Generator) -> Floats:
@@ -62,15 +63,35 @@ def block_field(size: int, section: AlbedoBlocks, rng: np.random.Generator) -> N
     return values[row : row + size, column : column + size]
 
 
+def spot_field(size: int, section: AlbedoSpots, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Bright spots, (size, size); some lie partly beyond the edges."""
+    reach = 3 * section.radius_px.high
+    count = rng.poisson(section.count * (size + 2 * reach) ** 2 / 1000)
+    places = rng.uniform(-reach, size - 1 + reach, (count, 2))
+    excess, radius = (
+        np.exp(rng.uniform(np.log(span.low), np.log(span.high), count))
+        for span in (section.excess, section.radius_px)
+    )
+    at = np.arange(size)
+    rows, cols = (np.exp(-0.5 * ((at - places[:, axis, None]) / radius[:, None]) ** 2) for axis in (0, 1))
+    return np.einsum("k,ky,kx->yx", excess, rows, cols)
+
+
 def albedo_map(
-    size: int, section: ImperfectionsSection, smooth: np.random.Generator, blocky: np.random.Generator
+    size: int,
+    section: ImperfectionsSection,
+    smooth: np.random.Generator,
+    blocky: np.random.Generator,
+    spotted: np.random.Generator,
 ) -> Floats:
-    """Relative albedo of one patch, (size, size): 1 + smooth + blocky variation, at least `LEAST_FACTOR`."""
+    """Relative albedo of one patch, (size, size): 1 + variations, at least `LEAST_FACTOR`."""
     out = np.ones((size, size))
     if section.albedo.rms:
         out += gaussian_field(size, section.albedo, smooth)
     if section.albedo_blocks.rms:
         out += block_field(size, section.albedo_blocks, blocky)
+    if section.albedo_spots.count:
+        out += spot_field(size, section.albedo_spots, spotted)
     return out.clip(LEAST_FACTOR).astype(np.float32)
 
 
@@ -173,7 +194,8 @@ def apply_imperfections(
             out_images[b] = images[b]
             continue
         if light and count:
-            out_images[b, :count] = _recorded(images[b, :count], valid[b, :count], section, streams)
+            one = slice(0, count)
+            out_images[b, one] = _recorded(images[b, one], valid[b, one], suns[b, one], section, streams)
         if section.sun_deg:
             error = _normal(streams[_SUN], (count, 3), suns) * math.radians(section.sun_deg)
             x, y, z = (moved := suns[b, :count] + error).unbind(-1)
@@ -192,10 +214,18 @@ def _turned(suns: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     return torch.stack([x * cosine + y * sine, y * cosine - x * sine, z], dim=-1)
 
 
-def _dark(images: Tensor, valid: Tensor, section: DarkSection, rng: np.random.Generator) -> Tensor:
+def _dark(
+    images: Tensor, valid: Tensor, suns: Tensor, section: DarkSection, rng: np.random.Generator
+) -> Tensor:
     """Error of the dark level of each image (N, Y, X): a constant and a ramp in any direction."""
     count, height, width = images.shape
     offset, down, right = (_normal(rng, (count, 1, 1), images) for _ in range(3))
+    if section.pairs:
+        # The first of each run of equal Suns stands for all of it.
+        new = torch.ones(count, dtype=torch.bool, device=suns.device)
+        new[1:] = (suns[1:] != suns[:-1]).any(dim=1)
+        first = torch.where(new, torch.arange(count, device=suns.device), 0).cummax(0).values
+        offset, down, right = offset[first], down[first], right[first]
     y, x = (
         (torch.arange(n, device=images.device, dtype=images.dtype) + 0.5) / n - 0.5 for n in (height, width)
     )
@@ -203,11 +233,13 @@ def _dark(images: Tensor, valid: Tensor, section: DarkSection, rng: np.random.Ge
     return (offset * section.offset + ramp) * median_lit(images, valid)
 
 
-def _recorded(images: Tensor, valid: Tensor, section: ImperfectionsSection, streams: Generators) -> Tensor:
+def _recorded(
+    images: Tensor, valid: Tensor, suns: Tensor, section: ImperfectionsSection, streams: Generators
+) -> Tensor:
     """One set's images (N, P, P) as a camera records them."""
     count, size = len(images), images.shape[-1]
-    if section.albedo.rms or section.albedo_blocks.rms:
-        albedo = albedo_map(size, section, streams[_ALBEDO], streams[_BLOCKS])
+    if section.albedo.rms or section.albedo_blocks.rms or section.albedo_spots.count:
+        albedo = albedo_map(size, section, streams[_ALBEDO], streams[_BLOCKS], streams[_SPOTS])
         images = images * torch.from_numpy(albedo).to(images.device)
     if section.shift_px:
         images = shifted(images, _normal(streams[_SHIFT], (count, 2), images) * section.shift_px)
@@ -215,7 +247,7 @@ def _recorded(images: Tensor, valid: Tensor, section: ImperfectionsSection, stre
         gain = 1 + section.exposure * _normal(streams[_EXPOSURE], (count, 1, 1), images)
         images = images * gain.clamp(min=LEAST_FACTOR)
     if section.dark.offset or section.dark.ramp:
-        images = images + _dark(images, valid, section.dark, streams[_DARK])
+        images = images + _dark(images, valid, suns, section.dark, streams[_DARK])
     if section.noise.snr or section.noise.photons:
         draw = _normal(streams[_NOISE], (count, size, size), images)
         images = noisy(images, valid, section.noise, draw)

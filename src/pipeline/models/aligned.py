@@ -46,6 +46,9 @@ SPREAD_PX = 0.05
 LOG_SPREAD = (-6.0, 3.0)
 #: What counts as lit in refined images, over the set's mean lit radiance: more than is left of haze.
 REFINED_LIT_SHARE = 0.1
+#: Networks that refine do not measure the noise of their images. In its place stands what is known of the
+#: heights, which tells their laws of calibration apart: exact block means, such with an error, altimetry.
+EXACT_CELLS, LOOSE_CELLS, ALTIMETRY = 0.1, 0.2, 0.4
 #: Channels of the layer that reads it.
 SPREAD_CHANNELS = 16
 #: Images encoded at a time by the learned encoder; bounds the memory.
@@ -220,7 +223,8 @@ class Trunk(nn.Module):
             matched = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
             loose = None if inputs.cell_error is None else (inputs.cell_error > 0)[:, None, None, None]
             mean = matched if loose is None else torch.where(loose, mean, matched)
-        light = SetLight(threshold, sums.lit == 0)
+        noise = _known(inputs, threshold) if self.refine else threshold
+        light = SetLight(noise, sums.lit == 0)
         if self.to_spread is None:
             return AlignedCondition(h, Estimate(mean, light))
         # How many images light a pixel says most of what is left open: inputs stand beside the features.
@@ -244,6 +248,15 @@ class Trunk(nn.Module):
         said = self.gain(torch.stack([inputs.sun[..., 2].float(), share, differ], dim=-1)).float()
         gain = torch.exp(said[..., 0].clamp(-3.0, 3.0) - torch.sigmoid(said[..., 1] - 1.0) * ratio)
         return gain, scatter
+
+
+def _known(inputs: Batch, like: Tensor) -> Tensor:
+    """What is known of the heights of B sets, (B,), as a level of noise."""
+    exact = torch.full_like(like, EXACT_CELLS)
+    if inputs.cell_error is None:
+        return exact
+    loose = torch.where(inputs.cell_error.isinf(), ALTIMETRY, LOOSE_CELLS)
+    return torch.where(inputs.cell_error > 0, loose, exact)
 
 
 def _trust(inputs: Batch, sums: PhotometricSums, threshold: Tensor, scatter: Tensor) -> Tensor:

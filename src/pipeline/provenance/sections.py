@@ -86,7 +86,14 @@ def bridge(run: Run, name: str) -> dict[str, Any]:
 def _scene_draw(run: Run) -> dict[str, Any]:
     c = run.config
     assert c.scenes is not None
-    keys = ("altimetry_share", "cell_error_share", "cell_error_px", "unexpected_share", "images_power")
+    keys = (
+        "altimetry_share",
+        "cell_error_share",
+        "cell_error_px",
+        "unexpected_share",
+        "pairs_share",
+        "images_power",
+    )
     drawn = {key: getattr(c.scenes, key) for key in keys}
     return {"apriori": c.patches.apriori, "altimetry": c.altimetry, **drawn}
 

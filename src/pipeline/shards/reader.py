@@ -17,9 +17,9 @@ from pipeline.storage.store import Stored, StoreError, read_store
 class Shard:
     """One shard, read patch by patch.
 
-    The big arrays (``dem``, ``*/lit``, ``*/share``, ``scenes/radiance``,
-    ``scenes/expected``) are uncompressed with one patch a
-    chunk, so a chunk is a plain run of bytes in the file; it is mapped instead of read through zarr.
+    The big arrays (``dem``, ``*/lit``, ``*/share``, ``scenes/radiance``, ``scenes/expected``) are
+    uncompressed with one patch a chunk, so a chunk is a plain run of bytes in the file; it is mapped instead
+    of read through zarr.
     """
 
     def __init__(self, path: Path | str) -> None:

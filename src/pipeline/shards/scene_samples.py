@@ -125,6 +125,9 @@ def _images(
     members = np.flatnonzero(sets == rng.integers(int(sets.max()) + 1))
     count = int((len(members) + 1) * rng.random() ** draw.images_power)
     chosen = np.sort(rng.permutation(members)[:count])
+    if draw.pairs_share:
+        twice = rng.random(len(chosen)) < draw.pairs_share
+        chosen = chosen.repeat(1 + twice)[:count]
     return chosen, np.float32(shard.scene_reliefs[patch][members[0]])
 
 

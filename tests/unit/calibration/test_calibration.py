@@ -33,8 +33,9 @@ from pipeline.calibration.fit import (
     scores,
     unlit_curve,
 )
-from pipeline.calibration.stage import Kind, told_apart
+from pipeline.calibration.stage import Kind, known_heights, told_apart
 from pipeline.config.bridge import BridgeSampler
+from pipeline.config.scene_draw import SceneDraw
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.jobs.seeds import seeded
 from pipeline.models.apriori import crop_halo
@@ -134,6 +135,21 @@ def test_scores_are_those_of_the_metrics() -> None:
     summary = metrics.summary(10, 0)
     assert ratio == pytest.approx(summary["spread_skill_fair"], rel=1e-5)
     assert distance == pytest.approx(summary["rank_js_distance"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("apriori", "off", "wanted"),
+    [("mixed", 0.2, [0, 1, 2]), ("mixed", 0.0, [0, 2]), ("cells", 1.0, [1]), ("altimetry", 0.2, [2])],
+)
+def test_rendered_scenes_have_a_law_for_each_a_priori_dem(
+    apriori: str, off: float, wanted: list[int]
+) -> None:
+    draw = SceneDraw(apriori=apriori, cell_error_share=off, images_power=2.0)
+    found = [scenes for _, scenes in known_heights(draw)]
+    kinds = [2 if s.apriori == "altimetry" else int(s.cell_error_share) for s in found]
+    assert kinds == wanted
+    assert all(s.images_power == 2.0 for s in found)
+    assert all(s.altimetry.shifted == 0 for s in found if s.apriori == "altimetry")
 
 
 def test_clones_that_are_all_the_same_cannot_be_calibrated() -> None:

@@ -22,12 +22,14 @@ from pipeline.illumination.imperfections import (
     median_lit,
     quantised,
     shifted,
+    spot_field,
 )
 
 SIZE = 24
 ONE: dict[str, dict[str, Any]] = {
     "albedo": {"albedo": {"rms": 0.1}},
     "blocks": {"albedo_blocks": {"rms": 0.1, "cell_px": 5}},
+    "spots": {"albedo_spots": {"count": 20}},
     "exposure": {"exposure": 0.05},
     "shift": {"shift_px": 0.3},
     "read noise": {"noise": {"snr": 50}},
@@ -44,6 +46,7 @@ SUNS = ("sun", "wrong Sun")
 ALL = {
     "albedo": {"rms": 0.1},
     "albedo_blocks": {"rms": 0.1},
+    "albedo_spots": {"count": 20},
     "exposure": 0.05,
     "shift_px": 0.3,
     "noise": {"snr": 50, "photons": 1000},
@@ -217,18 +220,32 @@ def test_a_blocks_side_may_exceed_the_patch() -> None:
     assert sum(len(np.unique(f)) == 1 for f in fields) > 10
 
 
+def test_spots_are_as_many_as_bright_and_as_wide_as_asked_for() -> None:
+    flat = {"excess": {"low": 0.5, "high": 0.5}, "radius_px": {"low": 2.0, "high": 2.0}}
+    how = section(albedo_spots={"count": 1.0, **flat}).albedo_spots
+    fields = np.stack([spot_field(60, how, np.random.default_rng(k)) for k in range(200)])
+    # The mean is count * excess * 2 pi sigma^2 per 1,000 pixels, in the middle and at the edges.
+    wanted = 0.001 * 0.5 * 2 * np.pi * 4
+    assert fields.mean() == pytest.approx(wanted, rel=0.1)
+    assert fields[:, :3].mean() == pytest.approx(wanted, rel=0.25)
+    one = fields[np.argmin(np.abs(fields.max(axis=(1, 2)) - 0.5))]
+    assert one.min() >= 0 and 0.45 < one.max() < 0.55
+
+
 def test_the_albedo_stays_positive_and_is_one_for_all_images_of_a_set() -> None:
     how = section(albedo={"rms": 1.0, "sigma_px": 1}, albedo_blocks={"rms": 1.0})
-    wild = albedo_map(64, how, *generators(2))
+    wild = albedo_map(64, how, *generators(3))
     assert wild.min() == np.float32(LEAST_FACTOR) and wild.max() > 2
-    mild = section(albedo={"rms": 0.05}, albedo_blocks={"rms": 0.05})
+    mild = section(albedo={"rms": 0.05}, albedo_blocks={"rms": 0.05}, albedo_spots={"count": 2})
     parts = [
         make(64, part, rng)
         for make, part, rng in zip(
-            (gaussian_field, block_field), (mild.albedo, mild.albedo_blocks), generators(2)
+            (gaussian_field, block_field, spot_field),
+            (mild.albedo, mild.albedo_blocks, mild.albedo_spots),
+            generators(3),
         )
     ]
-    np.testing.assert_allclose(albedo_map(64, mild, *generators(2)), 1 + sum(parts), rtol=1e-5)
+    np.testing.assert_allclose(albedo_map(64, mild, *generators(3)), 1 + sum(parts), rtol=1e-5)
     images, valid, suns, present = perfect()
     found = apply_imperfections(images, valid, suns, present, section(**ONE["albedo"]), generators(3))
     ratio = torch.where(images > 0, found[0] / images, torch.nan)
@@ -366,6 +383,21 @@ def test_the_suns_direction_is_known_with_the_given_error() -> None:
 
 
 # --- dark level, saturation, clipping, wrong images -------------------------------------------------------
+
+
+def test_frames_of_one_id_share_the_error_of_their_dark_level() -> None:
+    images, valid, suns, present = flat(0.5, images=6, size=8)
+    suns = suns.clone()
+    suns[0, 3:] = torch.tensor([0.0, 0.6, 0.8])  # three Suns that are equal, after three of another kind
+    suns[0, :3, 0] = torch.tensor([0.1, 0.2, 0.3])
+    how = {"offset": 0.1, "ramp": 0.1}
+    error = [
+        (apply_imperfections(images, valid, suns, present, section(dark=dark), generators(1))[0] - images)[0]
+        for dark in (how, how | {"pairs": True})
+    ]
+    torch.testing.assert_close(error[1][:4], error[0][:4])
+    torch.testing.assert_close(error[1][4:], error[1][3:4].expand(2, -1, -1))
+    assert not torch.allclose(error[0][4], error[0][3])
 
 
 def test_the_dark_level_is_off_by_a_share_of_the_lit_median() -> None:

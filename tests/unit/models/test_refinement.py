@@ -114,6 +114,25 @@ def test_images_are_moved_back():
     assert rms(left) < 0.6 * rms(away)
 
 
+def test_pixels_that_are_not_expected_to_be_lit_tell_nothing():
+    batch = sets()
+    everywhere = torch.ones_like(batch.valid)
+    one = refined(replace(batch, expected=everywhere), FACTOR).batch
+    torch.testing.assert_close(one.prior, refined(batch, FACTOR).batch.prior)
+    # Half of every image darkened as by a penumbra, which its shading does not explain.
+    darkened = batch.images.clone()
+    darkened[..., 24:] *= 0.6
+    seen = everywhere.clone()
+    seen[..., 24:] = False
+    fooled = refined(replace(batch, images=darkened), FACTOR).batch.prior
+    told = refined(replace(batch, images=darkened, expected=seen), FACTOR).batch.prior
+    off = [(each - batch.dem)[..., :20] for each in (told, fooled)]
+    assert rms(off[0]) < 0.8 * rms(off[1])
+    nowhere = refined(replace(batch, expected=~everywhere), FACTOR).batch.prior
+    without = refined(replace(batch, present=torch.zeros_like(batch.present)), FACTOR).batch.prior
+    torch.testing.assert_close(nowhere, without, atol=1e-3, rtol=0)
+
+
 def test_an_image_under_another_sun_is_left_out():
     batch = sets()
     lowest = batch.sun[..., 2].argmin(dim=1)

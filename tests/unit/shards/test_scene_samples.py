@@ -98,6 +98,19 @@ def test_images_are_those_of_one_set_and_any_number_of_them(shards: ShardSet) ->
     assert np.mean(np.array(counts) == 0) == pytest.approx((1 / 7) ** (2 / 3), abs=0.08)
 
 
+def test_frames_of_one_id_come_twice(shards: ShardSet) -> None:
+    alone, twice = (samples(shards, 40, images_power=0, pairs_share=share) for share in (0.0, 0.5))
+    pairs = 0
+    for one, other in zip(alone, twice, strict=True):
+        assert len(other.suns) == len(one.suns)
+        same = (other.suns[1:] == other.suns[:-1]).all(axis=1)
+        np.testing.assert_array_equal(other.images[1:][same], other.images[:-1][same])
+        assert not (same[1:] & same[:-1]).any()  # never three
+        pairs += int(same.sum())
+    # Of six images about four are drawn, each twice with an even chance.
+    assert 1.3 < pairs / len(twice) < 2.7
+
+
 def test_a_batch_holds_what_its_samples_say(shards: ShardSet) -> None:
     found = samples(
         shards, 12, apriori="mixed", masks=StripDraw(share=1.0, half_width_px={"low": 2, "high": 4})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from shard_files import make_manifest
 from training_setups import ALIGNED, OPTIMISER, bridge_task
 
+from pipeline.models.aligned import ALTIMETRY, EXACT_CELLS, LOOSE_CELLS
 from pipeline.models.estimate import Estimate
 from pipeline.models.photometric import SetLight
 from pipeline.training.loop import Outcome, train
@@ -65,3 +67,18 @@ def test_relative_losses_are_one_where_nothing_is_learned_and_know_no_scale() ->
     one = estimate(start + 0.3 * step, start).relative_losses(truth, 1e-6)
     other = estimate(scale * (start + 0.3 * step), scale * start).relative_losses(scale * truth, 1e-6)
     torch.testing.assert_close(one[:2], other[:2], rtol=1e-3, atol=0)
+
+
+def test_networks_that_refine_tell_what_is_known_of_the_heights(manifest: Path) -> None:
+    """In the place of the noise, so that each kind of a priori DEM has its law of calibration."""
+    task = bridge_task(manifest, REFINED, "real")
+    batch = task._assemble(task.prepare(range(3)), range(3))
+    errors = torch.tensor([0.0, 2.0, torch.inf])
+    with torch.no_grad():
+        found = [
+            task.system.condition(replace(batch, cell_error=off)).estimate.light.noise
+            for off in (errors, None)
+        ]
+    assert found[0].tolist() == pytest.approx([EXACT_CELLS, LOOSE_CELLS, ALTIMETRY])
+    assert found[1].tolist() == pytest.approx([EXACT_CELLS] * 3)
+    assert EXACT_CELLS < LOOSE_CELLS < ALTIMETRY
