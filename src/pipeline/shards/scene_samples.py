@@ -127,7 +127,7 @@ def _images(
     chosen = np.sort(rng.permutation(members)[:count])
     if draw.pairs_share:
         twice = rng.random(len(chosen)) < draw.pairs_share
-        chosen = chosen.repeat(1 + twice)[:count]
+        chosen = chosen.repeat(1 + twice)[: len(chosen)]
     return chosen, np.float32(shard.scene_reliefs[patch][members[0]])
 
 

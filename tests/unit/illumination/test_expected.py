@@ -34,7 +34,7 @@ def light(dem: np.ndarray, suns: np.ndarray, **more: object) -> np.ndarray:
 
 
 def test_a_wall_hides_a_low_sun_and_no_high_one() -> None:
-    east, west, high = sun(90, 4), sun(270, 4), sun(90, 40)
+    east, west, high = sun(90, 4), sun(270, 4), sun(90, 80)
     found = light(wall(200.0), np.concatenate([east, west, high]))
     assert not found[0].any() and found[1].all() and found[2].all()
 
