@@ -68,8 +68,8 @@ def told_apart(kinds: Sequence[Kind]) -> list[Kind]:
 def known_heights(draw: SceneDraw) -> list[tuple[str, SceneDraw]]:
     """Draws of rendered scenes, one for each kind of a priori DEM that a training has.
 
-    Altimetry is that of finished products: its passes are adjusted to each other, and it is not shifted against
-    the images, as maps register images to the DEM. A few windows far off would else widen all others.
+    Altimetry is that of finished products: its passes are adjusted to each other, and it is not shifted
+    against the images, as maps register images to the DEM.
     """
     cells = draw.model_copy(update={"apriori": "cells", "cell_error_share": 0.0})
     loose = cells.model_copy(update={"cell_error_share": 1.0})
