@@ -219,6 +219,10 @@ class Trunk(nn.Module):
         if to_mean is None:
             return AlignedCondition(h)
         mean = deficit + to_mean(h).float()
+        if self.refine:
+            # Without an image a network knows terrain no better than the kriging of its spots does.
+            blind = _blind(inputs)[:, None, None, None]
+            mean = torch.where(blind, deficit, mean)
         if self.keep_block_means:
             matched = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
             loose = None if inputs.cell_error is None else (inputs.cell_error > 0)[:, None, None, None]
@@ -248,6 +252,13 @@ class Trunk(nn.Module):
         said = self.gain(torch.stack([inputs.sun[..., 2].float(), share, differ], dim=-1)).float()
         gain = torch.exp(said[..., 0].clamp(-3.0, 3.0) - torch.sigmoid(said[..., 1] - 1.0) * ratio)
         return gain, scatter
+
+
+def _blind(inputs: Batch) -> Tensor:
+    """Which of B sets are altimetry without any image, (B,)."""
+    if inputs.cell_error is None:
+        return torch.zeros(len(inputs), dtype=torch.bool, device=inputs.lr.device)
+    return inputs.cell_error.isinf() & ~inputs.present.any(dim=1)
 
 
 def _known(inputs: Batch, like: Tensor) -> Tensor:

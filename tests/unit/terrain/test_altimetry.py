@@ -17,7 +17,15 @@ from pipeline.terrain.synthetic.tracks import SHOT_SPACING_M, SPOT_RADIUS_M
 
 FAULTLESS = {"exact": 1.0, "shifted": 0.0}
 #: No error at all, though the window is not an exact one: each test turns one on.
-SILENT = {"exact": 0.0, "shifted": 0.0, "bias_m": 0, "offset_m": 0, "noise_m": 0, "outliers": 0}
+SILENT = {
+    "exact": 0.0,
+    "shifted": 0.0,
+    "bias_m": 0,
+    "offset_m": 0,
+    "noise_m": 0,
+    "outliers": 0,
+    "adjusted": 0.0,
+}
 
 SIDES = st.integers(2, 40)
 
@@ -42,10 +50,10 @@ def test_the_wanted_share_of_the_pixels_is_hit(pixel_m: float, share: float) -> 
     assert share - 1e-4 <= (found.count > 0).mean() < share + 0.02
 
 
-def test_coverage_is_drawn_log_uniformly_and_may_be_whole() -> None:
+def test_coverage_is_drawn_by_its_law_and_may_be_whole() -> None:
     wanted = np.array([draw(np.zeros((4, 4)), seed=s).wanted for s in range(1500)])
     assert wanted.min() >= 0.03 and wanted.max() <= 1.0
-    assert kstest(np.log(wanted / 0.03) / np.log(1 / 0.03), "uniform").pvalue > 0.001
+    assert kstest((np.log(wanted / 0.03) / np.log(1 / 0.03)) ** 2, "uniform").pvalue > 0.001
     assert (draw(np.zeros((64, 64)), coverage=1.0, bunching=0).count > 0).all()
 
 
@@ -159,6 +167,17 @@ def test_a_pass_has_one_bias() -> None:
     assert fine.errors.bias_m == BIAS_LIMIT_PX * 5.0
 
 
+def test_of_adjusted_passes_a_tenth_of_the_errors_is_left() -> None:
+    errors = {"exact": 0.0, "bias_m": {"low": 0.5, "high": 0.5}, "offset_m": {"low": 10.0, "high": 10.0}}
+    raw, adjusted = (
+        [draw(np.zeros((8, 8)), 40.0, seed, adjusted=share, **errors).errors for seed in range(5)]
+        for share in (0.0, 1.0)
+    )
+    assert {(e.bias_m, e.offset_m) for e in raw} == {(0.5, 10.0)}
+    for e in adjusted:
+        assert (e.bias_m, e.offset_m) == pytest.approx((0.05, 1.0))
+
+
 def test_a_pass_is_displaced_as_a_whole() -> None:
     """On a plane that rises to the right a pass's heights are off by its displacement times the slope."""
     slope, errors = 10.0, []  # metres per pixel of 40 m
@@ -213,7 +232,7 @@ def test_the_whole_altimetry_may_be_shifted() -> None:
 
 def test_the_linear_dem_passes_through_the_hits_and_has_no_gaps() -> None:
     truth = plane(60, 60, 1.0, 2.0)
-    found = draw(truth, 40.0, coverage=0.2, **FAULTLESS)
+    found = draw(truth, 40.0, coverage=0.3, bunching=0, **FAULTLESS)
     dem = linear_dem(found)
     hit = found.count > 0
     assert np.isfinite(dem).all() and dem.dtype == np.float32

@@ -82,3 +82,21 @@ def test_networks_that_refine_tell_what_is_known_of_the_heights(manifest: Path) 
     assert found[0].tolist() == pytest.approx([EXACT_CELLS, LOOSE_CELLS, ALTIMETRY])
     assert found[1].tolist() == pytest.approx([EXACT_CELLS] * 3)
     assert EXACT_CELLS < LOOSE_CELLS < ALTIMETRY
+
+
+def test_altimetry_without_images_keeps_its_kriging(manifest: Path) -> None:
+    task = bridge_task(manifest, REFINED, "real")
+    for parameter in task.system.network.parameters():  # those that start at zero have influence too
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    batch = task._assemble(task.prepare(range(2)), range(2))
+    spots = (torch.rand(batch.prior.shape, generator=torch.Generator().manual_seed(1)) < 0.3).float()
+    tracks = replace(batch, spots=spots, cell_error=torch.full((2,), torch.inf))
+    nothing = torch.zeros_like(batch.present)
+    exact = replace(batch, present=nothing, spots=None, cell_error=None)
+    with torch.no_grad():
+        blind, seen, cells = (
+            task.system.condition(each).estimate for each in (replace(tracks, present=nothing), tracks, exact)
+        )
+    far = [float((found.mean - found.start).abs().max()) for found in (blind, seen, cells)]
+    assert far[0] < 1e-3 and far[1] > 1e-2
+    assert far[2] > 1e-2  # block means leave more to learn
