@@ -9,8 +9,8 @@ self-affine prior together:
 
 Heights and slopes are in pixels. The quadratic problem is solved among coarse surfaces first
 (`pipeline.models.nodes`), then by conjugate gradients, preconditioned in the cosine basis; a fixed number of
-steps makes the result the same everywhere. Robust weights (Cauchy's,
-squared) keep out what the rendering lacks: penumbrae and shadows above all, which only darken.
+steps makes the result the same everywhere. Robust weights (Cauchy's, squared) keep out what the rendering
+lacks: penumbrae and shadows above all, which only darken.
 """
 
 from __future__ import annotations
