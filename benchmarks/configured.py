@@ -17,17 +17,17 @@ def configured(*overlays: Path, **changes: Any) -> Config:
     """config/config.yaml with overlays and then changed keys, as the workflow reads it."""
     content: dict[str, Any] = {}
     for path in (ROOT / "config" / "config.yaml", *overlays):
-        _update(content, yaml.safe_load(path.read_text(encoding="utf-8")))
-    _update(content, changes)
+        update(content, yaml.safe_load(path.read_text(encoding="utf-8")))
+    update(content, changes)
     return load_config(content)
 
 
-def _update(content: dict[str, Any], changes: Mapping[str, Any]) -> None:
+def update(content: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """Set keys at any depth; as Snakemake merges configs."""
     for key, value in changes.items():
         if isinstance(value, Mapping):
             if not isinstance(content.get(key), dict):
                 content[key] = {}
-            _update(content[key], value)
+            update(content[key], value)
         else:
             content[key] = value

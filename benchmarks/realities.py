@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 import pipeline
-from configured import ROOT, configured
+from configured import ROOT, configured, update
 from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.pretrained import PretrainedSection
 from pipeline.config.scene_draw import SceneDraw
@@ -98,15 +98,7 @@ def conditions() -> Iterator[Condition]:
 def changed(section: Any, changes: Mapping[str, Any]) -> Any:
     """A section with other values, at any depth."""
     values = section.model_dump()
-
-    def put(into: dict[str, Any], what: Mapping[str, Any]) -> None:
-        for key, value in what.items():
-            if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-                put(into[key], value)
-            else:
-                into[key] = value
-
-    put(values, changes)
+    update(values, changes)
     return type(section).model_validate(values)
 
 
