@@ -38,7 +38,9 @@ class Estimate:
     def relative_losses(self, truth: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor | None]:
         """The losses over those of what the estimate began from, sample by sample.
 
-        Well known ground counts as much as unknown ground.
+        Well known ground counts as much as unknown ground. The spread's is the Gaussian log score, which has
+        no unit and is least where the spread is the root mean square of the errors. A CRPS over the error
+        of the sample at hand would count samples that went wrong the least: spreads came out too small.
 
         Parameters
         ----------
@@ -52,8 +54,9 @@ class Estimate:
         slopes = torch.stack([_squared_slopes(each) for each in error])
         spread = None
         if self.spread is not None:
-            score = gaussian_score(-error.detach(), self.spread).mean(dim=(1, 2, 3))
-            spread = (score / size.sqrt()).mean()
+            variance = self.spread.square() + floor**2
+            score = torch.log(variance / size[:, None, None, None]) + error.detach().square() / variance
+            spread = 0.5 * score.mean()
         squared = error.square().mean(dim=(1, 2, 3)) / size
         return squared.mean(), (slopes / steepness).mean(), spread
 

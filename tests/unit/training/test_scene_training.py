@@ -69,6 +69,23 @@ def test_relative_losses_are_one_where_nothing_is_learned_and_know_no_scale() ->
     torch.testing.assert_close(one[:2], other[:2], rtol=1e-3, atol=0)
 
 
+def test_the_relative_loss_of_the_spread_is_least_where_it_is_the_rms_error() -> None:
+    """Over samples of the same inputs, of which few go far wrong."""
+    generator = torch.Generator().manual_seed(0)
+    size = torch.tensor([0.1] * 7 + [3.0])[:, None, None, None]
+    truth = size * torch.randn(8, 1, 64, 64, generator=generator)
+    rms = truth.square().mean().sqrt()
+
+    def loss(spread: torch.Tensor) -> float:
+        around = replace(estimate(0 * truth, 0 * truth), spread=spread.expand_as(truth))
+        found = around.relative_losses(truth, 1e-3)[2]
+        assert found is not None
+        return found.item()
+
+    tried = [loss(factor * rms) for factor in (0.5, 0.9, 1.0, 1.1, 2.0)]
+    assert int(np.argmin(tried)) == 2
+
+
 def test_networks_that_refine_tell_what_is_known_of_the_heights(manifest: Path) -> None:
     """In the place of the noise, so that each kind of a priori DEM has its law of calibration."""
     task = bridge_task(manifest, REFINED, "real")
