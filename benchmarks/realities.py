@@ -47,7 +47,7 @@ LIGHT: dict[str, dict[str, Any]] = {
     "no relief factor": {"gentle": 0.0},
 }
 CAMERAS: dict[str, dict[str, Any]] = {
-    "one albedo": {"albedo": {"rms": 0.0}, "albedo_blocks": {"rms": 0.0}},
+    "one albedo": {"albedo": {"rms": 0.0}, "albedo_blocks": {"rms": 0.0}, "albedo_spots": {"count": 0.0}},
     "no noise": {"noise": {"snr": None}},
     "no haze or dark floor": {"dark": {"offset": 0.0, "ramp": 0.0}},
     "equal exposures": {"exposure": 0.0},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +24,10 @@ from pipeline.models.files import load_system, model_config
 from pipeline.models.system import System
 from pipeline.shards.batches import assemble, read_sample
 from pipeline.shards.scene import ArcScene, Scene
-from pipeline.shards.scene_samples import assemble_scenes, read_scene
+from pipeline.shards.scene_samples import assemble_scenes, read_scene, without_images
 from pipeline.shards.shard_set import ShardSet, chosen
 from pipeline.storage.atomic import write_json
-from pipeline.storage.calibration_law import SCHEMA
+from pipeline.storage.calibration_law import BLIND, HEIGHTS, KINDS, SCHEMA
 
 _SCENE, _CLONES, _IMPERFECTIONS = 0xCA11B, 0xCA11C, 0xCA120
 MEMBERS = 16
@@ -48,12 +49,19 @@ class Kind:
     found : departures of validation patches. noise : the sets' typical one.
     prior_px : root mean square of what the a priori DEM itself is off by, pixels of height.
     trained : departures of training patches.
+    name : of `KINDS`, for rendered scenes.
     """
 
     found: list[Departures]
     noise: float
     prior_px: float
     trained: list[Departures] = field(default_factory=list)
+    name: str = ""
+
+    def law(self, seed: int) -> dict[str, Any]:
+        """Fit its law; see `fit`."""
+        of: dict[str, Any] = {"kind": self.name} if self.name else {"noise": self.noise}
+        return of | fit(self.found, seed, trained=self.trained)
 
 
 def told_apart(kinds: Sequence[Kind]) -> list[Kind]:
@@ -66,7 +74,7 @@ def told_apart(kinds: Sequence[Kind]) -> list[Kind]:
 
 
 def known_heights(draw: SceneDraw) -> list[tuple[str, SceneDraw]]:
-    """Draws of rendered scenes, one for each kind of a priori DEM that a training has.
+    """Draws of rendered scenes, one for each kind of a priori DEM that a training has, by its name.
 
     Altimetry is that of finished products: its passes are adjusted to each other, and it is not shifted
     against the images, as maps register images to the DEM.
@@ -77,9 +85,9 @@ def known_heights(draw: SceneDraw) -> list[tuple[str, SceneDraw]]:
     tracks = draw.model_copy(update={"apriori": "altimetry", "altimetry": here})
     made = []
     if draw.apriori != "altimetry":
-        made += [("exact block means", cells)] if draw.cell_error_share < 1 else []
-        made += [("block means with errors", loose)] if draw.cell_error_share > 0 else []
-    return made + ([("altimetry", tracks)] if draw.apriori != "cells" else [])
+        made += [(HEIGHTS[0], cells)] if draw.cell_error_share < 1 else []
+        made += [(HEIGHTS[1], loose)] if draw.cell_error_share > 0 else []
+    return made + ([(HEIGHTS[2], tracks)] if draw.apriori != "cells" else [])
 
 
 @dataclass(frozen=True)
@@ -90,11 +98,13 @@ class Drawing:
     ----------
     system : calibrated or not; its own draws count. scene : the light; None for rendered scenes.
     section : the photometry of the images, the sampler of the clones, the seed of all that is drawn.
+    kind : name of `KINDS`; of rendered scenes, only sets of this kind count.
     """
 
     system: System
     scene: Scene | None
     section: CalibrationStage
+    kind: str = ""
 
     def draw(
         self,
@@ -116,7 +126,7 @@ class Drawing:
         groups = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
         batches = (self._batch(shards, g, how) for g in progress(groups, len(groups), f"{title}: batches"))
         found, noises, squared = zip(*chain.from_iterable(batches))
-        return Kind(list(found), float(np.median(noises)), float(np.sqrt(np.mean(squared))))
+        return Kind(list(found), float(np.median(noises)), float(np.sqrt(np.mean(squared))), name=self.kind)
 
     def _batch(
         self, shards: ShardSet, group: Sequence[tuple[int, int]], how: ImperfectionsSection | None
@@ -134,6 +144,8 @@ class Drawing:
                 read_scene(shard, patch, rng, section.scenes, section.masks, halo)
                 for (shard, patch), rng in zip(where, draws, strict=True)
             ]
+            if self.kind.endswith(BLIND):
+                scenes = [without_images(scene) for scene in scenes]
             batch = assemble_scenes(scenes, halo, factor, device, how, rngs)
         else:
             samples = [
@@ -147,6 +159,8 @@ class Drawing:
         scale = batch.pixel_m.double().cpu().numpy()
         off = ((batch.dem - batch.prior).double() / batch.pixel_m[:, None, None]).square().mean(dim=(1, 2))
         for row, (noise, squared) in enumerate(zip(light.noise.tolist(), off.tolist())):
+            if self.kind and light.kind is not None and KINDS[int(light.kind[row])] != self.kind:
+                continue
             clones, mean, truth = (
                 f[row].double().cpu().numpy() / scale[row] for f in (members, estimate, batch.dem)
             )
@@ -167,7 +181,7 @@ def calibrate_system(
 
     Image sets without imperfections have a law of their own, and those with the training's have one, where
     training has both kinds and their noise tells them apart; rendered scenes have one for each kind of a
-    priori DEM. Training patches count as `fit` says.
+    priori DEM with images, and one for each without. Training patches count as `fit` says.
 
     Parameters
     ----------
@@ -203,8 +217,9 @@ def calibrate_system(
 
     kinds: list[Kind] = []
     if section.scenes is not None:
-        for name, scenes in known_heights(section.scenes):
-            one = replace(drawing, section=section.model_copy(update={"scenes": scenes}))
+        for (heights, scenes), blind in product(known_heights(section.scenes), ("", BLIND)):
+            name = heights + blind
+            one = replace(drawing, section=section.model_copy(update={"scenes": scenes}), kind=name)
             kinds.append(draw(imperfections, f"rendered scenes, {name}", one))
     elif imperfections.off or imperfections.share < 1:
         kinds.append(draw(None, "perfect images"))
@@ -222,8 +237,7 @@ def calibrate_system(
             "sampler": section.sampler.model_dump(mode="json"),
             "most_px": float(f"{max(most, LEAST_PX):.6g}"),
             "laws": [
-                {"noise": kind.noise, **fit(kind.found, section.seed, trained=kind.trained)}
-                for kind in told_apart(kinds)
+                kind.law(section.seed) for kind in (told_apart(kinds) if section.scenes is None else kinds)
             ],
         },
     )

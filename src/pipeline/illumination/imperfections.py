@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.jobs.seeds import log_uniform
+
 if TYPE_CHECKING:
     from pipeline.config.imperfections import (
         AlbedoBlocks,
@@ -68,10 +70,7 @@ def spot_field(size: int, section: AlbedoSpots, rng: np.random.Generator) -> NDA
     reach = 3 * section.radius_px.high
     count = rng.poisson(section.count * (size + 2 * reach) ** 2 / 1000)
     places = rng.uniform(-reach, size - 1 + reach, (count, 2))
-    excess, radius = (
-        np.exp(rng.uniform(np.log(span.low), np.log(span.high), count))
-        for span in (section.excess, section.radius_px)
-    )
+    excess, radius = (log_uniform(rng, span, count) for span in (section.excess, section.radius_px))
     at = np.arange(size)
     rows, cols = (np.exp(-0.5 * ((at - places[:, axis, None]) / radius[:, None]) ** 2) for axis in (0, 1))
     return np.einsum("k,ky,kx->yx", excess, rows, cols)

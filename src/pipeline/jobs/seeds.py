@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from pipeline.config.base import Range
 
 
 def seeded(*entropy: int) -> torch.Generator:
     """A torch generator whose stream depends on all the given numbers."""
     state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state))
+
+
+def log_uniform(rng: np.random.Generator, within: Range, size: int | None = None) -> Any:
+    """A number whose logarithm is uniform within a range above 0; an array of `size` of them, if given."""
+    return np.exp(rng.uniform(np.log(within.low), np.log(within.high), size))

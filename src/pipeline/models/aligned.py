@@ -36,6 +36,7 @@ from pipeline.models.photometric import (
 )
 from pipeline.models.refinement import CHANNELS, refined
 from pipeline.models.unet import UNet, levels_for
+from pipeline.storage.calibration_law import HEIGHTS
 from pipeline.terrain.blocks import block_mean
 
 #: Weights of the a priori normal in the closed-form slopes: light for many Suns, firm for few.
@@ -46,9 +47,6 @@ SPREAD_PX = 0.05
 LOG_SPREAD = (-6.0, 3.0)
 #: What counts as lit in refined images, over the set's mean lit radiance: more than is left of haze.
 REFINED_LIT_SHARE = 0.1
-#: Networks that refine do not measure the noise of their images. In its place stands what is known of the
-#: heights, which tells their laws of calibration apart: exact block means, such with an error, altimetry.
-EXACT_CELLS, LOOSE_CELLS, ALTIMETRY = 0.1, 0.2, 0.4
 #: Channels of the layer that reads it.
 SPREAD_CHANNELS = 16
 #: Images encoded at a time by the learned encoder; bounds the memory.
@@ -227,13 +225,15 @@ class Trunk(nn.Module):
             matched = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
             loose = None if inputs.cell_error is None else (inputs.cell_error > 0)[:, None, None, None]
             mean = matched if loose is None else torch.where(loose, mean, matched)
-        noise = _known(inputs, threshold) if self.refine else threshold
-        light = SetLight(noise, sums.lit == 0)
+        light = SetLight(threshold, sums.lit == 0)
+        if self.refine:
+            seen = inputs.present.any(dim=1)
+            light = SetLight(threshold, light.unlit & seen[:, None, None, None], _kind(inputs, seen))
         if self.to_spread is None:
             return AlignedCondition(h, Estimate(mean, light))
         # How many images light a pixel says most of what is left open: inputs stand beside the features.
-        seen = [h, x] if about is None else [h, x, about]
-        spread = self.to_spread(torch.cat(seen, dim=1)).float()
+        known = [h, x] if about is None else [h, x, about]
+        spread = self.to_spread(torch.cat(known, dim=1)).float()
         return AlignedCondition(h, Estimate(mean, light, SPREAD_PX * torch.exp(spread.clamp(*LOG_SPREAD))))
 
     def _gains(
@@ -261,13 +261,12 @@ def _blind(inputs: Batch) -> Tensor:
     return inputs.cell_error.isinf() & ~inputs.present.any(dim=1)
 
 
-def _known(inputs: Batch, like: Tensor) -> Tensor:
-    """What is known of the heights of B sets, (B,), as a level of noise."""
-    exact = torch.full_like(like, EXACT_CELLS)
+def _kind(inputs: Batch, seen: Tensor) -> Tensor:
+    """The kinds of B sets, of which some have images: (B,), see `SetLight`."""
+    kind = torch.where(seen, 0, len(HEIGHTS))
     if inputs.cell_error is None:
-        return exact
-    loose = torch.where(inputs.cell_error.isinf(), ALTIMETRY, LOOSE_CELLS)
-    return torch.where(inputs.cell_error > 0, loose, exact)
+        return kind
+    return kind + torch.where(inputs.cell_error.isinf(), 2, (inputs.cell_error > 0).long())
 
 
 def _trust(inputs: Batch, sums: PhotometricSums, threshold: Tensor, scatter: Tensor) -> Tensor:

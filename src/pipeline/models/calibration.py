@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pipeline.bridges.base import Generators, normal
 from pipeline.models.files import load_system, model_config
 from pipeline.models.photometric import SetLight
 from pipeline.models.system import System
-from pipeline.storage.calibration_law import Calibration, Curve, read_calibration
+from pipeline.storage.calibration_law import BLIND, KINDS, Calibration, Curve, read_calibration
 
 
 def _around(knots: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,6 +46,14 @@ def places(noises: tuple[float, ...], noise: Tensor) -> Tensor:
     return weights.scatter_(1, right[:, None], share[:, None])
 
 
+def law_of(kinds: tuple[str, ...], kind: str) -> int:
+    """The law for sets of a kind: its own, else that of the same heights with images, else the last."""
+    for name in (kind, kind.removesuffix(BLIND)):
+        if name in kinds:
+            return kinds.index(name)
+    return len(kinds) - 1
+
+
 @dataclass(frozen=True)
 class Widened:
     """A calibration as `System.widening`."""
@@ -67,7 +76,7 @@ class Widened:
             if any(len(curve.log_scales) > 1 for law in laws for curve in (law.lit, law.unlit)):
                 raise ValueError("calibration: expected one log scale for a network without a spread")
             spread_px = states.new_ones(len(light.unlit), 1, 1, 1)
-        weights = places(self.calibration.noises, light.noise.to(spread_px.dtype))
+        weights = self._weights(light, spread_px.dtype)
         each = [
             torch.where(light.unlit, level(law.unlit, spread_px), level(law.lit, spread_px)) for law in laws
         ]
@@ -82,6 +91,16 @@ class Widened:
         z = normal(states.new_empty(len(states), 1, 1, 1), generators)
         tail = tails.repeat_interleave(members)[:, None, None, None] * z
         return states * torch.exp(levels.repeat_interleave(members, dim=0) + tail)
+
+    def _weights(self, light: SetLight, dtype: torch.dtype) -> Tensor:
+        """Weights (B, L) of the laws for B sets."""
+        kinds = self.calibration.kinds
+        if not kinds:
+            return places(self.calibration.noises, light.noise.to(dtype))
+        if light.kind is None:
+            raise ValueError("calibration: expected laws of noises for a network that does not refine")
+        laws = torch.tensor([law_of(kinds, name) for name in KINDS], device=light.kind.device)
+        return F.one_hot(laws[light.kind], len(kinds)).to(dtype)
 
 
 def load_calibrated(

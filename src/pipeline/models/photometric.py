@@ -62,10 +62,13 @@ class SetLight:
     ----------
     noise : (B,) share of the mean lit radiance below which a pixel counts as shadow, see `set_radiance`.
     unlit : (B, 1, P, P) whether no image lights the pixel: it is in shadow, or outside, in all of them.
+    kind : (B,) index of the set in `pipeline.storage.calibration_law.KINDS`; None for networks that do not
+        refine. Sets without images have kinds of their own, and no pixel of theirs counts as unlit.
     """
 
     noise: Tensor
     unlit: Tensor
+    kind: Tensor | None = None
 
 
 def set_radiance(images: Tensor, valid: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ The a priori DEM is exact block means, block means with an error, or altimetry o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.masks import StripDraw
 from pipeline.config.scene_draw import SceneDraw
 from pipeline.illumination.imperfections import apply_imperfections
+from pipeline.jobs.seeds import log_uniform
 from pipeline.models.batch import Batch, pad_sets
 from pipeline.models.refinement import fill
 from pipeline.shards.batches import valid_pixels
@@ -102,10 +103,15 @@ def read_scene(
             heights, spots = np.nan_to_num(found.height[here]), found.count[here].astype(np.float32)
             cell_error = np.inf
     elif kind == "errors":
-        low, high = np.log(draw.cell_error_px.low), np.log(draw.cell_error_px.high)
-        cell_error = float(np.exp(kinds[3].uniform(low, high))) * pixel_m
+        cell_error = float(log_uniform(kinds[3], draw.cell_error_px)) * pixel_m
         lr = lr + (cell_error * kinds[3].standard_normal(lr.shape)).astype(np.float32)
     return SceneSample(inner.copy(), lr, cell_error, heights, spots, images, suns, strips, pixel_m, expected)
+
+
+def without_images(sample: SceneSample) -> SceneSample:
+    """The same ground, of which there is no image."""
+    images, suns, expected = sample.images[:0], sample.suns[:0], sample.expected[:0]
+    return replace(sample, images=images, suns=suns, strips=None, expected=expected)
 
 
 def _kind(rng: np.random.Generator, draw: SceneDraw) -> str:

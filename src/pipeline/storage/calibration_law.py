@@ -7,7 +7,8 @@ clones are then a scale mixture, as Student's t is one of Gaussians, with heavy 
 beyond what validation patches showed, clones are spread as at the knot. Pixels that no image lights have a
 curve of their own: a network remembers the ground in the shadows of its training terrain, and expects too
 little error there elsewhere. There is a law for clean images and one for noisy ones, of which a network is
-less sure. And where no law can know, on a patch that lies all in the dark, clones are no further apart, over
+less sure; networks that refine have one for each kind of what is known of the heights, with images and
+without. And where no law can know, on a patch that lies all in the dark, clones are no further apart, over
 the whole patch, than terrain is from the a priori DEM.
 """
 
@@ -24,6 +25,10 @@ from pipeline.storage.atomic import read_json
 SCHEMA = "calibration/4"
 #: Name of the file beside given weights.
 FILE = "calibration.json"
+#: What is known of the heights before the images, and whether there are none: names of laws, by their index.
+BLIND = " without images"
+HEIGHTS = ("exact block means", "block means with errors", "altimetry")
+KINDS = (*HEIGHTS, *(name + BLIND for name in HEIGHTS))
 
 
 @dataclass(frozen=True)
@@ -58,17 +63,20 @@ class Law:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Laws for image sets of some noise; between them they are interpolated in its logarithm.
+    """Laws for image sets of some noise, or for kinds of what is known of the heights.
 
     Attributes
     ----------
-    noises : rising; `pipeline.models.photometric.set_radiance` measures it. laws : one for each.
+    noises : rising; `pipeline.models.photometric.set_radiance` measures it; between them laws are
+        interpolated in its logarithm. Empty where laws are of kinds. laws : one for each.
     most_px : largest root mean square, over a patch, of the departures that a law expects, pixels of height.
+    kinds : names of `KINDS`, one for each law; empty where laws are of noises.
     """
 
     noises: tuple[float, ...]
     laws: tuple[Law, ...]
     most_px: float = math.inf
+    kinds: tuple[str, ...] = ()
 
 
 def read_calibration(path: Path | str, fingerprint: str) -> Calibration:
@@ -90,13 +98,19 @@ def read_calibration(path: Path | str, fingerprint: str) -> Calibration:
     rows = content.get("laws")
     if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
         raise ValueError(f"{path}: expected laws, one or more, found {rows}")
+    kinds: Any = [row["kind"] for row in rows if "kind" in row]
     noises: Any = [row.get("noise") for row in rows]
-    if not _rising(noises):
+    if kinds:
+        if len({*kinds} & {*KINDS}) != len(rows):
+            raise ValueError(f"{path}: expected laws of different kinds of {KINDS}, found {kinds}")
+        noises = []
+    elif not _rising(noises):
         raise ValueError(f"{path}: expected laws whose noise rises from above 0, found {noises}")
     most: Any = content.get("most_px")
     if isinstance(most, bool) or not isinstance(most, int | float) or not 0 < most < math.inf:
         raise ValueError(f"{path}: expected most_px, a number above 0, found {most}")
-    return Calibration(tuple(map(float, noises)), tuple(_law(path, row) for row in rows), float(most))
+    laws = tuple(_law(path, row) for row in rows)
+    return Calibration(tuple(map(float, noises)), laws, float(most), tuple(kinds))
 
 
 def _law(path: Path | str, row: dict[str, Any]) -> Law:

@@ -21,6 +21,7 @@ from scipy.ndimage import distance_transform_edt
 
 from pipeline.config.altimetry import AltimetrySection
 from pipeline.config.base import Range
+from pipeline.jobs.seeds import log_uniform
 from pipeline.terrain.synthetic.tracks import (
     LOST_SHARE,
     NIGHT_BEAMS,
@@ -97,7 +98,7 @@ def simulate(
         raise ValueError(f"pixel_m: expected > 0, found {pixel_m}")
     low, high = section.coverage.low, section.coverage.high
     wanted = float(low * (high / low) ** np.sqrt(rng.random()))
-    spread = np.radians(_log_uniform(rng, section.spread_deg))
+    spread = np.radians(log_uniform(rng, section.spread_deg))
     # Ascending and descending passes lie on both sides of the meridian.
     half = 0.0 if rng.random() < section.one_way else rng.uniform(0.0, np.pi / 4)
     meridian = rng.uniform(0.0, np.pi)
@@ -153,10 +154,6 @@ def linear_dem(altimetry: Altimetry) -> NDArray[np.float32]:
 
 def _uniform(rng: np.random.Generator, within: Range) -> float:
     return rng.uniform(within.low, within.high)
-
-
-def _log_uniform(rng: np.random.Generator, within: Range) -> float:
-    return float(np.exp(rng.uniform(np.log(within.low), np.log(within.high))))
 
 
 def _errors(rng: np.random.Generator, section: AltimetrySection, pixel_m: float) -> Errors:

@@ -42,7 +42,7 @@ from pipeline.models.apriori import crop_halo
 from pipeline.models.calibration import Widened, level, load_calibrated, places
 from pipeline.models.files import load_system, model_config
 from pipeline.models.photometric import SetLight, set_radiance
-from pipeline.storage.calibration_law import Calibration, Curve, Law, read_calibration
+from pipeline.storage.calibration_law import BLIND, HEIGHTS, KINDS, Calibration, Curve, Law, read_calibration
 from pipeline.terrain.blocks import block_mean
 from saved_models import save_system
 
@@ -143,7 +143,8 @@ def test_scores_are_those_of_the_metrics() -> None:
 )
 def test_rendered_scenes_have_a_law_for_each_a_priori_dem(apriori: str, off: float, kinds: list[int]) -> None:
     draw = SceneDraw(apriori=apriori, cell_error_share=off, images_power=2.0)
-    found = [scenes for _, scenes in known_heights(draw)]
+    names, found = zip(*known_heights(draw))
+    assert list(names) == [HEIGHTS[k] for k in kinds]
     assert kinds == [2 if s.apriori == "altimetry" else int(s.cell_error_share) for s in found]
     assert all(s.images_power == 2.0 for s in found)
     tracks = [s.altimetry for s in found if s.apriori == "altimetry"]
@@ -218,6 +219,19 @@ def test_noisy_sets_have_their_own_law() -> None:
     assert_close(moved(both, 0.01), torch.full((2,), 0.2))
     assert_close(moved(both, 0.03), moved(Calibration((1.0,), (noisy,)), 0.01))
     assert not torch.isclose(*moved(both, 0.03))
+
+
+def test_each_kind_of_heights_has_its_own_law() -> None:
+    """Kinds that were not fitted have that of the same heights with images, or the last."""
+    tracks = HEIGHTS[2]
+    laws = [Law(Curve(log_scales=(x,)), Curve(log_scales=(x,))) for x in (0.1, 0.2, 0.3)]
+    widened = Widened(Calibration((), tuple(laws), kinds=(HEIGHTS[0], tracks, tracks + BLIND)))
+    kind = torch.arange(len(KINDS))
+    light = SetLight(torch.ones(6), torch.zeros(6, 1, 1, 1, dtype=torch.bool), kind)
+    moved = widened(torch.ones(6, 1, 1, 1), None, light, [seeded(k) for k in range(6)]).log().flatten()
+    assert_close(moved, torch.tensor([0.1, 0.3, 0.2, 0.1, 0.3, 0.3]))
+    with pytest.raises(ValueError, match="expected laws of noises for a network that does not refine"):
+        widened(torch.ones(6, 1, 1, 1), None, replace(light, kind=None), [seeded(k) for k in range(6)])
 
 
 def test_a_network_says_how_noisy_its_images_are_and_where_none_lights(tmp_path: Path) -> None:
@@ -432,6 +446,17 @@ def test_impossible_noises_are_refused(tmp_path: Path, noises: list[object]) -> 
     path = write(tmp_path / "c.json", laws=[{**LAW, "noise": noise} for noise in noises])
     with pytest.raises(ValueError, match=r"c\.json: expected laws whose noise rises from above 0, found"):
         read_calibration(path, "m")
+
+
+def test_laws_of_kinds_are_read(tmp_path: Path) -> None:
+    def rows(*kinds: str) -> list[object]:
+        return [{"kind": kind, **{k: v for k, v in LAW.items() if k != "noise"}} for kind in kinds]
+
+    found = read_calibration(write(tmp_path / "c.json", laws=rows(*KINDS[1:3])), "m")
+    assert found.kinds == KINDS[1:3] and found.noises == () and len(found.laws) == 2
+    for wrong in (rows("altimetry", "altimetry"), rows("radar"), [*rows("altimetry"), LAW]):
+        with pytest.raises(ValueError, match=r"c\.json: expected laws of different kinds of"):
+            read_calibration(write(tmp_path / "c.json", laws=wrong), "m")
 
 
 @pytest.mark.parametrize("laws", [[], {}, "law", [0.1]])
