@@ -20,6 +20,7 @@ from pipeline.provenance.plan import Plan
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = {
     "config": [],
+    "conditions": ["conditions"],
     "demo": ["demo"],
     "tiny": ["tiny"],
     "light": ["demo", "light"],
