@@ -20,6 +20,7 @@ from pipeline.provenance.plan import Plan
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = {
     "config": [],
+    "conditions": ["conditions"],
     "demo": ["demo"],
     "tiny": ["tiny"],
     "light": ["demo", "light"],
@@ -31,12 +32,18 @@ OVERLAYS = {
     "map": ["map"],
     "map_1500": ["map_1500"],
     "moon": ["moon"],
+    "moon_first": ["moon", "moon_first"],
     "moon_gpu": ["moon", "moon_gpu"],
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
 SITE = {"site": {"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": "my/index.csv", "pixel_m": 20}}
-# Image sets under true light, which no shipped config but those for real images asks for.
-SCENES = {"scenes": {"images": 3}, "illumination": {"far_m": 9000, "far_cell_px": 8}}
+# Image sets under true light, which only configs for real images ask for; index files, which no shipped one does.
+INDEX = {split: f"{split}.txt" for split in ("train", "validation", "test")}
+SCENES = {
+    "scenes": {"images": 3},
+    "illumination": {"far_m": 9000, "far_cell_px": 8},
+    "split": {"method": "index", "index": INDEX},
+}
 PLANNED = {**OVERLAYS, "tiny_scenes": ["tiny"]}
 USERS = {"evaluate": "window.yaml", "map": "site.yaml", "tiny_scenes": "scenes.yaml"}
 RUN_FILES = (
@@ -63,6 +70,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / WINDOW["inputs"]["dem"]).write_text("heights")
     (folder / "window.yaml").write_text(yaml.safe_dump(WINDOW))
     (folder / "scenes.yaml").write_text(yaml.safe_dump(SCENES))
+    for number, name in enumerate(INDEX.values()):
+        (folder / name).write_text(f"{number}\n")
     (folder / "my").mkdir()
     write_site(folder / "my")
     (folder / "site.yaml").write_text(yaml.safe_dump(SITE))

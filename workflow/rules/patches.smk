@@ -44,6 +44,7 @@ rule patches_select:
 rule patches_split:
     input:
         selected=ancient(tiles("selected", "tile_{tile}.json")),
+        index=ancient(CONFIG.split.index_files),
     output:
         split=PLAN["split"].path("split.json"),
     log:

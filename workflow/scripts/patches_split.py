@@ -5,4 +5,5 @@ from pipeline.jobs.job import rule_job
 from pipeline.terrain.split import split_patches
 
 with rule_job(snakemake, SplitStage) as work:
-    split_patches(snakemake.input.selected, work.section, snakemake.output.split)
+    i = snakemake.input
+    split_patches(i.selected, work.section, snakemake.output.split, i.index)

@@ -129,6 +129,9 @@ def _input_files(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> dict[s
         files.append(_entry(role, name, here, url))
     kernels = zip(config["ephemeris"]["kernels"], found["kernels"])  # none are found where none are used
     files += [_entry("kernel", path, digest) for path, digest in kernels]
+    index = config["split"]["index"] or {}
+    named = (index[name] for name in ("train", "validation", "test") if index)
+    files += [_entry("index", path, digest) for path, digest in zip(named, found["index"])]
     if found["lpips"]:
         files.append(_entry("lpips", config["vae"]["lpips_weights"], found["lpips"]))
     return {"schema": "inputs/1", "synthetic": config["inputs"]["dem"] == "synthetic", "files": files}

@@ -72,12 +72,15 @@ class ArcsSection(Section):
     Attributes
     ----------
     tolerance : largest chord distance of a fixed direction from the arc (published 0.1, about 5.7 deg).
-    train : drawn anew for every training sample; its range of images holds in the Fibonacci stage too.
+    train : drawn anew for every training sample.
+    fibonacci : images of a sample of the Fibonacci stage: ``all`` of its patch's, each once (published), or
+        as many as `train` says ``drawn`` with replacement.
     test : named draws, made once for every validation and test patch and stored.
     """
 
     tolerance: Annotated[float, Field(gt=0, le=2)] = 0.1
     train: ArcDraw = ArcDraw()
+    fibonacci: Literal["drawn", "all"] = "drawn"
     test: dict[str, ArcDraw] = Field(default={"main": ArcDraw(images=Range(low=75, high=75))}, min_length=1)
     seed: Seed = 0
 

@@ -115,6 +115,9 @@ class BridgeSection(Section):
     target : ``dem`` (published) or ``residual`` = DEM minus bicubic a priori.
     process : ``i2sb`` (published), ``interpolant`` (Yasuda) or ``diffusion`` (its baseline).
     conditioning : ``published`` (two 768-vectors) or ``aligned`` (full-resolution fields in register).
+    set_encoder : encoder of the images with conditioning ``published``: ``pooled`` (published: average-pooled
+        residual blocks, norms of the transformers without parameters) or ``strided`` (strided convolutions).
+    missing_pixel : what conditioning ``published`` sees where an image has no data (published -1; 0 is dark).
     network : ``dit`` (published) or ``unet``.
     lr_halo_px : a priori terrain beyond the patch that the network sees, pixels (published 0).
     height_unit : ``km`` (published: metres / 1000) or ``pixel`` (scale-free).
@@ -146,7 +149,7 @@ class BridgeSection(Section):
     calibrate : spread clones as the validation patches ask for, see docs/concepts.md; needs `posterior_mean`.
     keep_block_means : project samples so that their block means equal the a priori DEM.
     augmentation : ``flips`` (published), or ``square``: its eight symmetries.
-    weight_decay : of AdamW.
+    weight_decay : of AdamW (published 0).
     ema : decay of the weights' average that is kept; 0 keeps the weights (published).
     clip : largest norm of the gradient; 0 does not clip (published).
     seed : of initialisation, order and noise.
@@ -156,6 +159,8 @@ class BridgeSection(Section):
     target: Literal["dem", "residual"] = "dem"
     process: Literal["i2sb", "interpolant", "diffusion"] = "i2sb"
     conditioning: Literal["published", "aligned"] = "published"
+    set_encoder: Literal["pooled", "strided"] = "strided"
+    missing_pixel: float = 0.0
     network: Literal["dit", "unet"] = "dit"
     lr_halo_px: Annotated[int, Field(ge=0)] = 0
     height_unit: Literal["km", "pixel"] = "km"

@@ -15,7 +15,7 @@ class IlluminationSection(Section):
     Attributes
     ----------
     engine : ``embree`` (the reference) or ``horizon`` (the fast path).
-    halo_px : how much of the patch's halo casts shadows (published 0: the patch's own terrain only).
+    halo_px : how much of the patch's halo casts shadows (published 2: a margin against effects of the edge).
     sun : ``point`` (published) or ``disc`` (visible share of the Sun's disc).
     disc_deg : diameter of the Sun's disc, degrees.
     limb_darkening : u of a disc whose brightness falls as 1 - u (1 - mu) from its centre (mu = 1) to its limb
@@ -24,6 +24,8 @@ class IlluminationSection(Section):
     far_m : how far from the patch's centre (or a region's corners) coarser terrain casts shadows, m; 0 for
         none.
     far_cell_px : side of a block whose mean height stands for that terrain, pixels.
+    azimuth : where the azimuths of the fixed and the Fibonacci directions count from: ``up`` (published:
+        clockwise from map-up) or ``right`` (counter-clockwise from map-right; 24 of the 360 fixed differ).
     fibonacci : directions a patch in the Fibonacci group.
     jitter_deg : standard deviation of the Fibonacci jitter, degrees, drawn per patch.
     """
@@ -36,6 +38,7 @@ class IlluminationSection(Section):
     curvature: bool = False
     far_m: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
     far_cell_px: Annotated[int, Field(ge=2, le=256)] = 16
+    azimuth: Literal["up", "right"] = "right"
     fibonacci: Annotated[int, Field(ge=1, le=1000)] = 30
     jitter_deg: Annotated[float, Field(ge=0, le=45)] = 3.0
     seed: Seed = 0

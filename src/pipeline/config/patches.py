@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,8 @@ class PatchesSection(Section):
     factor : super-resolution factor (published 16); must divide `size_px`.
     halo_px : surrounding terrain kept around a patch, at most, pixels.
     stride_px : distance between training patches (published 96); must divide `size_px`.
+    origin : where patches count from: ``corner`` (published: 2 px from the left and the bottom edge of each
+        piece of terrain, rows upwards) or ``even`` (most patches, even margins, rows downwards).
     tiles : number of jobs the terrain is cut into.
     """
 
@@ -25,6 +27,7 @@ class PatchesSection(Section):
     factor: Annotated[int, Field(ge=2, le=64)] = 16
     halo_px: Annotated[int, Field(ge=0, le=1024)] = 32
     stride_px: PositiveInt = 96
+    origin: Literal["even", "corner"] = "even"
     tiles: Annotated[int, Field(ge=1, le=1000)] = 40
 
     @model_validator(mode="after")

@@ -34,7 +34,8 @@ like `-c2`, stands between them and the stage.
 | `lola40.yaml` | real LOLA windows at 40 m/pix in `resources/lola_40m/*.tif` |
 | `evaluate.yaml` | given or shipped weights on any DEM windows, without training |
 | `map.yaml` | a map of a site from a DEM, real images and their Suns, with given weights |
-| `map_1500.yaml` | 1,500 rendered images over 19.2 km of synthetic terrain at 20 m/pix, with given weights |
+| `map_1500.yaml` | 1,500 rendered images over 76.8 km of synthetic terrain at 20 m/pix, with given weights |
+| `conditions.yaml` | on top of `config.yaml`: other numbers of images and latitudes in the evaluation |
 | `light.yaml` | on top of another: true places, the Sun's disc, far terrain, swaths of narrow cameras |
 | `tiny.yaml` | the whole DAG in two to three minutes, for tests |
 
@@ -82,7 +83,7 @@ def _allowed(schema: dict[str, Any]) -> str:
     parts = []
     for option in options:
         if "$ref" in option:
-            parts.append("section")
+            parts.append("`[low, high]`" if option["$ref"].endswith("/Range") else "section")
         elif "enum" in option:
             parts.append(", ".join(f"`{value}`" for value in option["enum"]))
         elif option.get("type") == "null":
@@ -112,7 +113,7 @@ def _rows(model: type[BaseModel], prefix: str = "", deep: bool = True) -> Iterat
         if inner is None:
             given = field.get_default(call_default_factory=True)
             default = "required" if field.is_required() else _shown(given)
-            values = "`[low, high]`" if field.annotation is Range else _allowed(schema["properties"][name])
+            values = _allowed(schema["properties"][name])
             yield f"{prefix}{name}", default, values, meanings.get(name, "")
         elif deep:
             if not field.is_required() and field.default is None:

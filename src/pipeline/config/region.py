@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from pipeline.config.arcs import ArcDraw, SunPlace
-from pipeline.config.base import Positive, PositiveInt, Range, Section, Seed, unlike
+from pipeline.config.base import PositiveInt, Range, Section, Seed, unlike
 from pipeline.config.masks import Missing
 
 
@@ -68,7 +68,8 @@ class RegionSection(Section):
     members : clones (published 4).
     images : images that light the region.
     light : where the Sun of its images is seen from.
-    half_width_px : half-width of the strip that each image keeps, pixels; null for whole images.
+    half_width_px : half-width of the strip that each image keeps, pixels, or a range of it from which each
+        image's is drawn (published 25 to 50); null for whole images.
     masks : what kind of strip that is; with ``nac``, `half_width_px` is not used.
     blend_px : largest grassfire distance (published 48).
     blend_sigma_px : Gaussian blur of the weights (published 2).
@@ -80,8 +81,14 @@ class RegionSection(Section):
     members: Annotated[int, Field(ge=2, le=1000)] = 4
     images: Annotated[int, Field(ge=1, le=10_000)] = 100
     light: RegionLight = RegionLight()
-    half_width_px: Positive | None = 125.0
+    half_width_px: Range | None = Range(low=125, high=125)
     masks: RegionMasks = RegionMasks()
     blend_px: PositiveInt = 48
     blend_sigma_px: Annotated[float, Field(ge=0)] = 2.0
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _positive_width(self) -> RegionSection:
+        if self.half_width_px is not None:
+            self.half_width_px.check_positive("half_width_px")
+        return self

@@ -164,7 +164,7 @@ class Config(Section):
         if not given and self.systems and (primary is None or primary.system not in self.systems):
             out.append(unlike("primary", f"one of the systems {self.systems}", repr(self.primary)))
         if self.split.method == "test" and self.systems:
-            trains = f"'block', 'site' or 'random', since the systems {self.systems} are trained"
+            trains = f"'block', 'site', 'random' or 'index', since the systems {self.systems} are trained"
             out.append(unlike("split.method", trains, "'test' (every patch tests given weights)"))
         return out
 

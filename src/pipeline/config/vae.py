@@ -21,6 +21,8 @@ class VaeSection(Section):
     kl_weight : weight of the KL term in the loss, which sums absolute differences over pixels.
     gan_weight : weight of the adaptive hinge GAN; 0 trains without one.
     gan_start_samples : samples before the GAN starts (published 5000 steps of 64).
+    gan_alternate : steps in a row that train the autoencoder, then as many the critic, counted from the first
+        step on (published 5); 0 trains both in every step.
     gan_base, gan_layers : channels and layers of the PatchGAN (published 64 and 4: 6.96 M parameters).
     slope_weight : our addition: weight of the absolute slope error, metres per metre.
     lpips_weights : local safetensors file with VGG16 and LPIPS weights; null leaves the perceptual loss out.
@@ -38,6 +40,7 @@ class VaeSection(Section):
     kl_weight: Annotated[float, Field(ge=0)] = 1e-6
     gan_weight: Annotated[float, Field(ge=0)] = 0.5
     gan_start_samples: Annotated[int, Field(ge=0)] = 5000 * 64
+    gan_alternate: Annotated[int, Field(ge=0)] = 0
     gan_base: PositiveInt = 64
     gan_layers: PositiveInt = 4
     slope_weight: Annotated[float, Field(ge=0)] = 0.0

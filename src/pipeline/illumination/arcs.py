@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.arcs import ArcsSection
 from pipeline.config.stages.light import ArcsStage
-from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set
+from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set, exact_directions
 from pipeline.illumination.ephemeris import own_suns, read_track
 from pipeline.illumination.place import places_by_id
 from pipeline.storage.atomic import read_json, write_json
@@ -88,6 +88,7 @@ def select_arcs(
     traced = read_store(visibility_store, schema="visibility")["id"].values
     rows = {int(i): row for row, i in enumerate(traced)}
     fixed = read_store(visibility_store, group="fixed")
+    directions = exact_directions(fixed["sun"].values)
     draws: dict[str, dict[str, Any]] = {name: {} for name in arcs.test}
     for patch_id in wanted:
         if patch_id not in rows:
@@ -98,7 +99,7 @@ def select_arcs(
             own = own_places.get(patch_id)
             suns = own_suns(ranges, own, sun_track)
             try:
-                lon, lat, images = draw_arc_set(ranges, arcs.tolerance, rng, lit_any, own, suns)
+                lon, lat, images = draw_arc_set(ranges, arcs.tolerance, rng, lit_any, own, suns, directions)
             except NoUsableDirectionError as error:
                 raise NoUsableDirectionError(
                     f"{visibility_store}: arcs.test.{name}: patch {patch_id}: {error}"

@@ -4,15 +4,17 @@ The **map frame** has x to the map's right, y up on the map (against the row ind
 degrees clockwise from map-up towards map-right, and a unit vector towards the Sun is
 ``(cos el sin az, cos el cos az, sin el)``.
 
-The published system (Repasky et al. 2026) writes a direction of azimuth ``a`` as
-``(cos el cos a, cos el sin a, sin el)``: its ``a`` runs counter-clockwise from its x axis. Its Sun arc rises
-along x at the equator, so x is local east and y local north, and turning that frame about z by the longitude
-is exactly what the north polar stereographic projection does. Its x and y are therefore taken as map-right
-and map-up, and its azimuth ``a`` is the map azimuth ``90 - a``.
+The published system (Repasky et al. 2026) hands its azimuths to a renderer that reads them clockwise from
+map-up (``illumination.azimuth: up``). Its choice of images along a Sun arc takes the same numbers
+counter-clockwise from x, which mirrors the map on its diagonal: what it calls longitude ``lon`` lights
+patches as longitude ``lon - 90`` of the northern map does. Drawn over all longitudes, the two are the same.
+This project's arcs are those of the map. Read counter-clockwise from map-right (``right``), 24 of the 360
+fixed directions differ: the rings at 60 and 85 degrees, whose steps do not divide 90.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from pipeline.config.arcs import ArcDraw
 
 Floats = NDArray[np.float64]
+#: Where the azimuths of the fixed and the Fibonacci directions count from: clockwise from map-up, as
+#: published, or counter-clockwise from map-right.
+Azimuth = Literal["up", "right"]
+AZIMUTHS: tuple[Azimuth, ...] = ("right", "up")
 
 # (elevation, step in azimuth), degrees: 288 low directions and 72 high ones.
 _RINGS = ((5, 5), (10, 5), (20, 5), (30, 5), (45, 10), (60, 20), (75, 30), (85, 60))
@@ -75,22 +81,62 @@ def local_to_map_azimuth(azimuth_deg: ArrayLike, lon_deg: ArrayLike, pole: Liter
     return (np.asarray(azimuth_deg, dtype=np.float64) - pole * np.asarray(lon_deg, dtype=np.float64)) % 360.0
 
 
-def fixed_directions() -> Floats:
+def _clockwise(azimuth_deg: ArrayLike, azimuth: Azimuth) -> Floats:
+    """Azimuths clockwise from map-up, degrees."""
+    given = np.asarray(azimuth_deg, dtype=np.float64)
+    return given if azimuth == "up" else 90.0 - given
+
+
+def fixed_directions(azimuth: Azimuth = "right") -> Floats:
     """The 360 published directions, unit vectors ``(360, 3)`` in the map frame.
 
     Elevations 5, 10, 20 and 30 degrees at every 5 degrees of azimuth, then 45 / 60 / 75 / 85 degrees at
-    every 10 / 20 / 30 / 60 degrees. Within a ring the published azimuth rises from 0.
+    every 10 / 20 / 30 / 60 degrees. Within a ring the azimuth rises from 0.
+
+    Parameters
+    ----------
+    azimuth : where it counts from.
     """
-    rings = [vectors(90.0 - np.arange(0.0, 360.0, step), elevation) for elevation, step in _RINGS]
+    rings = [vectors(_clockwise(np.arange(0.0, 360.0, step), azimuth), elev) for elev, step in _RINGS]
     return np.concatenate(rings)
 
 
+@cache
+def _stored(azimuth: Azimuth) -> tuple[Floats, NDArray[np.float32]]:
+    exact = fixed_directions(azimuth)
+    exact.setflags(write=False)
+    return exact, exact.astype(np.float32)
+
+
+def exact_directions(stored: ArrayLike) -> Floats:
+    """The fixed directions that a store holds in single precision, to the full digits.
+
+    Parameters
+    ----------
+    stored : ``(360, 3)``, array ``fixed/sun`` of a visibility store or shard.
+
+    Raises
+    ------
+    ValueError
+        If they are no set of fixed directions.
+    """
+    given = np.asarray(stored, dtype=np.float32)
+    for azimuth in AZIMUTHS:
+        exact, single = _stored(azimuth)
+        if np.array_equal(given, single):
+            return exact
+    raise ValueError(
+        f"fixed/sun: expected the fixed directions, azimuths from up or from right, found {given.shape[0]} "
+        "others"
+    )
+
+
 def fibonacci_directions(
-    n: int, jitter_deg: float, rng: np.random.Generator
+    n: int, jitter_deg: float, rng: np.random.Generator, azimuth: Azimuth = "right"
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Directions spread evenly over the upper hemisphere, jittered.
 
-    Published azimuth ``360 frac(i (sqrt5 - 1) / 2)`` and elevation ``asin(1 - i / n)`` for i = 0..n-1, each
+    Azimuth ``360 frac(i (sqrt5 - 1) / 2)`` and elevation ``asin(1 - i / n)`` for i = 0..n-1, each
     plus normal noise. A direction past the zenith comes down on the other side (the elevation is reflected
     at 90 degrees and the azimuth turned by 180: the same vector); one below the horizon is kept as a row
     but marked absent.
@@ -100,6 +146,7 @@ def fibonacci_directions(
     n : number of directions (published 30).
     jitter_deg : standard deviation of the noise of azimuth and elevation, degrees (published 3).
     rng : source of the noise.
+    azimuth : where the azimuth counts from.
 
     Returns
     -------
@@ -107,19 +154,20 @@ def fibonacci_directions(
     present : ``(n,)``, False where the direction lies below the horizon.
     """
     index = np.arange(n)
-    azimuth = 360.0 * (index * (np.sqrt(5.0) - 1.0) / 2.0 % 1.0)
+    turn = 360.0 * (index * (np.sqrt(5.0) - 1.0) / 2.0 % 1.0)
     elevation = np.degrees(np.arcsin(1.0 - index / n))
     noise = rng.normal(0.0, 1.0, (n, 2)) * jitter_deg
-    sun = vectors(90.0 - (azimuth + noise[:, 0]), elevation + noise[:, 1])
+    sun = vectors(_clockwise(turn + noise[:, 0], azimuth), elevation + noise[:, 1])
     return sun, sun[:, 2] >= 0.0
 
 
 def sun_arc(lon_deg: float, lat_deg: float, declination_deg: float = 0.0, pole: int | None = None) -> Floats:
     """The Sun's daily path above the horizon of a place, in steps of one degree of hour angle.
 
-    The published arc turns the circle ``(cos a, sin a, 0)`` about x by ``90 - lat`` and about z by the
-    longitude. A declination shifts the circle along the Moon's axis. For a northern latitude this gives
-    vectors in the north polar map frame, as published; for a southern one, in the south polar map frame.
+    The circle ``(cos a, sin a, 0)``, x local east and y local north, is turned about x by ``90 - lat`` and
+    about z by the longitude, as polar stereographic maps turn. A declination shifts it along the Moon's axis.
+    For a northern latitude this gives vectors in the north polar map frame; for a southern one, in the south
+    polar map frame.
 
     Parameters
     ----------
@@ -166,6 +214,7 @@ def draw_arc_set(
     lit_any: NDArray[np.bool_] | None = None,
     place: Place | None = None,
     suns: Floats | None = None,
+    directions: Floats | None = None,
 ) -> tuple[float, float, NDArray[np.int64]]:
     """Draw a place (or take the patch's own), a declination, and a set of images along the Sun arc there.
 
@@ -181,6 +230,7 @@ def draw_arc_set(
     lit_any : ``(360,)``, False for the fixed directions that leave the whole patch dark; these are left out.
     place : the patch's own place; not used where ``draw.place`` is ``assumed``.
     suns : unit vectors ``(m, 3)``, map frame: the Suns seen there, where ``draw.place`` is ``ephemeris``.
+    directions : the fixed directions; None for those of `fixed_directions`.
 
     Returns
     -------
@@ -198,7 +248,8 @@ def draw_arc_set(
         place = None
     elif place is None:
         raise ValueError(f"place: {draw.place}: expected the patch's own place, found none")
-    directions = fixed_directions()
+    if directions is None:
+        directions = fixed_directions()
     fixed = draw.declination.low == draw.declination.high
     for _ in range(1 if place is not None and (fixed or suns is not None) else _MAX_PLACES):
         if place is None:

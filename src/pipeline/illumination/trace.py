@@ -95,10 +95,10 @@ def trace_patch(
         rows of absent directions are 0.
     """
     rng = np.random.default_rng([section.seed, JITTER_PURPOSE, patch_id])
-    exact, present = fibonacci_directions(section.fibonacci, section.jitter_deg, rng)
+    exact, present = fibonacci_directions(section.fibonacci, section.jitter_deg, rng, section.azimuth)
     # What is stored is what is traced, to the last bit.
     fibonacci = exact.astype(np.float32)
-    fixed = fixed_directions().astype(np.float32)
+    fixed = fixed_directions(section.azimuth).astype(np.float32)
     shown = np.concatenate([np.ones(len(fixed), dtype=bool), present])
     # One call, so that an engine prepares the terrain once.
     sun = np.concatenate([fixed, fibonacci])
@@ -189,7 +189,7 @@ def trace_tile(
     logger.info("tracing %d of %d patches with %s", len(kept), len(ids), illumination.engine)
     with StoreWriter(out, schema="visibility", attrs=attrs) as writer:
         writer.write("id", ids[kept].astype(np.int64), dims=("patch",))
-        fixed = fixed_directions().astype(np.float32)
+        fixed = fixed_directions(illumination.azimuth).astype(np.float32)
         writer.write("fixed/sun", fixed, dims=("direction", "vector"))
         arrays = {
             group: _create_light(writer, group, len(kept), count, size_px, illumination.sun)

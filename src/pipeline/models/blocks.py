@@ -129,13 +129,13 @@ def mlp(width: int) -> nn.Sequential:
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm transformer block (Dosovitskiy et al. 2021)."""
+    """Pre-norm transformer block (Dosovitskiy et al. 2021); `affine` says whether norms have parameters."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, affine: bool = True) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=affine, eps=1e-6)
         self.attention = TokenAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=affine, eps=1e-6)
         self.mlp = mlp(width)
 
     def forward(self, x: Tensor) -> Tensor:

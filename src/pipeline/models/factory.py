@@ -51,7 +51,8 @@ def build_network(
     Parameters
     ----------
     section : keys ``space``, ``conditioning``, ``network``, ``lr_halo_px``, ``height_unit``, ``width``,
-        ``depth``, ``heads``, ``patch_px``, ``base``, ``target``, ``posterior_mean``, ``keep_block_means``.
+        ``depth``, ``heads``, ``patch_px``, ``base``, ``target``, ``posterior_mean``, ``keep_block_means``,
+        ``set_encoder``, ``missing_pixel``.
     size_px : side of a patch, pixels.
     factor : pixels a cell of the a priori DEM.
     latent_shape : (C, H, W) of the VAE's latents; None in pixel space.
@@ -92,7 +93,7 @@ def build_network(
     if section.conditioning == "published":
         core = _core(section, channels, channels, size, section.width)
         sizes = section.width, section.depth, section.heads, lr_cells, size_px
-        return PublishedNet(core, *sizes, section.height_unit)
+        return PublishedNet(core, *sizes, section.height_unit, section.set_encoder, section.missing_pixel)
     spread = section.posterior_mean and section.score == "crps"
     trunk = Trunk(
         size_px, factor, section.base, size_px // size, section.keep_block_means, spread, section.refine

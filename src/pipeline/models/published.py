@@ -3,7 +3,8 @@
 The vector is the sum of three embeddings: time, the a priori DEM (a vision transformer on its block
 means), and the images (a set encoder: each image through a small convolutional encoder, mean over the set,
 zero convolution, a vision transformer). The network sees neither Sun vectors nor masks of missing data:
-missing pixels are dark. The last two embeddings do not depend on time and are computed once a sample set.
+missing pixels have a value of their own (published -1; 0 is dark). The last two embeddings do not depend on
+time and are computed once a sample set.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from torch.nn import functional as F
 from pipeline.models.batch import Batch
 from pipeline.models.blocks import ResidualBlock, TimeEmbedding, group_norm, zero
 from pipeline.models.inputs import height_scale, mean_over_set
-from pipeline.models.transformers import VisionTransformer
+from pipeline.models.pooled import PooledSetEncoder, pooled_map
+from pipeline.models.transformers import DiT, VisionTransformer
 from pipeline.models.unet import UNet, levels_for
 from pipeline.models.vae import Downsample
 
@@ -57,12 +59,12 @@ class SetEncoder(nn.Module):
 
     Parameters
     ----------
-    chunk : images encoded at a time.
+    chunk : images encoded at a time. missing : what is seen where an image has no data.
     """
 
-    def __init__(self, chunk: int = SET_CHUNK) -> None:
+    def __init__(self, chunk: int = SET_CHUNK, missing: float = 0.0) -> None:
         super().__init__()
-        self.chunk = chunk
+        self.chunk, self.missing = chunk, missing
         last = SET_BASE
         layers: list[nn.Module] = [nn.Conv2d(1, last, 3, padding=1)]
         for level, multiplier in enumerate(SET_MULTIPLIERS):
@@ -75,10 +77,10 @@ class SetEncoder(nn.Module):
         self.channels = last
 
     def forward(self, images: Tensor, valid: Tensor, present: Tensor) -> Tensor:
-        """Map images (B, N, P, P) to (B, 8, P/8, P/8); padding is left out, missing pixels are dark."""
+        """Map images (B, N, P, P) to (B, 8, P/8, P/8); padding is left out."""
 
         def encode(patch: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-            x = images[patch, image] * valid[patch, image]
+            x = torch.where(valid[patch, image], images[patch, image], self.missing)
             # A single channel has no memory format of its own: it is set after the first convolution.
             stem = self.layers[0](x[:, None]).contiguous(memory_format=torch.channels_last)
             features = self.layers[1:](stem)
@@ -111,8 +113,9 @@ class VectorUNet(nn.Module):
 class PublishedNet(nn.Module):
     """The published network, or the same conditioning around a U-Net.
 
-    152.0 M parameters at the published setting: 65.8 M in the DiT with its time embedding, 43.1 M in
-    the transformer of the a priori DEM, 43.1 M in the set encoder with its transformer.
+    151,989,804 parameters at the published setting (152,028,524 with the encoder ``strided``): 65.8 M in the
+    DiT with its time embedding, 43.1 M in the transformer of the a priori DEM, 43.1 M in the set encoder with
+    its transformer.
 
     Parameters
     ----------
@@ -121,6 +124,9 @@ class PublishedNet(nn.Module):
     lr_cells : side of the a priori DEM, halo included, cells.
     size_px : side of the images, pixels.
     height_unit : unit in which the network sees heights.
+    set_encoder : ``pooled`` (published) or ``strided``; with the former the embeddings' transformers are bare
+        and start as published.
+    missing_pixel : what the network sees where an image has no data.
 
     Raises
     ------
@@ -136,6 +142,8 @@ class PublishedNet(nn.Module):
         lr_cells: int,
         size_px: int,
         height_unit: Literal["km", "pixel"],
+        set_encoder: Literal["pooled", "strided"] = "strided",
+        missing_pixel: float = 0.0,
     ) -> None:
         super().__init__()
         if size_px % SET_STRIDE:
@@ -146,11 +154,33 @@ class PublishedNet(nn.Module):
         self.height_unit = height_unit
         self.core = core
         self.time = TimeEmbedding(width)
-        self.lr_transformer = VisionTransformer(1, lr_cells, 2 - lr_cells % 2, width, depth, heads)
-        self.set_encoder = SetEncoder()
-        self.to_set_map = zero(nn.Conv2d(self.set_encoder.channels, 4, 1))
+        bare = set_encoder == "pooled"
+        sizes = width, depth, heads, bare
+        self.lr_transformer = VisionTransformer(1, lr_cells, 2 - lr_cells % 2, *sizes)
+        self.set_encoder: SetEncoder | PooledSetEncoder
+        self.to_set_map: nn.Module
+        if bare:
+            self.set_encoder = PooledSetEncoder(missing_pixel)
+            self.to_set_map = pooled_map(self.set_encoder.channels, 4)
+        else:
+            self.set_encoder = SetEncoder(missing=missing_pixel)
+            self.to_set_map = zero(nn.Conv2d(self.set_encoder.channels, 4, 1))
         cells = size_px // SET_STRIDE
-        self.set_transformer = VisionTransformer(4, cells, 2 - cells % 2, width, depth, heads)
+        self.set_transformer = VisionTransformer(4, cells, 2 - cells % 2, *sizes)
+        if bare:
+            self._start_as_published()
+
+    def _start_as_published(self) -> None:
+        """Tokens start as those of Peebles & Xie 2023: Xavier as for a linear layer; time N(0, 0.02)."""
+        for part in (self.core, self.lr_transformer, self.set_transformer):
+            if isinstance(part, DiT | VisionTransformer):
+                nn.init.xavier_uniform_(part.to_tokens.weight.flatten(1))
+                assert part.to_tokens.bias is not None
+                nn.init.zeros_(part.to_tokens.bias)
+        for layer in self.time.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
 
     def condition(self, inputs: Batch) -> PublishedCondition:
         """Embed the a priori DEM and the images of each sample set, once for all times."""

@@ -29,22 +29,27 @@ class VisionTransformer(nn.Module):
     channels, size : the map is (B, channels, size, size).
     patch : side of a token in cells.
     width, depth, heads : the transformer.
+    bare : norms have no parameters and the output token starts at zero, as published.
 
     Raises
     ------
     ValueError : `patch` does not divide `size`.
     """
 
-    def __init__(self, channels: int, size: int, patch: int, width: int, depth: int, heads: int) -> None:
+    def __init__(
+        self, channels: int, size: int, patch: int, width: int, depth: int, heads: int, bare: bool = False
+    ) -> None:
         super().__init__()
         cells = _check_grid("patch", size, patch)
         self.to_tokens = nn.Conv2d(channels, width, patch, stride=patch)
         self.register_buffer("positions", grid_positions(width, cells, cells), persistent=False)
         self.output_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
-        self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(depth))
-        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, not bare) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, elementwise_affine=not bare, eps=1e-6)
         self.head = nn.Linear(width, width)
         self.apply(_xavier)
+        if bare:
+            nn.init.zeros_(self.output_token)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels, size, size) to (B, width)."""

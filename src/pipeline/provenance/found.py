@@ -34,6 +34,7 @@ class Found:
     given : weights that are used without training, or None. versions : of the packages that compute.
     site : files of the site of which a map is made, or None.
     init : weights that the first stages of trained systems start from, by system.
+    index : digests of the split's index files, in the order of the splits; empty where none are used.
     """
 
     files: InputFiles
@@ -44,6 +45,7 @@ class Found:
     versions: dict[str, str] = field(default_factory=dict)
     site: SiteFiles | None = None
     init: dict[str, InitWeights] = field(default_factory=dict)
+    index: list[str] = field(default_factory=list)
 
     @classmethod
     def look(cls, config: Config, root: Path) -> Found:
@@ -60,12 +62,13 @@ class Found:
         lpips = _digests([path] if path else [], root, memory, "vae.lpips_weights", "a safetensors file")
         used = config.ephemeris.kernels if config.by_ephemeris() else []
         kernels = _digests(used, root, memory, "ephemeris.kernels", "a file")
+        index = _digests(config.split.index_files, root, memory, "split.index", "a file")
         given = resolve_given(config, root, memory)
         init = resolve_init(config, root, memory)
         site = resolve_site(config, root, memory)
         memory.save()
         spice = spice_version() if kernels else None
-        return cls(files, lpips[0] if lpips else None, kernels, spice, given, versions(), site, init)
+        return cls(files, lpips[0] if lpips else None, kernels, spice, given, versions(), site, init, index)
 
     @classmethod
     def remember(cls, record: Mapping[str, Any]) -> Found:
@@ -81,6 +84,7 @@ class Found:
             record["versions"],
             SiteFiles(**found["site"]) if found.get("site") else None,
             {system: InitWeights(**weights) for system, weights in found.get("init", {}).items()},
+            list(found.get("index", [])),
         )
 
     def record(self) -> dict[str, Any]:
@@ -97,6 +101,7 @@ class Found:
                 "given": None if self.given is None else asdict(self.given),
                 "site": None if self.site is None else self.site.record(),
                 "init": {system: asdict(weights) for system, weights in self.init.items()},
+                "index": self.index,
             },
             "versions": self.versions,
         }

@@ -12,6 +12,7 @@ from pipeline.config.maps import MapSection
 from pipeline.config.names import SCENE_STAGES, SystemName
 from pipeline.config.photometry import law_module
 from pipeline.config.root import Config
+from pipeline.config.split import SplitIndex
 from pipeline.provenance.run import Run
 
 
@@ -42,6 +43,15 @@ def law(run: Run, label: str) -> tuple[str, ...]:
 def map_laws(run: Run, label: str) -> tuple[str, ...]:
     """The modules of the laws that a map's renderings have: the chosen one, and that of the exposures."""
     return tuple(dict.fromkeys((*law(run, label), law_module("lambert"))))
+
+
+def split(run: Run, label: str) -> dict[str, Any]:
+    """Section of the split; index files enter by their bytes."""
+    given = run.config.split
+    if given.index is None:
+        return {}
+    digests = dict(zip(("train", "validation", "test"), run.found.index, strict=True))
+    return {"split": given.model_copy(update={"index": SplitIndex.model_validate(digests)})}
 
 
 def rendered(run: Run, label: str) -> dict[str, Any]:
@@ -76,7 +86,7 @@ def bridge(run: Run, name: str) -> dict[str, Any]:
         "bridge": section.model_copy(update=unused),
         "optimiser": getattr(section.stages, stage),
         "init": None if init is None else init.identity,
-        "images": c.arcs.train.images if stage == "fibonacci" else None,
+        "images": c.arcs.train.images if stage == "fibonacci" and c.arcs.fibonacci == "drawn" else None,
         "arcs": {"tolerance": c.arcs.tolerance, "train": c.arcs.train} if with_arcs else None,
         "masks": c.masks.train if stage not in ("fibonacci", "arcs") else None,
         "scenes": _scene_draw(run) if stage in SCENE_STAGES else None,

@@ -94,7 +94,10 @@ DECLARATIONS = (
     ),
     Declaration("patches", PatchesStage, "pipeline.terrain.extract", ("terrain",), of=("patches",)),
     Declaration("selected", CoverageSection, "pipeline.terrain.coverage", ("patches",), of=("coverage",)),
-    Declaration("split", SplitStage, "pipeline.terrain.split", ("selected",), of=(".", "patches")),
+    Declaration(
+        "split", SplitStage, "pipeline.terrain.split", ("selected",), of=(".", "patches"),
+        section=sections.split,
+    ),
     Declaration(
         "far", FarStage, "pipeline.illumination.far_blocks", ("terrain",), of=("illumination",),
         over=_once_if(lambda run: run.config.illumination.far_m > 0),

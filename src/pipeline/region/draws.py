@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.arcs import ArcDraw
 from pipeline.config.region import RegionSection
-from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set, fixed_directions
+from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set
 from pipeline.illumination.ephemeris import SunTrack, own_suns
 from pipeline.illumination.missing import WHOLE_HALF_WIDTH_PX, draw_swath
 from pipeline.illumination.place import Place
@@ -27,6 +27,8 @@ def draw_suns(
     lights: Callable[[Indices], NDArray[np.bool_]],
     place: Place,
     track: SunTrack | None = None,
+    *,
+    directions: NDArray[np.float64],
 ) -> Indices:
     """Draw the fixed directions that a region's images come from, as those of a patch are drawn.
 
@@ -40,10 +42,11 @@ def draw_suns(
     tolerance : ``arcs.tolerance``. seed : of the draw.
     lights : which of the given directions light some of the region.
     place : the region's centre. track : where the Sun stood; where the draw's place is ``ephemeris``.
+    directions : the fixed directions.
 
     Returns
     -------
-    (N,) indices into `fixed_directions`.
+    (N,) indices into `directions`.
 
     Raises
     ------
@@ -53,12 +56,12 @@ def draw_suns(
         If the draw needs a track that is not given.
     """
     suns = own_suns(draw, place, track)
-    useful = np.ones(len(fixed_directions()), dtype=bool)
+    useful = np.ones(len(directions), dtype=bool)
     while True:
         rng = np.random.default_rng([seed, SUNS_PURPOSE])
         struck = None if useful.all() else useful
         try:
-            *_, chosen = draw_arc_set(draw, tolerance, rng, struck, place, suns)
+            *_, chosen = draw_arc_set(draw, tolerance, rng, struck, place, suns, directions)
         except NoUsableDirectionError as error:
             # To the draw, a region is a large patch.
             message = str(error).replace("the patch", "the region")
@@ -96,4 +99,6 @@ def draw_strips(
     numbers = rng.random((section.images, 3))
     centre, turn = numbers[:, :2] * size_px - 0.5, 180.0 * numbers[:, 2]
     loses = rng.random(section.images) < section.masks.share
-    return np.column_stack([centre, turn, np.where(loses, section.half_width_px, WHOLE_HALF_WIDTH_PX)])
+    low, high = section.half_width_px.low, section.half_width_px.high
+    width = low if low == high else rng.uniform(low, high, section.images)
+    return np.column_stack([centre, turn, np.where(loses, width, WHOLE_HALF_WIDTH_PX)])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.config.region import RegionSection
 from pipeline.terrain.grid import Grid
 from pipeline.terrain.lattice import Terrain
-from pipeline.terrain.patch_grid import Candidates, candidates, free_positions
+from pipeline.terrain.patch_grid import Candidates, Origin, candidates, free_positions
 
 logger = logging.getLogger(__name__)
 
@@ -70,21 +70,23 @@ class SplitMap:
         return np.stack([row[fits], col[fits]], axis=1).astype(np.int64)
 
 
-def split_map(terrain: Terrain, labels: Mapping[str, str], size_px: int, stride_px: int) -> SplitMap:
+def split_map(
+    terrain: Terrain, labels: Mapping[str, str], size_px: int, stride_px: int, origin: Origin = "even"
+) -> SplitMap:
     """Put the labels of ``split/1`` on the map: a patch's id says where it lies.
 
     Parameters
     ----------
     terrain : the sites.
     labels : id -> split.
-    size_px, stride_px : ``patches.size_px`` and ``patches.stride_px``, which ids depend on.
+    size_px, stride_px, origin : keys of ``patches``, which ids depend on.
 
     Raises
     ------
     PlaceError
         If the labels are not of this terrain and these patches.
     """
-    every = candidates(terrain, size_px, stride_px)
+    every = candidates(terrain, size_px, stride_px, origin)
     label = np.array([labels.get(str(i), "") for i in every.id], dtype="U10")
     if int((label != "").sum()) != len(labels):
         raise PlaceError(

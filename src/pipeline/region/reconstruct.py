@@ -247,7 +247,7 @@ def reconstruct(
         )
     terrain = load_terrain(one_file(inputs["terrain"]))
     labels = read_json(one_file(inputs["split"]), "split/1")["patches"]
-    splits = split_map(terrain, labels, section.size_px, section.stride_px)
+    splits = split_map(terrain, labels, section.size_px, section.stride_px, section.origin)
     place = find_place(terrain, section.region, splits)
     apriori, ground = read_ground(
         terrain, place, system.factor, system.halo_cells, section.illumination.halo_px

@@ -148,7 +148,8 @@ def render(
     ValueError
         If no fixed direction is usable, or a track is needed and not given.
     """
-    every = fixed_directions().astype(np.float32)
+    fixed = fixed_directions(light.azimuth)
+    every = fixed.astype(np.float32)
     known: dict[int, NDArray[np.uint8]] = {}
 
     def lights(directions: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -159,7 +160,7 @@ def render(
 
     place, size, pixel_m = centre_of(ground.grid), ground.grid.height, ground.grid.pixel_m
     draw = section.light.arc(place.pole, section.images)
-    drawn = draw_suns(draw, tolerance, section.seed, lights, place, track)
+    drawn = draw_suns(draw, tolerance, section.seed, lights, place, track, directions=fixed)
     kept, directions = np.unique(drawn, return_inverse=True)
     logger.info("region: %d images under %d Suns", section.images, len(kept))
     shadows = Shadows(np.stack([known[int(d)] for d in kept]), light.sun == "point")

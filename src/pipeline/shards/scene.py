@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.arcs import ArcDraw
 from pipeline.config.masks import StripDraw
-from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set
+from pipeline.illumination.directions import NoUsableDirectionError, draw_arc_set, exact_directions
 from pipeline.illumination.ephemeris import SunTrack, own_suns
 from pipeline.illumination.missing import draw_strip
 from pipeline.shards.reader import Shard
@@ -61,7 +61,7 @@ class FibonacciScene:
 
     Attributes
     ----------
-    images : least and most images a set (published 5 to 100).
+    images : least and most images a set.
     """
 
     images: tuple[int, int] = (5, 100)
@@ -101,8 +101,9 @@ class ArcScene:
         lit = shard.lit_any("fixed", patch)
         place = None if self.draw.place == "assumed" else shard.places[patch]
         suns = own_suns(self.draw, place, self.track)
+        fixed = exact_directions(shard.fixed_suns)
         try:
-            _, _, chosen = draw_arc_set(self.draw, self.tolerance, rng, lit, place, suns)
+            _, _, chosen = draw_arc_set(self.draw, self.tolerance, rng, lit, place, suns, fixed)
         except NoUsableDirectionError as error:
             raise NoUsableDirectionError(f"{shard.path}: patch {shard.ids[patch]}: {error}") from None
         strips = None
@@ -135,7 +136,7 @@ class StoredScene:
 
 @dataclass(frozen=True)
 class AllFibonacciScene:
-    """All of a patch's Fibonacci images, each once; for evaluation."""
+    """All of a patch's Fibonacci images, each once: the published first stage, and an evaluation."""
 
     def image_set(self, shard: Shard, patch: int, rng: np.random.Generator) -> ImageSet:
         """The present, not fully dark directions; `rng` is not used."""

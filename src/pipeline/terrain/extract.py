@@ -17,7 +17,7 @@ from pipeline.storage.store import StoreWriter
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.index import load_terrain
 from pipeline.terrain.lattice import Terrain
-from pipeline.terrain.patch_grid import Candidates, candidates
+from pipeline.terrain.patch_grid import MARGIN_PX, Candidates, candidates
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def extract_tile(index_path: Path | str, patches: PatchesStage, tile: int, out: 
     Parameters
     ----------
     index_path : index made by `index_terrain`.
-    patches : side, halo and stride of patches, and the number of tiles.
+    patches : side, halo, stride and origin of patches, and the number of tiles.
     tile : 0 to ``patches.tiles - 1``.
     out : store to make, schema ``patches``. A tile without patches gives a store of length 0.
 
@@ -48,10 +48,11 @@ def extract_tile(index_path: Path | str, patches: PatchesStage, tile: int, out: 
     if not 0 <= tile < patches.tiles:
         raise ValueError(f"tile: expected 0 to {patches.tiles - 1} (patches.tiles), found {tile}")
     terrain = load_terrain(index_path)
-    every = candidates(terrain, patches.size_px, patches.stride_px)
+    every = candidates(terrain, patches.size_px, patches.stride_px, patches.origin)
     if not len(every):
+        least = patches.size_px if patches.origin == "even" else 2 * (patches.size_px + MARGIN_PX)
         raise RasterError(
-            f"{index_path}: expected DEMs of at least {patches.size_px} px a side (patches.size_px), found "
+            f"{index_path}: expected DEMs of at least {least} px a side (patches.size_px), found "
             f"{', '.join(f'{s.grid.height} x {s.grid.width}' for s in terrain.sites)}"
         )
     mine = np.arange(len(every))[every.part(tile, patches.tiles)]

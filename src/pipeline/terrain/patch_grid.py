@@ -4,17 +4,20 @@ The anchor is the place, of the size_px x size_px possible ones, that gives most
 inside the site's files; ties go to the anchor that leaves the most even margins around the bounding box.
 
 One case differs. A raster that is centred on a pole (a whole cap, as all published LOLA products are) is cut
-on the grid whose middle patch is centred on the pole, if that costs less than 1 % of the patches. For the
-published 30400 px at 20 m this is the published grid: 315 x 315 patches, 80 px left over on each side,
-idx = column * 315 + row, the northern cap 99,225 further on. (The 316 columns that would also fit are even
-in number: they cannot be centred. The "30 m of padding" of the published code is margin around one patch
-while it is rendered, not a property of the grid; it plays the part of `patches.halo_px`.)
+on the grid whose middle patch is centred on the pole, if that costs less than 1 % of the patches: 315 x 315
+patches of 30400 px.
+
+With ``patches.origin: corner`` patches lie as the public code lays them: the first starts 2 px from the left
+and the bottom edge of the site's bounding box, rows count upwards, and there are (side - size - 4) // size of
+them along a side (315 along 30400 px, where 316 would fit). A patch of a whole cap then has the published
+index column * 315 + row, those of the northern cap 99,225 further on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,9 @@ from numpy.typing import NDArray
 from pipeline.terrain.lattice import Terrain
 
 CENTRED_COST = 0.01
+#: Margin of the patches of origin ``corner``: so many pixels more are traced on each side.
+MARGIN_PX = 2
+Origin = Literal["even", "corner"]
 Box = tuple[int, int, int, int]
 
 
@@ -131,8 +137,9 @@ class Candidates:
 
     Attributes
     ----------
-    id : index in that order among ALL positions of the strided grids in the sites' bounding boxes (for a
-        whole cap: the published ``column * n_rows + row``), so it depends on neither the tiles nor the data.
+    id : index in that order among ALL positions of the strided grids in the sites' bounding boxes
+        (``column * n_rows + row``), so it depends on neither the tiles nor the data. Rows count upwards where
+        the origin is the corner.
     site, row, col : site and top-left pixel on its grid.
     on_grid : whether the patch belongs to the disjoint grid.
     anchors : anchor of each site's disjoint grid.
@@ -153,7 +160,21 @@ class Candidates:
         return slice(len(self) * tile // tiles, len(self) * (tile + 1) // tiles)
 
 
-def candidates(terrain: Terrain, size: int, stride: int) -> Candidates:
+def corner_starts(height: int, width: int, size: int, stride: int) -> tuple[NDArray, NDArray]:
+    """First rows and columns of the patches that count from the bottom left corner; rows upwards.
+
+    Parameters
+    ----------
+    height, width : of the site's bounding box. size, stride : of the patches; all in pixels.
+    """
+    rows, cols = (
+        np.arange(max(0, (max(0, (side - size - 2 * MARGIN_PX) // size) - 1) * (size // stride) + 1))
+        for side in (height, width)
+    )
+    return height - MARGIN_PX - size - stride * rows, MARGIN_PX + stride * cols
+
+
+def candidates(terrain: Terrain, size: int, stride: int, origin: Origin = "even") -> Candidates:
     """All patches of `size` px, `stride` px apart, that lie wholly inside a site's files.
 
     Parameters
@@ -161,18 +182,23 @@ def candidates(terrain: Terrain, size: int, stride: int) -> Candidates:
     terrain : the sites.
     size : side of a patch, pixels.
     stride : step of the candidates, a divisor of `size`; the disjoint grid is part of them.
+    origin : ``even`` margins, rows downwards, or the bottom left ``corner``, rows upwards.
     """
     parts: list[tuple[NDArray, ...]] = []
     anchors = []
     base = 0
     for site in terrain.sites:
         grid = site.grid
-        pole = grid.origin[1] / grid.pixel_m, -grid.origin[0] / grid.pixel_m
         boxes = terrain.footprints(site.index)
-        anchor = anchor_of(boxes, size, pole)
+        if origin == "corner":
+            rows, cols = corner_starts(grid.height, grid.width, size, stride)
+            anchor = (grid.height - MARGIN_PX) % size, MARGIN_PX % size
+        else:
+            pole = grid.origin[1] / grid.pixel_m, -grid.origin[0] / grid.pixel_m
+            anchor = anchor_of(boxes, size, pole)
+            rows = np.arange(anchor[0] % stride, grid.height - size + 1, stride, dtype=np.int64)
+            cols = np.arange(anchor[1] % stride, grid.width - size + 1, stride, dtype=np.int64)
         anchors.append(anchor)
-        rows = np.arange(anchor[0] % stride, grid.height - size + 1, stride, dtype=np.int64)
-        cols = np.arange(anchor[1] % stride, grid.width - size + 1, stride, dtype=np.int64)
         if len(rows) and len(cols):
             j, i = np.nonzero(free_positions(boxes, size).at(rows, cols).T)
             on_grid = ((rows[i] - anchor[0]) % size == 0) & ((cols[j] - anchor[1]) % size == 0)

@@ -4,7 +4,8 @@ Only patches of the disjoint grid are held out (validation, test); the extra one
 patch can only train. A training patch that shares a pixel with a held-out one, or lies within
 ``split.gap_px`` of one, is dropped, so no pixel is in two splits. The result depends on the kept patches and
 the section alone, not on the tiles they came in. With method ``test`` every kept patch tests, those off the
-grid too; these share pixels.
+grid too; these share pixels. With method ``index`` files name the patches of each split; the other kept
+patches are dropped.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pipeline.config.split import SplitSection
 from pipeline.config.stages.terrain import SplitStage
 from pipeline.storage.atomic import read_json, write_json
 from pipeline.terrain.footprints import Squares, touching
+from pipeline.terrain.split_index import SplitError, read_index
 
 logger = logging.getLogger(__name__)
 
@@ -35,31 +37,39 @@ _LABELS = (*SPLITS, "dropped")
 _PURPOSE = 0x5B117
 
 
-class SplitError(ValueError):
-    """Patches that cannot be split as asked; the message says what was found and what to change."""
-
-
-def split_patches(selected_jsons: Sequence[Path | str], section: SplitStage, out_json: Path | str) -> None:
+def split_patches(
+    selected_jsons: Sequence[Path | str],
+    section: SplitStage,
+    out_json: Path | str,
+    index: Sequence[Path | str] = (),
+) -> None:
     """Label every kept patch ``train``, ``validation``, ``test`` or ``dropped``.
 
     Parameters
     ----------
     selected_jsons : files made by `select_tile`, one for each tile, in any order.
     section : how they are split, and the side of a patch.
-    out_json : JSON to make, schema ``split/1``.
+    out_json : JSON to make, schema ``split/1``. With method ``index``, `not_kept` counts the patches that are
+        named but were not kept.
+    index : with method ``index``, the files of the splits train, validation and test.
 
     Raises
     ------
     SplitError
-        If the tiles do not belong together, a site pattern matches nothing, or a split comes out empty (but
-        for the two that method ``test`` leaves empty).
+        If the tiles do not belong together, a site pattern matches nothing, an index file is no such file or
+        names a patch that there is not, or a split comes out empty (but for the two that method ``test``
+        leaves empty).
     """
     split, size_px = section.split, section.size_px
-    kept, sites, pixel_m = _gather(selected_jsons, size_px)
+    kept, others, sites, pixel_m = _gather(selected_jsons, size_px)
     if not kept:
         raise SplitError("split: expected patches to split, found none kept; lower coverage.min_share")
     squares = _squares(kept, sites, size_px, pixel_m)
-    label, reason = assign(kept, sites, squares, size_px, split)
+    more: dict[str, int] = {}
+    if split.method == "index":
+        label, reason, more["not_kept"] = named(kept, others, index)
+    else:
+        label, reason = assign(kept, sites, squares, size_px, split)
     _clear_overlaps(label, reason, squares, split.gap_px * pixel_m, 1e-6 * pixel_m)
     counts = {name: int(np.sum(label == i)) for i, name in enumerate(_LABELS)}
     wanted = ("test",) if split.method == "test" else SPLITS
@@ -80,12 +90,45 @@ def split_patches(selected_jsons: Sequence[Path | str], section: SplitStage, out
             "patches": {str(p["id"]): _LABELS[i] for p, i in zip(kept, label, strict=True)},
             "counts": counts,
             "dropped": dict(sorted(Counter(r for r in reason if r).items())),
+            **more,
         },
     )
 
 
-def _gather(paths: Sequence[Path | str], size: int) -> tuple[list[dict], list[dict], float]:
-    """Kept patches of all tiles by ascending id, the sites, and the pixel size."""
+def named(
+    kept: list[dict], others: set[int], index: Sequence[Path | str]
+) -> tuple[NDArray[np.int64], list[str | None], int]:
+    """First labels by index files, the reasons of those that they drop, and how many they name in vain.
+
+    Parameters
+    ----------
+    kept : the patches. others : ids of those that were not kept.
+    index : the files of the splits train, validation and test.
+
+    Raises
+    ------
+    SplitError
+        If a file is no such file, or names a patch that there is not.
+    """
+    place = {p["id"]: i for i, p in enumerate(kept)}
+    label = np.full(len(kept), DROPPED)
+    in_vain = 0
+    for split, (path, ids) in enumerate(zip(index, read_index(index), strict=True)):
+        unknown = [i for i in ids.tolist() if i not in place and i not in others]
+        if unknown:
+            raise SplitError(
+                f"{path}: expected ids of the terrain's patches, found {len(unknown)} others, first "
+                f"{unknown[0]}; see patches.origin, patches.size_px and the order of inputs.dem"
+            )
+        label[[place[i] for i in ids.tolist() if i in place]] = split
+        in_vain += sum(i in others for i in ids.tolist())
+    if in_vain:
+        logger.warning("split: index files name %d patches that coverage.min_share does not keep", in_vain)
+    return label, ["named in no index file" if i == DROPPED else None for i in label], in_vain
+
+
+def _gather(paths: Sequence[Path | str], size: int) -> tuple[list[dict], set[int], list[dict], float]:
+    """Kept patches of all tiles by ascending id, the ids of the others, the sites, and the pixel size."""
     tiles = [read_json(p, "selected/1") for p in paths]
     if not tiles:
         raise SplitError("split: expected the selected patches of at least one tile, found none")
@@ -105,7 +148,8 @@ def _gather(paths: Sequence[Path | str], size: int) -> tuple[list[dict], list[di
     ids = [p["id"] for p in kept]
     if len(set(ids)) != len(ids):
         raise SplitError("split: expected each patch id once, found some in two tiles (mixed runs?)")
-    return kept, first["sites"], first["pixel_m"]
+    others = {p["id"] for t in tiles for p in t["patches"] if not p["kept"]}
+    return kept, others, first["sites"], first["pixel_m"]
 
 
 def _squares(kept: list[dict], sites: list[dict], size: int, pixel_m: float) -> Squares:

@@ -18,7 +18,7 @@ from pipeline.models.batch import Batch, flip, transpose
 from pipeline.models.files import load_system, load_vae, model_config
 from pipeline.models.system import System, state_scale
 from pipeline.shards.batches import Sample, assemble, read_sample
-from pipeline.shards.scene import ArcScene, FibonacciScene, Scene
+from pipeline.shards.scene import AllFibonacciScene, ArcScene, FibonacciScene, Scene
 from pipeline.shards.scene_samples import SceneSample, assemble_scenes, read_scene
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.adam import Adam
@@ -50,6 +50,8 @@ def training_scene(stage: BridgeStage, track: Sequence[Path | str] = ()) -> Scen
     """
     if stage.images is not None:
         return FibonacciScene((int(stage.images.low), int(stage.images.high)))
+    if stage.stage == "fibonacci":
+        return AllFibonacciScene()
     if stage.arcs is None:
         raise ValueError(f"stage {stage.stage}: expected rendered scenes (section scenes), found none")
     suns = read_track(track[0]) if track else None

@@ -30,16 +30,18 @@ class Progress:
         self.every = max(1, steps // LOG_LINES)
         self.history: list[dict[str, float]] = []
         self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}  # steps that had the loss: not all have all
         self.count = 0
 
     def resume(self, seen: int, state: dict[str, Any]) -> None:
         """Take over what a checkpoint holds."""
         self.seen = seen
         self.history, self.sums, self.count = state["history"], state["sums"], state["count"]
+        self.counts = state.get("counts", dict.fromkeys(self.sums, self.count))
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold."""
-        return {"history": self.history, "sums": self.sums, "count": self.count}
+        return {"history": self.history, "sums": self.sums, "counts": self.counts, "count": self.count}
 
     def advance(self, losses: dict[str, float], rate: float) -> dict[str, float] | None:
         """Count a step; return a line of the curve when one is due."""
@@ -47,12 +49,13 @@ class Progress:
         self.count += 1
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
         if self.count < self.every and self.seen < self.samples:
             return None
         line = {"samples": self.seen, "learning_rate": rate}
-        line |= {name: total / self.count for name, total in self.sums.items()}
+        line |= {name: total / self.counts[name] for name, total in self.sums.items()}
         self.history.append(line)
-        self.sums, self.count = {}, 0
+        self.sums, self.counts, self.count = {}, {}, 0
         return line
 
 

@@ -38,7 +38,11 @@ _INIT = 0x7AE1
 
 
 class VaeTask:
-    """Reconstruction + KL + delayed adaptive hinge GAN (Rombach et al. 2022)."""
+    """Reconstruction + KL + delayed adaptive hinge GAN (Rombach et al. 2022).
+
+    Autoencoder and critic descend in every step, or take turns of ``gan_alternate`` steps. Turns are counted
+    from the first step on, so that before the GAN starts the critic's train nothing, as published.
+    """
 
     def __init__(
         self, section: VaeSection, training: TrainingSection, shards: ShardSet, device: torch.device
@@ -72,8 +76,34 @@ class VaeTask:
         places = [self.shards.at(self.order.patch(n)) for n in numbers]
         return [read_sample(shard, patch, NO_IMAGES, self.halo_cells) for shard, patch in places]
 
+    def critics_turn(self, seen: int) -> bool:
+        """Whether the step after `seen` samples is left to the critic alone."""
+        turn = self.section.gan_alternate
+        return self.adversarial and turn > 0 and seen // self.section.optimiser.batch // turn % 2 == 1
+
     def step(self, prepared: list[Sample], numbers: Sequence[int], seen: int) -> dict[str, float]:
         """One optimiser step of the autoencoder and, once it has started, of the critic."""
+        started = self.adversarial and seen >= self.section.gan_start_samples
+        critics = self.critics_turn(seen)
+        with torch.set_grad_enabled(not critics):
+            out, x, y = self._reconstruct(prepared, numbers)
+        if started and not critics:
+            push = generator_hinge(self.modules["critic"](y))
+            weight = adaptive_weight(out["reconstruction"], push, self.vae.last_layer, averaged)
+            out["loss"] = out["loss"] + self.section.gan_weight * weight * push
+            out["generator"] = push
+        if not critics:
+            self._descend("model", out["loss"])
+        if started and (critics or not self.section.gan_alternate):
+            critic = self.modules["critic"]
+            out["critic"] = discriminator_hinge(critic(x), critic(y.detach()))
+            self._descend("critic", out["critic"])
+        return {name: value.item() for name, value in out.items()}
+
+    def _reconstruct(
+        self, prepared: list[Sample], numbers: Sequence[int]
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Losses without the GAN, the maps (B, 1, P, P), and their reconstructions."""
         batch = assemble(prepared, self.halo_cells, self.grid["factor"], PhotometrySection(), self.device)
         batch = flip(batch, self.order.flips(numbers))
         assert batch.dem is not None
@@ -95,21 +125,7 @@ class VaeTask:
             metres = self.codec.dem(y, batch) - batch.dem
             slopes = slope_loss(metres, torch.zeros_like(metres), batch.pixel_m)
             loss = loss + self.section.slope_weight * x[0].numel() * slopes
-        out = {"reconstruction": reconstruction, "kl": kl}
-        fake = None
-        if self.adversarial and seen >= self.section.gan_start_samples:
-            fake = y.detach()
-            push = generator_hinge(self.modules["critic"](y))
-            weight = adaptive_weight(reconstruction, push, self.vae.last_layer, averaged)
-            loss = loss + self.section.gan_weight * weight * push
-            out["generator"] = push
-        self._descend("model", loss)
-        if fake is not None:
-            critic = self.modules["critic"]
-            judged = discriminator_hinge(critic(x), critic(fake))
-            self._descend("critic", judged)
-            out["critic"] = judged
-        return {name: value.item() for name, value in {"loss": loss, **out}.items()}
+        return {"loss": loss, "reconstruction": reconstruction, "kl": kl}, x, y
 
     def _descend(self, name: str, loss: Tensor) -> None:
         optimiser = self.optimisers[name]

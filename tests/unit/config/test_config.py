@@ -74,7 +74,7 @@ def test_unknown_keys_are_named(path: str) -> None:
         ("patches.stride_px", 50, "stride_px: expected a divisor of size_px = 96, found 50"),
         ("patches.tiles", 0, "greater than or equal to 1"),
         ("coverage.min_share", 1.2, "less than or equal to 1"),
-        ("split.method", "spatial", "'block', 'site', 'random' or 'test'"),
+        ("split.method", "spatial", "'block', 'site', 'random', 'index' or 'test'"),
         ("split.validation", 0, "greater than 0"),
         ("split.test", 0.95, "validation + test: expected less than 1, found 1.05"),
         ("split.test_sites", ["a"], "validation_sites and test_sites: expected both or neither"),
@@ -300,10 +300,24 @@ def test_the_published_config_is_the_models_defaults_where_it_can_be() -> None:
         "training",
         "split",
     }
+    # Published values whose defaults are those of weights and configs without the keys.
+    others = {
+        "arcs": {"fibonacci": ("all", "drawn")},
+        "illumination": {"halo_px": (2, 0), "azimuth": ("up", "right")},
+        "patches": {"origin": ("corner", "even")},
+        "published": {
+            "set_encoder": ("pooled", "strided"), "missing_pixel": (-1.0, 0.0), "weight_decay": (0.0, 0.01)
+        },
+        "vae": {"gan_alternate": (5, 0)},
+    }  # fmt: skip
     found, default = load_config(PUBLISHED).model_dump(), Config().model_dump()
     assert set(found) == set(default)
     differing = {name for name in found if found[name] != default[name]}
-    assert differing <= own | {"coverage"}
+    assert differing <= own | {"coverage"} | set(others)
+    for name, keys in others.items():
+        assert set(found[name]) == set(default[name])
+        pairs = {key: (found[name][key], default[name][key]) for key in found[name]}
+        assert {key: pair for key, pair in pairs.items() if pair[0] != pair[1]} == keys
     assert found["coverage"]["min_share"] == pytest.approx(default["coverage"]["min_share"], abs=1e-5)
     assert found["coverage"]["min_share"] * 9216 < 2242.5  # 2242 of 9216 pixels, as published
     assert found["coverage"]["min_share"] * 9216 > 2241
@@ -325,9 +339,17 @@ def test_the_published_config_is_the_published_system() -> None:
     assert (system.width, system.depth, system.heads, system.sampler.nfe) == (768, 6, 12, 10)
     assert (config.split.method, config.illumination.halo_px, config.illumination.engine) == (
         "random",
-        0,
+        2,
         "embree",
     )
+    assert (system.set_encoder, system.missing_pixel, system.weight_decay) == ("pooled", -1.0, 0.0)
+    assert (config.vae.gan_alternate, config.vae.gan_start_samples) == (5, 5000 * 64)
+    assert (config.arcs.fibonacci, config.illumination.fibonacci, config.illumination.azimuth) == (
+        "all",
+        30,
+        "up",
+    )
+    assert (config.patches.origin, config.region.half_width_px) == ("corner", Range(low=25, high=50))
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -347,6 +369,7 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
+        "conditions",
         "demo",
         "evaluate",
         "light",

@@ -82,7 +82,7 @@ def test_fixed_directions_are_the_published_rings():
     np.testing.assert_allclose(np.linalg.norm(fixed, axis=1), 1)
     assert rings(np.arange(360)) == {5: 72, 10: 72, 20: 72, 30: 72, 45: 36, 60: 18, 75: 12, 85: 6}
     assert len(np.unique(fixed.round(9), axis=0)) == 360
-    # Published frame: (cos el cos a, cos el sin a, sin el) with a in steps from 0.
+    # Azimuths from map-right: (cos el cos a, cos el sin a, sin el) with a in steps from 0.
     a = np.radians(20.0 * np.arange(18))
     cos60, sin60 = np.cos(np.radians(60)), np.sin(np.radians(60))
     published = np.stack([cos60 * np.cos(a), cos60 * np.sin(a), np.full(18, sin60)], axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from torch import nn
 from pipeline.config.bridge import BridgeSection
 from pipeline.models.blocks import TimeEmbedding, grid_positions, group_norm
 from pipeline.models.factory import build_network
+from pipeline.models.pooled import PooledBlock, PooledSetEncoder
 from pipeline.models.published import PublishedNet, SetEncoder
 
 LATENT = (3, 4, 4)
+PUBLISHED = {"set_encoder": "pooled", "missing_pixel": -1.0}
 
 
 def tiny(**changes) -> PublishedNet:
@@ -41,6 +44,43 @@ def test_published_size_to_the_printed_digits():
     assert round(count(net) / 1e6, 1) == 152.0
 
 
+def test_the_published_encoder_has_the_public_codes_number_of_parameters():
+    with torch.device("meta"):
+        net = build_network(BridgeSection(**PUBLISHED), 96, 16, (4, 12, 12))
+    assert count(net) == 151_989_804
+    # Counted by hand: blocks of 4 and 8 channels, three that halve, norm and convolution after the mean.
+    four, eight = 2 * (4 * 4 * 9 + 4 + 8), 2 * (8 * 8 * 9 + 8 + 16)
+    between = 8 + (4 * 8 * 9 + 8) + 16 + (8 * 8 * 9 + 8) + (4 * 8 + 8)
+    assert count(net.set_encoder) == 40 + 4 * four + between + 3 * eight + 2 * four + eight
+    assert count(net.to_set_map) == 16 + 8 * 4 * 9 + 4
+    assert not any("norm" in name for name, _ in net.lr_transformer.named_parameters())
+
+
+def test_the_published_encoder_starts_as_the_public_code():
+    torch.manual_seed(0)
+    net = build_network(BridgeSection(width=32, depth=1, heads=2, **PUBLISHED), SIZE, FACTOR, LATENT)
+    assert count(net.to_set_map[-1]) and not any(p.any() for p in net.to_set_map[-1].parameters())
+    assert not any(p.any() for b in net.set_encoder.layers[1:] for p in b.conv2.parameters())
+    for part in (net.core, net.lr_transformer, net.set_transformer):
+        weight = part.to_tokens.weight.flatten(1)
+        assert weight.abs().max() <= (6 / sum(weight.shape)) ** 0.5
+        assert not part.to_tokens.bias.any()
+    assert not net.set_transformer.output_token.any()
+    assert abs(float(net.time.layers[0].weight.std()) / 0.02 - 1) < 0.05
+
+
+def test_a_published_block_halves_both_branches_by_averages():
+    block, x = PooledBlock(4, 4, halve=True), torch.randn(2, 4, 6, 6)
+    # The second convolution starts at zero, so the block is its skip: means of 2 x 2 pixels.
+    torch.testing.assert_close(block(x), x.reshape(2, 4, 3, 2, 3, 2).mean(dim=(3, 5)))
+    stir(block)
+    normed = torch.nn.functional.group_norm(x, 2, block.norm1.weight, block.norm1.bias)
+    pooled = block.conv1(torch.nn.functional.avg_pool2d(torch.nn.functional.silu(normed), 2))
+    after = torch.nn.functional.group_norm(pooled, 2, block.norm2.weight, block.norm2.bias)
+    expected = block.conv2(torch.nn.functional.silu(after)) + x.reshape(2, 4, 3, 2, 3, 2).mean(dim=(3, 5))
+    torch.testing.assert_close(block(x), expected)
+
+
 def test_published_token_grids():
     with torch.device("meta"):
         net = build_network(BridgeSection(), 96, 16, (4, 12, 12))
@@ -60,10 +100,11 @@ def test_starts_at_zero_and_ignores_images_at_first():
     torch.testing.assert_close(cond.vector, dark.vector)
 
 
+@pytest.mark.parametrize("encoder", [{}, PUBLISHED])
 @pytest.mark.parametrize("network", ["dit", "unet"])
 @pytest.mark.parametrize("space", ["latent", "pixel"])
-def test_gradients_reach_every_parameter(network, space):
-    net = tiny(network=network, space=space, patch_px=2, base=8)
+def test_gradients_reach_every_parameter(network, space, encoder):
+    net = tiny(network=network, space=space, patch_px=2, base=8, **encoder)
     shape = LATENT if space == "latent" else (1, SIZE, SIZE)
     out = net(torch.randn(2, *shape), torch.rand(2), net.condition(lambert_set()))
     assert out.shape == (2, *shape)
@@ -73,8 +114,9 @@ def test_gradients_reach_every_parameter(network, space):
     assert lacking == []
 
 
-def test_set_is_unordered_and_padding_has_no_influence():
-    net, sets = tiny(), lambert_set(images=5)
+@pytest.mark.parametrize("encoder", [{}, PUBLISHED])
+def test_set_is_unordered_and_padding_has_no_influence(encoder):
+    net, sets = tiny(**encoder), lambert_set(images=5)
     reference = net.condition(sets).vector
     order = torch.tensor([3, 0, 4, 1, 2])
     shuffled = replace(sets, images=sets.images[:, order], sun=sets.sun[:, order])
@@ -104,19 +146,32 @@ def test_missing_pixels_are_dark_pixels():
     assert torch.equal(net.condition(replace(sets, valid=valid)).vector, net.condition(dark).vector)
 
 
+@pytest.mark.parametrize("encoder", ["pooled", "strided"])
+def test_missing_pixels_may_have_a_value_of_their_own(encoder):
+    net, sets = tiny(set_encoder=encoder, missing_pixel=-1.0), lambert_set()
+    valid = sets.valid.clone()
+    valid[:, :, :10] = False
+    marked = replace(sets, images=torch.where(valid, sets.images, -1.0))
+    dark = replace(sets, images=sets.images * valid)
+    lost = net.condition(replace(dark, valid=valid)).vector
+    assert torch.equal(lost, net.condition(marked).vector)
+    assert (lost - net.condition(dark).vector).abs().max() > 1e-3
+
+
 def test_sun_is_not_seen():
     net, sets = tiny(), lambert_set()
     turned = replace(sets, sun=-sets.sun)
     assert torch.equal(net.condition(turned).vector, net.condition(sets).vector)
 
 
+@pytest.mark.parametrize("kind", [SetEncoder, partial(PooledSetEncoder, -1.0)])
 @pytest.mark.parametrize("chunk", [1, 3, 100])
-def test_chunks_do_not_change_set_means_or_gradients(chunk):
+def test_chunks_do_not_change_set_means_or_gradients(chunk, kind):
     sets = lambert_set(batch=3, images=5)
     present = sets.present.clone()
     present[1, 2:] = False
     torch.manual_seed(0)
-    whole, chunked = SetEncoder(chunk=15), SetEncoder(chunk=chunk)
+    whole, chunked = stir(kind(chunk=15)), kind(chunk=chunk)
     chunked.load_state_dict(whole.state_dict())
     results = [e(sets.images, sets.valid, present) for e in (whole, chunked)]
     assert results[0].shape == (3, 8, SIZE // 8, SIZE // 8)

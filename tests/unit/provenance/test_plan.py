@@ -65,6 +65,7 @@ def test_every_leaf_of_the_config_is_tested() -> None:
     assert {leaf for leaf in LEAVES if leaf not in TESTED and not leaf.startswith("site.")} == {
         "inputs.dem",
         "inputs.count",
+        "split.index",
         "vae.lpips_weights",
         "pretrained.weights",
         "pretrained.vae",
@@ -339,6 +340,25 @@ def test_weights_of_the_perceptual_loss_count_by_their_bytes(tmp_path: Path, bas
     with pytest.raises(
         ConfigError, match=r"vae\.lpips_weights: expected a safetensors file, found no file 'none'"
     ):
+        plan(config, tmp_path)
+
+
+def test_index_files_of_a_split_count_by_their_bytes(tmp_path: Path, base: Plan) -> None:
+    config = copy.deepcopy(BASE)
+    config["split"]["method"] = "index"
+    plans = []
+    for name, text in (("a", "1 2"), ("b", "1 2"), ("b", "3 4")):
+        for split in ("train", "validation", "test"):
+            (tmp_path / f"{name}_{split}.txt").write_text(f"{text} {split}")
+        config["split"]["index"] = {s: f"{name}_{s}.txt" for s in ("train", "validation", "test")}
+        plans.append(plan(config, tmp_path))
+    assert moved_between(plans[0], plans[1]) == EVERYWHERE  # they show the config, paths and all
+    assert "split" in moved_between(base, plans[0]) and "split" in moved_between(plans[1], plans[2])
+    assert plans[2]["split"].section != plans[1]["split"].section
+    again = Plan(load_config(config), tmp_path, json.loads(plans[2].record_json))
+    assert again.stages == plans[2].stages
+    config["split"]["index"]["test"] = "none"
+    with pytest.raises(ConfigError, match=r"split\.index: expected a file, found no file 'none'"):
         plan(config, tmp_path)
 
 

@@ -263,7 +263,7 @@ def test_what_is_no_model_is_named(root: Path, spoil: Any, message: str) -> None
         ({"pretrained": {"weights": None, "vae": "v"}}, r"vae: expected null without weights, found 'v'"),
         (
             {"pretrained": {"weights": None}, "systems": ["bridge"], "primary": "bridge_missing"},
-            r"split\.method: expected 'block', 'site' or 'random', since the systems \['bridge'\] are",
+            r"split\.method: expected 'block', 'site', 'random' or 'index', since the systems \['bridge'\]",
         ),
         (
             {"inputs": {"dem": None}},

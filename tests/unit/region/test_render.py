@@ -140,3 +140,30 @@ def test_no_sun_is_a_clear_error(terrain):
         ValueError, match=r"region\.light: no usable fixed direction in 1000 places .* latitude \[-90"
     ):
         images_of(terrain, light={"latitude": 90})
+
+
+def test_strips_may_have_drawn_widths(terrain):
+    one = images_of(terrain, images=200, half_width_px=20)[1].strips
+    _, images = images_of(terrain, images=200, half_width_px=[25, 50])
+    # Where they lie and how they turn stays.
+    np.testing.assert_array_equal(images.strips[:, :3], one[:, :3])
+    width = images.strips[:, 3]
+    assert 25 <= width.min() < 27 and 48 < width.max() <= 50
+    assert abs(width.mean() - 37.5) < 4 * 25 / np.sqrt(12 * 200)
+    valid = images.read(0, 96, 0, 96, only=[3]).valid[0].numpy()
+    x0, y0, q, w = images.strips[3]
+    rows, cols = np.indices((96, 96))
+    across = (rows - y0) * np.cos(np.radians(q)) - (cols - x0) * np.sin(np.radians(q))
+    np.testing.assert_array_equal(valid, np.abs(across) < w)
+    with pytest.raises(ValueError, match="half_width_px: expected > 0, found 0"):
+        RegionSection(half_width_px=[0, 5])
+
+
+def test_suns_count_azimuths_as_the_section_says(terrain):
+    light = {"latitude": 12, "longitude": 40}
+    for azimuth in ("right", "up"):
+        _, images = images_of(terrain, IlluminationSection(azimuth=azimuth), images=200, light=light)
+        usable = near_suns(sun_arc(40.0, -12.0), 0.1, fixed_directions(azimuth))
+        known = {tuple(sun) for sun in fixed_directions(azimuth)[usable].astype(np.float32)}
+        assert {tuple(sun) for sun in images.suns} <= known
+        assert images.suns[:, 2].max() > 0.8  # the rings that differ are among them

@@ -71,6 +71,39 @@ def test_published_grid() -> None:
     assert every.row[middle] + 48 == 15200
 
 
+def test_the_public_codes_grid_counts_from_the_bottom_left_corner() -> None:
+    """2 px from the left and the bottom edge; the rows of a column upwards; north 99,225 further on."""
+    every = candidates(terrain_of(cap(30400, 1), cap(30400)), 96, 96, "corner")
+    assert len(every) == 2 * 99225 and every.on_grid.all()
+    np.testing.assert_array_equal(every.id, np.arange(2 * 99225))
+    # As its script finds centres: from half a patch and 30 m inside the outermost pixel centres, in metres.
+    west, south = -304_000 + 10, -304_000 + 10
+    radius = 96 * 20 / 2 + 30
+    for index in (0, 314, 315, 7 * 315 + 12, 99224, 99225 + 40_000):
+        column, row = divmod(index % 99225, 315)
+        x, y = west + radius + 1920 * column, south + radius + 1920 * row
+        found = every.id == index
+        assert every.site[found] == index // 99225
+        assert -304_000 + 20 * (every.col[found] + 48) == x
+        assert 304_000 - 20 * (every.row[found] + 48) == y
+
+
+def test_strided_patches_from_the_corner_contain_the_disjoint_grid() -> None:
+    terrain = terrain_of(grid(625, 525), grid(300, 300, 5000, 0))
+    whole, half = (candidates(terrain, 96, stride, "corner") for stride in (96, 48))
+    assert whole.on_grid.all() and len(whole) == 5 * 4 + 2 * 2
+    assert len(half) == 9 * 7 + 3 * 3 and half.on_grid.sum() == len(whole)
+    places = set(zip(half.site[half.on_grid], half.row[half.on_grid], half.col[half.on_grid], strict=True))
+    assert places == set(zip(whole.site, whole.row, whole.col, strict=True))
+    assert (np.diff(half.id) > 0).all()
+    assert (whole.row[0], whole.col[0]) == (625 - 2 - 96, 2)
+    for (row, col), site in zip(half.anchors, (0, 1), strict=True):
+        mine = half.on_grid & (half.site == site)
+        assert not ((half.row[mine] - row) % 96).any() and not ((half.col[mine] - col) % 96).any()
+    assert len(candidates(terrain_of(grid(195, 500)), 96, 96, "corner")) == 0
+    assert len(candidates(terrain_of(grid(196, 500)), 96, 96, "corner")) == 4
+
+
 @pytest.mark.parametrize("stride", [96, 48])
 def test_strides_contain_the_disjoint_grid(stride: int) -> None:
     every = candidates(terrain_of(grid(625, 525)), 96, stride)

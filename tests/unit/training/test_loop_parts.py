@@ -63,3 +63,18 @@ def test_the_curve_averages_steps_and_has_a_bounded_length() -> None:
     short = Progress(batch=7, samples=20)
     lines = [short.advance({"loss": 1.0}, 0.1) for _ in range(3)]
     assert [line["samples"] for line in lines if line] == [7, 14, 21]
+
+
+def test_a_loss_that_some_steps_have_is_averaged_over_these() -> None:
+    straight, first = Progress(batch=1, samples=800), Progress(batch=1, samples=800)
+    steps = [{"loss": 1.0}, {"loss": 3.0, "critic": 5.0}, {"critic": 7.0}, {"loss": 2.0}]
+    for step in steps:
+        straight.advance(step, 0.1)
+    assert straight.history == [{"samples": 4, "learning_rate": 0.1, "loss": 2.0, "critic": 6.0}]
+    for step in steps[:2]:
+        first.advance(step, 0.1)
+    resumed = Progress(batch=1, samples=800)
+    resumed.resume(2, first.state())
+    for step in steps[2:]:
+        resumed.advance(step, 0.1)
+    assert resumed.history == straight.history

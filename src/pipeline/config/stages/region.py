@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline.config.base import PositiveInt, Section
@@ -21,6 +23,7 @@ class RegionStage(Section):
     factor: PositiveInt
     size_px: PositiveInt
     stride_px: PositiveInt
+    origin: Literal["even", "corner"] = "even"
     sampler: SamplerSection
     weights: dict[str, str] = Field(default={})
     cpu_threads: PositiveInt

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline.config.base import Positive, PositiveInt, Section
@@ -22,10 +24,11 @@ class PatchesStage(Section):
     halo_px: int
     stride_px: PositiveInt
     tiles: PositiveInt
+    origin: Literal["even", "corner"] = "even"
 
 
 class SplitStage(Section):
-    """Stage ``split``."""
+    """Stage ``split``; the section's index files are digests here."""
 
     split: SplitSection
     size_px: PositiveInt

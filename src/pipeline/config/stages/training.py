@@ -49,7 +49,8 @@ class BridgeStage(TrainingStage):
         defaults here.
     optimiser : of this stage.
     init : digests of the weights, and of their config, that the first stage starts from; null for none.
-    images : range of the number of Fibonacci images; null in the other stages.
+    images : range of the number of Fibonacci images that are drawn; null where all are shown, and in the
+        other stages.
     scenes : what a stage on rendered scenes draws; null in the others.
     arcs : Suns of the stages ``arcs`` and ``missing``. masks : strips of the stage ``missing``, else null.
     """
