@@ -129,7 +129,7 @@ class PatchScores:
             roughness_m=surfaces.roughness_m(estimate),
             truth_roughness_m=surfaces.roughness_m(truth),
             ssim=surfaces.ssim(estimate, truth, span),
-            psnr_db=surfaces.psnr_db(mse, span),
+            psnr_db=surfaces.psnr_db(float(mse), span),
             errors=count_errors(error, pixel_m),
         )
         self._append_powers("truth_power", surfaces.band_powers(truth))
