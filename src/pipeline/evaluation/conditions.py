@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,12 +16,14 @@ from pipeline.config.stages.evaluation import PredictorStage
 from pipeline.shards.batches import Batch, assemble, read_sample
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import NO_IMAGES, AllFibonacciScene, ImageSet, Scene, StoredScene
-from pipeline.shards.scene_samples import SceneSample, assemble_scenes, read_scene
 from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean, fill_nearest
 
+if TYPE_CHECKING:
+    from pipeline.shards.scene_samples import SceneSample
+
 _IMPERFECTIONS, _SCENES, _ORDER = 0x13F3C7, 0x5CE2E, 0x02DE2
-_APRIORI = {
+_APRIORI: dict[str, dict[str, Any]] = {
     "cells": {"apriori": "cells", "cell_error_share": 0.0},
     "errors": {"apriori": "cells", "cell_error_share": 1.0},
     "altimetry": {"apriori": "altimetry"},
@@ -56,6 +59,8 @@ def batch_under(
     rngs = None if how is None else [np.random.default_rng([*entropy, int(s.ids[p])]) for s, p in places]
     factor = int(places[0][0].attrs["factor"])
     if condition is not None and condition.light == "scenes":
+        from pipeline.shards.scene_samples import assemble_scenes  # heavy, and needed for scenes only
+
         scenes = [_scene(condition, s, p, section, halo_cells) for s, p in places]
         return assemble_scenes(scenes, halo_cells, factor, device, how, rngs)
     samples = [
@@ -89,6 +94,8 @@ def _scene(
     condition: Condition, shard: Shard, patch: int, section: PredictorStage, halo_cells: int
 ) -> SceneSample:
     """A patch's rendered images and what is known of its heights: one set for all conditions of a seed."""
+    from pipeline.shards.scene_samples import read_scene
+
     assert section.scenes is not None and section.masks is not None
     patch_id = int(shard.ids[patch])
     rng = np.random.default_rng([section.seed, _SCENES, patch_id])

@@ -1,4 +1,4 @@
-"""What the conditions of an evaluation give to predictors: the same draws for all, fewer images of the same set."""
+"""What an evaluation's conditions give to predictors: the same draws for all, fewer of the same images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def section(**more: Any) -> PredictorStage:
     return PredictorStage.model_validate(given | drawn | {"imperfections": IMPERFECT} | more)
 
 
-def batch(shards: ShardSet, condition: dict[str, Any], halo: int = 0, rows: Any = range(5), **more: Any) -> Batch:
+def batch(
+    shards: ShardSet, condition: dict[str, Any], halo: int = 0, rows: Any = range(5), **more: Any
+) -> Batch:
     places = [shards.at(i) for i in rows]
     return batch_under(Condition.model_validate(condition), "label", places, section(**more), halo, CPU)
 

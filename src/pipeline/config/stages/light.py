@@ -26,8 +26,8 @@ class VisibilityStage(Section):
 
 
 class ScenesStage(Section):
-    """Stages ``scenes`` and ``scenes_test``: their section, the splits whose patches are rendered, and what they
-    share with ``visibility``.
+    """Stages ``scenes`` and ``scenes_test``: their section, the splits whose patches are rendered, and what
+    they share with ``visibility``.
     """
 
     scenes: RenderedScenes
