@@ -35,8 +35,12 @@ OVERLAYS = {
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
 SITE = {"site": {"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": "my/index.csv", "pixel_m": 20}}
-# Image sets under true light, which no shipped config but those for real images asks for.
-SCENES = {"scenes": {"images": 3}, "illumination": {"far_m": 9000, "far_cell_px": 8}}
+# Image sets under true light, which no shipped config but those for real images asks for; none in tests.
+SCENES = {
+    "scenes": {"images": 3},
+    "illumination": {"far_m": 9000, "far_cell_px": 8},
+    "evaluation": {"conditions": {"real": {"light": "scenes"}}},
+}
 PLANNED = {**OVERLAYS, "tiny_scenes": ["tiny"]}
 USERS = {"evaluate": "window.yaml", "map": "site.yaml", "tiny_scenes": "scenes.yaml"}
 RUN_FILES = (

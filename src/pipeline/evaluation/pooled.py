@@ -59,7 +59,10 @@ def of_surfaces(table: Table, pixel_m: float) -> dict[str, Any]:
         out["roughness_ratio"] = float(np.sqrt((rough**2).mean() / (true_rough**2).mean()))
     out |= _ratios(table, "power", "power_ratio")
     if "prior_mse_m2" in table:
-        out["prior_rmse_m"] = _root(table, "prior_mse_m2")
+        prior = _root(table, "prior_mse_m2")
+        out["prior_rmse_m"] = prior
+        if prior > 0:
+            out["rmse_vs_prior"] = _root(table, "mse_m2") / prior
     if "cells_mse_m2" in table:
         out["cells_rms_m"] = _root(table, "cells_mse_m2")
     return out
