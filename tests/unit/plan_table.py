@@ -151,6 +151,7 @@ OTHERS: dict[str, Any] = {
     "evaluation.conditions.*.light": "fibonacci",
     "evaluation.conditions.*.systems": "primary",
     "evaluation.conditions.*.nfe": 1,
+    "evaluation.conditions.*.images": 3,
     "evaluation.max_patches": 4,
     "region.size_px": 128,
     "region.center_m": [0.0, 0.0],
@@ -213,6 +214,7 @@ FIXED = {
     "scenes",  # makes a stage: test_scenes_plan.py
     "site.*",  # makes a map instead of a training: test_map_plan.py
     "evaluation.conditions.*.draw",
+    "evaluation.conditions.*.apriori",  # of scenes: test_scenes_plan.py
     "evaluation.conditions.main.systems",
 }
 # Same results under any value, so no key moves: how the work is run, and what names nothing that there is.

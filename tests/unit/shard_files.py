@@ -174,7 +174,7 @@ def make_selected(path: Path, kept: dict[int, bool]) -> Path:
     return path
 
 
-def make_test_manifest(folder: Path, tiles: int = 1, count: int = 6) -> Path:
+def make_test_manifest(folder: Path, tiles: int = 1, count: int = 6, scenes: bool = False) -> Path:
     """Test shards of a few tiles with draws ``main`` of different numbers of images, and their manifest."""
     paths = []
     for tile in range(tiles):
@@ -184,6 +184,9 @@ def make_test_manifest(folder: Path, tiles: int = 1, count: int = 6) -> Path:
         ids = [int(i) for i in made.ids]
         split, draws = write_split(place, dict.fromkeys(ids, "test")), write_draws(place, ids, 5 + 4 * tile)
         paths.append(str(place / "test.zarr.zip"))
-        write_shard("test", made.patches, made.visibility, split, FACTOR, paths[-1], *draws)
+        rendered = write_scenes(place, tile, made) if scenes else None
+        write_shard(
+            "test", made.patches, made.visibility, split, FACTOR, paths[-1], *draws, scenes_store=rendered
+        )
     write_manifest({"test": paths}, ManifestStage(), folder / "manifest.json")
     return folder / "manifest.json"

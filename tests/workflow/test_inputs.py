@@ -37,12 +37,14 @@ OVERLAYS = {
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
 SITE = {"site": {"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": "my/index.csv", "pixel_m": 20}}
-# Image sets under true light, which only configs for real images ask for; index files, which no shipped one does.
+# Image sets under true light, which no shipped config but those for real images asks for, none in tests; index
+# files, which no shipped one does.
 INDEX = {split: f"{split}.txt" for split in ("train", "validation", "test")}
 SCENES = {
     "scenes": {"images": 3},
     "illumination": {"far_m": 9000, "far_cell_px": 8},
     "split": {"method": "index", "index": INDEX},
+    "evaluation": {"conditions": {"real": {"light": "scenes"}}},
 }
 PLANNED = {**OVERLAYS, "tiny_scenes": ["tiny"]}
 USERS = {"evaluate": "window.yaml", "map": "site.yaml", "tiny_scenes": "scenes.yaml"}

@@ -100,10 +100,8 @@ def far_of(stage):
 
 def scenes_of(stage):
     """Image sets of the job's tile, for stages that read them."""
-    path = (
-        PLAN["scenes"].path("tile_{tile}.zarr.zip") if "scenes" in PLAN.stages else ""
-    )
-    return [path] if "scenes" in PLAN[stage].inputs else []
+    found = [name for name in ("scenes", "scenes_test") if name in PLAN[stage].inputs]
+    return [PLAN[name].path("tile_{tile}.zarr.zip") for name in found]
 
 
 def places_of(stage):

@@ -49,23 +49,25 @@ rule illumination_trace:
         "../scripts/illumination_trace.py"
 
 
-if "scenes" in PLAN.stages:
+for _stage in [name for name in ("scenes", "scenes_test") if name in PLAN.stages]:
 
-    rule scenes_render:
+    rule:
+        name:
+            _stage.replace("scenes", "scenes_render")
         input:
             patches=ancient(rules.patches_extract.output.patches),
             split=ancient(rules.patches_split.output.split),
-            far=ancient(far_of("scenes")),
+            far=ancient(far_of(_stage)),
         output:
             scenes=(
-                PLAN["scenes"].path("tile_{tile}.zarr.zip")
+                PLAN[_stage].path("tile_{tile}.zarr.zip")
                 if CONFIG.runtime.keep_intermediates
-                else temp(PLAN["scenes"].path("tile_{tile}.zarr.zip"))
+                else temp(PLAN[_stage].path("tile_{tile}.zarr.zip"))
             ),
         log:
-            log_of("scenes", "tile_{tile}"),
+            log_of(_stage, "tile_{tile}"),
         benchmark:
-            benchmark_of("scenes", "tile_{tile}")
+            benchmark_of(_stage, "tile_{tile}")
         conda:
             "../../envs/environment.yaml"
         threads: CONFIG.runtime.workers
@@ -73,7 +75,7 @@ if "scenes" in PLAN.stages:
             mem_mb=4000,
             runtime=240,
         params:
-            **identity("scenes"),
+            **identity(_stage),
         script:
             "../scripts/scenes_render.py"
 
@@ -150,3 +152,6 @@ rule illumination:
         tiles("visibility", "tile_{tile}.zarr.zip"),
         tiles("masks", "tile_{tile}.json"),
         tiles("scenes", "tile_{tile}.zarr.zip") if "scenes" in PLAN.stages else [],
+        tiles("scenes_test", "tile_{tile}.zarr.zip")
+        if "scenes_test" in PLAN.stages
+        else [],

@@ -33,6 +33,7 @@ rule shards_write_test:
         split=ancient(rules.patches_split.output.split),
         arcs=ancient(rules.arcs_select.output.arcs),
         masks=ancient(rules.masks_draw.output.masks),
+        scenes=ancient(scenes_of("shards_test")),
     output:
         test=PLAN["shards_test"].path("test_{tile}.zarr.zip"),
     log:

@@ -7,5 +7,5 @@ from pipeline.shards.write import write_shard
 
 with rule_job(snakemake, ShardsStage) as work:
     i, out, s = snakemake.input, snakemake.output.test, work.section
-    images = image_writer(s.radiance)
-    write_shard("test", i.patches, i.visibility, i.split, s.factor, out, i.arcs, i.masks, images)
+    images, scenes = image_writer(s.radiance), next(iter(i.scenes), None)
+    write_shard("test", i.patches, i.visibility, i.split, s.factor, out, i.arcs, i.masks, images, scenes)

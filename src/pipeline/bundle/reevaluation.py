@@ -20,7 +20,7 @@ from pipeline.bundle.checks import Bundle, Row
 from pipeline.bundle.numbers import shipped_files
 from pipeline.bundle.write import shipped
 from pipeline.config.runtime import RuntimeSection
-from pipeline.evaluation.per_patch import ALWAYS, ENSEMBLE, Columns
+from pipeline.evaluation.per_patch import AGAINST, ALWAYS, COUNTS, ENSEMBLE, Columns, moved
 from pipeline.evaluation.stage import evaluate
 from pipeline.jobs.job import set_threads
 from pipeline.shards.shard_set import ShardSet, chosen
@@ -153,14 +153,14 @@ def _furthest(claimed: Columns, again: Columns, tolerance: float) -> tuple[float
             if name not in again:
                 continue
             one, two = float(claimed[name][row]), float(again[name][row])
-            off = abs(one - two) / max(abs(one), abs(two), 1e-9)
+            least = abs(float(claimed[AGAINST[name]][row])) if name in AGAINST else 0.0
+            off = abs(one - two) / max(abs(one), abs(two), least, 1e-9)
             worst = max(worst, off)
             if off > max(tolerance, most) or math.isnan(off):
                 most = off
                 words = f"patch {patch}: {name} claimed {one:.10g}, found {two:.10g}"
-        if "ranks" in again:
-            ranks = [[int(n) for n in t["ranks"][row].split()] for t in (claimed, again)]
-            moved = sum(abs(a - b) for a, b in zip(*ranks)) / (2 * max(1, sum(ranks[1])))
-            if len(ranks[0]) != len(ranks[1]) or moved > RANKS[tolerance]:
-                words = words or f"patch {patch}: ranks of {moved:.1%} of the pixels are others than claimed"
+        for name in (name for name in COUNTS if name in again):
+            share = moved(name, claimed[name][row], again[name][row])
+            if share > RANKS[tolerance]:
+                words = words or f"patch {patch}: {name} of {share:.1%} of the pixels are others than claimed"
     return worst, words

@@ -14,16 +14,25 @@ class Condition(Section):
 
     Attributes
     ----------
-    light : ``arcs`` (a named draw of `arcs.test`) or ``fibonacci`` (the patch's Fibonacci images).
+    light : ``arcs`` (a named draw of `arcs.test`), ``fibonacci`` (the patch's Fibonacci images) or ``scenes``
+        (one set of images rendered as section `scenes` says, of terrain that is not flattened).
     draw : the name in `arcs.test`.
-    missing : whether the stored missing-data strips are applied.
+    images : how many of a set's images there are at most, the same ones first in all conditions; 0 for none,
+        null for all.
+    apriori : with ``scenes``, what is known of a patch's heights: ``cells``, exact block means; ``errors``,
+        block means with errors (`scenes.cell_error_px`); ``altimetry``, heights along simulated tracks
+        (section `altimetry`), adjusted to each other and not shifted.
+    missing : whether missing-data strips are applied: the stored ones; with ``scenes``, drawn as `masks.test`
+        says.
     systems : which trained stages are scored: ``all``, the ``last`` of each system, or the ``primary`` alone.
     imperfections : whether the images have the imperfections of `imperfections.test`.
     nfe : network evaluations a clone; null takes the sampler's.
     """
 
-    light: Literal["arcs", "fibonacci"] = "arcs"
+    light: Literal["arcs", "fibonacci", "scenes"] = "arcs"
     draw: str = "main"
+    images: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    apriori: Literal["cells", "errors", "altimetry"] = "cells"
     missing: bool = False
     systems: Literal["all", "last", "primary"] = "all"
     imperfections: bool = False
@@ -33,6 +42,11 @@ class Condition(Section):
     def _has_strips(self) -> Condition:
         if self.missing and self.light == "fibonacci":
             raise ValueError("missing: expected false with light 'fibonacci' (strips belong to arc draws)")
+        if self.apriori != "cells" and self.light != "scenes":
+            raise ValueError(
+                f"apriori: expected 'cells' with light {self.light!r} (only scenes have another), "
+                f"found {self.apriori!r}"
+            )
         return self
 
 

@@ -144,6 +144,11 @@ class Config(Section):
             first = _explain(error.errors()[0])
             raise ConfigError(f"variants.{name}.{first.removeprefix('(top level): ')}") from None
 
+    @property
+    def tests_scenes(self) -> bool:
+        """Whether a condition of the evaluation has rendered scenes."""
+        return any(condition.light == "scenes" for condition in self.evaluation.conditions.values())
+
     def by_ephemeris(self) -> list[str]:
         """Keys of all draws whose Suns come from SPICE kernels."""
         tests = {f"arcs.test.{name}": draw for name, draw in self.arcs.test.items()}
@@ -216,6 +221,8 @@ class Config(Section):
             key = f"evaluation.conditions.{label}"
             if condition.light == "arcs" and condition.draw not in self.arcs.test:
                 out.append(unlike(f"{key}.draw", f"one of {sorted(self.arcs.test)}", repr(condition.draw)))
+            if condition.light == "scenes" and self.scenes is None:
+                out.append(unlike("scenes", f"a section, for {key}.light: scenes", "null"))
             if condition.imperfections and self.imperfections.test.off:
                 off = "false, since everything in imperfections.test is off"
                 out.append(unlike(f"{key}.imperfections", off, "true"))

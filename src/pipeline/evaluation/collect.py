@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.stages.evaluation import CollectStage, PredictorStage
+from pipeline.evaluation.ensembles import LEVELS
 from pipeline.evaluation.per_patch import as_csv
+from pipeline.evaluation.surfaces import BAND_NAMES
 from pipeline.storage.atomic import read_json, write_json, write_text
 
 COLUMNS = (
     "rmse_m", "rmse_px", "slope_deg", "rmse_vs_bicubic", "slope_vs_bicubic", "rmse_vs_bicubic_window",
     "mae_m", "member_rmse_m", "spread_skill_fair", "crps_fair_m", "rank_js_distance",
     "spread_error_correlation", "members", "nfe", "n_patches",
+    "rmse_case_mean_m", "bias_m", "abs_error_p75_m", "le90_m", "abs_error_p95_m", "abs_error_p99_m",
+    "slope_angle_deg", "aspect_deg", "roughness_error_m", "roughness_ratio",
+    *(f"power_ratio_{band}px" for band in BAND_NAMES), "ssim", "psnr_db", "prior_rmse_m", "rmse_vs_prior",
+    "cells_rms_m", "member_mae_m", "member_rmse_case_mean_m", "member_ssim",
+    *(f"member_power_ratio_{band}px" for band in BAND_NAMES), "spread_skill_plain", "spread_skill_yasuda",
+    "spread_skill_case_mean", "crps_plain_m", "energy_fair_m", *(f"coverage_{level}" for level in LEVELS),
+    "n_sites", "n_blocks",
 )  # fmt: skip
 
 

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipeline.config.evaluation import Condition
 from pipeline.config.stages.evaluation import PredictorStage
 from pipeline.shards.batches import Batch, assemble, read_sample
 from pipeline.shards.reader import Shard
-from pipeline.shards.scene import NO_IMAGES, AllFibonacciScene, Scene, StoredScene
+from pipeline.shards.scene import NO_IMAGES, AllFibonacciScene, ImageSet, Scene, StoredScene
 from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean, fill_nearest
 
-_IMPERFECTIONS = 0x13F3C7
+if TYPE_CHECKING:
+    from pipeline.shards.scene_samples import SceneSample
+
+_IMPERFECTIONS, _SCENES, _ORDER = 0x13F3C7, 0x5CE2E, 0x02DE2
+_APRIORI: dict[str, dict[str, Any]] = {
+    "cells": {"apriori": "cells", "cell_error_share": 0.0},
+    "errors": {"apriori": "cells", "cell_error_share": 1.0},
+    "altimetry": {"apriori": "altimetry"},
+}
 
 
 def scene_of(condition: Condition) -> Scene:
@@ -36,8 +47,8 @@ def batch_under(
 ) -> Batch:
     """Patches with the images of a condition; without images for None.
 
-    Imperfections, where the condition asks for them, depend on the section's seed, the condition's label and
-    the patch: neither on the predictor nor on the batch.
+    What is drawn depends on the section's seed and the patch, imperfections on the condition's label too:
+    neither on the predictor nor on the batch.
 
     Parameters
     ----------
@@ -46,13 +57,72 @@ def batch_under(
     entropy = [section.seed, _IMPERFECTIONS, zlib.crc32(label.encode())]
     how = section.imperfections if condition is not None and condition.imperfections else None
     rngs = None if how is None else [np.random.default_rng([*entropy, int(s.ids[p])]) for s, p in places]
-    scene, unused = None if condition is None else scene_of(condition), np.random.default_rng(0)
+    factor = int(places[0][0].attrs["factor"])
+    if condition is not None and condition.light == "scenes":
+        from pipeline.shards.scene_samples import assemble_scenes  # heavy, and needed for scenes only
+
+        scenes = [_scene(condition, s, p, section, halo_cells) for s, p in places]
+        return assemble_scenes(scenes, halo_cells, factor, device, how, rngs)
     samples = [
-        read_sample(s, p, NO_IMAGES if scene is None else scene.image_set(s, p, unused), halo_cells)
+        read_sample(s, p, NO_IMAGES if condition is None else _images(condition, s, p, section), halo_cells)
         for s, p in places
     ]
-    factor = int(places[0][0].attrs["factor"])
-    return assemble(samples, halo_cells, factor, section.photometry, device, how, rngs)
+    batch = assemble(samples, halo_cells, factor, section.photometry, device, how, rngs)
+    return batch if condition is None or batch.images.shape[1] else _with_an_absent_image(batch)
+
+
+def _kept(
+    condition: Condition, count: int, section: PredictorStage, patch_id: int
+) -> slice | NDArray[np.int64]:
+    """Which of a set's images a condition has, in their order: of more images, those of fewer and others."""
+    if condition.images is None or condition.images >= count:
+        return slice(None)
+    order = np.random.default_rng([section.seed, _ORDER, patch_id]).permutation(count)
+    return np.sort(order[: condition.images])
+
+
+def _images(condition: Condition, shard: Shard, patch: int, section: PredictorStage) -> ImageSet:
+    """A patch's stored images."""
+    # No generator: they are not drawn here.
+    found = scene_of(condition).image_set(shard, patch, np.random.default_rng(0))
+    kept = _kept(condition, len(found.images), section, int(shard.ids[patch]))
+    strips = None if found.strips is None else found.strips[kept]
+    return ImageSet(found.group, found.images[kept], found.suns[kept], strips)
+
+
+def _scene(
+    condition: Condition, shard: Shard, patch: int, section: PredictorStage, halo_cells: int
+) -> SceneSample:
+    """A patch's rendered images and what is known of its heights: one set for all conditions of a seed."""
+    from pipeline.shards.scene_samples import read_scene
+
+    assert section.scenes is not None and section.masks is not None
+    patch_id = int(shard.ids[patch])
+    rng = np.random.default_rng([section.seed, _SCENES, patch_id])
+    draw = section.scenes.model_copy(update=_APRIORI[condition.apriori])
+    found = read_scene(shard, patch, rng, draw, section.masks if condition.missing else None, halo_cells)
+    kept = _kept(condition, len(found.suns), section, patch_id)
+    return replace(
+        found,
+        images=found.images[kept],
+        suns=found.suns[kept],
+        expected=found.expected[kept],
+        strips=None if found.strips is None else found.strips[kept],
+    )
+
+
+def _with_an_absent_image(batch: Batch) -> Batch:
+    """The batch with one image that nobody has: networks need at least one."""
+    size, shape = len(batch), (len(batch), 1, *batch.prior.shape[1:])
+    sun = torch.zeros(size, 1, 3, dtype=batch.sun.dtype, device=batch.sun.device)
+    sun[..., 2] = 1
+    return replace(
+        batch,
+        images=batch.images.new_zeros(shape),
+        valid=batch.valid.new_zeros(shape),
+        sun=sun,
+        present=batch.present.new_zeros(size, 1),
+    )
 
 
 def exact_batch(places: Sequence[tuple[Shard, int]], halo_cells: int) -> Batch:

@@ -1,8 +1,7 @@
 """Verification metrics of DEMs and ensembles of DEMs, in the field's standard terms.
 
-All functions take numpy arrays; sums are float64. Formulas: RMSE pooled over pixels; slope error as the mean
-of atan|difference of central-difference gradients| (Repasky et al. 2026); fair CRPS (Ferro 2014); fair
-spread-skill ratio (Fortin et al. 2014); rank histogram and its Jensen-Shannon distance to uniform.
+All functions take numpy arrays; sums are float64. docs/metrics.md has each number with its formula, unit and
+source; `surfaces`, `errors`, `ensembles`, `resampling` and `pooled` beside this file hold what is not here.
 """
 
 from __future__ import annotations
@@ -12,6 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.evaluation import surfaces
+from pipeline.evaluation.ensembles import covered, fair_energy_score
+from pipeline.evaluation.errors import count_errors
+from pipeline.evaluation.pooled import by_terrain, of_ensembles, of_surfaces, over_sites
 
 Floats = NDArray[np.floating[Any]]
 
@@ -71,6 +75,10 @@ def js_distance_from_uniform(histogram: NDArray[np.int64]) -> float:
     return float(np.sqrt(max(0.0, (divergence(p) + divergence(q)) / 2)))
 
 
+#: Columns that are text: counts, and the block of a patch.
+TEXTS = ("ranks", "errors", "covered", "block")
+
+
 @dataclass
 class PatchScores:
     """Scores of single patches, from which pooled scores and bootstrap intervals follow.
@@ -88,24 +96,71 @@ class PatchScores:
 
     def _append(self, **values: Any) -> None:
         for name, value in values.items():
-            self.table.setdefault(name, []).append(value if name == "ranks" else float(value))
+            self.table.setdefault(name, []).append(value if name in TEXTS else float(value))
 
-    def add(self, estimate: Floats, truth: Floats) -> None:
-        """Add one patch: (P, P) estimate and truth, metres."""
-        error = np.asarray(estimate, float) - truth
-        along_x, along_y = slope_error_deg(estimate, truth, self.pixel_m)
+    def place(self, site: int, block: str) -> None:
+        """Say where the patch that is added next, or was added last, lies; for intervals over sites."""
+        self.table.setdefault("site", []).append(int(site))
+        self._append(block=block)
+
+    def add(
+        self, estimate: Floats, truth: Floats, prior: Floats | None = None, cells: Floats | None = None
+    ) -> None:
+        """Add one patch.
+
+        Parameters
+        ----------
+        estimate, truth : (P, P), metres. prior : the a priori DEM on the patch's pixels, (P, P), metres.
+        cells : block means of the a priori DEM, (n, n), metres; n divides P.
+        """
+        estimate, pixel_m = np.asarray(estimate, float), self.pixel_m
+        error = estimate - truth
+        along_x, along_y = slope_error_deg(estimate, truth, pixel_m)
         slope = (along_x.mean() + along_y.mean()) / 2
-        self._append(mse_m2=np.mean(error**2), mae_m=np.mean(np.abs(error)), slope_deg=slope)
+        mse = np.mean(error**2)
+        self._append(mse_m2=mse, mae_m=np.mean(np.abs(error)), slope_deg=slope)
+        angle, aspect, truth_slope = surfaces.slope_and_aspect_error_deg(estimate, truth, pixel_m)
+        span = surfaces.data_range_m(truth, pixel_m)
+        self._append(
+            bias_m=error.mean(),
+            slope_angle_deg=angle,
+            aspect_deg=aspect,
+            truth_slope=truth_slope,
+            roughness_m=surfaces.roughness_m(estimate),
+            truth_roughness_m=surfaces.roughness_m(truth),
+            ssim=surfaces.ssim(estimate, truth, span),
+            psnr_db=surfaces.psnr_db(float(mse), span),
+            errors=count_errors(error, pixel_m),
+        )
+        self._append_powers("truth_power", surfaces.band_powers(truth))
+        self._append_powers("power", surfaces.band_powers(estimate))
+        if prior is not None:
+            self._append(prior_mse_m2=np.mean((np.asarray(prior, float) - truth) ** 2))
+        if cells is not None:
+            step = len(estimate) // len(cells)
+            means = estimate.reshape(len(cells), step, len(cells), step).mean(axis=(1, 3))
+            self._append(cells_mse_m2=np.mean((means - cells) ** 2))
 
-    def add_ensemble(self, members: Floats, truth: Floats, rng: np.random.Generator) -> None:
-        """Add one patch: (M, P, P) members; the estimate is their mean."""
+    def _append_powers(self, name: str, powers: Floats) -> None:
+        self._append(**{f"{name}_{band}": power for band, power in zip(surfaces.BAND_NAMES, powers)})
+
+    def add_ensemble(
+        self,
+        members: Floats,
+        truth: Floats,
+        rng: np.random.Generator,
+        prior: Floats | None = None,
+        cells: Floats | None = None,
+    ) -> None:
+        """Add one patch: (M, P, P) members; the estimate is their mean. The rest as in `add`."""
         members = np.asarray(members, float)
         mean = members.mean(axis=0)
-        self.add(mean, truth)
+        self.add(mean, truth, prior, cells)
         spread = members.var(axis=0, ddof=1)
         size = np.sqrt(spread)
         counts = np.bincount(ranks(members, truth, rng).ravel(), minlength=len(members) + 1)
         self._spreads.append((size**2).mean())
+        away = [np.abs(member - truth) for member in members]
         self._append(
             variance_m2=spread.mean(),
             crps_m=fair_crps(members, truth).mean(),
@@ -113,10 +168,17 @@ class PatchScores:
             std_m=size.mean(),
             std_error_m2=(size * np.abs(mean - truth)).mean(),
             ranks=" ".join(str(int(n)) for n in counts),
+            member_mae_m=np.mean([off.mean() for off in away]),
+            member_rmse_m=np.mean([np.sqrt(np.mean(off**2)) for off in away]),
+            member_ssim=surfaces.ssim(members[0], truth, surfaces.data_range_m(truth, self.pixel_m)),
+            energy_m=fair_energy_score(members, truth),
+            covered=" ".join(map(str, covered(mean, size, truth, len(members)))),
         )
+        powers = [surfaces.band_powers(member) for member in members]
+        self._append_powers("member_power", np.mean(powers, axis=0))
 
     def summary(self, bootstrap: int, seed: int) -> dict[str, Any]:
-        """Pooled scores with 95 % intervals over patches.
+        """Pooled scores with 95 % intervals over patches and, where they are known, over sites.
 
         Parameters
         ----------
@@ -155,4 +217,9 @@ class PatchScores:
                 "rank_js_distance": js_distance_from_uniform(histogram),
                 "spread_error_correlation": float((se - s * e) / norm) if norm > 0 else 0.0,
             }
-        return out
+        out |= of_surfaces(table, self.pixel_m)
+        if "ranks" in table:
+            out |= of_ensembles(table, out)
+        if "site" in table:
+            out |= over_sites(table, out.get("members"), bootstrap, seed)
+        return out | by_terrain(table, out.get("members"))

@@ -8,20 +8,41 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from pipeline.evaluation.errors import read_counts
 from pipeline.evaluation.metrics import PatchScores
+from pipeline.evaluation.surfaces import BAND_NAMES
 
 # Of every estimate, then of ensembles alone; `docs/formats.md` says what they mean.
-ALWAYS = ("mse_m2", "mae_m", "slope_deg")
-ENSEMBLE = ("variance_m2", "crps_m", "member_mse_m2", "std_m", "std_error_m2")
-HEAD = ("condition", "system", "patch", "computed_on")
-TABLE = (*HEAD, *ALWAYS, *ENSEMBLE, "ranks")
+ALWAYS = (
+    "mse_m2", "mae_m", "slope_deg", "bias_m", "slope_angle_deg", "aspect_deg", "truth_slope", "roughness_m",
+    "truth_roughness_m", "ssim", "psnr_db", *(f"truth_power_{band}" for band in BAND_NAMES),
+    *(f"power_{band}" for band in BAND_NAMES), "prior_mse_m2", "cells_mse_m2",
+)  # fmt: skip
+ENSEMBLE = (
+    "variance_m2", "crps_m", "member_mse_m2", "std_m", "std_error_m2", "member_mae_m", "member_rmse_m",
+    "member_ssim", "energy_m", *(f"member_power_{band}" for band in BAND_NAMES),
+)  # fmt: skip
+#: Counts of pixels as text.
+COUNTS = ("errors", "ranks", "covered")
+HEAD = ("condition", "system", "patch", "computed_on", "site", "block")
+TABLE = (*HEAD, *ALWAYS, *ENSEMBLE, *COUNTS)
+#: Columns that may cancel to nearly nothing, and what they are compared with instead of themselves.
+AGAINST = {
+    "bias_m": "mae_m",
+    "cells_mse_m2": "mse_m2",
+    **{f"{of}power_{band}": f"truth_power_{band}" for of in ("", "member_") for band in BAND_NAMES},
+}
 
 Columns = dict[str, list[Any]]
 # All other cells are floats.
 _READERS: dict[str, Callable[[str], Any]] = {
     "patch": int,
     "computed_on": str,
-    "ranks": lambda text: " ".join(str(int(n)) for n in text.split()),
+    "site": int,
+    "block": str,
+    **dict.fromkeys(COUNTS, lambda text: " ".join(str(int(n)) for n in text.split())),
 }
 
 
@@ -83,3 +104,10 @@ def _cells(row: Sequence[str], where: str) -> Iterator[tuple[str, Any]]:
             raise ValueError(f"{where}: {name}: expected a number, found {text!r}") from None
         if text:
             yield name, value
+
+
+def moved(name: str, one: str, two: str) -> float:
+    """Share of the pixels that two cells of a column of `COUNTS` count differently; 1 if they do not fit."""
+    read = read_counts if name == "errors" else lambda text: np.array([int(n) for n in text.split()])
+    a, b = read(one), read(two)
+    return 1.0 if len(a) != len(b) else float(np.abs(a - b).sum() / (2 * max(1, int(b.sum()))))

@@ -18,6 +18,7 @@ from pipeline.evaluation.collect import make_part, models_of
 from pipeline.evaluation.conditions import batch_under, exact_batch
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.per_patch import Columns, columns
+from pipeline.evaluation.resampling import block_of
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.machine import arithmetic
 from pipeline.jobs.progress import progress
@@ -51,6 +52,21 @@ class Prediction:
     def field(self, values: Tensor) -> np.ndarray:
         """This patch's row of a batch tensor."""
         return values[self.row].cpu().numpy()
+
+    def cells(self, halo_cells: int) -> np.ndarray:
+        """(n, n) block means of the a priori DEM inside the patch, metres above the reference."""
+        lr = self.field(self.batch.lr)
+        return lr[halo_cells : len(lr) - halo_cells, halo_cells : len(lr) - halo_cells]
+
+
+def _where(shards: ShardSet) -> list[tuple[int, str]]:
+    """Site and block of every patch, in the order of the set."""
+    out = []
+    for shard in shards.shards:
+        table = zip(*(shard.root[name].values.tolist() for name in ("site", "row", "col")))
+        size = int(shard.attrs["size_px"])
+        out += [(site, block_of(row, col, size)) for site, row, col in table]
+    return out
 
 
 def predict(
@@ -106,17 +122,19 @@ def evaluate(
     picked = chosen(len(shards), section.max_patches)
     keep = {picked[k] for k in chosen(len(picked), EXAMPLES)}
     make = getattr(import_module(section.module), section.make)
-    rows, tables = {}, dict[str, Columns]()
+    rows, tables, where = {}, dict[str, Columns](), _where(shards)
     for label, condition in section.headings.items():
         predictor = make(Setup(grid, section.options_under(condition), files, device))
         scores, ids, shown = PatchScores(float(grid["pixel_m"])), list[int](), list[Prediction]()
         for found in predict(predictor, section, label, condition, shards, device):
             ids.append(found.patch_id)
+            scores.place(*where[found.index])
+            known = found.field(found.batch.prior), found.cells(predictor.halo_cells)
             if len(found.members) == 1:
-                scores.add(found.members[0], found.truth)
+                scores.add(found.members[0], found.truth, *known)
             else:
                 rng = np.random.default_rng([section.seed, _RANKS, found.patch_id])
-                scores.add_ensemble(found.members, found.truth, rng)
+                scores.add_ensemble(found.members, found.truth, rng, *known)
             if label == "main" and found.index in keep and examples is not None:
                 shown.append(found)
         tables[label] = columns(scores, ids, arithmetic(device))

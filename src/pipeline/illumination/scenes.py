@@ -1,4 +1,4 @@
-"""Stage ``scenes``: image sets of each training and validation patch, rendered under true light and stored.
+"""Stages ``scenes`` and ``scenes_test``: image sets of each patch, rendered under true light and stored.
 
 They are stored, and not rendered when a sample is read: an image of 96 x 96 pixels costs 2.6 to 4.0 ms of a
 core (`benchmarks/scenes.py`, Suns drawn again included), a training step reads hundreds, and stored ones are
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 # Keeps this stage's random numbers apart from those of other stages with the same seed.
 SCENES_PURPOSE = 0x5343
-SPLITS = ("train", "validation")
 
 _REDRAWN = 4
 _MOST_PX = 2.0
@@ -159,7 +158,7 @@ def render_tile(
     workers: int = 1,
     far_store: Path | None = None,
 ) -> None:
-    """Write the image sets of a tile's training and validation patches.
+    """Write the image sets of a tile's patches of the stage's splits.
 
     Patches keep their order in the patch store; the result does not depend on the number of workers, nor a
     patch's images on other patches. At most two patches per worker are in memory. Workers are threads:
@@ -189,7 +188,7 @@ def render_tile(
         raise ValueError(f"{patch_store}: expected a halo of at least {halo} px, found {stored_halo}")
     assigned = read_json(split_json, "split/1")["patches"]
     ids = np.asarray(patches["id"].values)
-    rows = [row for row, patch_id in enumerate(ids) if assigned.get(str(patch_id)) in SPLITS]
+    rows = [row for row, patch_id in enumerate(ids) if assigned.get(str(patch_id)) in stage.splits]
     places, inner = patch_places(patches), (halo, halo, size, size)
     crop = slice(stored_halo - halo, stored_halo + size + halo)
     far = far_dem(far_store, size, pixel_m, stage) if stage.far_m > 0 else None

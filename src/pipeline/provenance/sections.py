@@ -60,6 +60,12 @@ def rendered(run: Run, label: str) -> dict[str, Any]:
     return {"scenes": run.config.scenes.rendered}
 
 
+def rendered_test(run: Run, label: str) -> dict[str, Any]:
+    """The same for test patches, whose terrain is not flattened: all predictors have the same truth."""
+    assert run.config.scenes is not None
+    return {"scenes": run.config.scenes.rendered.model_copy(update={"gentle": 0.0}), "splits": ["test"]}
+
+
 def scenes_laws(run: Run, label: str) -> tuple[str, ...]:
     """The modules of the laws that image sets are rendered with."""
     assert run.config.scenes is not None
@@ -162,9 +168,23 @@ def predictor(run: Run, name: str) -> dict[str, Any]:
     if entry.images:
         out["conditions"] = _conditions(run, name)
         out |= {"photometry": c.photometry, "imperfections": c.imperfections.test}
+        if any(condition.light == "scenes" for condition in out["conditions"].values()):
+            out |= {"scenes": _test_draw(run), "masks": c.masks.test}
     if entry.draws:
         out["members"] = c.evaluation.members
     return out | {"weights": {k: v for k, v in run.weights.items() if k.partition(".")[0] in entry.files}}
+
+
+def _test_draw(run: Run) -> dict[str, Any]:
+    """What a test sees of rendered scenes: all images of a set once, and as much of the ground as is known.
+
+    Altimetry is that of finished products: its passes are adjusted to each other, and it is not shifted
+    against the images, as maps register images to the DEM.
+    """
+    drawn = _scene_draw(run)
+    here = drawn["altimetry"].model_copy(update={"shifted": 0.0, "adjusted": 1.0})
+    unused = dict.fromkeys(("altimetry_share", "cell_error_share", "unexpected_share", "pairs_share"), 0.0)
+    return drawn | unused | {"apriori": "cells", "images_power": 0.0, "altimetry": here}
 
 
 def _conditions(run: Run, name: str) -> dict[str, Condition]:

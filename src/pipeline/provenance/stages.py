@@ -112,6 +112,11 @@ DECLARATIONS = (
         over=_once_if(lambda run: run.config.scenes and run.config.systems),
     ),
     Declaration(
+        "scenes_test", ScenesStage, "pipeline.illumination.scenes", ("patches", "split", "far"),
+        of=(".", "illumination", "patches"), section=sections.rendered_test, chosen=sections.scenes_laws,
+        over=_once_if(lambda run: run.config.tests_scenes),
+    ),
+    Declaration(
         "ephemeris", EphemerisStage, "pipeline.illumination.ephemeris",
         section=lambda run, _: {
             "ephemeris": run.config.ephemeris.model_copy(update={"kernels": run.found.kernels}),
@@ -133,7 +138,7 @@ DECLARATIONS = (
     ),
     Declaration(
         "shards_test", ShardsStage, "pipeline.shards.write",
-        ("patches", "split", "visibility", "arcs", "masks"), of=("patches",),
+        ("patches", "split", "visibility", "arcs", "masks", "scenes_test"), of=("patches",),
         section=lambda run, _: {"radiance": run.config.photometry} if run.config.shards.radiance else {},
         chosen=lambda run, label: some(
             run.config.shards.radiance, "pipeline.shards.radiance", *sections.law(run, label)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from markupsafe import Markup
 
 from pipeline.config.names import BRIDGE_STAGES, SystemName
+from pipeline.evaluation.ensembles import LEVELS
+from pipeline.evaluation.pooled import CLASSES
+from pipeline.evaluation.surfaces import BAND_NAMES
 from pipeline.report.data import ReportData
 from pipeline.report.figures.scores import draw_ranks, draw_scores
 from pipeline.report.html import Column, Part, fill, note, number, part
@@ -32,6 +36,55 @@ _CALIBRATION = (
     Column("spread_error_correlation", "spread–error correlation", "", "high"),
     Column("members", "clones", ""),
     Column("nfe", "NFE", "evaluations a clone"),
+)
+_DETAILS = (
+    Column("bias_m", "bias", "m"),
+    Column("abs_error_p75_m", "abs. error, 75 %", "m", "low"),
+    Column("le90_m", "LE90", "m", "low"),
+    Column("abs_error_p95_m", "abs. error, 95 %", "m", "low"),
+    Column("abs_error_p99_m", "abs. error, 99 %", "m", "low"),
+    Column("slope_angle_deg", "slope angle error", "°", "low"),
+    Column("aspect_deg", "aspect error", "°", "low"),
+    Column("roughness_ratio", "roughness / true", "ratio", "one"),
+    *(
+        Column(f"power_ratio_{band}px", f"power / true, {band.replace('_', '–')} px", "ratio", "one")
+        for band in BAND_NAMES
+    ),
+    Column("ssim", "SSIM", "1 is equal", "high"),
+    Column("psnr_db", "PSNR", "dB", "high"),
+    Column("cells_rms_m", "block means off", "m", "low"),
+    Column("prior_rmse_m", "RMSE of the a priori DEM", "m"),
+)
+_SPREAD = (
+    Column("spread_skill_plain", "spread / skill, plain", "ratio"),
+    Column("spread_skill_yasuda", "mean std / RMSE", "ratio"),
+    Column("crps_plain_m", "CRPS, plain", "m", "low"),
+    Column("energy_fair_m", "energy score, fair", "m", "low"),
+    *(Column(f"coverage_{level}", f"in the {level} % interval", "share") for level in LEVELS),
+    Column("member_rmse_case_mean_m", "RMSE per clone and patch", "m", "low"),
+    Column("member_ssim", "SSIM of one clone", "1 is equal", "high"),
+    *(
+        Column(
+            f"member_power_ratio_{band}px",
+            f"clones' power / true, {band.replace('_', '–')} px",
+            "ratio",
+            "one",
+        )
+        for band in BAND_NAMES
+    ),
+)
+_OVER_SITES = (
+    Column("rmse_m", "RMSE", "m"),
+    Column("slope_deg", "slope error", "°"),
+    Column("spread_skill_fair", "spread / skill", "ratio"),
+    Column("crps_fair_m", "CRPS, fair", "m"),
+    Column("n_sites", "sites", ""),
+    Column("n_blocks", "blocks", ""),
+)
+_TERRAIN = (
+    ("rmse_m", "RMSE", "m", "low"),
+    ("slope_deg", "slope error", "°", "low"),
+    ("spread_skill_fair", "spread / skill", "ratio", "one"),
 )
 _SHORT = (*_ERRORS[:5], *_CALIBRATION[:2], _ERRORS[-1])
 
@@ -73,9 +126,32 @@ def scores_part(data: ReportData) -> Part:
         conditions={label: {name: r[name] for name in data.ordered(r)} for label, r in rows.items()},
         errors=_ERRORS,
         calibration=_CALIBRATION,
+        details=_DETAILS,
+        spread=_SPREAD,
+        over_sites=_OVER_SITES,
+        sites={name: _with_sites(row) for name, row in systems.items() if "n_sites" in row},
+        classes=[
+            Column(f"{key}_{name}", f"{text}, {name}", unit, best)
+            for key, text, unit, best in _TERRAIN
+            for name in CLASSES
+        ],
+        terrain={name: _by_class(row) for name, row in systems.items() if "terrain_rmse_m" in row},
+        edges=systems[primary].get("terrain_edges_deg"),
         unranked=[replace(column, best="none") for column in _ERRORS],
         short=_SHORT,
     )
+
+
+def _with_sites(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose intervals are those over sites."""
+    keys = ("rmse_m", "slope_deg", "spread_skill_fair", "crps_fair_m")
+    return {**row, **{f"{key}_ci95": row.get(f"{key}_ci95_sites") for key in keys}}
+
+
+def _by_class(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers of the classes of terrain, one key each."""
+    keys = (key for key, *_ in _TERRAIN if f"terrain_{key}" in row)
+    return {f"{key}_{name}": value for key in keys for name, value in zip(CLASSES, row[f"terrain_{key}"])}
 
 
 def region_part(data: ReportData) -> Part:

@@ -46,16 +46,16 @@ def write_subset(shards: ShardSet, picked: Sequence[int], folder: Path | str) ->
     attrs = {key: value for key, value in first.attrs.items() if key != "schema"}
     path = Path(folder) / "test.zarr.zip"
     with StoreWriter(path, "shard", attrs) as writer:
-        for group in ("", "fixed", "fibonacci", *_draws(first)):
+        for group in ("", "fixed", "fibonacci", *_more(first)):
             _copy(writer, group, places)
     write_manifest({"test": [str(path)]}, ManifestStage(), path.with_name("manifest.json"))
 
 
-def _draws(shard: Shard) -> list[str]:
-    """Groups of a shard that hold fixed draws."""
+def _more(shard: Shard) -> list[str]:
+    """Groups of a shard that hold fixed draws, and rendered scenes."""
     with zipfile.ZipFile(shard.path) as archive:
         names = {name.partition("/")[0] for name in archive.namelist()}
-    return sorted(name for name in names if name.startswith("draws_"))
+    return sorted(name for name in names if name.startswith("draws_") or name == "scenes")
 
 
 def _copy(writer: StoreWriter, group: str, places: Sequence[tuple[Shard, int]]) -> None:

@@ -41,7 +41,7 @@ def write_shard(
     arcs_json, masks_json : the tile's fixed draws, for the test split.
     images : writes images for users (`pipeline.shards.radiance.RadianceWriter`), or None. It is handed in, as
         what it imports would otherwise be part of what every shard's key is made of.
-    scenes_store : the tile's image sets, for the splits that train; None for none.
+    scenes_store : the tile's image sets of this split; None for none.
 
     Raises
     ------

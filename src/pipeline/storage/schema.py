@@ -48,7 +48,7 @@ _DRAWS = {
 # Plain images for users; no stage reads them.
 _IMAGES = {"fixed/radiance": ("f2", ("patch", "direction", "y", "x"))}
 
-# Image sets rendered for training, one set after the other along `image`.
+# Rendered image sets, one set after the other along `image`.
 _SCENES = {
     "sun": ("f4", ("patch", "image", "vector")),
     "shift": ("f4", ("patch", "image", "axis")),

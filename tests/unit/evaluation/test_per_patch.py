@@ -13,6 +13,8 @@ from pipeline.evaluation.per_patch import TABLE, as_csv, columns, read_csv
 from pipeline.jobs.machine import arithmetic
 
 PIXEL_M = 20.0
+# Of a row that ends after its seventh cell.
+EMPTY = "," * (len(TABLE) - 7)
 
 
 def scored(members: int, patches: int = 5) -> PatchScores:
@@ -54,10 +56,17 @@ def test_one_changed_digit_moves_the_pooled_score() -> None:
         ("patch,rmse\n1,2\n", "expected the columns condition, system, patch"),
         (",".join(TABLE) + "\nmain,s,1\n", f"line 2: expected {len(TABLE)} cells, found 3"),
         (
-            ",".join(TABLE) + "\nmain,s,1,cpu:0,many,1,1,,,,,,\n",
+            ",".join(TABLE) + f"\nmain,s,1,cpu:0,0,0:0,many{EMPTY}\n",
             "line 2: mse_m2: expected a number, found 'many'",
         ),
-        (",".join(TABLE) + "\nmain,s,1,c,1,1,1,,,,,,\nmain,s,2,c,1,1,1,2,,,,,\n", "same cells in every row"),
+        (
+            ",".join(TABLE) + f"\nmain,s,1,c,0,0:0,1{EMPTY}\nmain,s,2,c,0,,1{EMPTY}\n",
+            "same cells in every row",
+        ),
+        (
+            ",".join(TABLE) + f"\nmain,s,1,c,here,0:0,1{EMPTY}\n",
+            "line 2: site: expected a number, found 'here'",
+        ),
         ("", "expected the columns"),
     ],
 )

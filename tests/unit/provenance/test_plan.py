@@ -71,8 +71,10 @@ def test_every_leaf_of_the_config_is_tested() -> None:
         "pretrained.vae",
         *(f"{s}.init" for s in ("published", "bridge")),
         *(f"{s}.stages.{r}" for s in ("published", "bridge") for r in ("real", "real_2", "real_3")),
+        "evaluation.conditions.main.apriori",
         "evaluation.conditions.main.draw",
         "evaluation.conditions.main.systems",
+        "evaluation.conditions.missing.apriori",
         "evaluation.conditions.missing.draw",
         "scenes",
     }

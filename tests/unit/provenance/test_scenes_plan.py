@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,32 @@ def test_a_mistake_in_the_section_names_its_key() -> None:
         load_config(with_leaves(scenes={"suns": {"shadow": 1}}))
     with pytest.raises(ConfigError, match=r"scenes\.mesh: .* 8"):
         load_config(with_leaves(scenes={"mesh": 9}))
+
+
+def test_a_condition_with_scenes_makes_those_of_the_test_patches(tmp_path: Path) -> None:
+    """Without a training on scenes, and with nothing else of the run moved but what reads them."""
+    label = "evaluation__conditions"
+    base = plan(with_leaves(scenes={"gentle": 0.5}), tmp_path)
+    conditions = {**BASE["evaluation"]["conditions"], "real": {"light": "scenes", "apriori": "altimetry"}}
+    found = plan(with_leaves(scenes={"gentle": 0.5}, **{label: conditions}), tmp_path)
+    assert set(found.stages) == {*base.stages, "scenes_test"}
+    assert found["scenes_test"].inputs == ("patches", "split")
+    assert found["shards_test"].inputs == ("patches", "split", "visibility", "arcs", "masks", "scenes_test")
+    section = json.loads(found["scenes_test"].section)
+    assert section["splits"] == ["test"] and section["scenes"]["gentle"] == 0.0
+    moved = {name for name, stage in base.stages.items() if stage.key != found[name].key}
+    assert moved == after("shards_test") & set(base.stages)
+    drawn = json.loads(found["evaluation_photometric"].section)
+    assert drawn["scenes"]["altimetry"]["shifted"] == 0 and drawn["scenes"]["cell_error_share"] == 0
+    assert json.loads(found["evaluation_bicubic"].section)["scenes"] is None
+    wider = {"spread_deg": {"low": 2.0, "high": 3.0}}
+    other_tracks = plan(with_leaves(scenes={"gentle": 0.5}, altimetry=wider, **{label: conditions}), tmp_path)
+    moved = moved_between(found, other_tracks)
+    assert "evaluation_photometric" in moved and not {"shards_test", "evaluation_bicubic"} & moved
+
+
+def test_a_condition_with_scenes_needs_their_section() -> None:
+    conditions = {**BASE["evaluation"]["conditions"], "real": {"light": "scenes"}}
+    words = r"scenes: expected a section, for evaluation\.conditions\.real\.light: scenes, found null"
+    with pytest.raises(ConfigError, match=words):
+        load_config(with_leaves(evaluation__conditions=conditions))

@@ -9,7 +9,9 @@ from pydantic import Field
 from pipeline.config.base import PositiveInt, Section, Seed
 from pipeline.config.evaluation import Condition
 from pipeline.config.imperfections import ImperfectionsSection
+from pipeline.config.masks import StripDraw
 from pipeline.config.photometry import PhotometrySection
+from pipeline.config.scene_draw import SceneDraw
 
 
 class PredictorStage(Section):
@@ -25,6 +27,7 @@ class PredictorStage(Section):
     members : clones per patch; 1 for a deterministic one.
     max_patches, batch, bootstrap, seed : see `pipeline.config.evaluation.EvaluationSection`.
     photometry, imperfections : of the images, where it needs some.
+    scenes, masks : what is drawn of rendered scenes, and their missing data, where a condition has them.
     weights : digests of given weights, where it has any.
     """
 
@@ -41,6 +44,8 @@ class PredictorStage(Section):
     seed: Seed = 0
     photometry: PhotometrySection = PhotometrySection()
     imperfections: ImperfectionsSection = ImperfectionsSection()
+    scenes: SceneDraw | None = None
+    masks: StripDraw | None = None
     weights: dict[str, str] = Field(default={})
     cpu_threads: PositiveInt
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from pipeline.config.arcs import ArcDraw
 from pipeline.config.base import PositiveInt, Section, Seed
 from pipeline.config.ephemeris import EphemerisSection
@@ -24,9 +26,12 @@ class VisibilityStage(Section):
 
 
 class ScenesStage(Section):
-    """Stage ``scenes``: its section, and what it shares with ``visibility``."""
+    """Stages ``scenes`` and ``scenes_test``: their section, the splits whose patches are rendered, and what
+    they share with ``visibility``.
+    """
 
     scenes: RenderedScenes
+    splits: list[str] = Field(default=["train", "validation"])
     size_px: PositiveInt
     factor: PositiveInt
     halo_px: int
