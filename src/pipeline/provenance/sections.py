@@ -138,6 +138,7 @@ def rival(run: Run, name: str) -> dict[str, Any]:
         "imperfections": c.imperfections.train,
         "arcs": {"tolerance": c.arcs.tolerance, "train": c.arcs.train},
         "masks": c.masks.train,
+        "scenes": None if c.scenes is None else _scene_draw(run),
     }
 
 
