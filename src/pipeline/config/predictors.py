@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from pipeline.config.base import Positive, Section
+from pipeline.config.rivals import GanSection, GuidedSection, RegressionSection, SiranSection
 
 
 class PhotometricSection(Section):
@@ -26,8 +27,13 @@ class PredictorsSection(Section):
 
     Attributes
     ----------
-    scored : names from the registry of predictors, beside the bicubics and the VAE's floors.
+    scored : names from the registry of predictors, beside the bicubics and the VAE's floors; learned ones are
+        trained.
     """
 
     scored: list[str] = Field(default=["photometric"])
     photometric: PhotometricSection = PhotometricSection()
+    regression: RegressionSection = RegressionSection()
+    guided: GuidedSection = GuidedSection()
+    siran: SiranSection = SiranSection()
+    gan: GanSection = GanSection()

@@ -119,18 +119,13 @@ class ImageGuide(nn.Module):
         `lit_share` is what counts as lit in the place of what the images' own noise says, over the set's mean
         lit radiance.
         """
-        pixel = inputs.pixel_m[:, None, None]
-        prior, size = inputs.prior / pixel, inputs.prior.shape[-1]
-        lr = crop_halo(inputs.lr, size // self.factor) / pixel
-        slopes = map_slopes(prior)
+        prior, lr, slopes, deficit = _terrain(inputs, self.factor)
         radiance, threshold = set_radiance(inputs.images, inputs.valid, inputs.present)
         if lit_share is not None:
             threshold = torch.full_like(threshold, lit_share)
         normal = normals(slopes)
         gain, scatter = self._gains(inputs, radiance, threshold, normal)
         sums = photometric_sums(inputs, radiance, threshold, gain)
-        # The block means of the residual are known: they are what bicubic upsampling gets wrong.
-        deficit = (match_block_means(prior, lr, self.factor) - prior)[:, None]
         channels = [sums.stack()]
         for damping in DAMPINGS:
             estimate, albedo, misfit = stereo_slopes(sums, slopes, damping)
@@ -184,6 +179,22 @@ class GuideMaps(ImageGuide):
         side = F.interpolate(self.encode(inputs, seen), scale_factor=2.0, mode="nearest")
         z = F.silu(self.mix(torch.cat([seen.photometry, seen.trust, side], dim=1)))
         return torch.cat([seen.heights, seen.deficit], dim=1), z
+
+
+def terrain_fields(inputs: Batch, factor: int) -> Tensor:
+    """What the a priori DEM says (B, TERRAIN_CHANNELS, P, P): heights over the factor, slopes, deficit."""
+    prior, _, slopes, deficit = _terrain(inputs, factor)
+    return torch.cat([prior[:, None] / factor, slopes, deficit], dim=1)
+
+
+def _terrain(inputs: Batch, factor: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A priori DEM, its cells without halo, its slopes, and what it lacks for the cells' means; pixels."""
+    pixel = inputs.pixel_m[:, None, None]
+    prior, size = inputs.prior / pixel, inputs.prior.shape[-1]
+    lr = crop_halo(inputs.lr, size // factor) / pixel
+    # The block means of the residual are known: they are what bicubic upsampling gets wrong.
+    deficit = (match_block_means(prior, lr, factor) - prior)[:, None]
+    return prior, lr, map_slopes(prior), deficit
 
 
 def _trust(inputs: Batch, sums: PhotometricSums, threshold: Tensor, scatter: Tensor) -> Tensor:
