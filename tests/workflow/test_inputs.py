@@ -32,6 +32,7 @@ OVERLAYS = {
     "map_1500": ["map_1500"],
     "moon": ["moon"],
     "moon_gpu": ["moon", "moon_gpu"],
+    "rivals": ["lola40", "rivals"],
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
 SITE = {"site": {"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": "my/index.csv", "pixel_m": 20}}

@@ -59,4 +59,4 @@ def train(
     track: Sequence[Path | str] = (),
 ) -> None:
     """See `pipeline.training.rival.train_rival`."""
-    train_rival_network(GanTask, GanSection, section, key, manifest, runtime, out, track)
+    train_rival_network("gan", GanTask, GanSection, section, key, manifest, runtime, out, track)

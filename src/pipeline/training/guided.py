@@ -31,4 +31,4 @@ def train(
     track: Sequence[Path | str] = (),
 ) -> None:
     """See `pipeline.training.rival.train_rival`."""
-    train_rival_network(GuidedTask, GuidedSection, section, key, manifest, runtime, out, track)
+    train_rival_network("guided", GuidedTask, GuidedSection, section, key, manifest, runtime, out, track)

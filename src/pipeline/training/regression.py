@@ -31,4 +31,6 @@ def train(
     track: Sequence[Path | str] = (),
 ) -> None:
     """See `pipeline.training.rival.train_rival`."""
-    train_rival_network(RegressionTask, RegressionSection, section, key, manifest, runtime, out, track)
+    train_rival_network(
+        "regression", RegressionTask, RegressionSection, section, key, manifest, runtime, out, track
+    )

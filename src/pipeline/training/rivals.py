@@ -120,6 +120,7 @@ class DirectTask(RivalTask[D]):
 
 
 def train_rival_network(
+    name: str,
     task: Callable[[RivalStage, S, ShardSet, torch.device, Sequence[Path | str]], RivalTask[S]],
     kind: type[S],
     section: RivalStage,
@@ -133,7 +134,7 @@ def train_rival_network(
 
     Parameters
     ----------
-    task : class of the training. kind : class of the rival's section.
+    name : of the rival, also for its variants. task : class of the training. kind : of its section.
     section, key, manifest, runtime, out, track : see `pipeline.training.rival.train_rival`.
 
     Raises
@@ -143,5 +144,5 @@ def train_rival_network(
     """
     options, shards = kind.model_validate(section.options), ShardSet(manifest, "train")
     training = task(section, options, shards, pick_device(runtime.device), track)
-    config = {"key": key, **weights_config(section.name, options, shards.manifest["grid"])}
+    config = {"key": key, **weights_config(name, options, shards.manifest["grid"])}
     train_and_write(training, options.optimiser, options.ema, config, runtime, out, section.name)

@@ -104,4 +104,4 @@ def train(
     track: Sequence[Path | str] = (),
 ) -> None:
     """See `pipeline.training.rival.train_rival`."""
-    train_rival_network(SiranTask, SiranSection, section, key, manifest, runtime, out, track)
+    train_rival_network("siran", SiranTask, SiranSection, section, key, manifest, runtime, out, track)

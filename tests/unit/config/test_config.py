@@ -359,6 +359,7 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
         "moon",
         "moon_first",
         "moon_gpu",
+        "rivals",
         "tiny",
     ],
 )
