@@ -108,7 +108,8 @@ class GanSection(AdversarialSection):
 
     Attributes
     ----------
-    adversarial_weight : weight of the adversarial loss of the generator (ESRGAN: half of that of the pixels).
+    adversarial_weight : weight of the adversarial loss of the generator (ESRGAN 0.005).
+    pixel_weight : weight of the pixel loss (ESRGAN 0.01, beside a perceptual loss of weight 1).
     """
 
 

@@ -86,6 +86,9 @@ class Run:
         """Entries of all predictors that are scored, by name in the metrics."""
         section = self.config.predictors
         rivals = [n for n, e in PREDICTORS.items() if n not in (*BASELINES, TRAINED) and not e.floor]
+        taken = [name for name in section.variants if name in PREDICTORS]
+        if taken:
+            raise ConfigError.unlike("predictors.variants", "names of no predictor", repr(taken[0]))
         rivals += section.variants
         chosen, vae = section.scored, self.config.systems or self.given_files("vae")
         unknown = [name for name in chosen if name not in rivals]

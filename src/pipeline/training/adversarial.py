@@ -20,7 +20,10 @@ Terms = dict[str, tuple[float, Tensor]]
 
 
 class AdversarialTask(RivalTask[A]):
-    """A generator, the module ``model``, against a critic; DEMs are maps (B, 1, P, P) in pixels."""
+    """A generator, the module ``model``, against a critic; DEMs are maps (B, 1, P, P) in pixels.
+
+    Where several processes train, losses that compare samples do so within each process's share of a batch.
+    """
 
     @property
     @abstractmethod

@@ -206,3 +206,58 @@ def test_a_mistake_in_a_section_names_its_key() -> None:
         load_config({**BASE, "predictors": {"siran": {"guide": False}}})
     with pytest.raises(ConfigError, match=r"predictors\.gan\.sinkhorn: unknown key"):
         load_config({**BASE, "predictors": {"gan": {"sinkhorn": True}}})
+
+
+def test_variants_are_rivals_with_stages_of_their_own(tmp_path: Path) -> None:
+    variants = {
+        "ungated": {"of": "siran", "spatial_attention": False, "polarised_attention": False},
+        "seed1": {"of": "siran", "seed": 1, "optimiser": {"samples": 64}},
+        "unused": {"of": "gan", "blocks": 1},
+    }
+    base = Plan(load_config({**BASE, "predictors": {"scored": ["siran"]}}), tmp_path)
+    scored = {"scored": ["siran", "ungated", "seed1"], "variants": variants}
+    plan = Plan(load_config({**BASE, "predictors": scored}), tmp_path)
+    names = ["ungated", "seed1"]
+    assert set(plan.stages) - set(base.stages) == {*names, *(f"evaluation_{name}" for name in names)}
+    assert plan["siran"].key == base["siran"].key
+    ungated, seed1 = (RivalStage.model_validate_json(plan[name].section) for name in names)
+    assert ungated.module == "pipeline.training.siran" and ungated.name == "ungated"
+    own = rival_section("siran").model_dump(mode="json")
+    assert ungated.options == {**own, "spatial_attention": False, "polarised_attention": False}
+    assert seed1.options == {**own, "seed": 1, "optimiser": {**own["optimiser"], "samples": 64}}
+    scored_by = json.loads(plan["evaluation_seed1"].section)
+    assert scored_by["module"] == "pipeline.predictors.siran" and scored_by["options"] == seed1.options
+
+
+def test_a_variant_is_trained_and_loaded_as_the_rival_that_it_varies(
+    small_manifest: Path, tmp_path: Path
+) -> None:
+    keys = {**RIVALS["gan"][1], "blocks": 2}
+    section, out = rival_stage("gan", keys).model_copy(update={"name": "deep"}), tmp_path / "m.safetensors"
+    train_rival(section, "key", small_manifest, RuntimeSection(device="cpu"), out)
+    options = json.loads(out.with_name("config.json").read_text())["section"]
+    assert options["blocks"] == 2
+    entry = PREDICTORS["gan"]
+    getattr(import_module(entry.module), entry.make)(Setup(GRID, options, {"model": [str(out)]}))
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        ({"a": {"seed": 1}}, r"predictors: variants\.a\.of: expected one of regression, .*, found None"),
+        ({"a": {"of": "photometric"}}, r"variants\.a\.of: expected one of .*, found 'photometric'"),
+        ({"siran": {"of": "gan"}}, r"variants\.siran: expected another name than that of a section"),
+        ({"a": {"of": "gan", "depth": 3}}, r"variants\.a\.depth: Extra inputs are not permitted, found 3"),
+        ({"a": {"of": "guided", "kernel": 2}}, r"variants\.a: kernel: expected an odd number, found 2"),
+        ({"a_b": {"of": "gan"}}, r"variants\.a_b"),
+        (
+            {"bicubic": {"of": "gan"}},
+            r"predictors\.variants: expected names of no predictor, found 'bicubic'",
+        ),
+        ({"region": {"of": "gan"}}, r"predictors\.variants: expected names of no stage, found 'region'"),
+    ],
+)
+def test_impossible_variants_are_named(variants: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        scored = [name for name in variants if name == "region"]
+        Plan(load_config({**BASE, "predictors": {"scored": scored, "variants": variants}}), tmp_path)
