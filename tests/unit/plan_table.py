@@ -118,6 +118,7 @@ OTHERS: dict[str, Any] = {
     "imperfections.*.albedo_spots.*": {"low": 0.8, "high": 0.9},
     "imperfections.*.saturation": 3.0,
     "training.precision": "bf16",
+    "predictors.*.decay": "none",
     "*.decay": "cosine",
     "vae.target": "residual",
     "*.height_unit": "other",
@@ -148,6 +149,10 @@ OTHERS: dict[str, Any] = {
     "bridge.score": "squared",
     "published.score": "crps",
     "predictors.scored": [],
+    "predictors.variants": {"other": {"of": "siran", "seed": 5}},
+    "predictors.*.augmentation": "flips",
+    "predictors.*.loss": "l2",
+    "predictors.guided.kernel": 5,
     "evaluation.conditions.*.light": "fibonacci",
     "evaluation.conditions.*.systems": "primary",
     "evaluation.conditions.*.nfe": 1,
@@ -185,6 +190,9 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "bridge.space": {"bridge.posterior_mean": False, "bridge.keep_block_means": False,
                      "bridge.calibrate": False, "vae.target": "residual", "systems": ["bridge"]},
     "*.process": {"*.sampler.kind": "euler", "*.start_share": 0.0},
+    "predictors.siran.guide": {"predictors.siran.spatial_attention": False,
+                               "predictors.siran.polarised_attention": False},
+    "predictors.siran.spatial_attention": {"predictors.siran.polarised_attention": False},
     "published.score": {"published.conditioning": "aligned"},
     "published.posterior_mean": {"published.space": "pixel", "published.conditioning": "aligned"},
     "published.calibrate": {"published.space": "pixel", "published.conditioning": "aligned",
@@ -340,6 +348,7 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "evaluation.*": OF_IMAGES,
     "predictors.scored": (),  # makes a stage, or leaves it out
     "predictors.photometric.*": ("evaluation_photometric",),
+    "predictors.*": (),  # no learned rival is scored; those have tests of their own
     "region.*": ("region",),
     "images.*": (),  # of maps
     "map.*": (),

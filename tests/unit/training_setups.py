@@ -5,20 +5,28 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.config.bridge import BridgeSection
+from pipeline.config.predictors import PredictorsSection
+from pipeline.config.rivals import RivalSection
 from pipeline.config.runtime import RuntimeSection
-from pipeline.config.stages.training import BridgeStage, VaeStage
+from pipeline.config.stages.training import BridgeStage, RivalStage, VaeStage
 from pipeline.config.training import OptimiserSection, TrainingSection
 from pipeline.config.vae import VaeSection
 from pipeline.jobs.job import job
 from pipeline.models.system import System, state_scale
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.bridge import BridgeTask, train_bridge
+from pipeline.training.gan import GanTask
+from pipeline.training.guided import GuidedTask
+from pipeline.training.regression import RegressionTask
+from pipeline.training.rivals import RivalTask
+from pipeline.training.siran import SiranTask
 from pipeline.training.vae import VaeTask
 
 CPU = torch.device("cpu")
@@ -52,6 +60,15 @@ ALIGNED = {
 # Kept block means make the estimate's bias void: its gradient is rounding alone, which Adam makes large.
 FREE = {**ALIGNED, "keep_block_means": False}
 PUBLISHED = {"width": 32, "depth": 1, "heads": 2}
+_SHORT = {"optimiser": OPTIMISER.model_copy(update={"samples": 16}).model_dump(), "ema": 0.9}
+_GENERATOR = {"width": 8, "growth": 4, "blocks": 1, "critic_base": 4, **_SHORT}
+#: Small learned rivals: the class of their training and the keys of their section.
+RIVALS: dict[str, tuple[Callable[..., RivalTask[Any]], dict[str, Any]]] = {
+    "regression": (RegressionTask, {"base": 8, **_SHORT}),
+    "guided": (GuidedTask, {"base": 8, "slope_weight": 0.5, "loss": "l2", **_SHORT}),
+    "siran": (SiranTask, _GENERATOR),
+    "gan": (GanTask, {**_GENERATOR, "adversarial_start_samples": 8}),
+}
 
 
 def bridge_stage(
@@ -75,6 +92,36 @@ def bridge_stage(
             "masks": {"half_width_px": [4, 6]} if stage == "missing" else None,
         }
     )
+
+
+def rival_stage(name: str, options: dict[str, Any], scenes: bool = False, **training: Any) -> RivalStage:
+    """A learned rival's section, as the plan makes it."""
+    return RivalStage.model_validate(
+        {
+            "name": name,
+            "module": f"pipeline.training.{name}",
+            "options": options,
+            "training": {"cpu_threads": 1, **training},
+            "photometry": {},
+            "imperfections": {},
+            "arcs": {"tolerance": 0.1, "train": {"latitude": [60, 85], "images": [3, 6]}},
+            "masks": {"half_width_px": [4, 6], "share": 0.5},
+            "scenes": {"apriori": "mixed"} if scenes else None,
+        }
+    )
+
+
+def rival_section(name: str) -> RivalSection:
+    """A learned rival's own section with its defaults."""
+    return getattr(PredictorsSection(), name)
+
+
+def rival_task(name: str, manifest: Path, scenes: bool = False, **more: Any) -> RivalTask[Any]:
+    """A small learned rival's training, with some keys changed."""
+    make, keys = RIVALS[name]
+    section = type(rival_section(name)).model_validate({**keys, **more})
+    stage = rival_stage(name, section.model_dump(mode="json"), scenes)
+    return make(stage, section, ShardSet(manifest, "train"), CPU)
 
 
 def vae_stage() -> VaeStage:

@@ -49,7 +49,7 @@ rule bundle_write:
         fetched=ancient(list(PLAN.files.urls)),
         models=[
             PLAN[m].path(f)
-            for m in TRAINED
+            for m in [*TRAINED, *PLAN.learned]
             for f in ("model.safetensors", "config.json", "run.json", "metrics.jsonl")
         ],
         calibrations=[PLAN.files_of(m)["calibration"] for m in PLAN.calibrated],

@@ -32,6 +32,7 @@ like `-c2`, stands between them and the stage.
 | `config.yaml` | published setting, both poles, 20 m/pix; downloads its inputs |
 | `demo.yaml` | synthetic terrain, minutes on 2 cores |
 | `lola40.yaml` | real LOLA windows at 40 m/pix in `resources/lola_40m/*.tif` |
+| `rivals.yaml` | on top of `lola40.yaml`: learned rivals of the bridges |
 | `evaluate.yaml` | given or shipped weights on any DEM windows, without training |
 | `map.yaml` | a map of a site from a DEM, real images and their Suns, with given weights |
 | `map_1500.yaml` | 1,500 rendered images over 76.8 km of synthetic terrain at 20 m/pix, with given weights |

@@ -18,29 +18,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.bridges.base import Generators, normal
-from pipeline.models.apriori import crop_halo, match_block_means
+from pipeline.models.apriori import match_block_means
 from pipeline.models.batch import Batch
 from pipeline.models.blocks import TimeEmbedding, group_norm, zero
 from pipeline.models.estimate import Estimate
-from pipeline.models.inputs import height_scale, mean_over_set
-from pipeline.models.photometric import (
-    PhotometricSums,
-    SetLight,
-    exposure_ratios,
-    integrate,
-    map_slopes,
-    normals,
-    photometric_sums,
-    set_radiance,
-    stereo_slopes,
-)
+from pipeline.models.guide import IMAGE_CHANNELS, TERRAIN_CHANNELS, ImageGuide
+from pipeline.models.inputs import height_scale
+from pipeline.models.photometric import SetLight
 from pipeline.models.refinement import CHANNELS, refined
 from pipeline.models.unet import UNet, levels_for
 from pipeline.storage.calibration_law import HEIGHTS
 from pipeline.terrain.blocks import block_mean
 
-#: Weights of the a priori normal in the closed-form slopes: light for many Suns, firm for few.
-DAMPINGS = (1e-3, 3e-2)
 #: Standard deviation of what the estimate leaves over before anything is learned of it, pixels.
 SPREAD_PX = 0.05
 #: How far its logarithm may go from there: up to a pixel, what terrain itself departs from its block means.
@@ -49,8 +38,6 @@ LOG_SPREAD = (-6.0, 3.0)
 REFINED_LIT_SHARE = 0.1
 #: Channels of the layer that reads it.
 SPREAD_CHANNELS = 16
-#: Images encoded at a time by the learned encoder; bounds the memory.
-SET_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -86,41 +73,7 @@ class AlignedCondition:
         )
 
 
-class ImageEncoder(nn.Module):
-    """Images with their Suns -> the mean of their features, at half the resolution.
-
-    An image, its valid mask and the shading that the a priori DEM predicts go through a strided convolution
-    whose channels the Sun vector scales and shifts; pixels without data have no weight in the mean.
-
-    Parameters
-    ----------
-    channels : features.
-    chunk : images encoded at a time.
-    """
-
-    def __init__(self, channels: int, chunk: int = SET_CHUNK) -> None:
-        super().__init__()
-        self.chunk = chunk
-        self.look = nn.Conv2d(3, channels, 4, stride=2, padding=1)
-        self.steer = nn.Linear(3, 2 * channels)
-
-    def forward(self, inputs: Batch, radiance: Tensor, normal: Tensor) -> Tensor:
-        """Map a set, its mean radiance (B,) and a priori normals (B, 3, P, P) to (B, C, P/2, P/2)."""
-
-        def encode(patch: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-            valid = inputs.valid[patch, image].float()
-            light = inputs.images[patch, image] / radiance[patch, None, None] * valid
-            sun = inputs.sun[patch, image]
-            shading = torch.einsum("nc,nchw->nhw", sun, normal[patch]).clamp_min(0)
-            x = torch.stack([light, valid, shading], dim=1).contiguous(memory_format=torch.channels_last)
-            scale, shift = self.steer(sun)[:, :, None, None].chunk(2, dim=1)
-            h = F.silu(torch.addcmul(shift, self.look(x), 1 + scale))
-            return h, F.avg_pool2d(valid[:, None], 2)
-
-        return mean_over_set(encode, inputs.present, self.chunk)
-
-
-class Trunk(nn.Module):
+class Trunk(ImageGuide):
     """Everything that does not depend on time: sample set -> features, and the residual's estimate.
 
     Parameters
@@ -148,8 +101,9 @@ class Trunk(nn.Module):
         spread: bool = False,
         refine: bool = False,
     ) -> None:
-        super().__init__()
-        self.factor, self.keep_block_means, self.refine = factor, keep_block_means, refine
+        side = max(4, base // 4)
+        super().__init__(factor, side)
+        self.keep_block_means, self.refine = keep_block_means, refine
         levels = levels_for(size_px, 4)
         out_level = stride.bit_length() - 1
         if 2**out_level != stride or out_level >= levels or levels < 2:
@@ -159,10 +113,7 @@ class Trunk(nn.Module):
             )
         widths = [max(4, base // 2), base, 2 * base, 4 * base][:levels]
         self.features = widths[out_level]
-        self.gain = nn.Sequential(nn.Linear(3, 16), nn.SiLU(), zero(nn.Linear(16, 2)))
-        side = max(4, base // 4)
-        self.encoder = ImageEncoder(side)
-        channels_in = 1 + 2 + 15 + 5 * len(DAMPINGS) + 1 + 4
+        channels_in = TERRAIN_CHANNELS + IMAGE_CHANNELS
         down, up = [0, 1, 1, 1][:levels], [1, 1, 1, 1][:levels]
         self.body = UNet(
             channels_in,
@@ -190,27 +141,11 @@ class Trunk(nn.Module):
 
         `about` is what a refinement tells of the pixels, (B, CHANNELS, P, P).
         """
-        pixel = inputs.pixel_m[:, None, None]
-        prior, size = inputs.prior / pixel, inputs.prior.shape[-1]
-        lr = crop_halo(inputs.lr, size // self.factor) / pixel
-        slopes = map_slopes(prior)
-        radiance, threshold = set_radiance(inputs.images, inputs.valid, inputs.present)
-        if self.refine:
-            # Freed of haze, and clipped in some products, negative values tell nothing of the noise.
-            threshold = torch.full_like(threshold, REFINED_LIT_SHARE)
-        normal = normals(slopes)
-        gain, scatter = self._gains(inputs, radiance, threshold, normal)
-        sums = photometric_sums(inputs, radiance, threshold, gain)
-        # The block means of the residual are known: they are what bicubic upsampling gets wrong.
-        deficit = (match_block_means(prior, lr, self.factor) - prior)[:, None]
-        channels = [prior[:, None] / self.factor, slopes, sums.stack()]
-        for damping in DAMPINGS:
-            estimate, albedo, misfit = stereo_slopes(sums, slopes, damping)
-            channels += [estimate - slopes, albedo, misfit]
-            channels.append(integrate(estimate - slopes, self.factor))
-        channels += [deficit, _trust(inputs, sums, threshold, scatter)]
-        x = torch.cat(channels, dim=1)
-        side = self.encoder(inputs, radiance, normal)
+        # Freed of haze, and clipped in some products, negative values tell nothing of the noise.
+        seen = self.look(inputs, REFINED_LIT_SHARE if self.refine else None)
+        prior, lr, deficit, threshold = seen.prior, seen.lr, seen.deficit, seen.threshold
+        x = torch.cat([seen.heights, seen.photometry, deficit, seen.trust], dim=1)
+        side = self.encode(inputs, seen)
         h = self.body(x.contiguous(memory_format=torch.channels_last), side=side, more=about)
         h = F.silu(self.norm(h))
         to_mean = self.to_mean if self.to_change is None else self.to_change
@@ -225,33 +160,16 @@ class Trunk(nn.Module):
             matched = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
             loose = None if inputs.cell_error is None else (inputs.cell_error > 0)[:, None, None, None]
             mean = matched if loose is None else torch.where(loose, mean, matched)
-        light = SetLight(threshold, sums.lit == 0)
+        light = SetLight(threshold, seen.sums.lit == 0)
         if self.refine:
-            seen = inputs.present.any(dim=1)
-            light = SetLight(threshold, light.unlit & seen[:, None, None, None], _kind(inputs, seen))
+            given = inputs.present.any(dim=1)
+            light = SetLight(threshold, light.unlit & given[:, None, None, None], _kind(inputs, given))
         if self.to_spread is None:
             return AlignedCondition(h, Estimate(mean, light))
         # How many images light a pixel says most of what is left open: inputs stand beside the features.
-        known = [h, x] if about is None else [h, x, about]
-        spread = self.to_spread(torch.cat(known, dim=1)).float()
+        told = [h, x] if about is None else [h, x, about]
+        spread = self.to_spread(torch.cat(told, dim=1)).float()
         return AlignedCondition(h, Estimate(mean, light, SPREAD_PX * torch.exp(spread.clamp(*LOG_SPREAD))))
-
-    def _gains(
-        self, inputs: Batch, radiance: Tensor, threshold: Tensor, normal: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Factor (B, N) on each image: what its Sun's elevation asks for, and part of its exposure back.
-
-        How much of it depends on how well the a priori normals tell the exposure (the lit share, the
-        elevation) and on how much exposures differ within the set, which is the second result, (B,).
-        """
-        ratio, share = exposure_ratios(inputs, radiance, threshold, normal)
-        weight = share.square()
-        variance = (weight * ratio.square()).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
-        scatter = variance.sqrt()
-        differ = (scatter[:, None] * 10.0).expand_as(ratio)
-        said = self.gain(torch.stack([inputs.sun[..., 2].float(), share, differ], dim=-1)).float()
-        gain = torch.exp(said[..., 0].clamp(-3.0, 3.0) - torch.sigmoid(said[..., 1] - 1.0) * ratio)
-        return gain, scatter
 
 
 def _blind(inputs: Batch) -> Tensor:
@@ -267,18 +185,6 @@ def _kind(inputs: Batch, seen: Tensor) -> Tensor:
     if inputs.cell_error is None:
         return kind
     return kind + torch.where(inputs.cell_error.isinf(), 2, (inputs.cell_error > 0).long())
-
-
-def _trust(inputs: Batch, sums: PhotometricSums, threshold: Tensor, scatter: Tensor) -> Tensor:
-    """How far means over the set can be trusted: (B, 4, P, P), of order 1.
-
-    Logarithms of how many images light a pixel and of how many see it, the images' noise, and how much their
-    exposures differ; the means themselves tell none of it.
-    """
-    seen = sums.valid * inputs.present.sum(dim=1)[:, None, None, None]
-    counts = [torch.log1p(seen * sums.lit) / 3.0, torch.log1p(seen) / 3.0]
-    whole = [(10.0 * level)[:, None, None, None].expand_as(seen) for level in (threshold, scatter)]
-    return torch.cat(counts + whole, dim=1)
 
 
 def noise_scales(size: int) -> tuple[int, ...]:

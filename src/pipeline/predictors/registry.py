@@ -35,6 +35,12 @@ PREDICTORS = {
     "bicubic": Entry("pipeline.predictors.bicubic", "published", images=False),
     "bicubic_window": Entry("pipeline.predictors.bicubic", "window", images=False),
     "photometric": Entry("pipeline.predictors.photometric"),
+    "regression": Entry(
+        "pipeline.predictors.regression", files=("model",), train="pipeline.training.regression"
+    ),
+    "guided": Entry("pipeline.predictors.guided", files=("model",), train="pipeline.training.guided"),
+    "siran": Entry("pipeline.predictors.siran", files=("model",), train="pipeline.training.siran"),
+    "gan": Entry("pipeline.predictors.gan", files=("model",), train="pipeline.training.gan"),
     "vae_bicubic": Entry("pipeline.predictors.floors", "bicubic", images=False, floor=True, files=("vae",)),
     "vae_truth": Entry("pipeline.predictors.floors", "truth", images=False, floor=True, files=("vae",)),
     "bridge": Entry("pipeline.predictors.bridge", draws=True, files=("model", "vae", "calibration")),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.base import canonical_json
-from pipeline.config.root import Config
+from pipeline.config.root import Config, ConfigError
 from pipeline.provenance.digest import code_digest, value_key
 from pipeline.provenance.found import Found
 from pipeline.provenance.run import Run
@@ -77,6 +77,8 @@ class Plan(Run):
         for declaration in DECLARATIONS if self.site is None else MAPS:
             for label in declaration.over(self):
                 stage = self._stage(declaration, label, source)
+                if stage.name in self.stages:  # rivals' variants may have any name
+                    raise ConfigError.unlike("predictors.variants", "names of no stage", repr(stage.name))
                 self.stages[stage.name] = stage
 
     def _stage(self, declared: Declaration, label: str, source: Path | None) -> Stage:

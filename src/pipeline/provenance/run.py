@@ -84,14 +84,19 @@ class Run:
     @property
     def predictors(self) -> dict[str, Entry]:
         """Entries of all predictors that are scored, by name in the metrics."""
+        section = self.config.predictors
         rivals = [n for n, e in PREDICTORS.items() if n not in (*BASELINES, TRAINED) and not e.floor]
-        chosen, vae = self.config.predictors.scored, self.config.systems or self.given_files("vae")
+        taken = [name for name in section.variants if name in PREDICTORS]
+        if taken:
+            raise ConfigError.unlike("predictors.variants", "names of no predictor", repr(taken[0]))
+        rivals += section.variants
+        chosen, vae = section.scored, self.config.systems or self.given_files("vae")
         unknown = [name for name in chosen if name not in rivals]
         if unknown:
             some = f"some of {', '.join(rivals)}"
             raise ConfigError.unlike("predictors.scored", some, repr(unknown[0]))
         floors = [name for name, entry in PREDICTORS.items() if entry.floor and vae]
-        names = {name: PREDICTORS[name] for name in (*BASELINES, *chosen, *floors)}
+        names = {name: PREDICTORS[section.kind(name)] for name in (*BASELINES, *chosen, *floors)}
         return names | dict.fromkeys(self.scored, PREDICTORS[TRAINED])
 
     @property

@@ -146,7 +146,7 @@ def calibration_inputs(run: Run, name: str) -> tuple[str, ...]:
 
 def rival(run: Run, name: str) -> dict[str, Any]:
     """Section of a learned rival's training."""
-    c, options = run.config, getattr(run.config.predictors, name, None)
+    c, options = run.config, run.config.predictors.options(name)
     return {
         "name": name,
         "module": run.predictors[name].train,
@@ -154,6 +154,7 @@ def rival(run: Run, name: str) -> dict[str, Any]:
         "imperfections": c.imperfections.train,
         "arcs": {"tolerance": c.arcs.tolerance, "train": c.arcs.train},
         "masks": c.masks.train,
+        "scenes": None if c.scenes is None else _scene_draw(run),
     }
 
 
@@ -162,7 +163,7 @@ def predictor(run: Run, name: str) -> dict[str, Any]:
     c, entry = run.config, run.predictors[name]
     out = {key: getattr(c.evaluation, key) for key in ("max_patches", "batch", "bootstrap", "seed")}
     out |= {"name": name, "module": entry.module, "make": entry.make, "floor": entry.floor}
-    options = run.sampler(name) if name in run.scored else getattr(c.predictors, name, None)
+    options = run.sampler(name) if name in run.scored else c.predictors.options(name)
     if options is not None:
         out["options"] = options.model_dump(mode="json")
     if entry.images:

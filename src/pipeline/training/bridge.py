@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
 
@@ -14,18 +13,17 @@ from pipeline.config.stages.training import BridgeStage
 from pipeline.illumination.ephemeris import read_track
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.seeds import seeded
-from pipeline.models.batch import Batch, flip, transpose
 from pipeline.models.files import load_system, load_vae, model_config
 from pipeline.models.system import System, state_scale
-from pipeline.shards.batches import Sample, assemble, read_sample
+from pipeline.shards.batches import Sample
 from pipeline.shards.scene import AllFibonacciScene, ArcScene, FibonacciScene, Scene
-from pipeline.shards.scene_samples import SceneSample, assemble_scenes, read_scene
+from pipeline.shards.scene_samples import SceneSample
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.adam import Adam
 from pipeline.training.finish import train_and_write
 from pipeline.training.init import scales, start_from
 from pipeline.training.loop import average_gradients
-from pipeline.training.order import DataOrder
+from pipeline.training.patches import PatchTask
 
 _INIT = 0xB41D
 # Beyond what the seeds (32 bits) of the other stages reach.
@@ -58,7 +56,7 @@ def training_scene(stage: BridgeStage, track: Sequence[Path | str] = ()) -> Scen
     return ArcScene(stage.arcs.train, stage.arcs.tolerance, stage.masks, suns)
 
 
-class BridgeTask:
+class BridgeTask(PatchTask):
     """One stage of one system."""
 
     def __init__(
@@ -69,56 +67,24 @@ class BridgeTask:
         device: torch.device,
         track: Sequence[Path | str] = (),
     ) -> None:
-        self.section = system.section
-        self.photometry, self.imperfections = stage.photometry, stage.imperfections
-        self.draw, self.masks = stage.scenes, stage.masks
-        self.scene = None if stage.scenes is not None else training_scene(stage, track)
-        self.system, self.shards, self.device = system, shards, device
-        self.order = DataOrder(len(shards), order_seed(self.section.seed, stage.stage))
-        self.modules: dict[str, torch.nn.Module] = {"model": system.network}
+        self.section, self.system = system.section, system
+        scene = None if stage.scenes is not None else training_scene(stage, track)
+        seed = order_seed(self.section.seed, stage.stage)
+        super().__init__(stage, scene, shards, seed, system.halo_cells, self.section.augmentation, device)
+        self.modules = {"model": system.network}
         rate, decay = stage.optimiser.learning_rate, self.section.weight_decay
         self.optimisers = {"model": Adam(system.network.parameters(), rate, weight_decay=decay)}
-        self.bf16 = stage.training.precision == "bf16"
-
-    def prepare(self, numbers: Sequence[int]) -> list[Sample] | list[SceneSample]:
-        """Draw image sets and read patches and visibility, or rendered scenes and altimetry."""
-        if self.scene is None:
-            return [self._scene_sample(number) for number in numbers]
-        out = []
-        for number in numbers:
-            shard, patch = self.shards.at(self.order.patch(number))
-            images = self.scene.image_set(shard, patch, self.order.scene_rng(number))
-            out.append(read_sample(shard, patch, images, self.system.halo_cells))
-        return out
-
-    def _scene_sample(self, number: int) -> SceneSample:
-        assert self.draw is not None
-        shard, patch = self.shards.at(self.order.patch(number))
-        rng = self.order.scene_rng(number)
-        return read_scene(shard, patch, rng, self.draw, self.masks, self.system.halo_cells)
 
     def residual_std(self, numbers: Sequence[int]) -> float:
         """RMS of truth minus start over the given samples, in states."""
         batch = self._assemble(self.prepare(numbers), numbers)
         return self.system.residual_std(batch, [self.order.noise(n) for n in numbers])
 
-    def _assemble(self, prepared: list[Sample] | list[SceneSample], numbers: Sequence[int]) -> Batch:
-        """Radiance and imperfections."""
-        halo, factor, off = self.system.halo_cells, self.system.factor, self.imperfections.off
-        rngs = None if off else [self.order.imperfections_rng(n) for n in numbers]
-        if self.scene is None:
-            scenes = cast(list[SceneSample], prepared)
-            return assemble_scenes(scenes, halo, factor, self.device, self.imperfections, rngs)
-        prepared = cast(list[Sample], prepared)
-        return assemble(prepared, halo, factor, self.photometry, self.device, self.imperfections, rngs)
-
     def step(
         self, prepared: list[Sample] | list[SceneSample], numbers: Sequence[int], seen: int
     ) -> dict[str, float]:
         """Radiance, losses, backward, clipped optimiser step."""
-        batch = flip(self._assemble(prepared, numbers), self.order.flips(numbers))
-        if self.section.augmentation == "square":
-            batch = transpose(batch, self.order.transpositions(numbers))
+        batch = self.batch(prepared, numbers)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             losses = self.system.losses(batch, [self.order.noise(n) for n in numbers])
         optimiser = self.optimisers["model"]

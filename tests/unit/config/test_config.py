@@ -224,6 +224,15 @@ def test_what_is_no_section_is_named() -> None:
             {"region": {"light": {"place": "ephemeris"}}},
             "ephemeris.kernels: expected SPICE kernels for region.light.place: ephemeris, found none",
         ),
+        (
+            {
+                "systems": [],
+                "primary": "pretrained",
+                "pretrained": {"weights": "w"},
+                "predictors": {"scored": ["photometric", "gan"]},
+            },
+            "predictors.scored: expected no learned rivals where systems is [], found ['gan']",
+        ),
     ],
 )
 def test_sections_must_fit_each_other(raw: dict[str, Any], expected: str) -> None:
@@ -382,6 +391,7 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
         "moon",
         "moon_first",
         "moon_gpu",
+        "rivals",
         "tiny",
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config.predictors import PredictorsSection
+from pipeline.config.predictors import LEARNED, PredictorsSection
 from pipeline.config.root import ConfigError, load_config
 from pipeline.predictors.registry import BASELINES, PREDICTORS, TRAINED, Entry
 from pipeline.provenance.digest import SOURCE, import_closure
@@ -62,13 +62,19 @@ def test_a_new_entry_changes_no_result(tmp_path: Path, changed: Callable, monkey
 
 @pytest.mark.parametrize("module", sorted({e.module.rpartition(".")[2] for e in PREDICTORS.values()}))
 def test_a_changed_predictor_moves_its_own_results(module: str, tmp_path: Path, changed: Callable) -> None:
-    found = plan(tmp_path, changed(module, "import annotations\n", "import annotations\n\nEXTRA = 1\n"))
+    scored = sorted(
+        {n for n, e in PREDICTORS.items() if e.module == f"pipeline.predictors.{module}" and e.train}
+        | {"photometric"}
+    )
+    found = plan(
+        tmp_path, changed(module, "import annotations\n", "import annotations\n\nEXTRA = 1\n"), scored
+    )
     own = {
         f"evaluation_{name}"
         for name, entry in found.predictors.items()
         if entry.module == f"pipeline.predictors.{module}"
     }
-    assert own and moved(plan(tmp_path), found) == own | LAST
+    assert own and moved(plan(tmp_path, scored=scored), found) == own | LAST
 
 
 def test_no_stage_runs_the_registry_or_another_predictor() -> None:
@@ -81,10 +87,11 @@ def test_no_stage_runs_the_registry_or_another_predictor() -> None:
 
 def test_the_config_and_the_registry_have_the_same_names() -> None:
     """Every section of options is an entry's; what is scored by default is there."""
-    fields = set(PredictorsSection.model_fields) - {"scored"}
+    fields = set(PredictorsSection.model_fields) - {"scored", "variants"}
     rivals = {n for n, e in PREDICTORS.items() if n not in (*BASELINES, TRAINED) and not e.floor}
     assert fields <= rivals
     assert set(PredictorsSection().scored) <= rivals
+    assert set(LEARNED) == {n for n in rivals if PREDICTORS[n].train}
     for name in rivals:
         holds = "setup.options" in Path(import_module(PREDICTORS[name].module).__file__ or "").read_text()
         assert holds == (name in fields), f"{name}: options without a section, or a section without use"
@@ -98,7 +105,9 @@ def test_every_entry_names_a_function() -> None:
 @pytest.mark.parametrize("name", ["nonsense", "bicubic", "vae_truth", "bridge"])
 def test_what_cannot_be_asked_for_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=rf"predictors\.scored: expected some of photometric, found '{name}'"
+        ConfigError,
+        match=r"predictors\.scored: expected some of photometric, regression, guided, siran, gan, "
+        rf"found '{name}'",
     ):
         plan(tmp_path, scored=[name])
 

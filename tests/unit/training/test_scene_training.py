@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from shard_files import make_manifest
-from training_setups import ALIGNED, OPTIMISER, bridge_task
+from training_setups import ALIGNED, OPTIMISER, bridge_task, rival_task
 
 from pipeline.models.estimate import Estimate
 from pipeline.models.photometric import SetLight
@@ -116,3 +116,12 @@ def test_altimetry_without_images_keeps_its_kriging(manifest: Path) -> None:
     far = [float((found.mean - found.start).abs().max()) for found in (blind, seen, cells)]
     assert far[0] < 1e-3 and far[1] > 1e-2
     assert far[2] > 1e-2  # block means leave more to learn
+
+
+@pytest.mark.parametrize("name", ["regression", "siran"])
+def test_rivals_train_on_the_same_scenes(name: str, manifest: Path) -> None:
+    task = rival_task(name, manifest, scenes=True, keep_block_means=True)
+    batch = task.batch(task.prepare(range(4)), range(4))
+    assert batch.cell_error is not None and batch.spots is not None
+    losses = task.step(task.prepare(range(4)), range(4), 0)
+    assert np.isfinite(list(losses.values())).all()

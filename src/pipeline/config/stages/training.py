@@ -75,6 +75,7 @@ class RivalStage(TrainingStage):
     name : of the predictor. module : where its training is, see `pipeline.training.rival`.
     options : its config section, as JSON values.
     arcs, masks : Suns and missing data of its training images.
+    scenes : what is drawn of rendered scenes, in the place of arcs; null where the run renders none.
     """
 
     name: str
@@ -84,3 +85,4 @@ class RivalStage(TrainingStage):
     imperfections: ImperfectionsSection
     arcs: TrainArcs
     masks: StripDraw
+    scenes: SceneDraw | None = None

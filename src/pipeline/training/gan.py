@@ -1,0 +1,62 @@
+"""Stage ``gan``: the training of a GAN in the manner of ESRGAN (Wang et al. 2018).
+
+Generator: weighted absolute error and the relativistic average adversarial loss (Jolicoeur-Martineau 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.config.rivals import GanSection
+from pipeline.config.runtime import RuntimeSection
+from pipeline.config.stages.training import RivalStage
+from pipeline.models.adversarial import Critic
+from pipeline.models.adversarial_losses import critic_loss, relative
+from pipeline.models.gan import Gan
+from pipeline.training.adversarial import AdversarialTask, Terms
+from pipeline.training.rivals import train_rival_network
+
+
+class GanTask(AdversarialTask[GanSection]):
+    """See `AdversarialTask`."""
+
+    def build(self, size_px: int, factor: int) -> dict[str, nn.Module]:
+        """Generator with its guide; the critic, which is not shipped."""
+        critic = Critic(self.section.critic_base, factor)
+        return {"model": Gan(self.section, size_px, factor), "critic": critic}
+
+    @property
+    def critic(self) -> Critic:
+        """See `AdversarialTask`."""
+        critic = self.modules["critic"]
+        assert isinstance(critic, Critic)
+        return critic
+
+    def generator_terms(self, made: Tensor, truth: Tensor) -> Terms:
+        """See `AdversarialTask`."""
+        return {"pixel": (self.section.pixel_weight, F.l1_loss(made, truth))}
+
+    def adversarial(self, made: Tensor, truth: Tensor) -> Tensor:
+        """See `AdversarialTask`: real maps should seem less real than the mean of those made, too."""
+        real, fake = relative(self.critic(truth), self.critic(made))
+        return critic_loss(fake, real)
+
+    def critic_terms(self, made: Tensor, truth: Tensor, prior: Tensor) -> Terms:
+        """See `AdversarialTask`."""
+        return {"judged": (1.0, critic_loss(*relative(self.critic(truth), self.critic(made))))}
+
+
+def train(
+    section: RivalStage,
+    key: str,
+    manifest: Path | str,
+    runtime: RuntimeSection,
+    out: Path | str,
+    track: Sequence[Path | str] = (),
+) -> None:
+    """See `pipeline.training.rival.train_rival`."""
+    train_rival_network("gan", GanTask, GanSection, section, key, manifest, runtime, out, track)
