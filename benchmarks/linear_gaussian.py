@@ -8,7 +8,6 @@ matrices are dense: 64² pixels take 0.3 GB and seconds, 96² pixels 2 GB and ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,9 @@ Floats = NDArray[np.float64]
 OUTER_PX = 400.0
 #: What is fitted to an image: exposure, haze, shift to the right and down.
 CAMERA = 4
-_HURSTS = np.arange(0.5, 1.71, 0.1)
+#: Lags that the terrain is described by, pixels.
+LAGS = (1, 2, 4, 8, 16)
+_HURSTS = np.round(np.arange(0.5, 1.6, 0.05), 2)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Cameras:
     Attributes
     ----------
     exposure, albedo : relative, of an image and of a pixel. haze, noise : over the median lit radiance of the
-        image. shift_px : along each axis. model : error of the radiance of each pixel of each image, relative.
+        image. shift_px : along each axis. model : relative error of the radiance of each pixel and image.
     """
 
     exposure: float = 0.05
@@ -51,8 +52,8 @@ class Light:
     Attributes
     ----------
     radiance : (K, N) of albedo 1. right, up : (K, N) its derivatives by the slopes. weight : (K, N) inverse
-        variance of noise and model error, 0 where the pixel is not well lit. cameras : (K, 4, N) changes of the
-        radiance by one standard deviation of exposure, haze and shifts. albedo : standard deviation.
+        variance of noise and model error, 0 where the pixel is not well lit. cameras : (K, 4, N) changes of
+        the radiance by one standard deviation of exposure, haze and shifts. albedo : standard deviation.
     """
 
     radiance: Floats
@@ -63,12 +64,18 @@ class Light:
     albedo: float
 
 
+def correlation(away_px: Floats, hurst: float) -> Floats:
+    """Matérn's correlation at distances above 0."""
+    scaled = away_px / OUTER_PX
+    return np.asarray(2 ** (1 - hurst) / gamma(hurst) * scaled**hurst * kv(hurst, scaled))
+
+
 def covariance(size: int, hurst: float) -> Floats:
     """(N, N) covariance of relief whose neighbouring pixels differ by 1 in the root mean square."""
     steps = np.arange(size)
-    away = np.hypot(steps[:, None], steps) / OUTER_PX
+    away = np.hypot(steps[:, None], steps)
     away[0, 0] = 1.0
-    table = 2 ** (1 - hurst) / gamma(hurst) * away**hurst * kv(hurst, away)
+    table = correlation(away, hurst)
     table[0, 0] = 1.0
     table /= 2 * (1 - table[0, 1])
     across = table[:, np.abs(steps[:, None] - steps)]
@@ -88,28 +95,31 @@ def precision(size: int, hurst: float) -> Floats:
     return np.asarray(np.tril(inverse) + np.tril(inverse, -1).T)
 
 
-def slope_of(heights: Floats, inverse: Floats) -> float:
-    """Root mean square difference of neighbouring pixels, by restricted maximum likelihood.
-
-    Parameters
-    ----------
-    heights : (size, size) pixels. inverse : `precision` of the size.
-    """
-    z, ones = heights.ravel() - heights.mean(), inverse.sum(axis=1)
-    square = z @ inverse @ z - (ones @ z) ** 2 / ones.sum()
-    return float(np.sqrt(square / (z.size - 1)))
+def _second(heights: Floats, lag: int) -> float:
+    """Mean square of second differences over a lag, along both axes; no tilt enters it."""
+    down = heights[2 * lag :] - 2 * heights[lag:-lag] + heights[: -2 * lag]
+    along = heights[:, 2 * lag :] - 2 * heights[:, lag:-lag] + heights[:, : -2 * lag]
+    return float(0.5 * (np.mean(down**2) + np.mean(along**2)))
 
 
-def fit_hurst(windows: Sequence[Floats], hursts: Sequence[float] | Floats = _HURSTS) -> float:
-    """The Hurst exponent of greatest restricted likelihood; each window has a mean and a slope of its own."""
-    size, best = windows[0].shape[0], (-np.inf, 0.0)
-    for hurst in hursts:
-        inverse = precision(size, float(hurst))
-        sign, log = np.linalg.slogdet(inverse)
-        count = size * size - 1
-        each = [0.5 * (log - np.log(inverse.sum())) - count * np.log(slope_of(w, inverse)) for w in windows]
-        best = max(best, (float(np.sum(each)), float(hurst)))
-    return best[1]
+def _ratios(heights: Floats, hurst: float) -> Floats:
+    """Logarithms of measured over expected mean squares of second differences, at slope 1."""
+    lags = [lag for lag in LAGS if 4 * lag <= heights.shape[0]]
+    one, near, far = (
+        correlation(np.array(k, np.float64), hurst) for k in ([1.0], lags, [2 * k for k in lags])
+    )
+    expected = (4 * (1 - near) - (1 - far)) / (1 - one)
+    return np.asarray(np.log([_second(heights, lag) for lag in lags] / expected))
+
+
+def slope_of(heights: Floats, hurst: float) -> float:
+    """Root mean square difference of neighbouring pixels of the field that is as rough as some heights."""
+    return float(np.exp(0.5 * _ratios(heights, hurst).mean()))
+
+
+def fit_hurst(heights: Floats) -> float:
+    """The Hurst exponent that explains second differences over all lags best."""
+    return float(min(_HURSTS, key=lambda hurst: _ratios(heights, hurst).std()))
 
 
 def differences(size: int) -> sparse.csr_array:
