@@ -53,6 +53,7 @@ from pipeline.maps.windows import apriori_of
 from pipeline.models import refinement, refinement_kernels
 from pipeline.models.batch import Batch
 from pipeline.models.refinement import refined
+from pipeline.predictors.kriging import Kriging
 from pipeline.predictors.photometric import Photometric
 from pipeline.provenance.plan import Plan
 from pipeline.region.reconstruct import collate, prepare
@@ -131,6 +132,8 @@ def methods(batch: Batch, cells: Batch, factor: int) -> Iterator[tuple[str, torc
     yield "bicubic of its block means", prior_from_lr(cells.lr, HALO_CELLS, factor)
     closed = Photometric(PhotometricSection(), factor, HALO_CELLS)
     yield "photometric stereo, closed form", closed.sample(cells, 1, [])[:, 0]
+    if batch.spots is not None:
+        yield "kriging of the spots (predictor)", Kriging(HALO_CELLS).sample(batch, 1, [])[:, 0]
     dark = replace(batch, present=torch.zeros_like(batch.present))
     yield "refinement without images", refined(dark, factor).batch.prior
     yield "refinement", refined(batch, factor).batch.prior
@@ -179,8 +182,8 @@ class Bound:
             return Posterior(matrix, cells)
 
         found = posterior(None)
-        yield "kriging", found.mean(weight * heights.ravel(), values) - truth.ravel()
-        yield "kriging, expected", np.sqrt(found.variance())
+        yield "kriging (exact, fitted)", found.mean(weight * heights.ravel(), values) - truth.ravel()
+        yield "kriging (exact, fitted), expected", np.sqrt(found.variance())
         del found
         lit, suns = well_lit(batch), batch.sun[0].double().numpy()
         for model in self._models:

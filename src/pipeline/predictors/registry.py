@@ -35,6 +35,7 @@ PREDICTORS = {
     "bicubic": Entry("pipeline.predictors.bicubic", "published", images=False),
     "bicubic_window": Entry("pipeline.predictors.bicubic", "window", images=False),
     "photometric": Entry("pipeline.predictors.photometric"),
+    "kriging": Entry("pipeline.predictors.kriging", images=False),
     "vae_bicubic": Entry("pipeline.predictors.floors", "bicubic", images=False, floor=True, files=("vae",)),
     "vae_truth": Entry("pipeline.predictors.floors", "truth", images=False, floor=True, files=("vae",)),
     "bridge": Entry("pipeline.predictors.bridge", draws=True, files=("model", "vae", "calibration")),
