@@ -29,7 +29,7 @@ BACKEND = $(if $(TORCH),--torch-backend $(TORCH))
 CPU = $(or $(filter cpu,$(TORCH)),$(foreach folder,$(LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
 HASHED = --require-hashes -r envs/requirements.txt -c envs/cuda.txt $(if $(CPU),-c envs/cpu.txt)
 
-.PHONY: help env demo verify lock why prune test test-slow test-cluster test-gpu check format lint bench bench-light bench-plan bench-train bench-maps bench-gpu gpu gpu-pack figures clean-env
+.PHONY: help env demo verify lock why prune test test-slow test-cluster test-gpu check format lint bench bench-light bench-plan bench-train bench-maps bench-bound bench-gpu gpu gpu-pack figures clean-env
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -117,6 +117,9 @@ gpu-pack: ## results/gpu.tar, for a machine with a GPU: code, weights and DEM wi
 
 bench-maps: env ## maps of image sets whose terrain is known (SETS=folders), scored
 	$(BIN)/python benchmarks/challenge.py $(SETS)
+
+bench-bound: env ## what images and altimetry of a set (SETS=folder) can say of its terrain, and what methods make of them
+	$(BIN)/python benchmarks/bound.py $(SETS)
 
 bench-plan: env ## time and memory of planning against the number of tiles
 	$(BIN)/python benchmarks/planning.py

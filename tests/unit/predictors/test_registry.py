@@ -62,13 +62,14 @@ def test_a_new_entry_changes_no_result(tmp_path: Path, changed: Callable, monkey
 
 @pytest.mark.parametrize("module", sorted({e.module.rpartition(".")[2] for e in PREDICTORS.values()}))
 def test_a_changed_predictor_moves_its_own_results(module: str, tmp_path: Path, changed: Callable) -> None:
-    scored = sorted(
-        {n for n, e in PREDICTORS.items() if e.module == f"pipeline.predictors.{module}" and e.train}
-        | {"photometric"}
-    )
-    found = plan(
-        tmp_path, changed(module, "import annotations\n", "import annotations\n\nEXTRA = 1\n"), scored
-    )
+    scored = [
+        name
+        for name, entry in PREDICTORS.items()
+        if entry.module == f"pipeline.predictors.{module}" and name not in (*BASELINES, TRAINED)
+        if not entry.floor
+    ]
+    copy = changed(module, "import annotations\n", "import annotations\n\nEXTRA = 1\n")
+    found = plan(tmp_path, copy, scored)
     own = {
         f"evaluation_{name}"
         for name, entry in found.predictors.items()
@@ -105,9 +106,7 @@ def test_every_entry_names_a_function() -> None:
 @pytest.mark.parametrize("name", ["nonsense", "bicubic", "vae_truth", "bridge"])
 def test_what_cannot_be_asked_for_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError,
-        match=r"predictors\.scored: expected some of photometric, regression, guided, siran, gan, "
-        rf"found '{name}'",
+        ConfigError, match=rf"predictors\.scored: expected some of photometric, .*found '{name}'"
     ):
         plan(tmp_path, scored=[name])
 
