@@ -20,6 +20,7 @@ class Kriging(Predictor):
 
     The terrain is self-affine and spots err as `pipeline.models.refinement` takes both to be (Matheron 1963).
     Each block of pixels is solved for exactly, from 1,500 spots around it at least, where the patch has them.
+    It looks at no image; it is scored under all conditions, since some have altimetry.
     """
 
     def __init__(self, halo_cells: int) -> None:

@@ -41,7 +41,7 @@ PREDICTORS = {
     "guided": Entry("pipeline.predictors.guided", files=("model",), train="pipeline.training.guided"),
     "siran": Entry("pipeline.predictors.siran", files=("model",), train="pipeline.training.siran"),
     "gan": Entry("pipeline.predictors.gan", files=("model",), train="pipeline.training.gan"),
-    "kriging": Entry("pipeline.predictors.kriging", images=False),
+    "kriging": Entry("pipeline.predictors.kriging"),
     "vae_bicubic": Entry("pipeline.predictors.floors", "bicubic", images=False, floor=True, files=("vae",)),
     "vae_truth": Entry("pipeline.predictors.floors", "truth", images=False, floor=True, files=("vae",)),
     "bridge": Entry("pipeline.predictors.bridge", draws=True, files=("model", "vae", "calibration")),
