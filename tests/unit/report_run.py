@@ -247,11 +247,12 @@ def _examples(
         rng = np.random.default_rng(number)
         scores, fields = PatchScores(PIXEL_M), {k: [] for k in ("mean", "clone", "std", "image")}
         share = 0.6 / (number + 1)
-        for truth, prior in zip(truths, priors):
+        for index, (truth, prior) in enumerate(zip(truths, priors)):
             noise = ndimage.gaussian_filter(rng.normal(size=(5, size, size)), (0, 3, 3))
             error = ndimage.gaussian_filter(prior - truth, 2) * share
             members = truth + error + noise * 0.5 * error.std() / noise.std()
-            scores.add_ensemble(members, truth, rng)
+            scores.place(0, f"0:{index}")
+            scores.add_ensemble(members, truth, rng, prior)
             fields["mean"].append(members.mean(axis=0))
             fields["clone"].append(members[0])
             fields["std"].append(members.std(axis=0, ddof=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,6 @@ def fair_energy_score(members: Floats, truth: Floats) -> float:
     """
     m = len(members)
     away = [float(np.sqrt(np.mean((x - truth) ** 2))) for x in members]
-    pairs = sum(
-        float(np.sqrt(np.mean((members[i + 1 :] - members[i]) ** 2, axis=(-2, -1))).sum())
-        for i in range(m - 1)
-    )
+    # One pair at a time: the members of a region are large.
+    pairs = sum(float(np.sqrt(np.mean((a - b) ** 2))) for a, b in combinations(members, 2))
     return float(np.mean(away)) - pairs / (m * (m - 1))

@@ -160,7 +160,9 @@ class PatchScores:
         size = np.sqrt(spread)
         counts = np.bincount(ranks(members, truth, rng).ravel(), minlength=len(members) + 1)
         self._spreads.append((size**2).mean())
-        away = [np.abs(member - truth) for member in members]
+        # One member at a time: those of a region are large.
+        away = [(np.abs(x - truth).mean(), np.sqrt(np.mean((x - truth) ** 2))) for x in members]
+        mae, rmse = np.mean(away, axis=0)
         self._append(
             variance_m2=spread.mean(),
             crps_m=fair_crps(members, truth).mean(),
@@ -168,8 +170,8 @@ class PatchScores:
             std_m=size.mean(),
             std_error_m2=(size * np.abs(mean - truth)).mean(),
             ranks=" ".join(str(int(n)) for n in counts),
-            member_mae_m=np.mean([off.mean() for off in away]),
-            member_rmse_m=np.mean([np.sqrt(np.mean(off**2)) for off in away]),
+            member_mae_m=mae,
+            member_rmse_m=rmse,
             member_ssim=surfaces.ssim(members[0], truth, surfaces.data_range_m(truth, self.pixel_m)),
             energy_m=fair_energy_score(members, truth),
             covered=" ".join(map(str, covered(mean, size, truth, len(members)))),

@@ -22,7 +22,7 @@ def block_of(row: int, col: int, size_px: int) -> str:
     ----------
     row, col : of the patch's first pixel. size_px : its side, pixels.
     """
-    return f"{row // (BLOCK * size_px)}:{col // (BLOCK * size_px)}"
+    return f"r{row // (BLOCK * size_px)}c{col // (BLOCK * size_px)}"
 
 
 def site_weights(sites: Sequence[int], blocks: Sequence[str], bootstrap: int, seed: int) -> Floats:

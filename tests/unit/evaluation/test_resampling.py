@@ -11,8 +11,8 @@ from pipeline.evaluation.resampling import block_of, site_weights, weighted_mean
 
 def test_blocks_hold_four_by_four_patches() -> None:
     names = {block_of(row, col, 96) for row in range(0, 4 * 96, 96) for col in range(0, 4 * 96, 96)}
-    assert names == {"0:0"}
-    assert block_of(4 * 96, 3 * 96, 96) == "1:0"
+    assert names == {"r0c0"}
+    assert block_of(4 * 96, 3 * 96, 96) == "r1c0"
 
 
 def test_draws_are_seeded_and_bring_whole_blocks() -> None:

@@ -126,6 +126,22 @@ def test_tables_hold_the_numbers_of_the_metrics(whole: Page, run: Run) -> None:
     for name, row in run.metrics["systems"].items():
         for key in (*keys, *(ensemble if "members" in row else ())):
             assert (name, float(row[key])) in found, (name, key)
+    details = ("bias_m", "le90_m", "slope_angle_deg", "aspect_deg", "roughness_ratio", "ssim", "psnr_db")
+    clones = (
+        "coverage_90",
+        "crps_plain_m",
+        "spread_skill_yasuda",
+        "energy_fair_m",
+        "prior_rmse_m",
+        "n_blocks",
+    )
+    for name, row in run.metrics["systems"].items():
+        for key in (*details, *(clones if "members" in row else ())):
+            assert (name, float(row[key])) in found, (name, key)
+        assert all((name, value) in found for value in row["terrain_rmse_m"])
+        if "members" in row:
+            low, high = row["rmse_m_ci95_sites"]
+            assert f"[{number(low)}, {number(high)}]" in whole.text
     primary = run.metrics["systems"][run.metrics["primary"]]
     assert f"{number(primary['rmse_m'])} m" in whole.text
     low, high = primary["rmse_m_ci95"]
