@@ -10,8 +10,9 @@ Beside it, on the same windows: the a priori DEM, bicubic, photometric stereo in
 exact posterior mean without images; of block means where they are exact), and the refinement, without and
 with images.
 
-Images are prepared by the workflow under `config/map.yaml`, as a map's are; all of them are seen. A set is a
-folder as `challenge/malapert_crater_1` of the test data. The last line is one JSON object.
+Images are prepared by the workflow under `config/map.yaml`, as for a map's first pass: compared with the a
+priori DEM only, so that no network is asked. All of them are seen. A set is a folder as
+`challenge/malapert_crater_1` of the test data. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def prepared(folder: Path, apriori: str, cores: int) -> Site:
     changes = {"run": f"bound_{folder.name}_{apriori}", "site": site}
     plan = Plan(load_config(base | changes))
     parts = range(len(chunks(plan.site.paths["images"], plan.config.images.per_job)))
-    paths = [plan["map_images"].path(f"chunk_{part:04d}.zarr.zip") for part in parts]
+    paths = [plan["map_images_first"].path(f"chunk_{part:04d}.zarr.zip") for part in parts]
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(base | changes, file)
         file.flush()

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from torch import Tensor
 
 from pipeline.models.batch import Batch
-from pipeline.models.refinement import HURST, SLOPE, SPOT_M, SPOT_PX
+from pipeline.models.refinement import HURST, SLOPE
 from pipeline.predictors import kriging
 from pipeline.predictors.interface import Setup
 from pipeline.predictors.kriging import Kriging, kriged, make
@@ -77,9 +77,8 @@ def test_only_heights_at_spots_count_and_the_level_is_free(predictor: Kriging):
 def test_spots_that_err_are_not_followed_to_the_last_metre():
     hit, rng = torch.ones(16, 16, dtype=torch.bool), torch.Generator().manual_seed(0)
     noise = torch.randn(16, 16, generator=rng)
-    error = float(np.hypot(SPOT_PX, SPOT_M / 40))
-    loose, firm = (rms(kriged(noise * s, hit, error)) / s for s in (error, 1.0))
-    assert loose < 0.5 < 0.9 < firm
+    loose, firm = (rms(kriged(noise, hit, error)) for error in (1.0, 1e-3))
+    assert loose < 0.5 < 0.95 < firm < 1.05
 
 
 def test_a_patch_without_spots_keeps_its_bicubic(predictor: Kriging):
