@@ -140,10 +140,13 @@ OTHERS: dict[str, Any] = {
     "*.sampler.kind": "ode",
     "*.sampler.eta": 0.5,
     "pretrained.sampler.grid": "uniform",
+    "predictors.hybrid.sampler.grid": "uniform",
     "*.sampler.grid": "quadratic",
     "bridge.score": "squared",
     "published.score": "crps",
     "predictors.scored": [],
+    "predictors.*.reflectance": "hapke",
+    "predictors.*.shadow_threshold": 0.3,
     "evaluation.conditions.*.light": "fibonacci",
     "evaluation.conditions.*.systems": "primary",
     "evaluation.conditions.*.nfe": 1,
@@ -330,6 +333,7 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "evaluation.*": OF_IMAGES,
     "predictors.scored": (),  # makes a stage, or leaves it out
     "predictors.photometric.*": ("evaluation_photometric",),
+    "predictors.*": (),  # not scored here
     "region.*": ("region",),
     "images.*": (),  # of maps
     "map.*": (),

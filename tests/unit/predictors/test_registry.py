@@ -98,7 +98,7 @@ def test_every_entry_names_a_function() -> None:
 @pytest.mark.parametrize("name", ["nonsense", "bicubic", "vae_truth", "bridge"])
 def test_what_cannot_be_asked_for_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=rf"predictors\.scored: expected some of photometric, found '{name}'"
+        ConfigError, match=rf"predictors\.scored: expected some of photometric, sfs, hybrid, found '{name}'"
     ):
         plan(tmp_path, scored=[name])
 
