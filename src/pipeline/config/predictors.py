@@ -46,7 +46,8 @@ class ShadingSection(Section):
     robust_threshold : residual from which on Cauchy's loss is lenient, over the set's mean lit radiance; 0
         for plain squares.
     coarse_levels : scales before the pixels' own, each half as fine as the next.
-    max_coarse_iterations, max_iterations : of L-BFGS, on each coarse scale and on the pixels' own.
+    max_coarse_iterations, max_iterations : steps of Gauss and Newton, on each coarse scale and on the pixels'
+        own.
     """
 
     reflectance: LawName = "lambert"
@@ -56,8 +57,8 @@ class ShadingSection(Section):
     shadow_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.25
     robust_threshold: _NotNegative = 0.2
     coarse_levels: Annotated[int, Field(ge=0, le=6)] = 2
-    max_coarse_iterations: PositiveInt = 30
-    max_iterations: PositiveInt = 40
+    max_coarse_iterations: PositiveInt = 2
+    max_iterations: PositiveInt = 3
 
 
 class HybridSection(ShadingSection):

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.predictors import ShadingSection
+from pipeline.illumination.photometry import surface_gradients
 from pipeline.models.batch import Batch
 from pipeline.models.light_classes import CLASSES, light_classes
-from pipeline.models.shading import Shaded, rendered, shape_from_shading, start_of
+from pipeline.models.shading import Shaded, shape_from_shading, start_of
+from pipeline.models.shading_scale import rendered
 from pipeline.terrain.blocks import block_mean
 
 FACTOR = 8
@@ -109,7 +111,11 @@ def test_renderings_have_their_gradient(law: str) -> None:
     height = torch.randn(6, 6, dtype=torch.float64, generator=generator).requires_grad_()
     sun = torch.tensor([[0.94, 0.0, 0.342], [0.0, -0.6, 0.8]], dtype=torch.float64)
     photometry = PhotometrySection(law=law)
-    assert torch.autograd.gradcheck(lambda z: rendered(z, sun, photometry), height, atol=1e-6)
+
+    def render(z: Tensor) -> Tensor:
+        return rendered(*surface_gradients(z, 1.0), sun, photometry)
+
+    assert torch.autograd.gradcheck(render, height, atol=1e-6)
 
 
 def test_altimetry_starts_from_a_spline_of_its_spots(sets: Batch) -> None:
