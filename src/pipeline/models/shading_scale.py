@@ -128,13 +128,20 @@ class Scale:
 
     def search(self, state: State, steps: int) -> State:
         """Take so many steps of Gauss and Newton; states are on the fine scale."""
-        height, albedo = _coarse(state.height, self.step) / self.step, _coarse(state.albedo, self.step)
-        now = State(height, albedo, state.gain, state.haze)
+        height = self._held(_coarse(state.height, self.step) / self.step)
+        now = State(height, _coarse(state.albedo, self.step), state.gain, state.haze)
         for _ in range(steps):
             now = self._step(now)
         now = self._cameras(now, self._render(now))
         height, albedo = _fine(now.height, self.full) * self.step, _fine(now.albedo, self.full)
         return State(height, albedo, now.gain, now.haze)
+
+    def _held(self, height: Tensor) -> Tensor:
+        """Heights above the start without what would change block means that stay."""
+        if not self.kept:
+            return height
+        cells = height.new_zeros(2 * [height.shape[-1] // self.kept])
+        return match_block_means(height, cells, self.kept)
 
     def _render(self, now: State) -> Tensor:
         slopes = surface_gradients(self.start + now.height, 1.0)
@@ -210,10 +217,7 @@ class Scale:
 
         def maps(waves: Tensor) -> Tensor:
             height, albedo = self.basis.T @ (waves * scales) @ self.basis
-            if self.kept:
-                cells = height.new_zeros(2 * [height.shape[-1] // self.kept])
-                height = match_block_means(height, cells, self.kept)
-            return torch.stack([height, albedo])
+            return torch.stack([self._held(height), albedo])
 
         def half_cost(waves: Tensor) -> Tensor:
             height, albedo = maps(waves)

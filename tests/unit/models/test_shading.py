@@ -66,12 +66,14 @@ def test_exposures_and_haze_are_found(sets: Batch, found: Shaded) -> None:
 
 
 def test_darker_ground_does_not_tilt_it(sets: Batch) -> None:
-    """From the truth, with all of the ground darker than the law says: slopes have nothing to explain."""
-    dark = solved(replace(sets, images=0.6 * sets.images, cell_error=torch.full((2,), 5.0)), sets.dem)
+    """All of the ground darker than the law says, and block means free: slopes have nothing to explain."""
+    free = replace(sets, cell_error=torch.full((2,), 5.0))
+    bright, dark = (solved(replace(free, images=k * sets.images), sets.dem) for k in (1.0, 0.6))
+    torch.testing.assert_close(dark.dem, bright.dem, atol=0.05, rtol=0)
     off = (dark.dem - sets.dem) / sets.pixel_m[:, None, None]
     for dim in (1, 2):
         tilt = off.narrow(dim, 24, 24).mean() - off.narrow(dim, 0, 24).mean()
-        assert abs(float(tilt)) / 24 < 1e-3
+        assert abs(float(tilt)) / 24 < 5e-3  # of slopes that are 0.2 and more
 
 
 @pytest.mark.parametrize("dark", ["no image", "no light"])
