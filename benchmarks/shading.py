@@ -56,9 +56,10 @@ class Tally:
         """Count a window."""
         tilts = slope_deg(found, pixel_m) - slope_deg(truth, pixel_m)
         known, most = np.isfinite(truth) & np.isfinite(tilts), len(CLASSES)
-        for sums, values in ((self.heights, found - truth), (self.slopes, tilts), (self.pixels, None)):
-            squares = None if values is None else values[known] ** 2
-            sums += np.bincount(classes[known], squares, most)
+        here = classes[known]
+        self.heights += np.bincount(here, (found - truth)[known] ** 2, most)
+        self.slopes += np.bincount(here, tilts[known] ** 2, most)
+        self.pixels += np.bincount(here, minlength=most)
 
     def cells(self) -> list[str]:
         """RMSE / slope error of all pixels and of each class, and seconds."""

@@ -55,7 +55,7 @@ class ShadingSection(Section):
     initial_dem_constraint_weight: _NotNegative = 0.001
     albedo_constraint_weight: Positive = 1.0
     shadow_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.25
-    robust_threshold: _NotNegative = 0.2
+    robust_threshold: _NotNegative = 0.4
     coarse_levels: Annotated[int, Field(ge=0, le=6)] = 2
     max_coarse_iterations: PositiveInt = 2
     max_iterations: PositiveInt = 3

@@ -104,7 +104,7 @@ def well_lit(batch: Batch, share: float) -> Tensor:
     images = batch.images.detach().float().cpu().contiguous().numpy()
     seen = (batch.valid & batch.present[..., None, None]).cpu().contiguous().numpy()
     lit = np.zeros(images.shape, np.bool_)
-    kernels.well_lit(images, seen, share, LIT_OVERALL, lit, np.zeros(images.shape[:2]))  # type: ignore[call-arg]
+    kernels.well_lit(images, seen, share, LIT_OVERALL, lit, np.zeros(images.shape[:2]))
     if batch.expected is not None:
         lit &= batch.expected.cpu().numpy()
     return torch.from_numpy(lit).to(batch.images.device)

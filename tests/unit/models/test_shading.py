@@ -53,16 +53,20 @@ def test_exact_block_means_are_kept_and_others_are_not(sets: Batch, found: Shade
     assert rms(loose.dem - sets.dem) < 0.7 * rms(off.prior - sets.dem)
 
 
-def test_exposures_and_haze_are_found(sets: Batch, found: Shaded) -> None:
+def test_exposures_and_haze_are_found(sets: Batch) -> None:
+    """Under low Suns, where shading varies enough to be told from haze."""
+    azimuth = torch.linspace(0, 2 * torch.pi, 9)[:-1]
+    sun = torch.stack([0.94 * azimuth.sin(), 0.94 * azimuth.cos(), torch.full((8,), 0.342)], dim=1)
+    law, flat = PhotometrySection(law="lambert"), sets.dem / sets.pixel_m[:, None, None]
+    images = torch.stack([rendered(*surface_gradients(z, 1.0), sun, law) for z in flat])
     gain = torch.tensor([0.8, 1.2, 1.0, 0.9, 1.1, 1.0, 1.25, 0.85])
     haze = torch.tensor([0.0, 0.02, 0.05, 0.0, 0.03, 0.0, 0.0, 0.04])
-    level = float(sets.images.mean())
-    images = sets.images * gain[:, None, None] + level * haze[:, None, None]
-    moved = solved(replace(sets, images=images))
-    ratio = moved.exposure / found.exposure / gain
-    assert rms(ratio / ratio.mean() - 1) < 0.01
-    assert rms(moved.haze - haze / images.mean() * level) < 0.005
-    assert rms(moved.dem - found.dem) < 0.1 * rms(found.dem - sets.prior)
+    seen = images * gain[:, None, None] + images.mean() * haze[:, None, None]
+    found = solved(replace(sets, images=seen, sun=sun.expand(2, -1, -1)))
+    ratio = found.exposure / gain
+    assert rms(ratio / ratio.mean() - 1) < 0.03
+    assert rms(found.haze - haze) < 0.4 * rms(haze)
+    assert rms(found.dem - sets.dem) < 0.2 * rms(start_of(sets, FACTOR) - sets.dem)
 
 
 def test_darker_ground_does_not_tilt_it(sets: Batch) -> None:

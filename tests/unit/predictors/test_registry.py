@@ -62,13 +62,15 @@ def test_a_new_entry_changes_no_result(tmp_path: Path, changed: Callable, monkey
 
 @pytest.mark.parametrize("module", sorted({e.module.rpartition(".")[2] for e in PREDICTORS.values()}))
 def test_a_changed_predictor_moves_its_own_results(module: str, tmp_path: Path, changed: Callable) -> None:
-    found = plan(tmp_path, changed(module, "import annotations\n", "import annotations\n\nEXTRA = 1\n"))
+    rivals = [n for n, e in PREDICTORS.items() if n not in (*BASELINES, TRAINED) and not e.floor]
+    copy = changed(module, "import annotations\n", "import annotations\n\nEXTRA = 1\n")
+    found = plan(tmp_path, copy, rivals)
     own = {
         f"evaluation_{name}"
         for name, entry in found.predictors.items()
         if entry.module == f"pipeline.predictors.{module}"
     }
-    assert own and moved(plan(tmp_path), found) == own | LAST
+    assert own and moved(plan(tmp_path, scored=rivals), found) == own | LAST
 
 
 def test_no_stage_runs_the_registry_or_another_predictor() -> None:
