@@ -40,6 +40,7 @@ class ShadingSection(Section):
     smoothness_weight : mu, of squared second differences of the heights.
     initial_dem_constraint_weight : lambda, of squared distances from the start: the a priori DEM, or a spline
         of its altimetry.
+    spot_constraint_weight : what is added to lambda at pixels with altimetry.
     albedo_constraint_weight : of the squared logarithm of the albedo and of its gradient.
     shadow_threshold : share of an image's mean lit radiance below which a pixel is in shadow; it and its
         neighbours do not count.
@@ -53,6 +54,7 @@ class ShadingSection(Section):
     reflectance: LawName = "lambert"
     smoothness_weight: _NotNegative = 0.05
     initial_dem_constraint_weight: _NotNegative = 0.001
+    spot_constraint_weight: _NotNegative = 100.0
     albedo_constraint_weight: Positive = 1.0
     shadow_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.25
     robust_threshold: _NotNegative = 0.4

@@ -9,8 +9,8 @@ The cost is the usual one of shape from shading with an a priori DEM, as users o
 with heights z and lengths in pixels, radiance I over the set's mean lit radiance, a law of reflectance R, an
 exposure e and a haze h for each image, and the albedo A, which all images share. rho is the square, or
 Cauchy's c^2 log(1 + r^2 / c^2). Exposures, haze and the albedo's logarithm are unknowns, too: exposures are
-held near each other, the others near 0.
-Where the a priori DEM is block means without error, only heights that keep them are searched.
+held near each other, the others near 0. Lambda is larger where the a priori DEM is altimetry; where it is
+block means without error, only heights that keep them are searched.
 
 Gauss-Newton steps, on coarse scales first: each fits exposures and haze in closed form, linearises the
 renderings about the heights, and searches for heights and albedo together by conjugate gradients among
@@ -130,7 +130,10 @@ def shape_from_shading(batch: Batch, start: Tensor, factor: int, section: Shadin
         with torch.inference_mode(False):
             light, pixel = _light(batch, row, lit, used), float(batch.pixel_m[row])
             kept = factor if exact[row] else 0
-            found = _solve(light, start[row].float().clone() / pixel, kept, section)
+            near = torch.full_like(light.lit[0], section.initial_dem_constraint_weight)
+            if batch.spots is not None:
+                near = near + section.spot_constraint_weight * (batch.spots[row] > 0)
+            found = _solve(light, start[row].float().clone() / pixel, near, kept, section)
         pixels = light.lit.sum(dim=(1, 2))
         dem[row] = start[row] + pixel * found.height
         albedo[row], haze[row, used] = found.albedo.exp(), found.haze
@@ -146,7 +149,7 @@ def _light(batch: Batch, row: int, lit: Tensor, used: Tensor) -> Light:
     return Light(images / level, weight, batch.sun[row, used].float().clone())
 
 
-def _solve(light: Light, start: Tensor, kept: int, section: ShadingSection) -> State:
+def _solve(light: Light, start: Tensor, near: Tensor, kept: int, section: ShadingSection) -> State:
     """Search on each scale, the coarsest first; block means of `kept` pixels a side stay, for 0 none."""
     size, law = start.shape[-1], PhotometrySection(law=section.reflectance)
     model = rendered(*surface_gradients(start, 1.0), light.sun, law)
@@ -161,5 +164,5 @@ def _solve(light: Light, start: Tensor, kept: int, section: ShadingSection) -> S
         some = light if level == 0 else light.coarser(step)
         if bool(some.lit.any()):
             steps = section.max_coarse_iterations if level else section.max_iterations
-            state = Scale(some, start, step, kept, section, law).search(state, steps)
+            state = Scale(some, start, near, step, kept, section, law).search(state, steps)
     return state

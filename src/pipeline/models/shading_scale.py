@@ -102,12 +102,20 @@ def _fine(values: Tensor, size: int) -> Tensor:
 
 
 class Scale:
-    """The cost on one scale, of pixels `step` times as large. All weights are against its sum over images."""
+    """The cost on one scale; all its weights are against the sum over the images' pixels there.
+
+    Parameters
+    ----------
+    light : images on this scale. start, near : (P, P) z0, in pixels, and lambda, on the fine one.
+    step : fine pixels per pixel. kept : fine pixels per side of a block whose mean stays, 0 for none.
+    section, law : of the weights, of reflectance.
+    """
 
     def __init__(
         self,
         light: Light,
         start: Tensor,
+        near: Tensor,
         step: int,
         kept: int,
         section: ShadingSection,
@@ -116,7 +124,7 @@ class Scale:
         self.light, self.step, self.kept, self.law = light, step, kept // step, law
         self.start, self.full = _coarse(start, step) / step, start.shape[-1]
         self.stiff = section.smoothness_weight / step**2
-        self.near = section.initial_dem_constraint_weight * step**2
+        self.near = _coarse(near, step) * step**2
         self.exposure, self.haze = EXPOSURE_WEIGHT / step**2, HAZE_WEIGHT / step**2
         self.threshold = section.robust_threshold
         self.basis, waves = cosines(self.start.shape[-1], start.device)
@@ -164,7 +172,7 @@ class Scale:
             squares = self.threshold**2 * torch.log1p(squares / self.threshold**2)
         waves = self.basis @ now.albedo @ self.basis.T
         smooth = self.stiff * roughness(self.start + now.height) + (self.held * waves.square()).sum()
-        return (self.light.lit * squares).sum() + smooth + self.near * now.height.square().sum()
+        return (self.light.lit * squares).sum() + smooth + (self.near * now.height.square()).sum()
 
     def _cameras(self, now: State, model: Tensor) -> State:
         """Fit gains and haze by weighted least squares, gains held near the set's."""
@@ -209,7 +217,7 @@ class Scale:
         typical = (trace + 1e-3 * trace.mean() + 1e-9).log().mean().exp()
         scales = torch.stack(
             [
-                torch.rsqrt(self.near + typical * self.tilt + self.stiff * self.bent.square() + 1e-9),
+                torch.rsqrt(self.near.mean() + typical * self.tilt + self.stiff * self.bent.square() + 1e-9),
                 torch.rsqrt(self.held + information[2, 2].mean()),
             ]
         )
@@ -225,7 +233,7 @@ class Scale:
             images = 0.5 * (information * change[:, None] * change).sum() - (wanted * change).sum()
             smooth = self.stiff * roughness(self.start + now.height + height)
             smooth = smooth + (self.held * (albedo_waves + waves[1] * scales[1]).square()).sum()
-            return images + 0.5 * (smooth + self.near * (now.height + height).square().sum())
+            return images + 0.5 * (smooth + (self.near * (now.height + height).square()).sum())
 
         height, albedo = maps(minimum(half_cost, torch.zeros_like(scales), SOLVER_STEPS))
         return height, albedo

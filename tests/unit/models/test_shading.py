@@ -133,6 +133,10 @@ def test_altimetry_starts_from_a_spline_of_its_spots(sets: Batch) -> None:
     start = start_of(given, FACTOR)
     assert rms((start - sets.dem)[0]) < 0.2 * float(sets.pixel_m[0])
     assert torch.equal(start[1], start_of(sets, FACTOR)[1])
+    held, loose = (solved(given, spot_constraint_weight=weight).dem for weight in (1e4, 0.0))
+    moved = [rms((dem - start)[0][spots[0] > 0]) for dem in (held, loose)]
+    assert moved[0] < 0.2 * moved[1]
+    assert torch.equal(held[1], loose[1])
 
 
 def test_classes_of_light() -> None:
