@@ -90,8 +90,15 @@ def site_of(folder: Path, apriori: str) -> dict[str, Any]:
     }
 
 
-def made(folder: Path, apriori: str, more: Mapping[str, Any], cores: int) -> tuple[Plan, Path, float]:
-    """Make a map in the project's own `results`; its plan, its folder and the seconds that it took."""
+def made(
+    folder: Path, apriori: str, more: Mapping[str, Any], cores: int, rule: str = "map"
+) -> tuple[Plan, Path, float]:
+    """Make a map, or what a rule before it makes, in the project's own `results`.
+
+    Returns
+    -------
+    Its plan, its folder and the seconds that it took.
+    """
     run = f"challenge_{folder.name}_{apriori}"
     changes = {"run": run, "site": site_of(folder.resolve(), apriori), **more}
     base = yaml.safe_load((ROOT / "config/map.yaml").read_text())
@@ -101,6 +108,7 @@ def made(folder: Path, apriori: str, more: Mapping[str, Any], cores: int) -> tup
         yaml.safe_dump(whole, file)
         file.flush()
         command = [sys.executable, "-m", "snakemake", "--configfile", file.name, f"-c{cores}", "map"]
+        command += ["--until", rule] if rule != "map" else []
         begin = time.perf_counter()
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - begin

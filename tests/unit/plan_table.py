@@ -145,6 +145,7 @@ OTHERS: dict[str, Any] = {
     "*.sampler.kind": "ode",
     "*.sampler.eta": 0.5,
     "pretrained.sampler.grid": "uniform",
+    "predictors.hybrid.sampler.grid": "uniform",
     "*.sampler.grid": "quadratic",
     "bridge.score": "squared",
     "published.score": "crps",
@@ -153,6 +154,8 @@ OTHERS: dict[str, Any] = {
     "predictors.*.augmentation": "flips",
     "predictors.*.loss": "l2",
     "predictors.guided.kernel": 5,
+    "predictors.*.reflectance": "hapke",
+    "predictors.*.shadow_threshold": 0.3,
     "evaluation.conditions.*.light": "fibonacci",
     "evaluation.conditions.*.systems": "primary",
     "evaluation.conditions.*.nfe": 1,
@@ -348,7 +351,7 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "evaluation.*": OF_IMAGES,
     "predictors.scored": (),  # makes a stage, or leaves it out
     "predictors.photometric.*": ("evaluation_photometric",),
-    "predictors.*": (),  # no learned rival is scored; those have tests of their own
+    "predictors.*": (),  # no other rival is scored; those have tests of their own
     "region.*": ("region",),
     "images.*": (),  # of maps
     "map.*": (),

@@ -94,10 +94,11 @@ def check_patches(bundle: Bundle) -> Iterator[Row]:
 def shipped_files(bundle: Bundle, name: str) -> dict[str, list[str]]:
     """A predictor's weights by role, as the bundle holds them."""
     vae = "vae" if bundle.plan.given is None else "pretrained_vae"
+    owner = bundle.plan.weights_of(name)
     places = {
-        "model": f"models/{name}/model.safetensors",
+        "model": f"models/{owner}/model.safetensors",
         "vae": f"models/{vae}/model.safetensors",
-        "calibration": f"models/{name}/{CALIBRATION}",
+        "calibration": f"models/{owner}/{CALIBRATION}",
     }
     asked = bundle.plan.files_of(name).items()
     return {role: [str(bundle.path(places[role])) for _ in paths] for role, paths in asked}

@@ -6,8 +6,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from pipeline.config.base import Positive, Section, unlike
+from pipeline.config.base import Positive, PositiveInt, Section, unlike
+from pipeline.config.photometry import LawName
+from pipeline.config.pretrained import PretrainedSampler
 from pipeline.config.rivals import GanSection, GuidedSection, RegressionSection, SiranSection
+
+_NotNegative = Annotated[float, Field(ge=0)]
 
 
 class PhotometricSection(Section):
@@ -29,6 +33,57 @@ LEARNED = ("regression", "guided", "siran", "gan")
 Variants = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")], dict[str, Any]]
 
 
+class ShadingSection(Section):
+    """Shape from shading: minimises the misfit of images, plus smoothness, plus nearness to the start.
+
+    Names are those of the Ames Stereo Pipeline's `sfs` where they mean the same. Units are not: heights are
+    in pixels and radiance is over the set's mean lit radiance, so that the program's usual values do not
+    carry over.
+
+    Attributes
+    ----------
+    reflectance : law of reflectance of the renderings, see `photometry.law`.
+    smoothness_weight : mu, of squared second differences of the heights.
+    initial_dem_constraint_weight : lambda, of squared distances from the start: the a priori DEM, or a spline
+        of its altimetry.
+    spot_constraint_weight : what is added to lambda at pixels with altimetry.
+    albedo_constraint_weight : of the squared logarithm of the albedo and of its gradient.
+    shadow_threshold : share of an image's mean lit radiance below which a pixel is in shadow; it and its
+        neighbours do not count.
+    robust_threshold : residual from which on Cauchy's loss is lenient, over the set's mean lit radiance; 0
+        for plain squares.
+    coarse_levels : scales before the pixels' own, each half as fine as the next.
+    max_coarse_iterations, max_iterations : steps of Gauss and Newton, on each coarse scale and on the pixels'
+        own.
+    """
+
+    reflectance: LawName = "lambert"
+    smoothness_weight: _NotNegative = 0.05
+    initial_dem_constraint_weight: _NotNegative = 0.001
+    spot_constraint_weight: _NotNegative = 100.0
+    albedo_constraint_weight: Positive = 1.0
+    shadow_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    robust_threshold: _NotNegative = 0.4
+    coarse_levels: Annotated[int, Field(ge=0, le=6)] = 2
+    max_coarse_iterations: PositiveInt = 2
+    max_iterations: PositiveInt = 3
+
+
+class HybridSection(ShadingSection):
+    """Shape from shading that starts from the mean of the primary system's clones, and stays near it.
+
+    Attributes
+    ----------
+    initial_dem_constraint_weight : lambda, of squared distances from the mean.
+    members : clones whose mean it is.
+    sampler : how they are drawn.
+    """
+
+    initial_dem_constraint_weight: _NotNegative = 0.1
+    members: PositiveInt = 4
+    sampler: PretrainedSampler = PretrainedSampler()
+
+
 class PredictorsSection(Section):
     """Rivals of the trained systems, scored under the same conditions.
 
@@ -43,6 +98,8 @@ class PredictorsSection(Section):
     scored: list[str] = Field(default=["photometric"])
     variants: Variants = Field(default={})
     photometric: PhotometricSection = PhotometricSection()
+    sfs: ShadingSection = ShadingSection()
+    hybrid: HybridSection = HybridSection()
     regression: RegressionSection = RegressionSection()
     guided: GuidedSection = GuidedSection()
     siran: SiranSection = SiranSection()

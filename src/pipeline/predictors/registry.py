@@ -19,6 +19,7 @@ class Entry:
     floor : whether it may see the truth; its row stands under ``floors``.
     draws : whether its members differ; a deterministic one has no ensemble columns and no examples.
     files : what it reads: ``model``, ``vae``, ``calibration``; none for what is not trained.
+    primary : whether they are those of the run's primary system; else a stage of its own name makes them.
     train : module of a learned rival's training, see `pipeline.training.rival`; '' for all others.
     """
 
@@ -28,6 +29,7 @@ class Entry:
     floor: bool = False
     draws: bool = False
     files: tuple[str, ...] = ()
+    primary: bool = False
     train: str = ""
 
 
@@ -42,6 +44,8 @@ PREDICTORS = {
     "siran": Entry("pipeline.predictors.siran", files=("model",), train="pipeline.training.siran"),
     "gan": Entry("pipeline.predictors.gan", files=("model",), train="pipeline.training.gan"),
     "kriging": Entry("pipeline.predictors.kriging"),
+    "sfs": Entry("pipeline.predictors.sfs"),
+    "hybrid": Entry("pipeline.predictors.hybrid", files=("model", "vae", "calibration"), primary=True),
     "vae_bicubic": Entry("pipeline.predictors.floors", "bicubic", images=False, floor=True, files=("vae",)),
     "vae_truth": Entry("pipeline.predictors.floors", "truth", images=False, floor=True, files=("vae",)),
     "bridge": Entry("pipeline.predictors.bridge", draws=True, files=("model", "vae", "calibration")),

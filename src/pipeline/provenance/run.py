@@ -108,8 +108,13 @@ class Run:
         """Files of the given weights' ``model``, ``vae`` or ``calibration``; empty where none are given."""
         return [] if self.given is None else self.given.files[role]
 
+    def weights_of(self, name: str) -> str:
+        """Whose weights a predictor reads: its own, or the primary system's."""
+        return self.config.primary if self.predictors[name].primary else name
+
     def weights_stages(self, name: str) -> dict[str, str]:
         """The stages that make a predictor's weights, by role; none makes given ones."""
+        name = self.weights_of(name)
         roles = self.predictors[name].files if self.given is None else ()
         stages = {"model": name, "vae": "vae", "calibration": f"calibration_{name}"}
         if name in self.systems:

@@ -202,9 +202,11 @@ def _conditions(run: Run, name: str) -> dict[str, Condition]:
 
 
 def predictor_code(run: Run, name: str) -> tuple[str, ...]:
-    """The chosen predictor's module, and the law's where it needs images."""
+    """The chosen predictor's module, and the laws' where it needs images: theirs, and its renderings'."""
     entry = run.predictors[name]
-    return (entry.module, *(law(run, name) if entry.images else ()))
+    own = getattr(getattr(run.config.predictors, name, None), "reflectance", None)
+    laws = (*(law(run, name) if entry.images else ()), *(() if own is None else (law_module(own),)))
+    return (entry.module, *dict.fromkeys(laws))
 
 
 def region_inputs(run: Run, label: str) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def test_every_predictor_stands_where_its_entry_says(metrics: dict[str, Any]) ->
     assert set(metrics["conditions"]) == set(CONDITIONS)
     for condition in metrics["conditions"].values():
         assert set(condition["systems"]) == {*with_images, "pretrained"}
-    assert set(metrics["models"]) == {"vae", "pretrained"}
+    assert set(metrics["models"]) == {"vae", "pretrained", "hybrid"}
 
 
 def test_one_that_needs_no_images_is_scored_once(metrics: dict[str, Any], parts: Path) -> None:
