@@ -38,8 +38,8 @@ OVERLAYS = {
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
 SITE = {"site": {"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": "my/index.csv", "pixel_m": 20}}
-# Image sets under true light, which no shipped config but those for real images asks for, none in tests; index
-# files, which no shipped one does.
+# Image sets under true light, which no shipped config but those for real images asks for, none in tests;
+# index files, which no shipped one does.
 INDEX = {split: f"{split}.txt" for split in ("train", "validation", "test")}
 SCENES = {
     "scenes": {"images": 3},

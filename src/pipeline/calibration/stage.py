@@ -76,13 +76,11 @@ def told_apart(kinds: Sequence[Kind]) -> list[Kind]:
 def known_heights(draw: SceneDraw) -> list[tuple[str, SceneDraw]]:
     """Draws of rendered scenes, one for each kind of a priori DEM that a training has, by its name.
 
-    Altimetry is that of finished products: its passes are adjusted to each other, and it is not shifted
-    against the images, as maps register images to the DEM.
+    Altimetry is that of finished products.
     """
     cells = draw.model_copy(update={"apriori": "cells", "cell_error_share": 0.0})
     loose = cells.model_copy(update={"cell_error_share": 1.0})
-    here = draw.altimetry.model_copy(update={"shifted": 0.0, "adjusted": 1.0})
-    tracks = draw.model_copy(update={"apriori": "altimetry", "altimetry": here})
+    tracks = draw.model_copy(update={"apriori": "altimetry", "altimetry": draw.altimetry.finished})
     made = []
     if draw.apriori != "altimetry":
         made += [(HEIGHTS[0], cells)] if draw.cell_error_share < 1 else []

@@ -50,6 +50,11 @@ class AltimetrySection(Section):
     shifted: Share = 0.15
     shift_px: NotNegative = 1.0
 
+    @property
+    def finished(self) -> AltimetrySection:
+        """That of finished products: passes adjusted to each other, spots that err, images in register."""
+        return self.model_copy(update={"exact": 0.0, "adjusted": 1.0, "shifted": 0.0})
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         for key, most in {"coverage": 1.0, "spread_deg": 90.0}.items():

@@ -179,11 +179,10 @@ def predictor(run: Run, name: str) -> dict[str, Any]:
 def _test_draw(run: Run) -> dict[str, Any]:
     """What a test sees of rendered scenes: all images of a set once, and as much of the ground as is known.
 
-    Altimetry is that of finished products: its passes are adjusted to each other, and it is not shifted
-    against the images, as maps register images to the DEM.
+    Altimetry is that of finished products.
     """
     drawn = _scene_draw(run)
-    here = drawn["altimetry"].model_copy(update={"shifted": 0.0, "adjusted": 1.0})
+    here = drawn["altimetry"].finished
     unused = dict.fromkeys(("altimetry_share", "cell_error_share", "unexpected_share", "pairs_share"), 0.0)
     return drawn | unused | {"apriori": "cells", "images_power": 0.0, "altimetry": here}
 

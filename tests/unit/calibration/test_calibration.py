@@ -148,7 +148,7 @@ def test_rendered_scenes_have_a_law_for_each_a_priori_dem(apriori: str, off: flo
     assert kinds == [2 if s.apriori == "altimetry" else int(s.cell_error_share) for s in found]
     assert all(s.images_power == 2.0 for s in found)
     tracks = [s.altimetry for s in found if s.apriori == "altimetry"]
-    assert all((each.shifted, each.adjusted) == (0, 1) for each in tracks)
+    assert all((each.shifted, each.adjusted, each.exact) == (0, 1, 0) for each in tracks)
 
 
 def test_clones_that_are_all_the_same_cannot_be_calibrated() -> None:
