@@ -36,7 +36,7 @@ from pipeline.terrain.blocks import block_mean
 #: Relative error that images are allowed, in the order of the steps: large while the DEM is coarse.
 ERRORS = (0.3, 0.15, 0.1)
 #: Steps of the conjugate gradients for the first DEM, and for each of the others.
-START_STEPS, SOLVER_STEPS = 20, (10, 20, 50)
+START_STEPS, SOLVER_STEPS = 60, (10, 20, 50)
 #: Shares of the mean information on slopes and of the mean weight of spots that precondition them: what is
 #: loosely held converges last, so that the mean itself is too firm (chosen by the number of steps needed).
 FIRM, FIRM_SPOTS = 0.1, 0.01
