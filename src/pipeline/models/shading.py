@@ -152,10 +152,12 @@ def _light(batch: Batch, row: int, lit: Tensor, used: Tensor) -> Light:
 def _solve(light: Light, start: Tensor, near: Tensor, kept: int, section: ShadingSection) -> State:
     """Search on each scale, the coarsest first; block means of `kept` pixels a side stay, for 0 none."""
     size, law = start.shape[-1], PhotometrySection(law=section.reflectance)
-    model = rendered(*surface_gradients(start, 1.0), light.sun, law)
+    right, up = surface_gradients(start, 1.0)
+    model = rendered(right, up, light.sun, law)
     gain = (light.lit * light.images * model).sum() / (light.lit * model.square()).sum()
     gains = gain.expand(len(light.sun))
-    state = State(*start.new_zeros(2, size, size).unbind(), gains, torch.zeros_like(gains))
+    level_ground = start.new_zeros(size, size)
+    state = State(level_ground, level_ground, gains, torch.zeros_like(gains))
     for level in range(section.coarse_levels, -1, -1):
         step = 2**level
         # On pixels as large as the blocks whose means are kept, nothing is left to search for.
