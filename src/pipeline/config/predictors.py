@@ -60,7 +60,7 @@ class ShadingSection(Section):
     reflectance: LawName = "lambert"
     smoothness_weight: _NotNegative = 0.05
     initial_dem_constraint_weight: _NotNegative = 0.001
-    spot_constraint_weight: _NotNegative = 100.0
+    spot_constraint_weight: _NotNegative = 10.0
     albedo_constraint_weight: Positive = 1.0
     shadow_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.25
     robust_threshold: _NotNegative = 0.4
