@@ -193,7 +193,7 @@ class Scale:
         right, up = surface_gradients(self.start + now.height, 1.0)
         slopes = [each.expand(len(self.pixels), -1, -1).clone().requires_grad_() for each in (right, up)]
         with torch.enable_grad():
-            model = rendered(*slopes, self.light.sun, self.law)
+            model = rendered(slopes[0], slopes[1], self.light.sun, self.law)
             ahead = torch.autograd.grad(model.sum(), slopes)
         gain = now.gain[:, None, None] * now.albedo.exp()
         # What each image's pixel gains by a slope to the right and up, and by log albedo.
