@@ -334,6 +334,8 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "published.sampler.*": tuple(f"evaluation_published_{b}" for b in BRIDGES),
     "bridge.sampler.*": (*CALIBRATIONS, *(f"evaluation_bridge_{b}" for b in BRIDGES), "region"),
     "*.calibrate": (),  # makes a stage, or leaves it out
+    "published.calibration_margin": (),  # not calibrated
+    "bridge.calibration_margin": CALIBRATIONS,
     "variants": (),  # none of them is trained here
     "bridge.seed": (*(f"bridge_{b}" for b in BRIDGES), *CALIBRATIONS),
     **{f"{s}.stages.{b}.*": (f"{s}_{b}",) for s in SYSTEMS for b in BRIDGES},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, product
@@ -58,10 +59,14 @@ class Kind:
     trained: list[Departures] = field(default_factory=list)
     name: str = ""
 
-    def law(self, seed: int) -> dict[str, Any]:
-        """Fit its law; see `fit`."""
+    def law(self, seed: int, margin: float = 1.0) -> dict[str, Any]:
+        """Fit its law, see `fit`; the factor `margin` is for sets with images."""
         of: dict[str, Any] = {"kind": self.name} if self.name else {"noise": self.noise}
-        return of | fit(self.found, seed, trained=self.trained)
+        law = of | fit(self.found, seed, trained=self.trained)
+        if not self.name.endswith(BLIND):
+            for curve in (law["lit"], law["unlit"]):
+                curve["log_scales"] = [round(v + math.log(margin), 4) for v in curve["log_scales"]]
+        return law
 
 
 def told_apart(kinds: Sequence[Kind]) -> list[Kind]:
@@ -233,9 +238,11 @@ def calibrate_system(
             "patches": len(picked),
             "sets": SETS,
             "sampler": section.sampler.model_dump(mode="json"),
+            "margin": section.margin,
             "most_px": float(f"{max(most, LEAST_PX):.6g}"),
             "laws": [
-                kind.law(section.seed) for kind in (told_apart(kinds) if section.scenes is None else kinds)
+                kind.law(section.seed, section.margin)
+                for kind in (told_apart(kinds) if section.scenes is None else kinds)
             ],
         },
     )

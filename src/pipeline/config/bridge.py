@@ -147,6 +147,8 @@ class BridgeSection(Section):
         `pipeline.models.refinement`) in the place of the a priori DEM; needs conditioning ``aligned`` and
         `posterior_mean`.
     calibrate : spread clones as the validation patches ask for, see docs/concepts.md; needs `posterior_mean`.
+    calibration_margin : factor on the spread that they ask for where there are images, for all that real
+        images have and those of the validation patches lack.
     keep_block_means : project samples so that their block means equal the a priori DEM.
     augmentation : ``flips`` (published), or ``square``: its eight symmetries.
     weight_decay : of AdamW (published 0).
@@ -183,6 +185,7 @@ class BridgeSection(Section):
     relative_loss: bool = False
     refine: bool = False
     calibrate: bool = False
+    calibration_margin: Annotated[float, Field(gt=0, le=10)] = 1.0
     keep_block_means: bool = False
     init: str | None = None
     stages: BridgeStages = BridgeStages()
@@ -199,7 +202,8 @@ class BridgeSection(Section):
         Each stage has its own optimiser; how clones are drawn and calibrated comes after the training. What
         the first stage starts from enters its key by its bytes.
         """
-        return self.model_dump(mode="json", exclude={"init", "stages", "sampler", "calibrate"})
+        later = {"init", "stages", "sampler", "calibrate", "calibration_margin"}
+        return self.model_dump(mode="json", exclude=later)
 
     @model_validator(mode="after")
     def _consistent(self) -> BridgeSection:

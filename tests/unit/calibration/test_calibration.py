@@ -254,6 +254,18 @@ def test_a_network_says_how_noisy_its_images_are_and_where_none_lights(tmp_path:
     assert torch.equal(light.unlit, wanted)
 
 
+def test_a_margin_widens_the_clones_of_sets_with_images() -> None:
+    found = ensemble(LAWS["wider"], 0.0)[:6]
+
+    def levels(name: str, margin: float) -> list[float]:
+        law = Kind(found, 0.01, 0.2, name=name).law(0, margin)
+        return law["lit"]["log_scales"] + law["unlit"]["log_scales"]
+
+    for name in ("", HEIGHTS[2]):
+        assert_allclose(np.subtract(levels(name, 1.2), levels(name, 1.0)), math.log(1.2), atol=2e-4)
+    assert levels(HEIGHTS[2] + BLIND, 1.2) == levels(HEIGHTS[2], 1.0)
+
+
 def test_kinds_whose_noise_is_alike_have_one_law() -> None:
     found = ensemble(LAWS["wider"], 0.0)[:4]
     noisy, plain = Kind(found[:1], 0.05, 0.2, found[:2]), Kind(found[1:], 0.01, 0.3, found[:3])

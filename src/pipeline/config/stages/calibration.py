@@ -24,6 +24,7 @@ class CalibrationStage(Section):
     imperfections: ImperfectionsSection
     sampler: SamplerSection
     seed: Seed
+    margin: float
     cpu_threads: PositiveInt
     scenes: SceneDraw | None = None
     masks: StripDraw | None = None
