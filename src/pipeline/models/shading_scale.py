@@ -17,7 +17,7 @@ from pipeline.models.photometric import cosines
 from pipeline.terrain.blocks import block_mean
 
 #: Weights of squared log exposures about the set's, and of squared haze, in pixels' squared residuals.
-EXPOSURE_WEIGHT, HAZE_WEIGHT = 20.0, 100.0
+EXPOSURE_WEIGHT, HAZE_WEIGHT = 2.0, 100.0
 #: Pixels over which the albedo is smooth.
 ALBEDO_PX = 4.0
 #: Cosine of incidence below which the ground's brightness falls off exponentially, so that it has a slope.
