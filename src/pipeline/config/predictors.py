@@ -48,6 +48,7 @@ class ShadingSection(Section):
         of its altimetry.
     spot_constraint_weight : what is added to lambda at pixels with altimetry.
     albedo_constraint_weight : of the squared logarithm of the albedo and of its gradient.
+    haze_constraint_weight : of squared haze, over the set's mean lit radiance; for each image.
     shadow_threshold : share of an image's mean lit radiance below which a pixel is in shadow; it and its
         neighbours do not count.
     robust_threshold : residual from which on Cauchy's loss is lenient, over the set's mean lit radiance; 0
@@ -62,6 +63,7 @@ class ShadingSection(Section):
     initial_dem_constraint_weight: _NotNegative = 0.001
     spot_constraint_weight: _NotNegative = 10.0
     albedo_constraint_weight: Positive = 1.0
+    haze_constraint_weight: Positive = 2000.0
     shadow_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.25
     robust_threshold: _NotNegative = 0.4
     coarse_levels: Annotated[int, Field(ge=0, le=6)] = 2

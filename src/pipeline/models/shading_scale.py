@@ -16,8 +16,8 @@ from pipeline.models.apriori import match_block_means
 from pipeline.models.photometric import cosines
 from pipeline.terrain.blocks import block_mean
 
-#: Weights of squared log exposures about the set's, and of squared haze, in pixels' squared residuals.
-EXPOSURE_WEIGHT, HAZE_WEIGHT = 20.0, 100.0
+#: Weight of exposures' squared relative distances from the set's.
+EXPOSURE_WEIGHT = 2.0
 #: Pixels over which the albedo is smooth.
 ALBEDO_PX = 4.0
 #: Cosine of incidence below which the ground's brightness falls off exponentially, so that it has a slope.
@@ -125,7 +125,8 @@ class Scale:
         self.start, self.full = _coarse(start, step) / step, start.shape[-1]
         self.stiff = section.smoothness_weight / step**2
         self.near = _coarse(near, step) * step**2
-        self.exposure, self.haze = EXPOSURE_WEIGHT / step**2, HAZE_WEIGHT / step**2
+        self.exposure = EXPOSURE_WEIGHT / step**2
+        self.haze = section.haze_constraint_weight / step**2
         self.threshold = section.robust_threshold
         self.basis, waves = cosines(self.start.shape[-1], start.device)
         self.bent = waves[:, None] + waves
