@@ -60,7 +60,7 @@ class ShadingSection(Section):
 
     reflectance: LawName = "lambert"
     smoothness_weight: _NotNegative = 0.05
-    initial_dem_constraint_weight: _NotNegative = 0.001
+    initial_dem_constraint_weight: _NotNegative
     spot_constraint_weight: _NotNegative = 10.0
     albedo_constraint_weight: Positive = 1.0
     haze_constraint_weight: Positive = 2000.0
@@ -69,6 +69,12 @@ class ShadingSection(Section):
     coarse_levels: Annotated[int, Field(ge=0, le=6)] = 2
     max_coarse_iterations: PositiveInt = 2
     max_iterations: PositiveInt = 3
+
+
+class SfsSection(ShadingSection):
+    """Shape from shading from the a priori DEM."""
+
+    initial_dem_constraint_weight: _NotNegative = 0.001
 
 
 class HybridSection(ShadingSection):
@@ -100,7 +106,7 @@ class PredictorsSection(Section):
     scored: list[str] = Field(default=["photometric"])
     variants: Variants = Field(default={})
     photometric: PhotometricSection = PhotometricSection()
-    sfs: ShadingSection = ShadingSection()
+    sfs: SfsSection = SfsSection()
     hybrid: HybridSection = HybridSection()
     regression: RegressionSection = RegressionSection()
     guided: GuidedSection = GuidedSection()

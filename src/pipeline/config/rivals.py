@@ -47,7 +47,7 @@ class DirectSection(RivalSection):
     """
 
     loss: Literal["l1", "l2"] = "l1"
-    slope_weight: Weight = 0.0
+    slope_weight: Weight
 
 
 class RegressionSection(DirectSection):
@@ -71,6 +71,7 @@ class GuidedSection(DirectSection):
     kernel : side of the kernels, pixels (published 3).
     """
 
+    slope_weight: Weight = 0.0
     base: PositiveInt = 24
     kernel: Annotated[int, Field(ge=1, le=7)] = 3
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipeline.config.predictors import ShadingSection
+from pipeline.config.predictors import SfsSection
 from pipeline.models.shading import shape_from_shading, start_of
 from pipeline.predictors.interface import Generators, Predictor, Setup
 from pipeline.shards.batches import Batch
@@ -13,7 +13,7 @@ from pipeline.shards.batches import Batch
 class ShapeFromShading(Predictor):
     """Starts from the a priori DEM; where that is altimetry, from a spline of its spots."""
 
-    def __init__(self, section: ShadingSection, factor: int, halo_cells: int) -> None:
+    def __init__(self, section: SfsSection, factor: int, halo_cells: int) -> None:
         self.section, self.factor, self.halo_cells = section, factor, halo_cells
 
     def sample(self, batch: Batch, members: int, generators: Generators) -> Tensor:
@@ -23,6 +23,6 @@ class ShapeFromShading(Predictor):
 
 
 def make(setup: Setup) -> ShapeFromShading:
-    """Shape from shading with the options of `ShadingSection`."""
-    section = ShadingSection.model_validate(setup.options)
+    """Shape from shading with the options of `SfsSection`."""
+    section = SfsSection.model_validate(setup.options)
     return ShapeFromShading(section, int(setup.grid["factor"]), setup.window_cells)

@@ -83,8 +83,8 @@ def bridge(run: Run, name: str) -> dict[str, Any]:
     c, section, stage = run.config, run.system(name), SystemName.of(name).stage
     init = run.init(name)
     # How clones are drawn and spread does not change the weights; what they start from enters by its bytes.
-    unused = {"sampler": any_sampler(section.process), "stages": BridgeStages(), "init": None}
-    unused |= {"calibrate": False, "calibration_margin": 1.0}
+    unused: dict[str, Any] = {"calibrate": False, "calibration_margin": 1.0, "init": None}
+    unused |= {"sampler": any_sampler(section.process), "stages": BridgeStages()}
     with_arcs = stage in ("arcs", "missing")
     return {
         "stage": stage,

@@ -30,6 +30,10 @@ CPU = RuntimeSection(device="cpu")
 ENSEMBLE = {"members", "member_rmse_m", "spread_skill_fair", "crps_fair_m", "rank_histogram", "nfe"}
 
 
+#: Learned rivals have tests of their own, with weights of their own.
+UNTRAINED = {name: entry for name, entry in PREDICTORS.items() if not entry.train}
+
+
 def section(name: str, entry: str, **more: Any) -> PredictorStage:
     """A stage's section as the plan makes it."""
     found = PREDICTORS[entry]
@@ -51,7 +55,7 @@ def parts(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("parts")
     model = save_system(folder / "w", size_px=SIZE, factor=FACTOR, lr_halo_px=HALO) / "model.safetensors"
     files = {"model": [str(model)], "vae": [str(save_vae(folder / "v"))], "calibration": []}
-    for name, entry in PREDICTORS.items():
+    for name, entry in UNTRAINED.items():
         if name != TRAINED:
             own = {role: paths if role in entry.files else [] for role, paths in files.items()}
             evaluate(section(name, name), manifest, own, CPU, folder / f"{name}.json")
@@ -63,7 +67,7 @@ def parts(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def metrics(parts: Path) -> dict[str, Any]:
-    names = [*(name for name in PREDICTORS if name != TRAINED), "pretrained"]
+    names = [*(name for name in UNTRAINED if name != TRAINED), "pretrained"]
     given = [parts / f"{name}.json" for name in names]
     outs = [parts / name for name in ("metrics.json", "metrics.csv", "patches.csv")]
     collect_metrics(CollectStage(primary="pretrained", systems=[]), given, *outs)
@@ -72,10 +76,10 @@ def metrics(parts: Path) -> dict[str, Any]:
 
 
 def test_every_predictor_stands_where_its_entry_says(metrics: dict[str, Any]) -> None:
-    floors = {name for name, entry in PREDICTORS.items() if entry.floor}
+    floors = {name for name, entry in UNTRAINED.items() if entry.floor}
     assert floors and set(metrics["floors"]) == floors
-    assert set(metrics["systems"]) == {*PREDICTORS, "pretrained"} - floors - {TRAINED}
-    with_images = {name for name, entry in PREDICTORS.items() if entry.images} - {TRAINED}
+    assert set(metrics["systems"]) == {*UNTRAINED, "pretrained"} - floors - {TRAINED}
+    with_images = {name for name, entry in UNTRAINED.items() if entry.images} - {TRAINED}
     assert set(metrics["conditions"]) == set(CONDITIONS)
     for condition in metrics["conditions"].values():
         assert set(condition["systems"]) == {*with_images, "pretrained"}
@@ -84,7 +88,7 @@ def test_every_predictor_stands_where_its_entry_says(metrics: dict[str, Any]) ->
 
 def test_one_that_needs_no_images_is_scored_once(metrics: dict[str, Any], parts: Path) -> None:
     lines = [line.split(",")[:2] for line in (parts / "metrics.csv").read_text().splitlines()[1:]]
-    for name, entry in PREDICTORS.items():
+    for name, entry in UNTRAINED.items():
         if name != TRAINED:
             wanted = list(CONDITIONS) if entry.images else ["floor" if entry.floor else "main"]
             assert sorted(label for label, other in lines if other == name) == sorted(wanted)

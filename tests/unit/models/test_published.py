@@ -171,9 +171,9 @@ def test_chunks_do_not_change_set_means_or_gradients(chunk, kind):
     present = sets.present.clone()
     present[1, 2:] = False
     torch.manual_seed(0)
-    whole, chunked = stir(kind(chunk=15)), kind(chunk=chunk)
+    whole, chunked = stir(kind(chunk=15)).double(), kind(chunk=chunk).double()
     chunked.load_state_dict(whole.state_dict())
-    results = [e(sets.images, sets.valid, present) for e in (whole, chunked)]
+    results = [e(sets.images.double(), sets.valid, present) for e in (whole, chunked)]
     assert results[0].shape == (3, 8, SIZE // 8, SIZE // 8)
     torch.testing.assert_close(results[1], results[0])
     for result in results:

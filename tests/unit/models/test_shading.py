@@ -10,7 +10,7 @@ from model_sets import lambert_set
 from torch import Tensor
 
 from pipeline.config.photometry import PhotometrySection
-from pipeline.config.predictors import ShadingSection
+from pipeline.config.predictors import SfsSection
 from pipeline.illumination.photometry import surface_gradients
 from pipeline.models.batch import Batch
 from pipeline.models.light_classes import CLASSES, light_classes
@@ -29,7 +29,7 @@ def sets() -> Batch:
 
 def solved(batch: Batch, start: Tensor | None = None, **options: float) -> Shaded:
     start = start_of(batch, FACTOR) if start is None else start
-    return shape_from_shading(batch, start, FACTOR, ShadingSection.model_validate(options))
+    return shape_from_shading(batch, start, FACTOR, SfsSection.model_validate(options))
 
 
 def rms(values: Tensor) -> float:

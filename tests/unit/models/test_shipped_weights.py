@@ -45,6 +45,7 @@ def test_their_config_says_what_was_trained_and_how_clones_are_drawn() -> None:
     assert [wanted.pop("init"), *(wanted["stages"].pop(name) for name in SCENE_STAGES)] == [None] * 4
     assert [wanted.pop("refine"), wanted.pop("relative_loss")] == [False] * 2
     assert [wanted.pop("set_encoder"), wanted.pop("missing_pixel")] == ["strided", 0.0]
+    assert wanted.pop("calibration_margin") == 1.0
     assert section == wanted
     system = pipeline.load(SHIPPED)
     assert (system.section.sampler.kind, system.section.sampler.nfe) == ("dbim", 4)
@@ -168,7 +169,7 @@ def test_the_interim_weights_take_cells_altimetry_and_no_image_at_all() -> None:
     lr, nothing = coarse(dem, FACTOR), (np.zeros((0, SIZE, SIZE)), np.zeros((0, 3)))
 
     def off(images: NDArray[np.float64], suns: NDArray[np.float64], **more: Any) -> float:
-        found = super_resolve(moon, lr, images, suns, 40.0, members=4, **more)
+        found = super_resolve(moon, lr, images, suns, 40.0, members=16, **more)
         return float(np.sqrt(np.mean((found.mean - given.truth) ** 2)))
 
     bicubic = float(np.sqrt(np.mean((resolved(moon, given, 2).prior - given.truth) ** 2)))
