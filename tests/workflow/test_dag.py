@@ -241,6 +241,8 @@ def test_the_slurm_profile_scales_every_jobs_memory_by_the_attempt() -> None:
             untrained = [*(name for name in PREDICTORS if name != TRAINED), "pretrained"]
             models = [*systems, *(untrained if stem and stem.group(1) == "evaluation_" else [])]
             names = [f"{stem.group(1)}{model}" for model in models] if stem else [name]
+            if '_stage.replace("scenes", "scenes_render")' in body:
+                names = ["scenes_render", "scenes_render_test"]
             if 'f"rival_train_{_rival}"' in body:
                 names = [f"rival_train_{rival}" for rival, entry in PREDICTORS.items() if entry.train]
             wanted |= {each: f"{memory.group(1)} * attempt" for each in names}
