@@ -134,5 +134,7 @@ onstart:
 onsuccess:
     clear_checkpoints(
         PLAN[model].path("model.safetensors")
-        for model in (["vae", *PLAN.systems, *PLAN.learned] if CONFIG.systems else [])
+        for model in (
+            ["vae", *PLAN.systems, *PLAN.learned] if CONFIG.systems else []
+        )
     )
