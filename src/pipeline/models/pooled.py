@@ -50,28 +50,19 @@ class PooledBlock(nn.Module):
         return self.skip(x) + self.conv2(F.silu(self.norm2(self.conv1(h))))
 
 
-class PooledSetEncoder(nn.Module):
-    """Images -> the mean of their feature maps, 8 channels at an eighth of the resolution.
+class MeanOfImages(nn.Module):
+    """Images -> the mean of the feature maps that `layers` make of each.
 
     Parameters
     ----------
-    missing : what is seen where an image has no data (published -1).
-    chunk : images encoded at a time.
+    missing : what is seen where an image has no data. chunk : images encoded at a time.
     """
 
-    channels = CHANNELS[-1]
+    layers: nn.Sequential
 
-    def __init__(self, missing: float, chunk: int = CHUNK) -> None:
+    def __init__(self, missing: float, chunk: int) -> None:
         super().__init__()
         self.missing, self.chunk = missing, chunk
-        last = CHANNELS[0]
-        layers: list[nn.Module] = [nn.Conv2d(1, last, 3, padding=1)]
-        for level, width in enumerate(CHANNELS):
-            layers += [PooledBlock(last, width), PooledBlock(width, width)]
-            last = width
-            if level < len(CHANNELS) - 1:
-                layers.append(PooledBlock(width, width, halve=True))
-        self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor, valid: Tensor, present: Tensor) -> Tensor:
         """Map images (B, N, P, P) to (B, 8, P/8, P/8); padding is left out."""
@@ -84,6 +75,29 @@ class PooledSetEncoder(nn.Module):
             return features, torch.ones_like(features[:, :1])
 
         return mean_over_set(encode, present, self.chunk)
+
+
+class PooledSetEncoder(MeanOfImages):
+    """Images -> the mean of their feature maps, 8 channels at an eighth of the resolution.
+
+    Parameters
+    ----------
+    missing : what is seen where an image has no data (published -1).
+    chunk : images encoded at a time.
+    """
+
+    channels = CHANNELS[-1]
+
+    def __init__(self, missing: float, chunk: int = CHUNK) -> None:
+        super().__init__(missing, chunk)
+        last = CHANNELS[0]
+        layers: list[nn.Module] = [nn.Conv2d(1, last, 3, padding=1)]
+        for level, width in enumerate(CHANNELS):
+            layers += [PooledBlock(last, width), PooledBlock(width, width)]
+            last = width
+            if level < len(CHANNELS) - 1:
+                layers.append(PooledBlock(width, width, halve=True))
+        self.layers = nn.Sequential(*layers)
 
 
 def pooled_map(channels: int, out: int) -> nn.Sequential:

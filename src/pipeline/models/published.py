@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from pipeline.models.batch import Batch
 from pipeline.models.blocks import ResidualBlock, TimeEmbedding, group_norm, zero
-from pipeline.models.inputs import height_scale, mean_over_set
-from pipeline.models.pooled import PooledSetEncoder, pooled_map
+from pipeline.models.inputs import height_scale
+from pipeline.models.pooled import MeanOfImages, PooledSetEncoder, pooled_map
 from pipeline.models.transformers import DiT, VisionTransformer
 from pipeline.models.unet import UNet, levels_for
 from pipeline.models.vae import Downsample
@@ -54,7 +54,7 @@ class PublishedCondition:
         return self
 
 
-class SetEncoder(nn.Module):
+class SetEncoder(MeanOfImages):
     """Images -> the mean of their feature maps, 8 channels at an eighth of the resolution.
 
     Parameters
@@ -63,8 +63,7 @@ class SetEncoder(nn.Module):
     """
 
     def __init__(self, chunk: int = SET_CHUNK, missing: float = 0.0) -> None:
-        super().__init__()
-        self.chunk, self.missing = chunk, missing
+        super().__init__(missing, chunk)
         last = SET_BASE
         layers: list[nn.Module] = [nn.Conv2d(1, last, 3, padding=1)]
         for level, multiplier in enumerate(SET_MULTIPLIERS):
@@ -75,18 +74,6 @@ class SetEncoder(nn.Module):
                 layers.append(Downsample(last))
         self.layers = nn.Sequential(*layers)
         self.channels = last
-
-    def forward(self, images: Tensor, valid: Tensor, present: Tensor) -> Tensor:
-        """Map images (B, N, P, P) to (B, 8, P/8, P/8); padding is left out."""
-
-        def encode(patch: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-            x = torch.where(valid[patch, image], images[patch, image], self.missing)
-            # A single channel has no memory format of its own: it is set after the first convolution.
-            stem = self.layers[0](x[:, None]).contiguous(memory_format=torch.channels_last)
-            features = self.layers[1:](stem)
-            return features, torch.ones_like(features[:, :1])
-
-        return mean_over_set(encode, present, self.chunk)
 
 
 class VectorUNet(nn.Module):
