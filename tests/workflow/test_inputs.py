@@ -33,6 +33,7 @@ OVERLAYS = {
     "map_1500": ["map_1500"],
     "moon": ["moon"],
     "moon_first": ["moon", "moon_first"],
+    "moon_second": ["moon", "moon_second"],
     "moon_gpu": ["moon", "moon_gpu"],
     "rivals": ["lola40", "rivals"],
 }
