@@ -99,7 +99,7 @@ class ImperfectionsSection(Section):
     ----------
     share : of the image sets that have them; the others are as rendered.
     strength : range of a factor on a set's albedo variation, exposure, shift, noise, dark level and error of
-        the Sun, drawn once for each set, log-uniform: some places are even and well described, others are not.
+        the Sun, drawn once for each set, log-uniform: some places are even and well known, others are not.
     exposure : standard deviation of an image's gain, about 1 (0: none; a realistic value: 0.05).
     shift_px : standard deviation of an image's misregistration along each axis, pixels (0: none; a realistic
         value: 0.3). The content moves; the strip of kept data does not.
