@@ -33,7 +33,8 @@ from pipeline.calibration.fit import (
     scores,
     unlit_curve,
 )
-from pipeline.calibration.stage import Kind, known_heights, told_apart
+from pipeline.calibration.sets import known_heights
+from pipeline.calibration.stage import Kind, told_apart
 from pipeline.config.bridge import BridgeSampler
 from pipeline.config.scene_draw import SceneDraw
 from pipeline.evaluation.metrics import PatchScores
