@@ -35,6 +35,7 @@ OVERLAYS = {
     "moon_first": ["moon", "moon_first"],
     "moon_gpu": ["moon", "moon_gpu"],
     "rivals": ["lola40", "rivals"],
+    "yasuda": ["lola40", "yasuda"],
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
 SITE = {"site": {"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": "my/index.csv", "pixel_m": 20}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,10 @@ class RivalSection(Section):
     optimiser: OptimiserSection = OptimiserSection(
         samples=20_000, batch=8, learning_rate=5e-4, warmup_samples=800, decay="cosine"
     )
+
+    def trained(self) -> Self:
+        """The keys on which the weights depend; all others have their defaults."""
+        return self
 
 
 class DirectSection(RivalSection):
