@@ -163,6 +163,7 @@ OTHERS: dict[str, Any] = {
     "evaluation.conditions.*.light": "fibonacci",
     "evaluation.conditions.*.systems": "primary",
     "evaluation.conditions.*.nfe": 1,
+    "evaluation.conditions.*.members": 5,
     "evaluation.conditions.*.images": 3,
     "evaluation.max_patches": 4,
     "region.size_px": 128,

@@ -197,7 +197,7 @@ def _conditions(run: Run, name: str) -> dict[str, Condition]:
         label: condition.model_copy(update={"systems": "all"})
         for label, condition in c.evaluation.conditions.items()
         if name not in run.scored
-        or name == c.primary
+        or (name == c.primary and condition.systems != "rivals")
         or condition.systems == "all"
         or (condition.systems == "last" and run.last(name))
     }

@@ -13,7 +13,7 @@ from plan_table import BASE
 from shard_files import FACTOR, HALO, PIXEL_M, SIZE
 from training_setups import CPU, STOCHASTIC, rival_section, rival_stage, rival_task
 
-from pipeline.config.root import load_config
+from pipeline.config.root import ConfigError, load_config
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.stages.evaluation import PredictorStage
 from pipeline.config.stages.training import RivalStage
@@ -92,3 +92,47 @@ def test_how_members_are_drawn_moves_no_training(tmp_path: Path) -> None:
         assert scored.members == 5 and scored.options["nfe"] == 7
         assert base[f"evaluation_{name}"].key != other[f"evaluation_{name}"].key
         assert PredictorStage.model_validate_json(base[f"evaluation_{name}"].section).members == 64
+
+
+def test_other_samplers_of_the_same_training_share_its_weights(tmp_path: Path) -> None:
+    variants = {
+        "sampled": {"of": "yasuda", "target": "residual", "nfe": 20},
+        "seeded": {"of": "yasuda", "seed": 1},
+        "seededdbim": {"of": "yasuda", "seed": 1, "kind": "dbim"},
+        "other": {"of": "diffusion", "kind": "dbim"},
+    }
+    predictors = {"scored": ["yasuda", *variants], "variants": variants}
+    plan = Plan(load_config({**BASE, "predictors": predictors}), tmp_path)
+    assert plan.learned == ["yasuda", "seeded", "other"]
+    weights = {name: plan.files_of(name)["model"] for name in predictors["scored"]}
+    assert weights["sampled"] == weights["yasuda"] != weights["seeded"] == weights["seededdbim"]
+    assert weights["yasuda"] == [plan["yasuda"].path("model.safetensors")]
+    section = PredictorStage.model_validate_json(plan["evaluation_sampled"].section)
+    assert section.options["target"] == "residual" and section.options["nfe"] == 20
+
+
+def test_a_condition_may_be_for_rivals_only_and_have_members_of_its_own(tmp_path: Path) -> None:
+    conditions = {**BASE["evaluation"]["conditions"], "few": {"nfe": 1000, "members": 2, "systems": "rivals"}}
+    config = {
+        **BASE,
+        "predictors": {"scored": ["photometric", "yasuda"]},
+        "evaluation": {**BASE["evaluation"], "conditions": conditions},
+    }
+    plan = Plan(load_config(config), tmp_path)
+    found = {name: PredictorStage.model_validate_json(plan[f"evaluation_{name}"].section)
+             for name in ("photometric", "yasuda", *plan.systems)}  # fmt: skip
+    assert {name for name, section in found.items() if "few" in section.conditions} == {
+        "photometric",
+        "yasuda",
+    }
+    asked = conditions["few"]
+    few = found["yasuda"].conditions["few"]
+    assert few.nfe == asked["nfe"] and found["yasuda"].options_under(few)["nfe"] == 1000
+    assert found["yasuda"].members_under(few) == 2 and found["photometric"].members_under(few) == 1
+    assert found["yasuda"].members_under(found["yasuda"].conditions["main"]) == 64
+    config["evaluation"] = {
+        **BASE["evaluation"],
+        "conditions": {**conditions, "few": {**asked, "systems": "all"}},
+    }
+    with pytest.raises(ConfigError, match=r"evaluation\.conditions\.few\.nfe: expected less than steps"):
+        load_config(config)
