@@ -29,19 +29,27 @@ class RivalSection(Section):
     keep_block_means: bool = False
     augmentation: Literal["flips", "square"] = "square"
     weight_decay: Weight = 0.01
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    clip: Weight = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    clip: Weight
     seed: Seed = 0
-    optimiser: OptimiserSection = OptimiserSection(
-        samples=20_000, batch=8, learning_rate=5e-4, warmup_samples=800, decay="cosine"
-    )
+    optimiser: OptimiserSection
 
     def trained(self) -> Self:
         """The keys on which the weights depend; all others have their defaults."""
         return self
 
 
-class DirectSection(RivalSection):
+class EstimateSection(RivalSection):
+    """A rival that makes one DEM."""
+
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    clip: Weight = 1.0
+    optimiser: OptimiserSection = OptimiserSection(
+        samples=20_000, batch=8, learning_rate=5e-4, warmup_samples=800, decay="cosine"
+    )
+
+
+class DirectSection(EstimateSection):
     """A rival that is trained on the error of its result only.
 
     Attributes
@@ -86,7 +94,7 @@ class GuidedSection(DirectSection):
         return self
 
 
-class AdversarialSection(RivalSection):
+class AdversarialSection(EstimateSection):
     """A generator of residual dense blocks and its critic.
 
     Attributes

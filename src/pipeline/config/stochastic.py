@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipeline.config.base import Positive, PositiveInt, Share
 from pipeline.config.bridge import Evaluations
-from pipeline.config.rivals import RivalSection
+from pipeline.config.rivals import RivalSection, Weight
 from pipeline.config.training import OptimiserSection
 
 
@@ -31,7 +31,7 @@ class StochasticSection(RivalSection):
     """
 
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    clip: Annotated[float, Field(ge=0)] = 0.0
+    clip: Weight = 0.0
     optimiser: OptimiserSection = OptimiserSection(samples=2_387_000, batch=32, learning_rate=1e-4)
     widths: Annotated[list[PositiveInt], Field(min_length=2, max_length=6)] = Field(
         default=[32, 64, 128, 256]

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 from plan_table import BASE
-from shard_files import FACTOR, HALO, PIXEL_M, SIZE
+from shard_files import FACTOR, HALO, PIXEL_M, SIZE, make_test_manifest
 from training_setups import CPU, STOCHASTIC, rival_section, rival_stage, rival_task
 
 from pipeline.config.root import ConfigError, load_config
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.stages.evaluation import PredictorStage
 from pipeline.config.stages.training import RivalStage
+from pipeline.evaluation.stage import evaluate
 from pipeline.predictors.interface import Setup
 from pipeline.predictors.registry import PREDICTORS
 from pipeline.provenance.plan import Plan
@@ -50,6 +51,17 @@ def test_a_rival_is_trained_and_then_draws_members_by_its_weights(
     # A patch's members are its own, whatever stands beside it.
     alone = predictor.sample(batch.part(slice(1, 2)), 5, [torch.Generator().manual_seed(1)])
     assert torch.equal(alone[0], found[1])
+    # Scored by the stage, under conditions with members and evaluations of their own.
+    scored = PredictorStage.model_validate({
+        "name": "other", "module": entry.module, "make": entry.make, "options": chosen, "members": 7,
+        "conditions": {"main": {}, "quick": {"nfe": 2, "members": 3}}, "bootstrap": 20, "cpu_threads": 1,
+    })  # fmt: skip
+    part = tmp_path / "part.json"
+    cpu, shards = RuntimeSection(device="cpu"), make_test_manifest(tmp_path / "t", count=2)
+    evaluate(scored, shards, {"model": [str(out)]}, cpu, part)
+    rows = json.loads(part.read_text())["rows"]
+    found_by = {label: (row["members"], row["nfe"]) for label, row in rows.items()}
+    assert found_by == {"main": (7, 4), "quick": (3, 2)}
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
