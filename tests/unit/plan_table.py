@@ -118,6 +118,8 @@ OTHERS: dict[str, Any] = {
     "imperfections.*.albedo_spots.*": {"low": 0.8, "high": 0.9},
     "imperfections.*.saturation": 3.0,
     "training.precision": "bf16",
+    "predictors.yasuda.optimiser.decay": "cosine",
+    "predictors.diffusion.optimiser.decay": "cosine",
     "predictors.*.decay": "none",
     "*.decay": "cosine",
     "vae.target": "residual",
