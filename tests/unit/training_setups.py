@@ -22,12 +22,14 @@ from pipeline.jobs.job import job
 from pipeline.models.system import System, state_scale
 from pipeline.shards.shard_set import ShardSet
 from pipeline.training.bridge import BridgeTask, train_bridge
+from pipeline.training.diffusion import DiffusionTask
 from pipeline.training.gan import GanTask
 from pipeline.training.guided import GuidedTask
 from pipeline.training.regression import RegressionTask
 from pipeline.training.rivals import RivalTask
 from pipeline.training.siran import SiranTask
 from pipeline.training.vae import VaeTask
+from pipeline.training.yasuda import YasudaTask
 
 CPU = torch.device("cpu")
 OPTIMISER = OptimiserSection(samples=32, batch=4, learning_rate=1e-3, warmup_samples=8, decay="cosine")
@@ -68,6 +70,12 @@ RIVALS: dict[str, tuple[Callable[..., RivalTask[Any]], dict[str, Any]]] = {
     "guided": (GuidedTask, {"base": 8, "slope_weight": 0.5, "loss": "l2", **_SHORT}),
     "siran": (SiranTask, _GENERATOR),
     "gan": (GanTask, {**_GENERATOR, "adversarial_start_samples": 8}),
+}
+_UNET = {"widths": [8, 16], "embedding": 16, "nfe": 3, "members": 4, **_SHORT}
+#: Those that draw members.
+STOCHASTIC: dict[str, tuple[Callable[..., RivalTask[Any]], dict[str, Any]]] = {
+    "yasuda": (YasudaTask, _UNET),
+    "diffusion": (DiffusionTask, _UNET),
 }
 
 
@@ -118,7 +126,7 @@ def rival_section(name: str) -> RivalSection:
 
 def rival_task(name: str, manifest: Path, scenes: bool = False, **more: Any) -> RivalTask[Any]:
     """A small learned rival's training, with some keys changed."""
-    make, keys = RIVALS[name]
+    make, keys = {**RIVALS, **STOCHASTIC}[name]
     section = type(rival_section(name)).model_validate({**keys, **more})
     stage = rival_stage(name, section.model_dump(mode="json"), scenes)
     return make(stage, section, ShardSet(manifest, "train"), CPU)

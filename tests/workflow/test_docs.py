@@ -43,6 +43,7 @@ REWRITTEN = {
     "pip install lunar-bridge[[]notebook[]]": ("extra", "it would change the environment"),
     "python -m pipeline.illumination.ephemeris *": ("help", "the kernels are the user's"),
     "python -m pipeline.bundle.verify *": ("help", "the bundle is the user's; tests/e2e/test_bundle.py"),
+    "python -m pipeline.report.seeds *": ("help", "the metrics are the user's; tests/unit/report"),
     "python benchmarks/*": ("help", "takes minutes"),
     "lunar-bridge *": ("help", "it plans by the workflow; tests/e2e/test_map.py"),
     "python -m pipeline.config.reference > config/README.md": ("compare", "it writes into the project"),

@@ -35,6 +35,8 @@ OVERLAYS = {
     "moon_second": ["moon", "moon_second"],
     "moon_gpu": ["moon", "moon_gpu"],
     "rivals": ["lola40", "rivals"],
+    "yasuda": ["lola40", "yasuda"],
+    "yasuda_nfe": ["lola40", "yasuda", "yasuda_nfe"],
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
 SITE = {"site": {"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": "my/index.csv", "pixel_m": 20}}

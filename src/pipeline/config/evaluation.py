@@ -24,9 +24,11 @@ class Condition(Section):
         (section `altimetry`), adjusted to each other and not shifted.
     missing : whether missing-data strips are applied: the stored ones; with ``scenes``, drawn as `masks.test`
         says.
-    systems : which trained stages are scored: ``all``, the ``last`` of each system, or the ``primary`` alone.
+    systems : which trained stages are scored: ``all``, the ``last`` of each system, the ``primary`` alone, or
+        none but the ``rivals`` of section `predictors`, which every condition has.
     imperfections : whether the images have the imperfections of `imperfections.test`.
     nfe : network evaluations a clone; null takes the sampler's.
+    members : clones per patch; null takes the predictor's.
     """
 
     light: Literal["arcs", "fibonacci", "scenes"] = "arcs"
@@ -34,9 +36,10 @@ class Condition(Section):
     images: Annotated[int, Field(ge=0, le=10_000)] | None = None
     apriori: Literal["cells", "errors", "altimetry"] = "cells"
     missing: bool = False
-    systems: Literal["all", "last", "primary"] = "all"
+    systems: Literal["all", "last", "primary", "rivals"] = "all"
     imperfections: bool = False
     nfe: Annotated[int, Field(ge=1, le=1000)] | None = None
+    members: Annotated[int, Field(ge=2, le=1000)] | None = None
 
     @model_validator(mode="after")
     def _has_strips(self) -> Condition:

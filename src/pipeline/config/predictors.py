@@ -10,6 +10,7 @@ from pipeline.config.base import Positive, PositiveInt, Section, unlike
 from pipeline.config.photometry import LawName
 from pipeline.config.pretrained import PretrainedSampler
 from pipeline.config.rivals import GanSection, GuidedSection, RegressionSection, SiranSection
+from pipeline.config.stochastic import DiffusionSection, YasudaSection
 
 _NotNegative = Annotated[float, Field(ge=0)]
 
@@ -29,7 +30,7 @@ class PhotometricSection(Section):
 
 
 #: Rivals that may have variants.
-LEARNED = ("regression", "guided", "siran", "gan")
+LEARNED = ("regression", "guided", "siran", "gan", "yasuda", "diffusion")
 Variants = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")], dict[str, Any]]
 
 
@@ -112,6 +113,8 @@ class PredictorsSection(Section):
     guided: GuidedSection = GuidedSection()
     siran: SiranSection = SiranSection()
     gan: GanSection = GanSection()
+    yasuda: YasudaSection = YasudaSection()
+    diffusion: DiffusionSection = DiffusionSection()
 
     def kind(self, name: str) -> str:
         """The registry's name of a predictor: a variant's is that of the rival that it varies."""

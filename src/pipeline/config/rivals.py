@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -29,15 +29,27 @@ class RivalSection(Section):
     keep_block_means: bool = False
     augmentation: Literal["flips", "square"] = "square"
     weight_decay: Weight = 0.01
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    clip: Weight
+    seed: Seed = 0
+    optimiser: OptimiserSection
+
+    def trained(self) -> Self:
+        """The keys on which the weights depend; all others have their defaults."""
+        return self
+
+
+class EstimateSection(RivalSection):
+    """A rival that makes one DEM."""
+
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     clip: Weight = 1.0
-    seed: Seed = 0
     optimiser: OptimiserSection = OptimiserSection(
         samples=20_000, batch=8, learning_rate=5e-4, warmup_samples=800, decay="cosine"
     )
 
 
-class DirectSection(RivalSection):
+class DirectSection(EstimateSection):
     """A rival that is trained on the error of its result only.
 
     Attributes
@@ -82,7 +94,7 @@ class GuidedSection(DirectSection):
         return self
 
 
-class AdversarialSection(RivalSection):
+class AdversarialSection(EstimateSection):
     """A generator of residual dense blocks and its critic.
 
     Attributes

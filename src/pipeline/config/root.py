@@ -232,7 +232,7 @@ class Config(Section):
             primary = SystemName.parse(self.primary)
             for name, section in sections.items():
                 elsewhere = condition.systems == "primary" and (primary is None or name != primary.system)
-                if condition.nfe is None or elsewhere:
+                if condition.nfe is None or elsewhere or condition.systems == "rivals":
                     continue
                 kind, process, steps = section.sampler.kind, section.process, section.steps
                 if fitting := evaluations_wanted(condition.nfe, kind, process, steps):

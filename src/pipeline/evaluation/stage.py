@@ -93,7 +93,7 @@ def predict(
             batch = batch_under(condition, label, places, section, predictor.halo_cells, device)
         generators = [seeded(section.seed, _CLONES, i) for i in ids]
         given = batch if section.floor else replace(batch, dem=None)
-        members = predictor.sample(given, section.members, generators).double().cpu().numpy()
+        members = predictor.sample(given, section.members_under(condition), generators).double().cpu().numpy()
         for row, index in enumerate(group):
             yield Prediction(index, ids[row], members[row], batch, row)
 

@@ -104,14 +104,14 @@ class ImageGuide(nn.Module):
     Parameters
     ----------
     factor : pixels a cell of the a priori DEM.
-    channels : of the learned encoder.
+    channels : of the learned encoder; 0 for none.
     """
 
     def __init__(self, factor: int, channels: int) -> None:
         super().__init__()
         self.factor = factor
         self.gain = nn.Sequential(nn.Linear(3, 16), nn.SiLU(), zero(nn.Linear(16, 2)))
-        self.encoder = ImageEncoder(channels)
+        self.encoder = ImageEncoder(channels) if channels else None
 
     def look(self, inputs: Batch, lit_share: float | None = None) -> Look:
         """Make fields of a sample set.
@@ -141,6 +141,7 @@ class ImageGuide(nn.Module):
 
     def encode(self, inputs: Batch, seen: Look) -> Tensor:
         """The learned features of the images: (B, C, P/2, P/2)."""
+        assert self.encoder is not None
         return self.encoder(inputs, seen.radiance, seen.normal)
 
     def _gains(

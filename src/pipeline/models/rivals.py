@@ -18,6 +18,7 @@ from pipeline.terrain.blocks import block_mean
 
 KIND = "rival"
 S = TypeVar("S", bound=RivalSection)
+N = TypeVar("N", bound=nn.Module)
 
 
 class RivalNetwork(nn.Module):
@@ -39,19 +40,23 @@ class RivalNetwork(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """DEM minus a priori DEM (B, 1, P, P), pixels; with `keep_block_means`, cells that are exact stay."""
         residual = self.residual(batch).float()
-        if not self.keep_block_means:
-            return residual
-        prior, pixel = batch.prior, batch.pixel_m[:, None, None]
-        cells = crop_halo(batch.lr, prior.shape[-1] // self.factor) - block_mean(prior, self.factor)
-        matched = match_block_means(residual, (cells / pixel)[:, None], self.factor)
-        if batch.cell_error is None:
-            return matched
-        return torch.where((batch.cell_error > 0)[:, None, None, None], residual, matched)
+        return with_block_means(residual, batch, self.factor) if self.keep_block_means else residual
 
     @torch.no_grad()
     def dem(self, batch: Batch) -> Tensor:
         """The DEM (B, 1, P, P), metres above the batch's reference."""
         return batch.prior[:, None] + self(batch) * batch.pixel_m[:, None, None, None]
+
+
+def with_block_means(residual: Tensor, batch: Batch, factor: int) -> Tensor:
+    """DEM minus a priori DEM (B, M, P, P), pixels, moved to the block means of the cells that are exact."""
+    prior, pixel = batch.prior, batch.pixel_m[:, None, None]
+    cells = crop_halo(batch.lr, prior.shape[-1] // factor) - block_mean(prior, factor)
+    wanted = (cells / pixel)[:, None].expand(-1, residual.shape[1], -1, -1)
+    matched = match_block_means(residual, wanted, factor)
+    if batch.cell_error is None:
+        return matched
+    return torch.where((batch.cell_error > 0)[:, None, None, None], residual, matched)
 
 
 def in_pixels(heights: Tensor, batch: Batch) -> Tensor:
@@ -61,7 +66,8 @@ def in_pixels(heights: Tensor, batch: Batch) -> Tensor:
 
 def weights_config(name: str, section: RivalSection, grid: Mapping[str, Any]) -> dict[str, Any]:
     """What the weights of a rival mean, for the ``config.json`` beside them."""
-    return {"kind": KIND, "name": name, "section": section.model_dump(mode="json"), "grid": dict(grid)}
+    trained = section.trained().model_dump(mode="json")
+    return {"kind": KIND, "name": name, "section": trained, "grid": dict(grid)}
 
 
 def load_rival(
@@ -69,9 +75,9 @@ def load_rival(
     name: str,
     section: S,
     grid: Mapping[str, Any],
-    build: Callable[[S, int, int], RivalNetwork],
+    build: Callable[[S, int, int], N],
     device: torch.device | str = "cpu",
-) -> RivalNetwork:
+) -> N:
     """Load a rival's weights.
 
     Parameters

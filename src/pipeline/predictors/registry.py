@@ -43,6 +43,12 @@ PREDICTORS = {
     "guided": Entry("pipeline.predictors.guided", files=("model",), train="pipeline.training.guided"),
     "siran": Entry("pipeline.predictors.siran", files=("model",), train="pipeline.training.siran"),
     "gan": Entry("pipeline.predictors.gan", files=("model",), train="pipeline.training.gan"),
+    "yasuda": Entry(
+        "pipeline.predictors.yasuda", draws=True, files=("model",), train="pipeline.training.yasuda"
+    ),
+    "diffusion": Entry(
+        "pipeline.predictors.diffusion", draws=True, files=("model",), train="pipeline.training.diffusion"
+    ),
     "kriging": Entry("pipeline.predictors.kriging"),
     "sfs": Entry("pipeline.predictors.sfs"),
     "hybrid": Entry("pipeline.predictors.hybrid", files=("model", "vae", "calibration"), primary=True),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pipeline.config.arcs import ArcDraw
 from pipeline.config.bridge import BridgeSection, SamplerSection
 from pipeline.config.names import PRETRAINED, SystemName
+from pipeline.config.rivals import RivalSection
 from pipeline.config.root import Config, ConfigError
 from pipeline.predictors.registry import BASELINES, PREDICTORS, TRAINED, Entry
 from pipeline.provenance.digest import value_key
@@ -101,16 +102,27 @@ class Run:
 
     @property
     def learned(self) -> list[str]:
-        """Names of the rivals that are trained."""
-        return [name for name, entry in self.predictors.items() if entry.train]
+        """Names of the rivals that are trained; a variant of another sampler has the weights of its rival."""
+        rivals = (name for name, entry in self.predictors.items() if entry.train)
+        return [name for name in rivals if self.weights_of(name) == name]
 
     def given_files(self, role: str) -> list[str]:
         """Files of the given weights' ``model``, ``vae`` or ``calibration``; empty where none are given."""
         return [] if self.given is None else self.given.files[role]
 
     def weights_of(self, name: str) -> str:
-        """Whose weights a predictor reads: its own, or the primary system's."""
-        return self.config.primary if self.predictors[name].primary else name
+        """Whose weights a predictor reads: its own, the primary system's, or its training's first one's."""
+        entries = self.predictors
+        entry, own = entries[name], self._trained(name)
+        if entry.primary or own is None:
+            return self.config.primary if entry.primary else name
+        alike = (each for each, other in entries.items() if other.train == entry.train)
+        return next(each for each in alike if self._trained(each) == own)
+
+    def _trained(self, name: str) -> RivalSection | None:
+        """What a learned rival's weights depend on, beside its kind; None for all others."""
+        options = self.config.predictors.options(name)
+        return options.trained() if isinstance(options, RivalSection) else None
 
     def weights_stages(self, name: str) -> dict[str, str]:
         """The stages that make a predictor's weights, by role; none makes given ones."""

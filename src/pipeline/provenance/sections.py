@@ -11,6 +11,7 @@ from pipeline.config.evaluation import Condition
 from pipeline.config.maps import MapSection
 from pipeline.config.names import SCENE_STAGES, SystemName
 from pipeline.config.photometry import law_module
+from pipeline.config.rivals import RivalSection
 from pipeline.config.root import Config
 from pipeline.config.split import SplitIndex
 from pipeline.provenance.run import Run
@@ -146,12 +147,13 @@ def calibration_inputs(run: Run, name: str) -> tuple[str, ...]:
 
 
 def rival(run: Run, name: str) -> dict[str, Any]:
-    """Section of a learned rival's training."""
+    """Section of a learned rival's training; how members are drawn does not change the weights."""
     c, options = run.config, run.config.predictors.options(name)
+    assert isinstance(options, RivalSection)
     return {
         "name": name,
         "module": run.predictors[name].train,
-        "options": {} if options is None else options.model_dump(mode="json"),
+        "options": options.trained().model_dump(mode="json"),
         "imperfections": c.imperfections.train,
         "arcs": {"tolerance": c.arcs.tolerance, "train": c.arcs.train},
         "masks": c.masks.train,
@@ -173,7 +175,7 @@ def predictor(run: Run, name: str) -> dict[str, Any]:
         if any(condition.light == "scenes" for condition in out["conditions"].values()):
             out |= {"scenes": _test_draw(run), "masks": c.masks.test}
     if entry.draws:
-        out["members"] = c.evaluation.members
+        out["members"] = getattr(options, "members", c.evaluation.members)
     return out | {"weights": {k: v for k, v in run.weights.items() if k.partition(".")[0] in entry.files}}
 
 
@@ -195,7 +197,7 @@ def _conditions(run: Run, name: str) -> dict[str, Condition]:
         label: condition.model_copy(update={"systems": "all"})
         for label, condition in c.evaluation.conditions.items()
         if name not in run.scored
-        or name == c.primary
+        or (name == c.primary and condition.systems != "rivals")
         or condition.systems == "all"
         or (condition.systems == "last" and run.last(name))
     }

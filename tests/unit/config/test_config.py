@@ -394,6 +394,8 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
         "moon_gpu",
         "rivals",
         "tiny",
+        "yasuda",
+        "yasuda_nfe",
     ],
 )
 def test_the_overlays_that_users_run_are_there(name: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist, pdist
+from scipy.special import gamma
 
 from pipeline.evaluation.ensembles import LEVELS, covered, fair_energy_score
 from pipeline.evaluation.metrics import PatchScores, fair_crps
@@ -116,3 +117,20 @@ def test_the_plain_scores_are_their_formulas() -> None:
     assert row["spread_skill_case_mean"] == pytest.approx(np.mean(np.array(stds) / np.sqrt(errors)))
     assert row["member_rmse_case_mean_m"] == pytest.approx(np.mean(singles))
     assert row["rmse_case_mean_m"] == pytest.approx(np.mean(np.sqrt(errors)))
+
+
+def test_a_perfect_ensemble_of_unequal_spreads_has_a_small_ratio_after_yasuda() -> None:
+    """E[s] / sqrt(E[s^2] (1 + 1/M)), lognormal s, ten members: 0.64 where the fair one is 1."""
+    rng, log_std = np.random.default_rng(3), 0.8
+    scores = PatchScores(20.0)
+    for _ in range(12):
+        width = np.exp(log_std * rng.normal(size=(64, 64)))
+        truth = width * rng.normal(size=(64, 64))
+        scores.add_ensemble(width * rng.normal(size=(M, 64, 64)), truth, rng)
+    row = scores.summary(20, 0)
+    # The mean of the standard deviation of M normal numbers, with divisor M, over theirs.
+    mean_std = np.sqrt(2 / M) * gamma(M / 2) / gamma((M - 1) / 2)
+    wanted = np.exp(-(log_std**2) / 2) * mean_std / np.sqrt(1 + 1 / M)
+    assert wanted == pytest.approx(0.64, abs=0.005)
+    assert row["spread_skill_yasuda"] == pytest.approx(wanted, rel=0.04)
+    assert row["spread_skill_fair"] == pytest.approx(1, rel=0.04)

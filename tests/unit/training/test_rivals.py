@@ -13,7 +13,7 @@ import torch
 from plan_table import BASE
 from safetensors.torch import load_file
 from shard_files import FACTOR, HALO, PIXEL_M, SIZE
-from training_setups import CPU, RIVALS, rival_section, rival_stage, rival_task
+from training_setups import CPU, RIVALS, STOCHASTIC, rival_section, rival_stage, rival_task
 
 from pipeline.config.root import ConfigError, load_config
 from pipeline.config.runtime import RuntimeSection
@@ -36,7 +36,7 @@ def run(given: RivalTask[Any], folder: Path, minutes: float = 1e9) -> Outcome:
     )
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", [*RIVALS, *STOCHASTIC])
 def test_an_interrupted_training_ends_as_a_straight_one(
     name: str, small_manifest: Path, tmp_path: Path
 ) -> None:
@@ -191,10 +191,12 @@ def test_a_config_plans_their_trainings(tmp_path: Path) -> None:
         ("gan", "blocks", 1),
         ("guided", "kernel", 5),
         ("regression", "optimiser", {"samples": 99}),
+        ("yasuda", "noise", 0.1),
+        ("diffusion", "widths", [8, 16]),
     ],
 )
 def test_an_option_moves_its_own_training(name: str, key: str, value: Any, tmp_path: Path) -> None:
-    scored = {"scored": list(RIVALS)}
+    scored = {"scored": [*RIVALS, *STOCHASTIC]}
     base = Plan(load_config({**BASE, "predictors": scored}), tmp_path)
     changed = Plan(load_config({**BASE, "predictors": {**scored, name: {key: value}}}), tmp_path)
     moved = {each for each, stage in base.stages.items() if changed[each].key != stage.key}

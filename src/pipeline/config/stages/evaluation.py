@@ -59,6 +59,11 @@ class PredictorStage(Section):
         changed = condition is not None and condition.nfe is not None and "nfe" in self.options
         return {**self.options, "nfe": condition.nfe} if changed and condition else self.options
 
+    def members_under(self, condition: Condition | None) -> int:
+        """The clones per patch; a condition's number replaces it, except for deterministic predictors."""
+        asked = None if condition is None else condition.members
+        return self.members if asked is None or self.members == 1 else asked
+
 
 class CollectStage(Section):
     """Stage ``evaluation``: all predictors' parts as one metrics.json."""

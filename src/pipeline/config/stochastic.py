@@ -1,0 +1,87 @@
+"""Sections ``predictors.yasuda`` and ``predictors.diffusion``: rivals that draw members (Yasuda 2025)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from pipeline.config.base import Positive, PositiveInt, Share
+from pipeline.config.bridge import Evaluations
+from pipeline.config.rivals import RivalSection, Weight
+from pipeline.config.training import OptimiserSection
+
+
+class StochasticSection(RivalSection):
+    """A U-Net that gives the drift or the noise of a stochastic process, and how members are drawn from it.
+
+    Attributes
+    ----------
+    ema : decay of the weights' average that is kept; 0 keeps the weights (published).
+    clip : largest norm of the gradient; 0 does not clip (published).
+    optimiser : of the training (published 1,000 epochs of 2,387 samples, batch 32, AdamW 1e-4).
+    widths : channels after each halving (published 32, 64, 128, 256); at full resolution as many as after
+        the first. Attention is at the lowest level, of 32 channels a head.
+    embedding : width of the time embedding, which scales and shifts every block.
+    unit_px : heights, in pixels, that count as 1 in the process; null takes what the class says.
+    members : clones per patch (published 64).
+    nfe : network evaluations per clone.
+    kind : sampler: ``euler`` (Euler-Maruyama, published), or ``dbim``: transitions through the denoiser.
+    eta : share of the full noise in each step of ``dbim``; ``euler`` ignores it.
+    """
+
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip: Weight = 0.0
+    optimiser: OptimiserSection = OptimiserSection(samples=2_387_000, batch=32, learning_rate=1e-4)
+    widths: Annotated[list[PositiveInt], Field(min_length=2, max_length=6)] = Field(
+        default=[32, 64, 128, 256]
+    )
+    embedding: PositiveInt = 128
+    unit_px: Positive | None = None
+    members: Annotated[int, Field(ge=2, le=1000)] = 64
+    nfe: Evaluations
+    kind: Literal["euler", "dbim"] = "euler"
+    eta: Share = 1.0
+
+    def trained(self) -> Self:
+        """See `RivalSection`: how members are drawn comes after the training."""
+        later = ("members", "nfe", "kind", "eta")
+        return self.model_copy(update={key: type(self).model_fields[key].default for key in later})
+
+
+class YasudaSection(StochasticSection):
+    """The stochastic interpolant from the a priori DEM to the DEM: SM of Yasuda (2025).
+
+    Attributes
+    ----------
+    unit_px : heights, in pixels, that count as 1 in the process; null takes the RMS of the training patches'
+        DEM about each patch's mean.
+    noise : epsilon, in that unit (published 0.2).
+    nfe : network evaluations per clone (published 10).
+    target : what the sampler moves: the ``dem`` (published) or the ``residual`` = DEM minus a priori DEM. The
+        network serves both: it gives the drift beyond that of the a priori DEM.
+    """
+
+    noise: Positive = 0.2
+    nfe: Evaluations = 10
+    target: Literal["dem", "residual"] = "dem"
+
+    def trained(self) -> Self:
+        """See `RivalSection`."""
+        return super().trained().model_copy(update={"target": "dem"})
+
+
+class DiffusionSection(StochasticSection):
+    """The diffusion of DEM minus a priori DEM: DM, the baseline of Yasuda (2025).
+
+    Attributes
+    ----------
+    unit_px : heights, in pixels, that count as 1 in the process; null takes the RMS of DEM minus a priori DEM
+        over the first training samples.
+    nfe : network evaluations per clone (published 50).
+    weighting : of the squared error of the noise: ``noise`` (1) or ``score`` (1/sigma^2, the published loss
+        of the score as it is written, which a few samples near the truth rule: it hardly trains).
+    """
+
+    nfe: Evaluations = 50
+    weighting: Literal["noise", "score"] = "noise"

@@ -1,0 +1,47 @@
+"""Stage ``diffusion``: the training of the diffusion of residuals (DM of Yasuda 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from pipeline.config.runtime import RuntimeSection
+from pipeline.config.stages.training import RivalStage
+from pipeline.config.stochastic import DiffusionSection
+from pipeline.models.rivals import in_pixels
+from pipeline.models.stochastic import DiffusionNetwork
+from pipeline.training.rivals import train_rival_network
+from pipeline.training.stochastic import StochasticTask
+
+RESIDUAL_SAMPLES = 64
+
+
+class DiffusionTask(StochasticTask[DiffusionSection]):
+    """See `StochasticTask`; the process assumes residuals of an RMS of 1."""
+
+    def build(self, size_px: int, factor: int) -> dict[str, nn.Module]:
+        """The network."""
+        return {"model": DiffusionNetwork(self.section, size_px, factor)}
+
+    def own_unit_px(self) -> float:
+        """See `StochasticTask`."""
+        numbers = range(RESIDUAL_SAMPLES)
+        batch = self._assemble(self.prepare(numbers), numbers)
+        assert batch.dem is not None
+        return float(in_pixels(batch.dem - batch.prior, batch).square().mean().sqrt())
+
+
+def train(
+    section: RivalStage,
+    key: str,
+    manifest: Path | str,
+    runtime: RuntimeSection,
+    out: Path | str,
+    track: Sequence[Path | str] = (),
+) -> None:
+    """See `pipeline.training.rival.train_rival`."""
+    train_rival_network(
+        "diffusion", DiffusionTask, DiffusionSection, section, key, manifest, runtime, out, track
+    )

@@ -1,0 +1,39 @@
+"""Stage ``yasuda``: the training of the stochastic interpolant (SM of Yasuda 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from pipeline.config.runtime import RuntimeSection
+from pipeline.config.stages.training import RivalStage
+from pipeline.config.stochastic import YasudaSection
+from pipeline.models.stochastic import InterpolantNetwork
+from pipeline.training.rivals import train_rival_network
+from pipeline.training.stochastic import StochasticTask
+
+
+class YasudaTask(StochasticTask[YasudaSection]):
+    """See `StochasticTask`; heights have the training patches' RMS about their means as a unit."""
+
+    def build(self, size_px: int, factor: int) -> dict[str, nn.Module]:
+        """The network."""
+        return {"model": InterpolantNetwork(self.section, size_px, factor)}
+
+    def own_unit_px(self) -> float:
+        """See `StochasticTask`."""
+        return self.shards.statistics["relief_px"]
+
+
+def train(
+    section: RivalStage,
+    key: str,
+    manifest: Path | str,
+    runtime: RuntimeSection,
+    out: Path | str,
+    track: Sequence[Path | str] = (),
+) -> None:
+    """See `pipeline.training.rival.train_rival`."""
+    train_rival_network("yasuda", YasudaTask, YasudaSection, section, key, manifest, runtime, out, track)
