@@ -93,6 +93,27 @@ for _rival in PLAN.learned:
             "../scripts/rival_train.py"
 
 
+SHIPPED = PLAN.shipped
+
+
+rule weights:
+    input:
+        files=ancient([file for files in SHIPPED.values() for file in files if file]),
+    output:
+        models=[f"{RESULTS}/weights/{name}/model.safetensors" for name in SHIPPED],
+    log:
+        f"results/logs/weights/{CONFIG.run}/log.txt",
+    localrule: True
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        shipped=untracked(SHIPPED),
+        folder=untracked(f"{RESULTS}/weights"),
+        level=untracked(LEVEL),
+    script:
+        "../scripts/weights_halve.py"
+
+
 if CONFIG.systems:
 
     rule vae:

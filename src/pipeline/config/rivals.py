@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,8 @@ class RivalSection(Section):
     clip : largest norm of the gradient; 0 does not clip.
     seed : of initialisation, order and images.
     optimiser : length, batch and step size of the training.
+    weights : folder of given weights (or the safetensors file); null trains. Their bytes count, not their
+        place. All other keys are then those of their ``config.json``.
     """
 
     keep_block_means: bool = False
@@ -35,6 +37,11 @@ class RivalSection(Section):
     optimiser: OptimiserSection = OptimiserSection(
         samples=20_000, batch=8, learning_rate=5e-4, warmup_samples=800, decay="cosine"
     )
+    weights: str | None = None
+
+    def trained(self) -> Self:
+        """The keys on which the weights depend; all others have their defaults."""
+        return self
 
 
 class DirectSection(RivalSection):

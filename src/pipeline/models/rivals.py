@@ -61,7 +61,8 @@ def in_pixels(heights: Tensor, batch: Batch) -> Tensor:
 
 def weights_config(name: str, section: RivalSection, grid: Mapping[str, Any]) -> dict[str, Any]:
     """What the weights of a rival mean, for the ``config.json`` beside them."""
-    return {"kind": KIND, "name": name, "section": section.model_dump(mode="json"), "grid": dict(grid)}
+    trained = section.trained().model_dump(mode="json", exclude={"weights"})
+    return {"kind": KIND, "name": name, "section": trained, "grid": dict(grid)}
 
 
 def load_rival(

@@ -231,7 +231,7 @@ def test_what_is_no_section_is_named() -> None:
                 "pretrained": {"weights": "w"},
                 "predictors": {"scored": ["photometric", "gan"]},
             },
-            "predictors.scored: expected no learned rivals where systems is [], found ['gan']",
+            "predictors.scored: expected no learned rivals without weights where systems is [], found ['g",
         ),
     ],
 )
@@ -385,7 +385,9 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
         "lola40",
         "lola40_ablation",
         "lola40_nfe",
+        "lola40_published",
         "lola40_published_gpu",
+        "lola40_published_residual",
         "map",
         "map_1500",
         "moon",
