@@ -37,6 +37,8 @@ OVERLAYS = {
     "moon_first": ["moon", "moon_first"],
     "moon_gpu": ["moon", "moon_gpu"],
     "rivals": ["lola40", "rivals"],
+    "systems": ["systems"],
+    "systems_validation": ["systems", "systems_validation"],
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
 SITE = {"site": {"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": "my/index.csv", "pixel_m": 20}}
@@ -51,6 +53,7 @@ SCENES = {
 }
 PLANNED = {**OVERLAYS, "tiny_scenes": ["tiny"]}
 USERS = {"evaluate": "window.yaml", "map": "site.yaml", "tiny_scenes": "scenes.yaml"}
+USERS |= dict.fromkeys(("systems", "systems_validation"), "window.yaml")
 RUN_FILES = (
     (r"evaluation/parts/(\w+?)(?:\.examples\.zarr\.zip|\.json)", "evaluation_{}"),
     (r"evaluation/\w+\.(?:json|csv)", "evaluation"),
