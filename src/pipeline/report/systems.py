@@ -15,7 +15,7 @@ Rows = Mapping[str, Row]
 SYSTEMS: dict[str, tuple[str, bool]] = {
     "bicubic": ("bicubic of the patch", False),
     "bicubic_window": ("bicubic of the window", False),
-    "kriging": ("kriging of the cells", False),
+    "kriging": ("kriging of spots; of cells the window's bicubic", False),
     "photometric": ("photometric stereo, closed form", False),
     "sfs": ("shape from shading, from the bicubic", False),
     "hybrid": ("shape from shading, from our mean", False),
