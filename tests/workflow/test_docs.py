@@ -48,6 +48,7 @@ REWRITTEN = {
     "pip install lunar-bridge[[]ephemeris[]]": ("extra", "it would change the environment"),
     "pip install lunar-bridge[[]notebook[]]": ("extra", "it would change the environment"),
     "python -m pipeline.illumination.ephemeris *": ("help", "the kernels are the user's"),
+    "python -m pipeline.report.comparison": ("help", "it writes into the project"),
     "python -m pipeline.bundle.verify *": ("help", "the bundle is the user's; tests/e2e/test_bundle.py"),
     "python benchmarks/*": ("help", "takes minutes"),
     "lunar-bridge *": ("help", "it plans by the workflow; tests/e2e/test_map.py"),

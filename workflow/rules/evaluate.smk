@@ -104,18 +104,18 @@ rule comparison:
     input:
         metrics=COMPARED,
     output:
-        tables=expand(
-            f"{KEPT}/tables/{{name}}.{{suffix}}", name=TABLES, suffix=FORMATS
-        ),
+        tables=expand(f"{KEPT}/tables/{{name}}.{{suffix}}", name=TABLES, suffix=FORMATS),
         figures=expand(f"{KEPT}/figures/{{name}}.png", name=FIGURES),
         page=f"{KEPT}.md",
     log:
         f"results/logs/comparison/{CONFIG.run}/log.txt",
+    benchmark:
+        f"results/logs/comparison/{CONFIG.run}/benchmark.tsv"
     localrule: True
     conda:
         "../../envs/environment.yaml"
     params:
-        folder=KEPT,
+        folder=untracked(KEPT),
         level=untracked(LEVEL),
     script:
         "../scripts/comparison_write.py"

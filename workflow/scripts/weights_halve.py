@@ -1,4 +1,4 @@
-"""Adapter of rule `weights`."""
+"""Adapter of the rules `weights_<name>`."""
 
 from pathlib import Path
 
@@ -7,5 +7,4 @@ from pipeline.models.halved import halve_system
 
 p = snakemake.params
 with job(snakemake.log[0], p.level):
-    for name, files in p.shipped.items():
-        halve_system(*files, Path(p.folder, name))
+    halve_system(*p.files, Path(snakemake.output.model).parent)
