@@ -61,8 +61,7 @@ prune: env ## list what no run names in results/store; CONFIRM=1 removes it
 	@$(BIN)/python -m pipeline.provenance.prune --days $(DAYS) $(if $(filter 1,$(CONFIRM)),--confirm)
 
 test: env ## the tests (under 25 minutes on 2 cores)
-	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit
-	$(BIN)/pytest -m "not slow and not cluster" tests/workflow tests/e2e # each runs the workflow on all cores
+	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) --dist loadgroup tests/e2e tests/workflow tests/unit
 
 test-slow: env ## what takes longer: kills, full-size networks
 	$(BIN)/pytest -m "slow"
@@ -78,13 +77,15 @@ format: env ## format code and rules
 	$(BIN)/ruff format --quiet .
 	$(BIN)/snakefmt Snakefile workflow
 
-check: env ## format, lint, types, import layers, workflow lint, unit tests of the core
+lint: env ## format, lint, types, import layers, workflow lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --configfile config/tiny.yaml
+
+check: lint ## `make lint`, then unit tests of the core
 	$(BIN)/pytest -m "not slow and not cluster" -n $(CORES) tests/unit/{config,storage} tests/unit/provenance/test_{plan,digest}.py tests/unit/evaluation/test_metrics.py tests/unit/training/test_order.py
 
 bench: bench-light bench-plan bench-train ## all benchmarks

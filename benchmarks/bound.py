@@ -51,7 +51,7 @@ from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import MapImages, read_prepared
 from pipeline.maps.tiling import chunks
 from pipeline.maps.windows import apriori_of
-from pipeline.models import refinement, refinement_kernels
+from pipeline.models import refinement_images, refinement_kernels
 from pipeline.models.batch import Batch
 from pipeline.models.refinement import refined
 from pipeline.predictors.kriging import Kriging
@@ -144,7 +144,9 @@ def well_lit(batch: Batch) -> NDArray[np.bool_]:
     """(K, P, P) pixels that count, as the refinement chooses them before it asks what terrain is expected."""
     images, seen = batch.images.numpy(), batch.valid.numpy()
     lit, level = np.zeros(images.shape, np.bool_), np.zeros(images.shape[:2])
-    refinement_kernels.well_lit(images, seen, refinement.LIT, refinement.LIT_OVERALL, lit, level)
+    refinement_kernels.well_lit(
+        images, seen, refinement_images.LIT, refinement_images.LIT_OVERALL, lit, level
+    )
     return lit[0]
 
 

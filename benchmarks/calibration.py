@@ -17,7 +17,8 @@ import torch
 
 from configured import ROOT, configured
 from pipeline.calibration.fit import Pixels
-from pipeline.calibration.stage import Drawing, Drawn
+from pipeline.calibration.sets import ArcSets
+from pipeline.calibration.stage import Drawing, Kind
 from pipeline.models.files import load_system
 from pipeline.shards.scene import ArcScene
 from pipeline.shards.shard_set import ShardSet
@@ -26,7 +27,7 @@ from pipeline.shards.shard_set import ShardSet
 PATCHES = 70
 
 
-def row(name: str, drawn: Drawn) -> str:
+def row(name: str, drawn: Kind) -> str:
     """One line of the table."""
     lit, dark = (Pixels.of(drawn.found, unlit) for unlit in (False, True))
     ratios = [np.exp(-pixels.level) for pixels in (lit, dark)]
@@ -43,16 +44,14 @@ def main() -> None:
     config = configured(ROOT / "config/lola40.yaml")
     scene = ArcScene(config.arcs.test["main"], config.arcs.tolerance)
     system = load_system(ROOT / "pretrained/lola40/model.safetensors")
-    drawing = Drawing(system, scene, config.photometry, config.bridge.sampler, 0)
     print(f"{'':32s} {'lit':>8s} {'dark':>8s} {'dark pixels':>11s} {'of error':>11s}")
     for kind, how in (("clean", None), ("imperfect", config.imperfections.test)):
         for manifest, split in ((1, "train"), (1, "validation"), (2, "test")):
             shards = ShardSet(sys.argv[manifest], split)
             picked = range(0, len(shards), max(1, len(shards) // PATCHES))
-            print(
-                row(f"{kind}, {split}", drawing.draw(shards, picked, [0], how, f"{kind}, {split}")),
-                flush=True,
-            )
+            sets = ArcSets(f"{kind}, {split}", how, scene, config.photometry)
+            drawing = Drawing(system, sets, config.bridge.sampler, 0)
+            print(row(sets.title, drawing.draw(shards, picked, [0], sets.title)), flush=True)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from pipeline.bridges.fields import WindowNoise
 from pipeline.config.bridge import SamplerSection
 from pipeline.config.pretrained import PretrainedSection, weights_file
 from pipeline.jobs.seeds import seeded
+from pipeline.models.apriori import fill
 from pipeline.models.batch import Batch, pad_sets
 from pipeline.models.calibration import load_calibrated
-from pipeline.models.refinement import fill
 from pipeline.models.system import System
 from pipeline.storage.calibration_law import FILE as CALIBRATION
 from pipeline.terrain.bicubic import prior_from_lr

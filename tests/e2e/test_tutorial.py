@@ -19,7 +19,7 @@ import pytest
 import rasterio
 from rasterio.windows import from_bounds
 
-pytestmark = pytest.mark.xdist_group("map")
+pytestmark = pytest.mark.xdist_group("tutorial")
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "tutorial_map.md"
 PARTS = ("src", "workflow", "config", "Snakefile", "pretrained", "envs", "pyproject.toml", "notebooks")

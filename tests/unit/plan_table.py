@@ -112,6 +112,7 @@ OTHERS: dict[str, Any] = {
     "photometry.hapke.[bc]": 0.4,
     "photometry.hapke.theta_deg": 23.0,
     "imperfections.*.share": 0.5,
+    "imperfections.*.strength": {"low": 0.5, "high": 2.0},
     "imperfections.*.noise.*": 50.0,
     "imperfections.*.quantise_bits": 12,
     "imperfections.*.dark.pairs": True,

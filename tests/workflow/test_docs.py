@@ -8,8 +8,6 @@ why. A command that this file does not know fails its test.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shlex
 import shutil
@@ -23,8 +21,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from forked import Forks
 from map_sites import write_site
 
+pytestmark = pytest.mark.xdist_group("docs")
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
@@ -181,20 +181,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(clone: Path) -> dict[tuple[str, ...], tuple[int, str]]:
+def done(clone: Path, forks: Forks) -> dict[tuple[str, ...], tuple[int, str]]:
     """Exit code and output of every plan and every program's help, made by one process."""
     wanted = {dry(command) for command in of("dry-run")} | {helped(command) for command in of("help")}
     wanted |= {("python", "-m", "pipeline.config.reference")}
-    order = sorted(wanted)
-    result = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("forked.py"))],
-        input=json.dumps([{"folder": str(clone), "words": words} for words in order]),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return dict(zip(order, (tuple(each) for each in json.loads(result.stdout))))
+    return {words: forks(clone, words) for words in sorted(wanted)}
 
 
 def helped(command: Command) -> tuple[str, ...]:

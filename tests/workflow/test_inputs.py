@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +10,12 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
+from forked import Forks
 from map_sites import write_site
 from pipeline.config.root import load_config
 from pipeline.provenance.plan import Plan
 
+pytestmark = pytest.mark.xdist_group("inputs")
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = {
     "config": [],
@@ -35,6 +34,7 @@ OVERLAYS = {
     "map_1500": ["map_1500"],
     "moon": ["moon"],
     "moon_first": ["moon", "moon_first"],
+    "moon_second": ["moon", "moon_second"],
     "moon_gpu": ["moon", "moon_gpu"],
     "rivals": ["lola40", "rivals"],
     "systems": ["systems"],
@@ -92,23 +92,14 @@ def files(name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def planned(folder: Path) -> dict[str, str]:
+def planned(folder: Path, forks: Forks) -> dict[str, str]:
     """What a dry run of each config prints."""
-    commands = [
-        {
-            "folder": str(folder),
-            "words": [
-                *("snakemake", "-s", str(ROOT / "Snakefile"), "-n", "all", "--nolock"),
-                *(["--configfile", *files(name)] if files(name) else []),
-            ],
-        }
+    words = ("snakemake", "-s", str(ROOT / "Snakefile"), "-n", "all", "--nolock")
+    done = {
+        name: forks(folder, [*words, *(["--configfile", *files(name)] if files(name) else [])])
         for name in PLANNED
-    ]
-    forked = Path(__file__).with_name("forked.py")
-    done = subprocess.run(
-        [sys.executable, str(forked)], input=json.dumps(commands), capture_output=True, text=True, check=True
-    )
-    return {name: text for name, (code, text) in zip(PLANNED, json.loads(done.stdout)) if code == 0}
+    }
+    return {name: text for name, (code, text) in done.items() if code == 0}
 
 
 def stage_of(path: str, run: str) -> str | None:

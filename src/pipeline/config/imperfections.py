@@ -98,6 +98,8 @@ class ImperfectionsSection(Section):
     Attributes
     ----------
     share : of the image sets that have them; the others are as rendered.
+    strength : range of a factor on a set's albedo variation, exposure, shift, noise, dark level and error of
+        the Sun, drawn once for each set, log-uniform: some places are even and well known, others are not.
     exposure : standard deviation of an image's gain, about 1 (0: none; a realistic value: 0.05).
     shift_px : standard deviation of an image's misregistration along each axis, pixels (0: none; a realistic
         value: 0.3). The content moves; the strip of kept data does not.
@@ -111,6 +113,7 @@ class ImperfectionsSection(Section):
     """
 
     share: Share = 1.0
+    strength: Range = Range(low=1.0, high=1.0)
     albedo: AlbedoField = AlbedoField()
     albedo_blocks: AlbedoBlocks = AlbedoBlocks()
     albedo_spots: AlbedoSpots = AlbedoSpots()
@@ -123,6 +126,37 @@ class ImperfectionsSection(Section):
     saturation: Annotated[float, Field(gt=1)] | None = None
     clip: Share = 0.0
     quantise_bits: Literal[8, 12] | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        self.strength.check_within("strength", 0.01, 10.0)
+        return self
+
+    def times(self, factor: float) -> Self:
+        """The same with everything that `strength` counts for this many times as large."""
+        noise, albedo = self.noise, self.albedo_spots
+        return self.model_copy(
+            update={
+                "strength": Range(low=1.0, high=1.0),
+                "albedo": self.albedo.model_copy(update={"rms": self.albedo.rms * factor}),
+                "albedo_blocks": self.albedo_blocks.model_copy(
+                    update={"rms": self.albedo_blocks.rms * factor}
+                ),
+                "albedo_spots": albedo.model_copy(update={"count": albedo.count * factor}),
+                "exposure": self.exposure * factor,
+                "shift_px": self.shift_px * factor,
+                "noise": noise.model_copy(
+                    update={
+                        "snr": noise.snr and noise.snr / factor,
+                        "photons": noise.photons and noise.photons / factor**2,
+                    }
+                ),
+                "dark": self.dark.model_copy(
+                    update={"offset": self.dark.offset * factor, "ramp": self.dark.ramp * factor}
+                ),
+                "sun_deg": self.sun_deg * factor,
+            }
+        )
 
     @property
     def off(self) -> bool:

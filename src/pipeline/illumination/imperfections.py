@@ -37,7 +37,10 @@ LEAST_FACTOR = 0.05
 #: The median lit radiance is that of every third row and column: a ninth of the work.
 MEDIAN_STEP = 3
 # Order of the streams of a sample; new ones are added at the end.
-_ALBEDO, _BLOCKS, _SHIFT, _EXPOSURE, _NOISE, _SUN, _SHARE, _DARK, _WRONG, _CLIP, _SPOTS, _STREAMS = range(12)
+(
+    _ALBEDO, _BLOCKS, _SHIFT, _EXPOSURE, _NOISE, _SUN, _SHARE, _DARK, _WRONG, _CLIP, _SPOTS, _STRENGTH,
+    _STREAMS,
+) = range(13)  # fmt: skip
 
 
 def gaussian_field(size: int, section: AlbedoField, rng: np.random.Generator) -> Floats:
@@ -192,11 +195,14 @@ def apply_imperfections(
         if section.share < 1 and streams[_SHARE].random() >= section.share:
             out_images[b] = images[b]
             continue
+        here = section
+        if (section.strength.low, section.strength.high) != (1.0, 1.0):
+            here = section.times(float(log_uniform(streams[_STRENGTH], section.strength)))
         if light and count:
             one = slice(0, count)
-            out_images[b, one] = _recorded(images[b, one], valid[b, one], suns[b, one], section, streams)
-        if section.sun_deg:
-            error = _normal(streams[_SUN], (count, 3), suns) * math.radians(section.sun_deg)
+            out_images[b, one] = _recorded(images[b, one], valid[b, one], suns[b, one], here, streams)
+        if here.sun_deg:
+            error = _normal(streams[_SUN], (count, 3), suns) * math.radians(here.sun_deg)
             x, y, z = (moved := suns[b, :count] + error).unbind(-1)
             out_suns[b, :count] = moved / torch.sqrt(x * x + y * y + z * z)[:, None]
         if section.wrong:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pipeline.terrain.bicubic import bicubic_up
 from pipeline.terrain.blocks import block_mean
@@ -61,3 +62,23 @@ def match_block_means(x: Tensor, lr: Tensor, factor: int) -> Tensor:
     columns = _solve_block_means(deficit.shape[-1], factor, x.device, x.dtype)
     with torch.autocast(x.device.type, enabled=False):  # a product in bfloat16 would miss the means
         return x + bicubic_up(rows @ deficit @ columns.T, factor)
+
+
+def fill(height: Tensor, known: Tensor) -> Tensor:
+    """Maps (B, P, P) whose gaps hold averages over ever larger squares around them, joined bilinearly.
+
+    Parameters
+    ----------
+    height : maps. known : (B, P, P) where their values count; elsewhere they are not looked at.
+    """
+    levels = [(torch.where(known, height, 0.0)[:, None], known.to(height.dtype)[:, None])]
+    while min(levels[-1][0].shape[-2:]) > 1 and bool((levels[-1][1] == 0).any()):
+        values, weights = levels[-1]
+        total = F.avg_pool2d(weights, 2, ceil_mode=True)
+        means = F.avg_pool2d(values * weights, 2, ceil_mode=True) / total.clamp_min(1e-9)
+        levels.append((means, (total > 0).to(height.dtype)))
+    out = levels[-1][0]
+    for values, weights in reversed(levels[:-1]):
+        wide = F.interpolate(out, size=values.shape[-2:], mode="bilinear", align_corners=False)
+        out = torch.where(weights > 0, values, wide)
+    return out[:, 0]

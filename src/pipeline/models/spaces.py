@@ -144,10 +144,11 @@ class Departures(Space):
         return [rest if spread is None else rest / spread.detach()] * count
 
     def heights(self, states: Tensor, batch: Batch, members: int) -> Tensor:
-        """See `Space`; the estimate is repeated for each member."""
-        if self.estimate.spread is not None:
-            states = states * self.estimate.spread
-        return self.pixels.heights(states + self.estimate.mean, batch, members)
+        """See `Space`."""
+        mean, spread = self.estimate.mean, self.estimate.spread
+        if spread is not None:
+            states = states * spread.repeat_interleave(members, dim=0)
+        return self.pixels.heights(states + mean.repeat_interleave(members, dim=0), batch, members)
 
     def starts(self, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
         """The estimate itself."""

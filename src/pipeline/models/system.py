@@ -154,6 +154,7 @@ class System(nn.Module):
         members: int,
         generators: Sources,
         sampler: SamplerSection | None = None,
+        mirrored: bool = True,
     ) -> Tensor:
         """Clones of the terrain.
 
@@ -163,12 +164,16 @@ class System(nn.Module):
         generators : one per patch; a patch's clones depend on nothing else random. With
             `pipeline.bridges.fields.WindowNoise`, patches are windows of one map.
         sampler : in the place of the section's own.
+        mirrored : of clones around an estimate, each second one mirrors the one before it (antithetic
+            variates, Hammersley & Morton 1956), so that the mean of an even number is the estimate however
+            far they lie apart. They are scaled so that their variance (divisor M - 1) stays what that of
+            independent clones is. Ranks and fair scores want independent ones.
 
         Returns
         -------
         (B, M, P, P) metres above the batch's reference.
         """
-        return self._draw(batch, members, generators, sampler, self.widening)[0]
+        return self._draw(batch, members, generators, sampler, self.widening, mirrored)[0]
 
     @torch.no_grad()
     def sample_around(
@@ -206,10 +211,13 @@ class System(nn.Module):
         generators: Sources,
         sampler: SamplerSection | None,
         widening: Widening | None,
+        mirrored: bool = False,
     ) -> tuple[Tensor, Condition]:
         """Clones (B, M, P, P), and the condition that they were drawn under."""
         cond = self.condition(batch)
         space = self.around(cond)
+        mirrored = mirrored and isinstance(space, Departures)
+        wanted, members = members, (members + 1) // 2 if mirrored else members
         each = one_for_each(generators, members)
         # In latent space the starts are drawn too, one clone's after the other from each patch's own source.
         x1 = torch.stack(space.starts(batch, shared_by_clones(generators), members), dim=1).flatten(0, 1)
@@ -227,7 +235,22 @@ class System(nn.Module):
             x0 = torch.where(normal(x0.new_empty(len(x0), 1, 1, 1), each) < 0, -x0, x0)
             if widening is not None:
                 x0 = widening(x0, space.spread_px(batch), space.estimate.light, each)
-        return self.around(repeated).heights(x0, batch, members), cond
+        if mirrored:
+            x0 = with_mirrored(x0, wanted)
+        return space.heights(x0, batch, wanted), cond
+
+
+def with_mirrored(departures: Tensor, members: int) -> Tensor:
+    """Each of B sets' (M + 1) // 2 departures, and its mirror image after it: (B M, ...) of `members` M.
+
+    They are scaled so that their variance (divisor M - 1) is that of the departures' law.
+    """
+    if members == 1:
+        return departures
+    kept = departures.unflatten(0, (-1, (members + 1) // 2))
+    paired = torch.stack([kept, -kept], dim=2).flatten(1, 2)[:, :members].flatten(0, 1)
+    share = members / (members + 1) if members % 2 else (members - 1) / members
+    return paired * share**0.5
 
 
 def state_scale(section: BridgeSection, statistics: dict[str, float], pixel_m: float) -> float:

@@ -18,8 +18,8 @@ class Bridge(Predictor):
         self.system, self.sampler, self.halo_cells = system, sampler, system.halo_cells
 
     def sample(self, batch: Batch, members: int, generators: Generators) -> Tensor:
-        """(B, M, P, P) clones: see `Predictor.sample`."""
-        return self.system.sample(batch, members, generators, self.sampler)
+        """(B, M, P, P) clones, independent as ranks and fair scores want them: see `Predictor.sample`."""
+        return self.system.sample(batch, members, generators, self.sampler, mirrored=False)
 
 
 def make(setup: Setup) -> Bridge:

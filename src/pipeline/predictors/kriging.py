@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.models.refinement import HURST, SLOPE, SPOT_M, SPOT_PX
+from pipeline.models.refinement_ground import HURST, SLOPE, SPOT_M, SPOT_PX
 from pipeline.predictors.interface import Generators, Predictor, Setup
 from pipeline.shards.batches import Batch
 

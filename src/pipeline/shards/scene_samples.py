@@ -19,8 +19,8 @@ from pipeline.config.masks import StripDraw
 from pipeline.config.scene_draw import SceneDraw
 from pipeline.illumination.imperfections import apply_imperfections
 from pipeline.jobs.seeds import log_uniform
+from pipeline.models.apriori import fill
 from pipeline.models.batch import Batch, pad_sets
-from pipeline.models.refinement import fill
 from pipeline.shards.batches import valid_pixels
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import draw_strips

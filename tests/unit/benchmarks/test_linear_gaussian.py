@@ -24,7 +24,7 @@ from linear_gaussian import (
     slope_of,
     slopes,
 )
-from pipeline.models import refinement
+from pipeline.models.refinement_slopes import slopes_of
 
 Floats = NDArray[np.float64]
 SIZE, SUNS = 12, 5
@@ -105,7 +105,7 @@ def test_exact_block_means_are_kept_and_have_no_variance():
 
 def test_slopes_are_those_of_the_refinement():
     z = np.random.default_rng(3).normal(size=(SIZE, SIZE))
-    wanted = refinement._slopes(torch.from_numpy(z)[None])
+    wanted = slopes_of(torch.from_numpy(z)[None])
     for operator, slope in zip(slopes(SIZE), wanted):
         assert_allclose(operator @ z.ravel(), slope[0].numpy().ravel(), atol=1e-12)
     assert_allclose(differences(7) @ np.arange(7.0), 1)

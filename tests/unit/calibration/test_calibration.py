@@ -33,7 +33,8 @@ from pipeline.calibration.fit import (
     scores,
     unlit_curve,
 )
-from pipeline.calibration.stage import Kind, known_heights, told_apart
+from pipeline.calibration.sets import known_heights
+from pipeline.calibration.stage import Kind, told_apart
 from pipeline.config.bridge import BridgeSampler
 from pipeline.config.scene_draw import SceneDraw
 from pipeline.evaluation.metrics import PatchScores
@@ -42,6 +43,7 @@ from pipeline.models.apriori import crop_halo
 from pipeline.models.calibration import Widened, level, load_calibrated, places
 from pipeline.models.files import load_system, model_config
 from pipeline.models.photometric import SetLight, set_radiance
+from pipeline.models.system import with_mirrored
 from pipeline.storage.calibration_law import BLIND, HEIGHTS, KINDS, Calibration, Curve, Law, read_calibration
 from pipeline.terrain.blocks import block_mean
 from saved_models import save_system
@@ -286,12 +288,12 @@ def test_a_calibrated_system_draws_its_clones_further_from_its_estimate(tmp_path
 
     clones, estimate, spread, _ = system.sample_around(batch, 5, drawn(), once)
     assert spread is not None and spread.shape == estimate.shape and bool((spread > 0).all())
-    assert_close(system.sample(batch, 5, drawn(), once), clones)
+    assert_close(system.sample(batch, 5, drawn(), once, mirrored=False), clones)
     half = Curve(log_scales=(0.5,))
     system.widening = Widened(Calibration((1.0,), (Law(half, half, 0.8),)))
     again, same, *_ = system.sample_around(batch, 5, drawn(), once)
     assert torch.equal(again, clones) and torch.equal(same, estimate)
-    wider = system.sample(batch, 5, drawn(), once)
+    wider = system.sample(batch, 5, drawn(), once, mirrored=False)
     before, after = clones - estimate[:, None], wider - estimate[:, None]
     ratio = after.flatten(2).norm(dim=2) / before.flatten(2).norm(dim=2)
     assert_close(after, ratio[..., None, None] * before, atol=2e-3, rtol=1e-2)
@@ -302,7 +304,7 @@ def test_a_calibrated_system_draws_its_clones_further_from_its_estimate(tmp_path
     assert_close(block_mean(wider, 8), lr, atol=1e-3, rtol=0)
     # A patch's clones are its own, whatever stands beside it.
     row = batch.part(slice(1, 2))
-    assert_close(system.sample(row, 5, drawn([1]), once)[0], wider[1], atol=1e-3, rtol=1e-3)
+    assert_close(system.sample(row, 5, drawn([1]), once, mirrored=False)[0], wider[1], atol=1e-3, rtol=1e-3)
 
 
 def test_where_the_network_is_less_sure_the_curve_counts() -> None:
@@ -392,6 +394,36 @@ def test_clones_lie_on_either_side_of_the_estimate_alike(tmp_path: Path) -> None
     away = (clones - estimate[:, None])[0].flatten(1)
     typical = away.pow(2).mean(dim=0).sqrt()
     assert float((away.mean(dim=0).abs() / typical).mean()) < 1.5 * math.sqrt(2 / math.pi / 400)
+
+
+@pytest.mark.parametrize("members", [1, 2, 5, 8])
+def test_mirrored_clones_have_the_estimate_as_their_mean_and_the_spread_of_independent_ones(
+    tmp_path: Path, members: int
+) -> None:
+    system = load_system(save_system(tmp_path) / "model.safetensors")
+    batch = lambert_set(2, 4, size=32, factor=8, halo_cells=2)
+    half = Curve(log_scales=(0.5,))
+    system.widening = Widened(Calibration((1.0,), (Law(half, half, 0.8),)))
+    once = BridgeSampler(nfe=1)
+    pairs = (members + 1) // 2
+    drawn = system.sample(batch, pairs, [seeded(3), seeded(4)], once, mirrored=False)
+    clones = system.sample(batch, members, [seeded(3), seeded(4)], once)
+    _, estimate, *_ = system.sample_around(batch, 1, [seeded(0), seeded(1)], once)
+    away, each = clones - estimate[:, None], drawn - estimate[:, None]
+    assert clones.shape == (2, members, 32, 32)
+    assert_close(away[:, 1::2], -away[:, 0::2][:, : members // 2], atol=1e-3, rtol=1e-3)
+    if members % 2 == 0:
+        assert_close(clones.mean(dim=1), estimate, atol=1e-3, rtol=0)
+        assert_close(clones.var(dim=1), each.square().mean(dim=1), atol=1e-3, rtol=1e-3)
+    if members == 1:
+        assert_close(clones, drawn)
+
+
+def test_the_variance_of_mirrored_departures_is_that_of_their_law() -> None:
+    for members in (2, 3, 6, 7):
+        z = torch.randn(20000 * ((members + 1) // 2), 1, generator=seeded(5))
+        found = with_mirrored(z, members).unflatten(0, (-1, members)).var(dim=1).mean()
+        assert float(found) == pytest.approx(1.0, abs=0.03)
 
 
 def test_a_system_without_an_estimate_has_no_clones_around_it(tmp_path: Path) -> None:

@@ -392,6 +392,7 @@ def test_every_overlay_is_valid_and_says_something(name: str) -> None:
         "map_1500",
         "moon",
         "moon_first",
+        "moon_second",
         "moon_gpu",
         "rivals",
         "systems",

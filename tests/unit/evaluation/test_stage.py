@@ -24,6 +24,7 @@ from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean
 from saved_models import save_system, save_vae
 
+pytestmark = pytest.mark.xdist_group("predictors")
 CONDITIONS = {"main": {"missing": True}, "whole": {}, "one": {"nfe": 1}}
 SAMPLER = {"nfe": 3, "kind": "dbim", "eta": 1.0, "grid": "quadratic"}
 CPU = RuntimeSection(device="cpu")

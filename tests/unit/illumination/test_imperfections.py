@@ -128,6 +128,33 @@ def test_seeds_repeat_and_differ() -> None:
     assert not any(torch.equal(a, b) for a, b in zip(first, other))
 
 
+def test_strength_makes_everything_so_many_times_as_large() -> None:
+    given = perfect()
+    twice = ALL | {
+        "albedo": {"rms": 0.2}, "albedo_blocks": {"rms": 0.2}, "albedo_spots": {"count": 40}, "exposure": 0.1,
+        "shift_px": 0.6, "noise": {"snr": 25, "photons": 250}, "sun_deg": 0.2,
+        "dark": {"offset": 0.02, "ramp": 0.02},
+    }  # fmt: skip
+    for one, other in (
+        (section(**ALL, strength=[2, 2]), section(**twice)),
+        (section(**ALL).times(1), section(**ALL)),
+    ):
+        found, wanted = (apply_imperfections(*given, how, generators(3)) for how in (one, other))
+        assert torch.equal(found[0], wanted[0]) and torch.equal(found[1], wanted[1])
+
+
+def test_each_set_draws_a_strength_of_its_own_and_nothing_else_changes() -> None:
+    images, valid, suns, present = perfect((1,) * 400, size=4)
+    drawn = section(exposure=0.1, strength=[0.25, 4])
+    once = apply_imperfections(images, valid, suns, present, section(exposure=0.1), generators(400))[0]
+    found = apply_imperfections(images, valid, suns, present, drawn, generators(400))[0]
+    gain, other = ((x[:, 0].amax(dim=(1, 2)) / images[:, 0].amax(dim=(1, 2)) - 1) for x in (once, found))
+    factor = (other / gain)[(gain > -0.2) & (gain.abs() > 0.01)]
+    factor = factor[factor > 0.2].log2()
+    assert -2.05 < factor.min() < -1.9 and 1.9 < factor.max() < 2.05
+    assert abs(factor.mean()) < 0.2 and abs(factor.std() - 4 / 12**0.5) < 0.15
+
+
 def test_a_sample_does_not_depend_on_its_neighbours_or_padding() -> None:
     images, valid, suns, present = perfect((5, 3, 4))
     together = apply_imperfections(images, valid, suns, present, section(**ALL), generators(3))

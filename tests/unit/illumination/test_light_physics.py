@@ -182,6 +182,7 @@ def traced_by_trimesh() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @every
+@pytest.mark.xdist_group("trimesh")
 def test_trimesh_sees_the_same(engine: Engine, traced_by_trimesh: tuple[np.ndarray, ...]) -> None:
     dem, sun, expected = traced_by_trimesh
     assert 0.2 < expected.mean() < 0.9

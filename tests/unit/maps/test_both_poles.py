@@ -27,6 +27,7 @@ from pipeline.maps.tiling import tiles
 from pipeline.maps.windows import sample_windows
 from saved_models import save_system
 
+pytestmark = pytest.mark.xdist_group("poles")
 SIZE = CELLS * FACTOR
 SECTION = MapSection(members=3, stride_px=32)
 # Some of the images, from all sides.

@@ -9,7 +9,7 @@ from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import gaussian_filter
 
 from pipeline.models.nodes import solve_on_nodes, spline
-from pipeline.models.refinement import _adjoint, _slopes
+from pipeline.models.refinement_slopes import slopes_adjoint, slopes_of
 
 SIZE = 48
 
@@ -66,8 +66,8 @@ def test_slopes_and_block_means_bring_a_surface_back(share: float) -> None:
     truth = torch.from_numpy(40 * gaussian_filter(rng.standard_normal((1, SIZE, SIZE)), (0, 8, 8))).float()
     information = torch.rand(3, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 500
     xx, yy, xy = information[0] + 600, information[1] + 600, information[2]
-    right, up = _slopes(truth)
-    residual = _adjoint(xx * right + xy * up, xy * right + yy * up)
+    right, up = slopes_of(truth)
+    residual = slopes_adjoint(xx * right + xy * up, xy * right + yy * up)
     weight = torch.zeros_like(truth) if share else torch.full_like(truth, 1e-3)
     blocks = truth.unfold(1, 16, 16).unfold(2, 16, 16).mean(dim=(3, 4))
     spread = blocks.repeat_interleave(16, 1).repeat_interleave(16, 2) / 16**2

@@ -11,9 +11,11 @@ import torch
 from model_sets import lambert_set
 from torch import Tensor
 
-from pipeline.models import refinement
+from pipeline.models.apriori import fill
 from pipeline.models.batch import Batch
-from pipeline.models.refinement import fill, refined
+from pipeline.models.refinement import refined
+from pipeline.models.refinement_images import ALBEDO, light_of, linearised
+from pipeline.models.refinement_slopes import slopes_adjoint, slopes_of
 from pipeline.terrain.blocks import block_mean
 
 FACTOR = 8
@@ -31,18 +33,18 @@ def rms(values: Tensor) -> float:
 def test_slopes_have_their_adjoint():
     generator = torch.Generator().manual_seed(1)
     z, right, up = torch.randn(3, 2, 20, 24, dtype=torch.float64, generator=generator)
-    along, upward = refinement._slopes(z)
+    along, upward = slopes_of(z)
     one = (along * right + upward * up).sum()
-    assert one.item() == pytest.approx((z * refinement._adjoint(right, up)).sum().item())
+    assert one.item() == pytest.approx((z * slopes_adjoint(right, up)).sum().item())
 
 
 def test_slopes_of_a_plane_and_a_short_wave():
     y, x = torch.meshgrid(torch.arange(40.0), torch.arange(48.0), indexing="ij")
-    right, up = refinement._slopes((0.3 * x + 0.2 * y)[None])
+    right, up = slopes_of((0.3 * x + 0.2 * y)[None])
     torch.testing.assert_close(right, torch.full((1, 40, 48), 0.3))
     torch.testing.assert_close(up, torch.full((1, 40, 48), -0.2))
     wave = torch.sin(torch.pi / 2 * x)[None]
-    right, _ = refinement._slopes(wave)
+    right, _ = slopes_of(wave)
     # 4/3 sin(k) - 1/6 sin(2k) at k = pi / 2, where the slope is pi / 2.
     assert right[0, 0, 2:-2].abs().max().item() == pytest.approx(4 / 3, rel=1e-5)
 
@@ -58,11 +60,11 @@ def test_images_bring_the_a_priori_dem_to_the_truth_and_keep_its_block_means():
 def test_normal_equations_are_the_derivative_of_the_misfit():
     batch = sets(images=4)
     height = (batch.prior / batch.pixel_m[:, None, None]).double()
-    light = refinement._light(batch)
+    light = light_of(batch)
     # Exposure, haze and shift are held where they are, albedos too, and no residual is large.
-    normal, fits, _ = refinement._linearised(height.float(), light, 100.0)
+    normal, fits, _ = linearised(height.float(), light, 100.0)
     z = height.clone().requires_grad_()
-    p, q = refinement._slopes(z)
+    p, q = slopes_of(z)
     upright = torch.rsqrt(1 + p**2 + q**2)
     sun = batch.sun.double()[..., None, None]
     shading = (sun[:, :, 2] - sun[:, :, 0] * p[:, None] - sun[:, :, 1] * q[:, None]) * upright[:, None]
@@ -77,16 +79,16 @@ def test_normal_equations_are_the_derivative_of_the_misfit():
     sigma2 = (0.02 * torch.from_numpy(light.level)[..., None, None] / gain) ** 2 + (100.0 * fixed) ** 2
     weight = lit / sigma2
     # Eliminating a pixel's albedo r minimises over it: sum w (left - r R)^2 + r^2 / s^2.
-    free = (weight * fixed**2).sum(1) + 1 / refinement.ALBEDO**2
+    free = (weight * fixed**2).sum(1) + 1 / ALBEDO**2
     albedo = (weight * fixed * left).sum(1) / free
-    misfit = (weight * (left - albedo[:, None] * fixed) ** 2).sum(1) + (albedo / refinement.ALBEDO) ** 2
+    misfit = (weight * (left - albedo[:, None] * fixed) ** 2).sum(1) + (albedo / ALBEDO) ** 2
     misfit = 0.5 * misfit
     (gradient,) = torch.autograd.grad(misfit[:, 4:-4, 4:-4].sum(), z)
     inside = torch.zeros_like(misfit)
     inside[:, 4:-4, 4:-4] = 1.0
     x = (normal.x - normal.xx * p.float() - normal.xy * q.float()) * inside
     y = (normal.y - normal.xy * p.float() - normal.yy * q.float()) * inside
-    found = -refinement._adjoint(x.double().detach(), y.double().detach())
+    found = -slopes_adjoint(x.double().detach(), y.double().detach())
     # Weights depend on the shading by the small share of images' errors; `albedo` is at its minimum.
     assert torch.nn.functional.cosine_similarity(found.flatten(), gradient.flatten(), dim=0) > 0.999
     assert found.norm().item() == pytest.approx(gradient.norm().item(), rel=0.02)

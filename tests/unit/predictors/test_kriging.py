@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from torch import Tensor
 
 from pipeline.models.batch import Batch
-from pipeline.models.refinement import HURST, SLOPE
+from pipeline.models.refinement_ground import HURST, SLOPE
 from pipeline.predictors import kriging
 from pipeline.predictors.interface import Setup
 from pipeline.predictors.kriging import Kriging, kriged, make
