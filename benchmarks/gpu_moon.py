@@ -6,7 +6,6 @@ Calls the stages' own functions with the sections that a plan of the config make
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import time
@@ -26,7 +25,7 @@ from pipeline.config.stages.light import FarStage, ScenesStage
 from pipeline.config.stages.training import BridgeStage
 from pipeline.illumination.far_blocks import write_far
 from pipeline.illumination.scenes import render_tile
-from pipeline.models.files import model_config, read_state, save_model
+from pipeline.models.halved import halve
 from pipeline.shards.shard_set import ShardSet
 from pipeline.storage.atomic import read_json, write_json
 from pipeline.training.bridge import train_bridge
@@ -190,20 +189,3 @@ def spaced(items: list[str], most: int) -> list[str]:
     """At most so many items, evenly spaced."""
     count = min(most, len(items))
     return [items[k * len(items) // count] for k in range(count)]
-
-
-def halve(full: Path, half: Path) -> None:
-    """Write a model again with weights in half precision; loading gives single precision back.
-
-    Raises
-    ------
-    ValueError
-        If a weight is beyond half precision.
-    """
-    state = {k: v.half() if v.is_floating_point() else v for k, v in read_state(full).items()}
-    for name, value in state.items():
-        if not math.isfinite(float(value.float().abs().max())):
-            raise ValueError(f"{full}: expected weights below 65504, found larger ones in {name}")
-    config = model_config(full, "bridge")
-    half.parent.mkdir(parents=True, exist_ok=True)
-    save_model(half, state, {k: v for k, v in config.items() if k not in ("schema", "fingerprint")})

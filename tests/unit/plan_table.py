@@ -24,6 +24,8 @@ def resolved(name: str) -> dict[str, Any]:
     overlays = [] if name == "config" else [name]
     if "_" in name:  # lola40_ablation overlays lola40
         overlays.insert(0, name.split("_")[0])
+    if name.endswith("_residual"):
+        overlays.insert(1, name.removesuffix("_residual"))
     for overlay in overlays:
         update_config(config, yaml.safe_load((ROOT / "config" / f"{overlay}.yaml").read_text()))
     return config
@@ -230,6 +232,8 @@ FIXED = {
     "*.stages.real*",  # makes stages: test_stages.py
     "pretrained.weights",
     "pretrained.vae",
+    "predictors.*weights",  # test_given_rivals.py
+    "predictors.bridges",
     "scenes",  # makes a stage: test_scenes_plan.py
     "site.*",  # makes a map instead of a training: test_map_plan.py
     "evaluation.conditions.*.draw",

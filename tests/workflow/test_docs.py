@@ -35,6 +35,12 @@ PAGES = [
 LANGUAGES = {"bash", "python", "yaml", ""}
 PROGRAMS = ("make", "snakemake", "lunar-bridge", "python", "pip", "tensorboard")
 
+SYSTEMS_DEMS = [
+    glob
+    for name in ("systems", "systems_validation")
+    for glob in yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())["inputs"]["dem"]
+]
+
 # Command -> how it is executed, and why not as it stands. "help": its options are known to the program.
 REWRITTEN = {
     "source .venv/bin/activate": ("nothing", "the tests run in an environment already"),
@@ -42,6 +48,7 @@ REWRITTEN = {
     "pip install lunar-bridge[[]ephemeris[]]": ("extra", "it would change the environment"),
     "pip install lunar-bridge[[]notebook[]]": ("extra", "it would change the environment"),
     "python -m pipeline.illumination.ephemeris *": ("help", "the kernels are the user's"),
+    "python -m pipeline.report.comparison": ("help", "it writes into the project"),
     "python -m pipeline.bundle.verify *": ("help", "the bundle is the user's; tests/e2e/test_bundle.py"),
     "python -m pipeline.report.seeds *": ("help", "the metrics are the user's; tests/unit/report"),
     "python benchmarks/*": ("help", "takes minutes"),
@@ -163,7 +170,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path = folder / re.match(r"# (\S+\.yaml)\n", text).group(1)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
-    for name in ("my/dems/site.tif", "resources/lola_40m/site.tif"):
+    windows = [f"resources/lola_40m/{Path(glob).name.replace('*', '')}" for glob in SYSTEMS_DEMS]
+    for name in ("my/dems/site.tif", "resources/lola_40m/site.tif", *windows):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("planning looks at bytes alone")
     write_site(folder / "my")

@@ -26,7 +26,9 @@ OVERLAYS = {
     "lola40": ["lola40"],
     "lola40_ablation": ["lola40", "lola40_ablation"],
     "lola40_nfe": ["lola40", "lola40_nfe"],
+    "lola40_published": ["lola40", "lola40_published"],
     "lola40_published_gpu": ["lola40", "lola40_published_gpu"],
+    "lola40_published_residual": ["lola40", "lola40_published", "lola40_published_residual"],
     "evaluate": ["evaluate"],
     "map": ["map"],
     "map_1500": ["map_1500"],
@@ -37,6 +39,8 @@ OVERLAYS = {
     "rivals": ["lola40", "rivals"],
     "yasuda": ["lola40", "yasuda"],
     "yasuda_nfe": ["lola40", "yasuda", "yasuda_nfe"],
+    "systems": ["systems"],
+    "systems_validation": ["systems", "systems_validation"],
 }
 WINDOW = {"inputs": {"dem": "resources/lola_40m/window.tif"}}
 SITE = {"site": {"dem": "my/ldem.tif", "images": "my/nac/*.tif", "suns": "my/index.csv", "pixel_m": 20}}
@@ -51,6 +55,7 @@ SCENES = {
 }
 PLANNED = {**OVERLAYS, "tiny_scenes": ["tiny"]}
 USERS = {"evaluate": "window.yaml", "map": "site.yaml", "tiny_scenes": "scenes.yaml"}
+USERS |= dict.fromkeys(("systems", "systems_validation"), "window.yaml")
 RUN_FILES = (
     (r"evaluation/parts/(\w+?)(?:\.examples\.zarr\.zip|\.json)", "evaluation_{}"),
     (r"evaluation/\w+\.(?:json|csv)", "evaluation"),

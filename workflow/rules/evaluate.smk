@@ -1,5 +1,7 @@
 # How wide clones are spread, fitted on the validation split; evaluation on the test split: every predictor
 # (bicubics, rivals, the VAE's floors, trained stages or the given weights), then one metrics.json.
+from pipeline.report.layout import FIGURES, FORMATS, TABLES
+
 PARTS = f"{RESULTS}/evaluation/parts"
 
 
@@ -91,3 +93,29 @@ rule evaluation_collect:
 rule evaluation:
     input:
         rules.evaluation_collect.output,
+
+
+# Tables, figures and the page of the comparison, of the metrics files that are kept; nothing is scored.
+KEPT = "docs/results"
+COMPARED = sorted(path.as_posix() for path in Path(KEPT, "metrics").glob("*.json"))
+
+
+rule comparison:
+    input:
+        metrics=COMPARED,
+    output:
+        tables=expand(f"{KEPT}/tables/{{name}}.{{suffix}}", name=TABLES, suffix=FORMATS),
+        figures=expand(f"{KEPT}/figures/{{name}}.png", name=FIGURES),
+        page=f"{KEPT}.md",
+    log:
+        f"results/logs/comparison/{CONFIG.run}/log.txt",
+    benchmark:
+        f"results/logs/comparison/{CONFIG.run}/benchmark.tsv"
+    localrule: True
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        folder=untracked(KEPT),
+        level=untracked(LEVEL),
+    script:
+        "../scripts/comparison_write.py"

@@ -55,6 +55,14 @@ rule bundle_write:
         calibrations=[PLAN.files_of(m)["calibration"] for m in PLAN.calibrated],
         pretrained=ancient(PLAN.given_files("model") + PLAN.given_files("calibration")),
         pretrained_vae=ancient(PLAN.given_files("vae")),
+        rivals=ancient(
+            [
+                file
+                for rival in PLAN.found.rivals.values()
+                for files in rival.files.values()
+                for file in files
+            ]
+        ),
     output:
         bundle=f"{RESULTS}/bundle.zip",
     log:

@@ -93,6 +93,35 @@ for _rival in PLAN.learned:
             "../scripts/rival_train.py"
 
 
+# Trained weights in half precision, as they are shipped.
+for _shipped, _files in PLAN.shipped.items():
+
+    rule:
+        name:
+            f"weights_{_shipped}"
+        input:
+            files=ancient([file for file in _files if file]),
+        output:
+            model=f"{RESULTS}/weights/{_shipped}/model.safetensors",
+        log:
+            f"results/logs/weights_{_shipped}/{CONFIG.run}/log.txt",
+        benchmark:
+            f"results/logs/weights_{_shipped}/{CONFIG.run}/benchmark.tsv"
+        localrule: True
+        conda:
+            "../../envs/environment.yaml"
+        params:
+            files=untracked(_files),
+            level=untracked(LEVEL),
+        script:
+            "../scripts/weights_halve.py"
+
+
+rule weights:
+    input:
+        [f"{RESULTS}/weights/{name}/model.safetensors" for name in PLAN.shipped],
+
+
 if CONFIG.systems:
 
     rule vae:

@@ -68,7 +68,7 @@ def check_weights(bundle: Bundle) -> Iterator[Row]:
             claims[widths] = bundle.read(widths)["model"]
         bad += [f"models/{name}: {file} says {mark}, the tensors give {found}"
                 for file, mark in claims.items() if mark != found]  # fmt: skip
-    missing = sorted({*bundle.plan.scored} - {*bundle.models()})
+    missing = sorted({*bundle.plan.scored, *bundle.plan.found.rivals} - {*bundle.models()})
     bad += [f"models/{name}: expected its weights, found none" for name in missing]
     yield from verdict("weights", bad, f"{len(bundle.models())} models have the fingerprints that are named")
 
@@ -93,14 +93,16 @@ def check_patches(bundle: Bundle) -> Iterator[Row]:
 
 def shipped_files(bundle: Bundle, name: str) -> dict[str, list[str]]:
     """A predictor's weights by role, as the bundle holds them."""
-    vae = "vae" if bundle.plan.given is None else "pretrained_vae"
-    owner = bundle.plan.weights_of(name)
+    plan = bundle.plan
+    owner = plan.weights_of(name)
+    vae = "vae" if plan.given is None else "pretrained_vae"
+    vae = vae if plan.vae_of(name) == "vae" else plan.vae_of(name)
     places = {
         "model": f"models/{owner}/model.safetensors",
         "vae": f"models/{vae}/model.safetensors",
         "calibration": f"models/{owner}/{CALIBRATION}",
     }
-    asked = bundle.plan.files_of(name).items()
+    asked = plan.files_of(name).items()
     return {role: [str(bundle.path(places[role])) for _ in paths] for role, paths in asked}
 
 
@@ -114,7 +116,7 @@ def parts(bundle: Bundle) -> list[dict[str, Any]]:
             if (label, name) not in tables:
                 raise ValueError(f"evaluation/patches.csv: expected rows of {name} under {label}, found none")
             rows[label] = PatchScores(pixel_m, tables[label, name]).summary(section.bootstrap, section.seed)
-        out.append(make_part(section, rows, models_of(name, shipped_files(bundle, name))))
+        out.append(make_part(section, rows, models_of(section, shipped_files(bundle, name))))
     return out
 
 

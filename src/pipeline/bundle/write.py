@@ -89,6 +89,12 @@ def results(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> Members:
         out[f"models/{_stage_of(path).removeprefix('calibration_')}/{path.name}"] = path
     for name in ("pretrained", "pretrained_vae"):
         out |= {f"models/{name}/{path.name}": path for path in _listed(inputs.get(name))}
+    for name, given in stages["found"].get("rivals", {}).items():
+        for folder, path in (name, given["model"]), (f"vae_{name}", given["vae"]):
+            beside = [] if path is None else [Path(path), Path(path).with_name("config.json")]
+            out |= {f"models/{folder}/{file.name}": file for file in beside}
+        if given["calibration"] is not None:
+            out[f"models/{name}/{Path(given['calibration']).name}"] = Path(given["calibration"])
     for name, stage in stages["stages"].items():
         if name != "bundle":  # it is not finished
             out[f"records/{name}.json"] = _record(name, stage)

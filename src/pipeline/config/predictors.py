@@ -7,8 +7,9 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config.base import Positive, PositiveInt, Section, unlike
+from pipeline.config.names import BRIDGE_STAGES, PRETRAINED
 from pipeline.config.photometry import LawName
-from pipeline.config.pretrained import PretrainedSampler
+from pipeline.config.pretrained import PretrainedSampler, PretrainedSection
 from pipeline.config.rivals import GanSection, GuidedSection, RegressionSection, SiranSection
 from pipeline.config.stochastic import DiffusionSection, YasudaSection
 
@@ -31,7 +32,8 @@ class PhotometricSection(Section):
 
 #: Rivals that may have variants.
 LEARNED = ("regression", "guided", "siran", "gan", "yasuda", "diffusion")
-Variants = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")], dict[str, Any]]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")]
+Variants = dict[Name, dict[str, Any]]
 
 
 class ShadingSection(Section):
@@ -102,10 +104,13 @@ class PredictorsSection(Section):
         trained.
     variants : further learned rivals: names (a letter, then letters and digits), the rival whose section they
         have (`of`), and the keys in which they differ from it.
+    bridges : further bridges of given weights: names (a letter, then letters and digits), and for each the
+        keys of section ``pretrained``. The floors of their VAEs are scored too.
     """
 
     scored: list[str] = Field(default=["photometric"])
     variants: Variants = Field(default={})
+    bridges: dict[Name, PretrainedSection] = Field(default={})
     photometric: PhotometricSection = PhotometricSection()
     sfs: SfsSection = SfsSection()
     hybrid: HybridSection = HybridSection()
@@ -132,6 +137,24 @@ class PredictorsSection(Section):
             both = isinstance(inner, dict) and isinstance(value, dict)
             merged[key] = {**(inner or {}), **value} if both else value
         return type(own).model_validate(merged)
+
+    @property
+    def trains(self) -> list[str]:
+        """Names of the scored rivals that are trained: the learned ones without given weights."""
+        learned = [name for name in self.scored if self.kind(name) in LEARNED]
+        return [name for name in learned if getattr(self.options(name), "weights", None) is None]
+
+    @model_validator(mode="after")
+    def _possible_bridges(self) -> Self:
+        for name, section in self.bridges.items():
+            where = f"bridges.{name}"
+            if name in (*type(self).model_fields, *self.variants, *BRIDGE_STAGES, PRETRAINED):
+                raise ValueError(
+                    f"{where}: expected another name than that of a section or variant, found it"
+                )
+            if section.weights is None:
+                raise ValueError(unlike(f"{where}.weights", "a folder of weights", "null"))
+        return self
 
     @model_validator(mode="after")
     def _possible_variants(self) -> Self:

@@ -24,6 +24,8 @@ class RivalSection(Section):
     clip : largest norm of the gradient; 0 does not clip.
     seed : of initialisation, order and images.
     optimiser : length, batch and step size of the training.
+    weights : folder of given weights (or the safetensors file); null trains. Their bytes count, not their
+        place. All other keys are then those of their ``config.json``.
     """
 
     keep_block_means: bool = False
@@ -33,6 +35,7 @@ class RivalSection(Section):
     clip: Weight
     seed: Seed = 0
     optimiser: OptimiserSection
+    weights: str | None = None
 
     def trained(self) -> Self:
         """The keys on which the weights depend; all others have their defaults."""

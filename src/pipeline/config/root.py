@@ -23,7 +23,7 @@ from pipeline.config.maps import MapSection
 from pipeline.config.masks import MasksSection
 from pipeline.config.names import BRIDGE_STAGES, PRETRAINED, SCENE_STAGES, SystemName
 from pipeline.config.photometry import PhotometrySection
-from pipeline.config.predictors import LEARNED, PredictorsSection
+from pipeline.config.predictors import PredictorsSection
 from pipeline.config.pretrained import PretrainedSection
 from pipeline.config.region import RegionSection
 from pipeline.config.report import ReportSection
@@ -168,9 +168,9 @@ class Config(Section):
         primary = SystemName.parse(self.primary)
         if not given and self.systems and (primary is None or primary.system not in self.systems):
             out.append(unlike("primary", f"one of the systems {self.systems}", repr(self.primary)))
-        learned = [name for name in self.predictors.scored if self.predictors.kind(name) in LEARNED]
-        if learned and not self.systems:
-            out.append(unlike("predictors.scored", "no learned rivals where systems is []", learned))
+        if self.predictors.trains and not self.systems:
+            wanted = "no learned rivals without weights where systems is []"
+            out.append(unlike("predictors.scored", wanted, self.predictors.trains))
         if self.split.method == "test" and self.systems:
             trains = f"'block', 'site', 'random' or 'index', since the systems {self.systems} are trained"
             out.append(unlike("split.method", trains, "'test' (every patch tests given weights)"))

@@ -50,10 +50,10 @@ def make_part(
     }
 
 
-def models_of(name: str, files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Fingerprints and training keys of a predictor's weights, ``vae`` or its own name, from beside them."""
+def models_of(section: PredictorStage, files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Fingerprints and training keys of a predictor's weights, from beside them, by name."""
     found = {}
-    for role, label in (("model", name), ("vae", "vae")):
+    for role, label in (("model", section.name), ("vae", section.vae)):
         for path in files.get(role, ()):
             config = read_json(Path(path).with_name("config.json"), "model/1")
             found[label] = {"fingerprint": config["fingerprint"], "key": config.get("key")}

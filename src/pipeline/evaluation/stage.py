@@ -141,7 +141,7 @@ def evaluate(
         rows[label] = scores.summary(section.bootstrap, section.seed)
         if shown and examples is not None:
             _write_examples(examples, shown, section.name, float(grid["pixel_m"]))
-    write_json(out, make_part(section, rows, models_of(section.name, files)) | {"patches": tables})
+    write_json(out, make_part(section, rows, models_of(section, files)) | {"patches": tables})
 
 
 def _write_examples(path: Path | str, shown: list[Prediction], system: str, pixel_m: float) -> None:

@@ -66,7 +66,7 @@ def in_pixels(heights: Tensor, batch: Batch) -> Tensor:
 
 def weights_config(name: str, section: RivalSection, grid: Mapping[str, Any]) -> dict[str, Any]:
     """What the weights of a rival mean, for the ``config.json`` beside them."""
-    trained = section.trained().model_dump(mode="json")
+    trained = section.trained().model_dump(mode="json", exclude={"weights"})
     return {"kind": KIND, "name": name, "section": trained, "grid": dict(grid)}
 
 

@@ -12,7 +12,13 @@ from typing import Any
 
 from pipeline.config.root import Config, ConfigError
 from pipeline.provenance.digest import DigestMemory
-from pipeline.provenance.given import GivenWeights, InitWeights, resolve_given, resolve_init
+from pipeline.provenance.given import (
+    GivenWeights,
+    InitWeights,
+    resolve_given,
+    resolve_init,
+    resolve_rivals,
+)
 from pipeline.provenance.inputs import InputFiles, resolve_inputs
 from pipeline.provenance.site_files import SiteFiles, resolve_site
 
@@ -35,6 +41,7 @@ class Found:
     site : files of the site of which a map is made, or None.
     init : weights that the first stages of trained systems start from, by system.
     index : digests of the split's index files, in the order of the splits; empty where none are used.
+    rivals : given weights of rivals, by name.
     """
 
     files: InputFiles
@@ -46,6 +53,7 @@ class Found:
     site: SiteFiles | None = None
     init: dict[str, InitWeights] = field(default_factory=dict)
     index: list[str] = field(default_factory=list)
+    rivals: dict[str, GivenWeights] = field(default_factory=dict)
 
     @classmethod
     def look(cls, config: Config, root: Path) -> Found:
@@ -64,11 +72,13 @@ class Found:
         kernels = _digests(used, root, memory, "ephemeris.kernels", "a file")
         index = _digests(config.split.index_files, root, memory, "split.index", "a file")
         given = resolve_given(config, root, memory)
-        init = resolve_init(config, root, memory)
+        init, rivals = resolve_init(config, root, memory), resolve_rivals(config, root, memory)
         site = resolve_site(config, root, memory)
         memory.save()
         spice = spice_version() if kernels else None
-        return cls(files, lpips[0] if lpips else None, kernels, spice, given, versions(), site, init, index)
+        return cls(
+            files, lpips[0] if lpips else None, kernels, spice, given, versions(), site, init, index, rivals
+        )
 
     @classmethod
     def remember(cls, record: Mapping[str, Any]) -> Found:
@@ -85,6 +95,7 @@ class Found:
             SiteFiles(**found["site"]) if found.get("site") else None,
             {system: InitWeights(**weights) for system, weights in found.get("init", {}).items()},
             list(found.get("index", [])),
+            {name: GivenWeights(**weights) for name, weights in found.get("rivals", {}).items()},
         )
 
     def record(self) -> dict[str, Any]:
@@ -102,6 +113,7 @@ class Found:
                 "site": None if self.site is None else self.site.record(),
                 "init": {system: asdict(weights) for system, weights in self.init.items()},
                 "index": self.index,
+                "rivals": {name: asdict(weights) for name, weights in self.rivals.items()},
             },
             "versions": self.versions,
         }

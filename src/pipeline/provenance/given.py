@@ -1,4 +1,4 @@
-"""Given weights (``pretrained``, and ``init`` of a system): whether they fit, and what enters the keys."""
+"""Given weights (``pretrained``, of rivals, and ``init``): whether they fit, and what enters the keys."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.bridge import SAMPLER_KINDS, evaluations_wanted
-from pipeline.config.pretrained import weights_file
+from pipeline.config.bridge import SAMPLER_KINDS, SamplerSection, evaluations_wanted
+from pipeline.config.pretrained import PretrainedSection, weights_file
+from pipeline.config.rivals import RivalSection
 from pipeline.config.root import Config, ConfigError
 from pipeline.provenance.digest import DigestMemory
 from pipeline.storage.atomic import read_json
@@ -76,27 +77,73 @@ def resolve_given(config: Config, root: Path, memory: DigestMemory) -> GivenWeig
         the key, the file, what was expected and what was found.
     """
     section = config.pretrained
-    if section.weights is None:
-        return None
-    model, content = _read("pretrained.weights", section.weights, "bridge", root)
+    return None if section.weights is None else _bridge("pretrained", section, config, root, memory)
+
+
+def resolve_rivals(config: Config, root: Path, memory: DigestMemory) -> dict[str, GivenWeights]:
+    """Find the given weights of the scored rivals, by name: further bridges, and learned rivals.
+
+    Raises
+    ------
+    ConfigError
+        As `resolve_given`; also if weights are those of another rival, or a key that is given beside them
+        differs from theirs.
+    """
+    section, out = config.predictors, {}
+    for name in section.scored:
+        if name in section.bridges:
+            out[name] = _bridge(f"predictors.bridges.{name}", section.bridges[name], config, root, memory)
+        elif isinstance(own := section.options(name), RivalSection) and own.weights is not None:
+            key = f"predictors.{'variants.' * (name in section.variants)}{name}"
+            out[name] = _rival(key, section.kind(name), own, config, root, memory)
+    return out
+
+
+def _rival(
+    key: str, kind: str, section: RivalSection, config: Config, root: Path, memory: DigestMemory
+) -> GivenWeights:
+    """A learned rival's given weights; `facts` hold the section that they were trained with."""
+    assert section.weights is not None
+    model, content = _read(f"{key}.weights", section.weights, "rival", root)
+    beside = _beside(model)
+    if content.get("name") != kind:
+        found = f"{content.get('name')!r} in {beside}"
+        raise ConfigError.unlike(f"{key}.weights", f"weights of {kind!r}", found)
+    _check_sizes(config, beside, content["grid"])
+    trained = section.trained().model_dump(mode="json", exclude={"weights"})
+    usual = type(section).model_construct().model_dump(mode="json")  # every key as it is by default
+    for field, value in trained.items():
+        theirs = content["section"].get(field)
+        if value not in (usual[field], theirs):
+            raise ConfigError.unlike(f"{key}.{field}", f"{theirs!r}, as the weights of {beside} have", value)
+    facts = {"weights": model, "fingerprint": content.get("fingerprint"), "section": content["section"]}
+    return GivenWeights(model, None, None, _digests({"model": model}, root, memory), facts)
+
+
+def _bridge(
+    key: str, section: PretrainedSection, config: Config, root: Path, memory: DigestMemory
+) -> GivenWeights:
+    """A bridge's given weights; `key` is that of its section."""
+    assert section.weights is not None
+    model, content = _read(f"{key}.weights", section.weights, "bridge", root)
     parts = {"model": model}
     described = [content["section"]]
     if content["section"]["space"] == "latent":
         if section.vae is None:
-            raise ConfigError.unlike("pretrained.vae", f"the VAE of the latent model {model}", "null")
-        vae, codec = _read("pretrained.vae", section.vae, "vae", root)
+            raise ConfigError.unlike(f"{key}.vae", f"the VAE of the latent model {model}", "null")
+        vae, codec = _read(f"{key}.vae", section.vae, "vae", root)
         if codec.get("fingerprint") != content.get("vae_fingerprint"):
             wanted = f"the VAE {content.get('vae_fingerprint')} that {model} was trained with"
-            raise ConfigError.unlike("pretrained.vae", wanted, f"{codec.get('fingerprint')} in {vae}")
+            raise ConfigError.unlike(f"{key}.vae", wanted, f"{codec.get('fingerprint')} in {vae}")
         parts["vae"] = vae
         described.append(codec["section"])
     elif section.vae is not None:
         wanted = f"null, since {model} works in pixel space"
-        raise ConfigError.unlike("pretrained.vae", wanted, repr(section.vae))
+        raise ConfigError.unlike(f"{key}.vae", wanted, repr(section.vae))
     _check_grid(config, _beside(model), content, [s["height_unit"] for s in described])
-    _check_sampler(config, _beside(model), content["section"])
+    _check_sampler(config, key, section.sampler, _beside(model), content["section"])
     identity = _digests(parts, root, memory)
-    calibration = _calibration(model, content, root)
+    calibration = _calibration(key, model, content, root)
     if calibration is not None:
         identity["model.calibration"] = f"sha256:{memory.sha256(root / calibration)}"
     grid = content["grid"]
@@ -114,7 +161,7 @@ def resolve_given(config: Config, root: Path, memory: DigestMemory) -> GivenWeig
     return GivenWeights(model, parts.get("vae"), calibration, identity, facts)
 
 
-def _calibration(model: str, content: Mapping[str, Any], root: Path) -> str | None:
+def _calibration(key: str, model: str, content: Mapping[str, Any], root: Path) -> str | None:
     """The calibration beside the model, checked; None where there is none."""
     path = Path(model).with_name(CALIBRATION)
     if not (root / path).is_file():
@@ -122,7 +169,7 @@ def _calibration(model: str, content: Mapping[str, Any], root: Path) -> str | No
     try:
         read_calibration(root / path, str(content.get("fingerprint")))
     except ValueError as error:
-        raise ConfigError(f"config: pretrained.weights: {error}") from None
+        raise ConfigError(f"config: {key}.weights: {error}") from None
     return path.as_posix()
 
 
@@ -168,9 +215,10 @@ def _read(key: str, given: str, kind: str, root: Path) -> tuple[str, dict[str, A
         raise ConfigError(f"config: {key}: {error}") from None
     if content.get("kind") != kind:
         raise ConfigError.unlike(key, f"a model of kind {kind!r}", f"{content.get('kind')!r} in {beside}")
-    entries = {"section": {"height_unit"}}
+    entries: dict[str, set[str]] = {"section": set() if kind == "rival" else {"height_unit"}}
     if kind == "bridge":
         entries["section"] |= {"space", "process", "steps", "lr_halo_px"}
+    if kind != "vae":
         entries["grid"] = {"size_px", "factor", "pixel_m"}
     for name, keys in entries.items():
         if not (isinstance(content.get(name), Mapping) and keys <= content[name].keys()):
@@ -182,10 +230,7 @@ def _read(key: str, given: str, kind: str, root: Path) -> tuple[str, dict[str, A
 def _check_grid(config: Config, file: str, content: Mapping[str, Any], units: list[str]) -> None:
     """The config's patches must be those that the network was built for."""
     grid, patches = content["grid"], config.patches
-    for name, found in (("size_px", patches.size_px), ("factor", patches.factor)):
-        if found != grid[name]:
-            wanted = f"{grid[name]}, as the model of {file} has"
-            raise ConfigError.unlike(f"patches.{name}", wanted, found)
+    _check_sizes(config, file, grid)
     halo = content["section"]["lr_halo_px"]
     if patches.halo_px < halo:
         wanted = f"at least the {halo} px (lr_halo_px) that the model of {file} sees"
@@ -196,15 +241,25 @@ def _check_grid(config: Config, file: str, content: Mapping[str, Any], units: li
         raise ConfigError.unlike("inputs.pixel_m", wanted, "null" if pixel is None else f"{pixel:g}")
 
 
-def _check_sampler(config: Config, file: str, section: Mapping[str, Any]) -> None:
+def _check_sizes(config: Config, file: str, grid: Mapping[str, Any]) -> None:
+    """The config's patches must have the size and factor of a model's."""
+    patches = config.patches
+    for name, found in (("size_px", patches.size_px), ("factor", patches.factor)):
+        if found != grid[name]:
+            raise ConfigError.unlike(f"patches.{name}", f"{grid[name]}, as the model of {file} has", found)
+
+
+def _check_sampler(
+    config: Config, key: str, sampler: SamplerSection, file: str, section: Mapping[str, Any]
+) -> None:
     """The sampler must be one of the model's process, and fit it with each condition's evaluations too."""
-    sampler, process = config.pretrained.sampler, section["process"]
+    process = section["process"]
     kinds = SAMPLER_KINDS.get(process, ())
     if sampler.kind not in kinds:
         possible = f"one of {', '.join(kinds)} with process {process!r} of {file}"
-        raise ConfigError.unlike("pretrained.sampler.kind", possible, repr(sampler.kind))
+        raise ConfigError.unlike(f"{key}.sampler.kind", possible, repr(sampler.kind))
     asked = {f"evaluation.conditions.{name}": c.nfe for name, c in config.evaluation.conditions.items()}
-    for key, nfe in {"pretrained.sampler": sampler.nfe, **asked}.items():
+    for where, nfe in {f"{key}.sampler": sampler.nfe, **asked}.items():
         wanted = None if nfe is None else evaluations_wanted(nfe, sampler.kind, process, section["steps"])
         if wanted:
-            raise ConfigError(f"config: {key}.nfe: {wanted} of {file}, found {nfe}")
+            raise ConfigError(f"config: {where}.nfe: {wanted} of {file}, found {nfe}")

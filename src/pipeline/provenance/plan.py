@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.base import canonical_json
+from pipeline.config.names import SystemName
 from pipeline.config.root import Config, ConfigError
 from pipeline.provenance.digest import code_digest, value_key
 from pipeline.provenance.found import Found
@@ -111,8 +112,22 @@ class Plan(Run):
     def files_of(self, name: str) -> dict[str, list[str]]:
         """A predictor's weights by role, each as a list that may be empty; the VAE's is, in pixel space."""
         made = {role: [self[s].path(_FILES[role])] for role, s in self.weights_stages(name).items()}
-        found = made or {role: self.given_files(role)[:1] for role in self.predictors[name].files}
+        found = made or {role: self.given_files(role, name)[:1] for role in self.predictors[name].files}
         return {role: found.get(role, []) for role in _FILES}
+
+    @property
+    def shipped(self) -> dict[str, tuple[str, str | None, str | None]]:
+        """Trained weights by the name to ship them under: model, VAE and calibration (or None) of each.
+
+        Systems with the last stage of their training, and learned rivals.
+        """
+        last = {SystemName.of(name).system: name for name in self.systems if self.last(name)}
+        out: dict[str, tuple[str, str | None, str | None]] = {}
+        for name, stage in {**last, **{n: n for n in self.learned}}.items():
+            found = self.files_of(stage)
+            vae, calibration = (next(iter(found[role]), None) for role in ("vae", "calibration"))
+            out[name] = (found["model"][0], vae, calibration)
+        return out
 
     @property
     def track(self) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.config.arcs import ArcDraw
+from pipeline.config.base import Section
 from pipeline.config.bridge import BridgeSection, SamplerSection
 from pipeline.config.names import PRETRAINED, SystemName
 from pipeline.config.rivals import RivalSection
@@ -80,6 +81,8 @@ class Run:
 
     def sampler(self, name: str) -> SamplerSection:
         """How clones of a name in the metrics are drawn."""
+        if name in self.config.predictors.bridges:
+            return self.config.predictors.bridges[name].sampler
         return self.config.pretrained.sampler if name == PRETRAINED else self.system(name).sampler
 
     @property
@@ -87,28 +90,61 @@ class Run:
         """Entries of all predictors that are scored, by name in the metrics."""
         section = self.config.predictors
         rivals = [n for n, e in PREDICTORS.items() if n not in (*BASELINES, TRAINED) and not e.floor]
-        taken = [name for name in section.variants if name in PREDICTORS]
-        if taken:
-            raise ConfigError.unlike("predictors.variants", "names of no predictor", repr(taken[0]))
-        rivals += section.variants
+        for key in ("variants", "bridges"):
+            taken = [name for name in getattr(section, key) if name in PREDICTORS]
+            if taken:
+                raise ConfigError.unlike(f"predictors.{key}", "names of no predictor", repr(taken[0]))
+        rivals += [*section.variants, *section.bridges]
         chosen, vae = section.scored, self.config.systems or self.given_files("vae")
         unknown = [name for name in chosen if name not in rivals]
         if unknown:
             some = f"some of {', '.join(rivals)}"
             raise ConfigError.unlike("predictors.scored", some, repr(unknown[0]))
         floors = [name for name, entry in PREDICTORS.items() if entry.floor and vae]
-        names = {name: PREDICTORS[section.kind(name)] for name in (*BASELINES, *chosen, *floors)}
-        return names | dict.fromkeys(self.scored, PREDICTORS[TRAINED])
+        kinds = {name: name for name in BASELINES}
+        kinds |= {name: TRAINED if name in section.bridges else section.kind(name) for name in chosen}
+        kinds |= {name: name for name in floors}
+        kinds |= {floor: kind for floor, (kind, _) in self.rivals_floors.items()}
+        kinds |= dict.fromkeys(self.scored, TRAINED)
+        return {name: PREDICTORS[kind] for name, kind in kinds.items()}
+
+    @property
+    def rivals_floors(self) -> dict[str, tuple[str, str]]:
+        """Names of the floors of given bridges' VAEs: each one's kind, and the bridge."""
+        latent = [name for name, given in self.found.rivals.items() if given.vae is not None]
+        floors = [name for name, entry in PREDICTORS.items() if entry.floor]
+        return {f"{floor}_{name}": (floor, name) for name in latent for floor in floors}
+
+    def options(self, name: str) -> Section | None:
+        """The config section of a predictor; what given weights were trained with, they say themselves."""
+        if name in self.scored or name in self.config.predictors.bridges:
+            return self.sampler(name)
+        own = self.config.predictors.options(name)
+        if not isinstance(own, RivalSection) or name not in self.found.rivals:
+            return own
+        trained, whole = own.trained().model_dump(mode="json"), own.model_dump(mode="json")
+        drawn = {key: value for key, value in whole.items() if value != trained[key]}
+        return type(own).model_validate({**self.found.rivals[name].facts["section"], **drawn})
 
     @property
     def learned(self) -> list[str]:
         """Names of the rivals that are trained; a variant of another sampler has the weights of its rival."""
         rivals = (name for name, entry in self.predictors.items() if entry.train)
-        return [name for name in rivals if self.weights_of(name) == name]
+        return [name for name in rivals if self.weights_of(name) == name and name not in self.found.rivals]
 
-    def given_files(self, role: str) -> list[str]:
-        """Files of the given weights' ``model``, ``vae`` or ``calibration``; empty where none are given."""
-        return [] if self.given is None else self.given.files[role]
+    def given_to(self, name: str) -> GivenWeights | None:
+        """The given weights that a predictor reads, its own or the run's, if any."""
+        return self.found.rivals.get(self.rivals_floors.get(name, ("", name))[1], self.given)
+
+    def vae_of(self, name: str) -> str:
+        """What metrics.json calls a predictor's VAE: ``vae`` is the run's own."""
+        rival = self.rivals_floors.get(name, ("", name))[1]
+        return f"vae_{rival}" if rival in self.found.rivals else "vae"
+
+    def given_files(self, role: str, name: str = "") -> list[str]:
+        """Files of given weights' ``model``, ``vae`` or ``calibration``, the run's or a rival's; or none."""
+        given = self.given_to(name)
+        return [] if given is None else given.files[role]
 
     def weights_of(self, name: str) -> str:
         """Whose weights a predictor reads: its own, the primary system's, or its training's first one's."""
@@ -127,7 +163,7 @@ class Run:
     def weights_stages(self, name: str) -> dict[str, str]:
         """The stages that make a predictor's weights, by role; none makes given ones."""
         name = self.weights_of(name)
-        roles = self.predictors[name].files if self.given is None else ()
+        roles = self.predictors[name].files if self.given_to(name) is None else ()
         stages = {"model": name, "vae": "vae", "calibration": f"calibration_{name}"}
         if name in self.systems:
             section = self.system(name)

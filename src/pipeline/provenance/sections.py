@@ -153,7 +153,7 @@ def rival(run: Run, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "module": run.predictors[name].train,
-        "options": options.trained().model_dump(mode="json"),
+        "options": options.trained().model_dump(mode="json", exclude={"weights"}),
         "imperfections": c.imperfections.train,
         "arcs": {"tolerance": c.arcs.tolerance, "train": c.arcs.train},
         "masks": c.masks.train,
@@ -166,9 +166,9 @@ def predictor(run: Run, name: str) -> dict[str, Any]:
     c, entry = run.config, run.predictors[name]
     out = {key: getattr(c.evaluation, key) for key in ("max_patches", "batch", "bootstrap", "seed")}
     out |= {"name": name, "module": entry.module, "make": entry.make, "floor": entry.floor}
-    options = run.sampler(name) if name in run.scored else c.predictors.options(name)
+    options = run.options(name)
     if options is not None:
-        out["options"] = options.model_dump(mode="json")
+        out["options"] = options.model_dump(mode="json", exclude={"weights"})
     if entry.images:
         out["conditions"] = _conditions(run, name)
         out |= {"photometry": c.photometry, "imperfections": c.imperfections.test}
@@ -176,7 +176,10 @@ def predictor(run: Run, name: str) -> dict[str, Any]:
             out |= {"scenes": _test_draw(run), "masks": c.masks.test}
     if entry.draws:
         out["members"] = getattr(options, "members", c.evaluation.members)
-    return out | {"weights": {k: v for k, v in run.weights.items() if k.partition(".")[0] in entry.files}}
+    given = run.given_to(name)
+    weights = {} if given is None else given.identity
+    out["vae"] = run.vae_of(name)
+    return out | {"weights": {k: v for k, v in weights.items() if k.partition(".")[0] in entry.files}}
 
 
 def _test_draw(run: Run) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import pytest
 import yaml
 from snakemake.utils import update_config
 
@@ -65,6 +66,21 @@ def test_the_large_scene_is_that_of_the_paper() -> None:
     assert region.light.latitude == Range(low=40, high=60) and region.light.longitude == Range(low=0, high=0)
     assert region.half_width_px == Range(low=25, high=50)
     assert config.synthetic.size_px >= 3840 + 2 * 96
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_the_published_system_for_two_cores_is_smaller_and_nothing_else(residual: bool) -> None:
+    overlays = ["lola40", "lola40_published", *(["lola40_published_residual"] if residual else [])]
+    config, own = overlaid(*overlays), load_config(PUBLISHED)
+    shorter = {"width", "depth", "heads", "stages", "ema", "clip", *(["target"] if residual else [])}
+    assert config.published.model_dump(exclude=shorter) == own.published.model_dump(exclude=shorter)
+    assert config.vae.target == config.published.target == ("residual" if residual else "dem")
+    side = config.patches.size_px // 2 ** (len(config.vae.multipliers) - 1)
+    assert (config.vae.latent_channels, side) == (4, 12)
+    smaller = {"base", "multipliers", "blocks", "optimiser", "betas", "ema", "gan_weight", "target"}
+    smaller |= {"height_unit"} if residual else set()
+    assert config.vae.model_dump(exclude=smaller) == own.vae.model_dump(exclude=smaller)
+    assert config.arcs.fibonacci == "all" and config.arcs.test == overlaid("lola40").arcs.test
 
 
 def test_the_full_size_on_a_gpu_is_the_published_system_under_the_light_of_lola40() -> None:

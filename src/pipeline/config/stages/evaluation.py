@@ -29,6 +29,7 @@ class PredictorStage(Section):
     photometry, imperfections : of the images, where it needs some.
     scenes, masks : what is drawn of rendered scenes, and their missing data, where a condition has them.
     weights : digests of given weights, where it has any.
+    vae : what metrics.json calls its VAE, if it has one.
     """
 
     name: str
@@ -47,6 +48,7 @@ class PredictorStage(Section):
     scenes: SceneDraw | None = None
     masks: StripDraw | None = None
     weights: dict[str, str] = Field(default={})
+    vae: str = "vae"
     cpu_threads: PositiveInt
 
     @property

@@ -1,0 +1,196 @@
+"""Tables, figures and page of the comparison of all systems, from metrics files only.
+
+    python -m pipeline.report.comparison [docs/results]
+
+FOLDER holds ``metrics/<label>.json``: ``test.json`` and ``validation.json`` are metrics.json of
+config/systems.yaml and config/systems_validation.yaml. Written are ``tables/``, ``figures/`` and, beside the
+folder, ``<folder>.md``. The same files give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.report.claims import told_of
+from pipeline.report.figures.systems import draw_conditions, draw_systems
+from pipeline.report.formats import Table, as_csv, as_html, as_latex, as_markdown
+from pipeline.report.layout import FIGURES, FORMATS, TABLES
+from pipeline.report.systems import BASE, TEST, VALIDATION, Results, Row, read_results, title
+from pipeline.storage.atomic import replacing, write_text
+from pipeline.storage.templates import templates
+
+#: Headings and keys of the table of the main condition.
+_MAIN = (
+    ("RMSE, m", "rmse_m"), ("MAE, m", "mae_m"), ("LE90, m", "le90_m"), ("slope error, °", "slope_deg"),
+    ("SSIM", "ssim"), ("/ bicubic_window", "rmse_vs_bicubic_window"), ("clones", "members"), ("NFE", "nfe"),
+    ("SSR, fair", "spread_skill_fair"), ("CRPS, fair, m", "crps_fair_m"), ("JS", "rank_js_distance"),
+    ("in the 90 % interval", "coverage_90"),
+)  # fmt: skip
+
+
+def number(row: Row, key: str) -> str:
+    """Three digits of a number, empty where there is none."""
+    value = row.get(key)
+    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.3g}"
+
+
+def _interval(row: Row) -> str:
+    """The RMSE's interval over sites, or over patches where there is none over sites."""
+    found = row.get("rmse_m_ci95_sites") or row.get("rmse_m_ci95")
+    return f"{found[0]:.3g} to {found[1]:.3g}" if found else ""
+
+
+def main_table(results: Results) -> Table:
+    """All rows under the main condition; what is missing says why."""
+    rows, found = [], results.systems(TEST)
+    for name in results.names:
+        row = found.get(name, {})
+        cells = [number(row, key) for _, key in _MAIN]
+        rows.append([title(name), cells[0], _interval(row), *cells[1:], results.state(name)])
+    heads = [head for head, _ in _MAIN]
+    columns = ["system", heads[0], "95 % over sites", *heads[1:], "state"]
+    return Table("main", "Test patches, main condition; errors of the mean of the clones.", columns, rows)
+
+
+def conditions_table(results: Results) -> Table:
+    """RMSE under each condition."""
+    labels = results.conditions
+    rows = [
+        [title(name), *(number(results.systems(TEST, label).get(name, {}), "rmse_m") for label in labels)]
+        for name in results.systems(TEST)
+    ]
+    return Table("conditions", "RMSE in metres under each condition.", ["system", *labels], rows)
+
+
+def validation_table(results: Results) -> Table:
+    """What decides whether a learned rival counts as converged."""
+    found = results.systems(VALIDATION)
+    base = found.get(BASE, {}).get("rmse_m")
+    rows = [
+        [
+            title(name),
+            number(row, "rmse_m"),
+            f"{row['rmse_m'] / base:.3g}" if base else "",
+            results.state(name),
+        ]
+        for name, row in found.items()
+    ]
+    columns = ["system", "RMSE, m", f"/ {BASE}", "state"]
+    return Table("validation", "Validation sites, main condition.", columns, rows)
+
+
+def floors_table(results: Results) -> Table:
+    """What VAEs lose on their own, in all metrics files."""
+    rows = [
+        [label, name, number(row, "rmse_m"), number(row, "rmse_px"), number(row, "slope_deg")]
+        for label, content in results.metrics.items()
+        for name, row in content["floors"].items()
+    ]
+    columns = ["file", "floor", "RMSE, m", "RMSE, px", "slope error, °"]
+    return Table(
+        "floors", "What encoding and decoding costs: of the truth, and of the bicubic.", columns, rows
+    )
+
+
+def challenge_table(results: Results) -> Table:
+    """RMSE on independently rendered sets, by set and a priori DEM."""
+    labels = list(results.challenge)
+    names = dict.fromkeys(name for rows in results.challenge.values() for name in rows)
+    rows = [
+        [title(name), *(number(results.challenge[label].get(name, {}), "rmse_m") for label in labels)]
+        for name in names
+    ]
+    return Table("challenge", "RMSE in metres on the challenge sets.", ["system", *labels], rows)
+
+
+def claims_table(results: Results) -> Table:
+    """Each claim of the sources on a line of its own."""
+    columns = ["source", "claim", "here", "numbers, or why not", "note"]
+    return Table("claims", "Claims of the sources.", columns, told_of(results))
+
+
+def tables_of(results: Results) -> dict[str, Table]:
+    """All tables by name."""
+    made = (
+        main_table(results), conditions_table(results), validation_table(results), floors_table(results),
+        challenge_table(results), claims_table(results),
+    )  # fmt: skip
+    return dict(zip(TABLES, made, strict=True))
+
+
+def _runs(results: Results) -> Iterator[str]:
+    """One line for each metrics file: what was scored, on how much."""
+    for label, content in results.metrics.items():
+        first = next(iter(content["systems"].values()))
+        sites = f" of {first['n_sites']} sites" if "n_sites" in first else ""
+        conditions = ", ".join(sorted(content["conditions"])) or "none"
+        yield (
+            f"`{label}.json`: {len(content['systems'])} systems on {first['n_patches']} patches{sites}, "
+            f"conditions {conditions}"
+        )
+
+
+def page(results: Results, folder: str) -> str:
+    """``docs/results.md``; `folder` is where tables and figures are, seen from the page."""
+    shown = {name: as_markdown(table) if table.rows else "" for name, table in tables_of(results).items()}
+    runs = list(_runs(results))
+    return (
+        templates("pipeline.report").get_template("results.md").render(tables=shown, runs=runs, folder=folder)
+    )
+
+
+def write_comparison(folder: Path | str) -> list[Path]:
+    """Write all tables and figures into a folder, and the page beside it.
+
+    Parameters
+    ----------
+    folder : with ``metrics/*.json``.
+
+    Raises
+    ------
+    ValueError
+        If a file there is no metrics file.
+    """
+    folder = Path(folder)
+    results = read_results(folder / "metrics")
+    out = []
+    for name, table in tables_of(results).items():
+        for suffix, form in zip(FORMATS, (as_csv, as_latex, as_html), strict=True):
+            out.append(folder / "tables" / f"{name}.{suffix}")
+            write_text(out[-1], form(table))
+    rows, labels = results.systems(TEST), results.conditions
+    errors = {
+        name: [results.systems(TEST, label).get(name, {}).get("rmse_m") for label in labels] for name in rows
+    }
+    doubtful = [name for name in rows if results.state(name)]
+    pictures = draw_systems(rows, doubtful), draw_conditions(errors, labels)
+    for name, picture in zip(FIGURES, pictures, strict=True):
+        out.append(folder / "figures" / f"{name}.png")
+        with replacing(out[-1]) as temporary:
+            temporary.write_bytes(picture)
+    out.append(folder.with_suffix(".md"))
+    write_text(out[-1], page(results, folder.name))
+    return out
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="comparison", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path("docs/results"), help="with metrics/*.json"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        for path in write_comparison(given.folder):
+            print(path)
+    except ValueError as error:
+        parser.error(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    main()

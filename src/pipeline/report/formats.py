@@ -1,0 +1,96 @@
+"""Tables as CSV, LaTeX (booktabs), HTML and Markdown: the same cells in each, escaped as each needs."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", "°": r"$^\circ$", "–": "--", "−": r"$-$", "×": r"$\times$",
+    "±": r"$\pm$", "²": r"$^2$",
+}  # fmt: skip
+_SPECIAL = re.compile("[" + re.escape("".join(_LATEX)) + "]")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text.
+
+    Attributes
+    ----------
+    name : of its files. caption : one sentence. columns : headings. rows : as many cells each.
+    """
+
+    name: str
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"table {self.name}: expected {len(self.columns)} cells, found {list(row)}")
+
+
+def latex_escaped(text: str) -> str:
+    """Text that LaTeX prints as it stands."""
+    return _SPECIAL.sub(lambda found: _LATEX[found[0]], text)
+
+
+def as_csv(table: Table) -> str:
+    """Headings and rows."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([table.columns, *table.rows])
+    return out.getvalue()
+
+
+def as_latex(table: Table) -> str:
+    """A ``table`` of package booktabs; the first column is text, the others are to the right."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(latex_escaped(cell) for cell in cells) + r" \\"
+
+    lines = [line(row) for row in table.rows]
+    return "\n".join(
+        (
+            r"\begin{table}", r"\centering", rf"\caption{{{latex_escaped(table.caption)}}}",
+            rf"\label{{tab:{table.name}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\toprule", line(table.columns),
+            r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
+        )
+    )  # fmt: skip
+
+
+def as_html(table: Table) -> str:
+    """A page of its own with one table."""
+
+    def line(cells: Sequence[str], kind: str) -> str:
+        return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+
+    caption = html.escape(table.caption)
+    style = "table{border-collapse:collapse}th,td{padding:2px 8px;text-align:right}th:first-child,"
+    style += "td:first-child{text-align:left}tr{border-bottom:1px solid #ddd}"
+    return "\n".join(
+        (
+            "<!DOCTYPE html>", '<html lang="en"><head><meta charset="utf-8">',
+            f"<title>{caption}</title><style>{style}</style></head><body>",
+            f"<table><caption>{caption}</caption>",
+            f"<thead>{line(table.columns, 'th')}</thead>",
+            "<tbody>", *(line(row, "td") for row in table.rows), "</tbody></table></body></html>", "",
+        )
+    )  # fmt: skip
+
+
+def as_markdown(table: Table) -> str:
+    """A table of GitHub's Markdown, without the caption."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+    return "\n".join((line(table.columns), f"|{'---|' * len(table.columns)}", *map(line, table.rows), ""))

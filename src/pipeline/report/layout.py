@@ -1,0 +1,8 @@
+"""Names of the comparison's files, which its rule and its code share; nothing is imported."""
+
+from __future__ import annotations
+
+TABLES = ("main", "conditions", "validation", "floors", "challenge", "claims")
+FIGURES = ("systems", "conditions")
+#: Suffixes of each table's files.
+FORMATS = ("csv", "tex", "html")
