@@ -1,8 +1,10 @@
 """Blending the clones of windows into whole-map clones, a band of rows at a time.
 
 Every clone is one terrain: with one noise field over the map its windows agree where they overlap, and the
-mean and standard deviation over whole-map clones hold no disagreement of windows. Sums run over the windows
-of a pixel in the map's order, so that neither tiles nor bands change a bit.
+mean and standard deviation over whole-map clones hold no disagreement of windows. Where windows still differ,
+in the dark above all, their mean varies less than each of them, so departures from the clones' mean get the
+variance of the windows back. Sums run over the windows of a pixel in the map's order, so that neither tiles
+nor bands change a bit.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from pipeline.config.maps import MapSection
 from pipeline.maps.ground import SiteGround
@@ -27,6 +30,9 @@ Floats = NDArray[np.float64]
 # Heights of clones in memory at a time, about; products of a band take several times as much. A band has so
 # many cells at least: windows are read again for each band that they reach into.
 _BAND_VALUES, _BAND_CELLS = 2**22, 4
+# Variances are compared over a Gaussian of this sigma, pixels, cut off at `_REACH_PX`: single pixels of a few
+# clones say little of them.
+_SIGMA_PX, _REACH_PX = 4.0, 16
 
 
 @lru_cache(maxsize=64)
@@ -48,6 +54,20 @@ def _sine(size: int, first_open: bool, last_open: bool) -> Floats:
     value[(at < size / 2) if first_open else slice(0, 0)] = 1
     value[(at >= size / 2) if last_open else slice(0, 0)] = 1
     return value
+
+
+def with_variance(clones: Floats, variance: Floats) -> Floats:
+    """Clones (M, H, W) whose departures from their mean are enlarged to a variance (H, W), with divisor M.
+
+    A weighted mean never varies more than the weighted mean of the variances, so the factor is at least 1.
+    """
+    mean = clones.mean(axis=0)
+    wanted, found = (
+        ndimage.gaussian_filter(v, _SIGMA_PX, mode="nearest", radius=_REACH_PX)
+        for v in (variance, clones.var(axis=0))
+    )
+    scale = np.sqrt(np.divide(wanted, found, out=np.ones_like(found), where=found > 0)).clip(min=1.0)
+    return mean + scale * (clones - mean)
 
 
 @dataclass(frozen=True)
@@ -106,15 +126,30 @@ class Clones:
         ValueError
             If no window reaches one of its pixels.
         """
+        first, last = max(0, top - _REACH_PX), min(self.rows, bottom + _REACH_PX)
+        part = slice(top - first, bottom - first)
+        found, gaps = self._blended(first, last)
+        if gaps[part].any():
+            raise ValueError(f"rows {top} to {bottom}: expected windows over the whole map, found gaps")
+        clones, apart = found.clones[:, part], None if found.apart is None else found.apart[part]
+        if self._ground.layout.exact_cells:
+            clones = clones + self._deficit(clones, top, bottom)
+        return Band(top, bottom, clones, apart)
+
+    def _blended(self, top: int, bottom: int) -> tuple[Band, NDArray[np.bool_]]:
+        """Rows ``top`` to ``bottom`` before cells get their means back, and where no window lies."""
         shape = (bottom - top, self.cols)
-        total, squares = np.zeros(shape), np.zeros(shape)
+        total, squares, variance = np.zeros(shape), np.zeros(shape), np.zeros(shape)
         clones = np.zeros((self.members, *shape))
+        smooth = self._section.blend == "smooth" and self.members > 1
         for window, drawn in self._in(top, bottom):
             here, part, weight = self._place(window, top, bottom)
             clones[:, *here] += weight * drawn[:, *part]
             total[here] += weight
-        if not (total > 0).all():
-            raise ValueError(f"rows {top} to {bottom}: expected windows over the whole map, found gaps")
+            if smooth:
+                variance[here] += weight * drawn[:, *part].var(axis=0)
+        gaps = total == 0
+        total[gaps] = 1  # 0 m and no variance there, which tells neighbours nothing
         clones /= total
         apart = None
         if self._section.std == "published":
@@ -124,9 +159,9 @@ class Clones:
                 squares[here] += weight * ((drawn[:, *part] - mean[here]) ** 2).sum(axis=0)
                 windows[here] += 1
             apart = published_std(squares, total, self.members, windows)
-        if self._ground.layout.exact_cells:
-            clones += self._deficit(clones, top, bottom)
-        return Band(top, bottom, clones, apart)
+        if smooth:
+            clones = with_variance(clones, variance / total)
+        return Band(top, bottom, clones, apart), gaps
 
     def _in(self, top: int, bottom: int) -> Iterator[tuple[Window, Floats]]:
         """Windows that reach into a band, with their clones in metres above the datum."""

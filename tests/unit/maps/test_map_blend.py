@@ -91,9 +91,12 @@ def test_smooth_weights_fall_to_the_inner_border_alone() -> None:
 
 
 @pytest.mark.parametrize("blend", ["smooth", "published"])
-def test_clones_are_weighted_means_of_windows(parts: list[Path], blend: str) -> None:
+def test_clones_are_weighted_means_of_windows_with_the_variance_of_the_windows(
+    parts: list[Path], blend: str
+) -> None:
     band = Clones(parts, ground(), section(blend=blend), MEMBERS).band(0, ROWS)
     total, clones = np.zeros((ROWS, COLS)), np.zeros((MEMBERS, ROWS, COLS))
+    variance = np.zeros((ROWS, COLS))
     for window in moving_windows(ROWS, COLS, SIZE, STRIDE):
         heights, reference = drawn(window)
         if blend == "smooth":
@@ -102,8 +105,34 @@ def test_clones_are_weighted_means_of_windows(parts: list[Path], blend: str) -> 
             weight = blend_weights(SIZE, 12, 1.5, window.border)
         total[window.pixels] += weight
         clones[:, *window.pixels] += weight * (heights.astype(np.float64) + reference)
-    np.testing.assert_allclose(band.clones, clones / total, rtol=0, atol=1e-9)
+        variance[window.pixels] += weight * heights.astype(np.float64).var(axis=0)
+    clones, variance = clones / total, variance / total
     assert band.apart is None
+    if blend == "published":
+        np.testing.assert_allclose(band.clones, clones, rtol=0, atol=1e-9)
+        return
+    mean, found = clones.mean(axis=0), band.clones
+    np.testing.assert_allclose(found.mean(axis=0), mean, rtol=0, atol=1e-9)
+    factor = (found - mean) / (clones - mean)
+    np.testing.assert_allclose(factor, factor[:1].repeat(MEMBERS, axis=0), rtol=1e-5)  # one for all clones
+    assert (
+        factor.min() > 1 - 1e-9 and factor.max() > 1.5
+    )  # four windows of their own noise lie over each other
+    assert found.var(axis=0).mean() == pytest.approx(variance.mean(), rel=0.03)
+
+
+def test_windows_that_agree_are_not_spread_further(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    whole = rng.normal(0, 50, (MEMBERS, ROWS, COLS)).astype(np.float32)
+    windows = list(moving_windows(ROWS, COLS, SIZE, STRIDE))
+    with StoreWriter(tmp_path / "same.zip", "clones", {"size_px": SIZE}) as store:
+        parts = np.stack([whole[:, *w.pixels] for w in windows])
+        store.write("clones", parts, ("window", "member", "y", "x"))
+        store.write("row", np.array([w.row for w in windows], np.int32), ("window",))
+        store.write("col", np.array([w.col for w in windows], np.int32), ("window",))
+        store.write("reference", np.zeros(len(windows)), ("window",))
+    band = Clones([tmp_path / "same.zip"], ground(), section(), MEMBERS).band(0, ROWS)
+    np.testing.assert_allclose(band.clones, whole, rtol=0, atol=1e-9)
 
 
 def test_the_published_map_is_that_of_regions(parts: list[Path]) -> None:
