@@ -43,7 +43,7 @@ class Forks:
 
 def work(words: list[str]) -> Any:
     """What a shell would start."""
-    program, *arguments = words
+    program, *arguments = sys.argv = words
     if program == "snakemake":
         from snakemake.cli import main as snakemake
 

@@ -149,11 +149,11 @@ def calibration_inputs(run: Run, name: str) -> tuple[str, ...]:
 def rival(run: Run, name: str) -> dict[str, Any]:
     """Section of a learned rival's training; how members are drawn does not change the weights."""
     c, options = run.config, run.config.predictors.options(name)
-    assert isinstance(options, RivalSection)
+    own = options.trained() if isinstance(options, RivalSection) else options
     return {
         "name": name,
         "module": run.predictors[name].train,
-        "options": options.trained().model_dump(mode="json", exclude={"weights"}),
+        "options": {} if own is None else own.model_dump(mode="json", exclude={"weights"}),
         "imperfections": c.imperfections.train,
         "arcs": {"tolerance": c.arcs.tolerance, "train": c.arcs.train},
         "masks": c.masks.train,

@@ -28,6 +28,7 @@ from plan_table import (
     with_leaves,
 )
 
+from pipeline.config.predictors import LEARNED
 from pipeline.config.root import ConfigError, load_config
 from pipeline.provenance.plan import Plan
 from pipeline.provenance.stages import DECLARATIONS
@@ -69,6 +70,8 @@ def test_every_leaf_of_the_config_is_tested() -> None:
         "vae.lpips_weights",
         "pretrained.weights",
         "pretrained.vae",
+        "predictors.bridges",
+        *(f"predictors.{rival}.weights" for rival in LEARNED),
         *(f"{s}.init" for s in ("published", "bridge")),
         *(f"{s}.stages.{r}" for s in ("published", "bridge") for r in ("real", "real_2", "real_3")),
         "evaluation.conditions.main.apriori",
