@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
 from torch import nn
 
-from pipeline.config.runtime import RuntimeSection
-from pipeline.config.stages.training import RivalStage
 from pipeline.config.stochastic import DiffusionSection
 from pipeline.models.rivals import in_pixels
 from pipeline.models.stochastic import DiffusionNetwork
@@ -33,15 +30,4 @@ class DiffusionTask(StochasticTask[DiffusionSection]):
         return float(in_pixels(batch.dem - batch.prior, batch).square().mean().sqrt())
 
 
-def train(
-    section: RivalStage,
-    key: str,
-    manifest: Path | str,
-    runtime: RuntimeSection,
-    out: Path | str,
-    track: Sequence[Path | str] = (),
-) -> None:
-    """See `pipeline.training.rival.train_rival`."""
-    train_rival_network(
-        "diffusion", DiffusionTask, DiffusionSection, section, key, manifest, runtime, out, track
-    )
+train = partial(train_rival_network, "diffusion", DiffusionTask, DiffusionSection)

@@ -5,15 +5,12 @@ Generator: weighted absolute error and the relativistic average adversarial loss
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config.rivals import GanSection
-from pipeline.config.runtime import RuntimeSection
-from pipeline.config.stages.training import RivalStage
 from pipeline.models.adversarial import Critic
 from pipeline.models.adversarial_losses import critic_loss, relative
 from pipeline.models.gan import Gan
@@ -50,13 +47,4 @@ class GanTask(AdversarialTask[GanSection]):
         return {"judged": (1.0, critic_loss(*relative(self.critic(truth), self.critic(made))))}
 
 
-def train(
-    section: RivalStage,
-    key: str,
-    manifest: Path | str,
-    runtime: RuntimeSection,
-    out: Path | str,
-    track: Sequence[Path | str] = (),
-) -> None:
-    """See `pipeline.training.rival.train_rival`."""
-    train_rival_network("gan", GanTask, GanSection, section, key, manifest, runtime, out, track)
+train = partial(train_rival_network, "gan", GanTask, GanSection)

@@ -128,7 +128,7 @@ def train_rival_network(
     manifest: Path | str,
     runtime: RuntimeSection,
     out: Path | str,
-    track: Sequence[Path | str],
+    track: Sequence[Path | str] = (),
 ) -> None:
     """Train a rival and write its weights, ``config.json`` and ``metrics.jsonl``.
 

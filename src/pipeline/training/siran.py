@@ -17,6 +17,7 @@ batch; the source does not tell how often each is taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,7 +25,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config.rivals import SiranSection
-from pipeline.config.runtime import RuntimeSection
 from pipeline.config.stages.training import RivalStage
 from pipeline.models.adversarial import Critic
 from pipeline.models.adversarial_losses import (
@@ -95,13 +95,4 @@ class SiranTask(AdversarialTask[SiranSection]):
         return terms
 
 
-def train(
-    section: RivalStage,
-    key: str,
-    manifest: Path | str,
-    runtime: RuntimeSection,
-    out: Path | str,
-    track: Sequence[Path | str] = (),
-) -> None:
-    """See `pipeline.training.rival.train_rival`."""
-    train_rival_network("siran", SiranTask, SiranSection, section, key, manifest, runtime, out, track)
+train = partial(train_rival_network, "siran", SiranTask, SiranSection)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
 from torch import nn
 
-from pipeline.config.runtime import RuntimeSection
-from pipeline.config.stages.training import RivalStage
 from pipeline.config.stochastic import YasudaSection
 from pipeline.models.stochastic import InterpolantNetwork
 from pipeline.training.rivals import train_rival_network
@@ -27,13 +24,4 @@ class YasudaTask(StochasticTask[YasudaSection]):
         return self.shards.statistics["relief_px"]
 
 
-def train(
-    section: RivalStage,
-    key: str,
-    manifest: Path | str,
-    runtime: RuntimeSection,
-    out: Path | str,
-    track: Sequence[Path | str] = (),
-) -> None:
-    """See `pipeline.training.rival.train_rival`."""
-    train_rival_network("yasuda", YasudaTask, YasudaSection, section, key, manifest, runtime, out, track)
+train = partial(train_rival_network, "yasuda", YasudaTask, YasudaSection)
