@@ -125,6 +125,13 @@ bench-bound: env ## what images and altimetry of a set (SETS=folder) can say of 
 bench-plan: env ## time and memory of planning against the number of tiles
 	$(BIN)/python benchmarks/planning.py
 
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(FIND) -c envs/requirements.txt -r pyproject.toml --extra docs
+	touch $@
+
+docs: $(VENV)/.docs ## the documentation as a site in site/; to look at it: python -m http.server --directory site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(VENV)/.dist: $(VENV)/.ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND) -c envs/requirements.txt -r pyproject.toml --extra dist
 	touch $@
