@@ -103,6 +103,7 @@ def test_the_bundle_holds_what_a_reviewer_needs(bundle: Path) -> None:
         "subset/manifest.json", "subset/test.zarr.zip", "figures/figure_01.png",
         "source/Snakefile", "source/envs/requirements.txt", "source/src/pipeline/bundle/verify.py",
         "source/src/pipeline/bundle/templates/readme.md", "source/src/pipeline/report/templates/page.html",
+        "source/src/pipeline/maps/viewer/templates/viewer.js",
         *(f"records/{name}.json" for name in stages),
     }  # fmt: skip
     assert not [name for name in names if "timing" in name or name.endswith(".pyc")]

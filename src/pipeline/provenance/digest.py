@@ -14,7 +14,7 @@ from pipeline.storage.atomic import write_json
 from pipeline.storage.sha256 import file_sha256
 
 SOURCE = Path(__file__).resolve().parents[1]
-TEMPLATES = (".html", ".md")  # suffixes of the files in a package's folder `templates`
+TEMPLATES = (".html", ".md", ".css", ".js")  # suffixes of the files in a package's folder `templates`
 
 
 @cache
