@@ -220,6 +220,7 @@ def main() -> None:
     parser.add_argument("--config", default="moon", help="config/<name>.yaml of the patches and sections")
     parser.add_argument("--every", type=int, default=1, help="take every n-th validation patch")
     parser.add_argument("--members", type=int, default=8)
+    parser.add_argument("--apriori", choices=("cells", "altimetry"), help="only rows of this a priori DEM")
     args = parser.parse_args()
     torch.set_num_threads(2)
     plan = Plan(configured(ROOT / "config" / f"{args.config}.yaml"))
@@ -233,6 +234,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         sites = Sites(plan, Path(scratch), args.every)
         for condition in conditions():
+            if args.apriori not in (None, condition.apriori):
+                continue
             cameras = changed(stage.imperfections, {"share": 1.0, **condition.cameras})
             found = samples(condition, sites, stage.scenes, stage.masks, system.halo_cells)
             row = scored(condition, system, found, cameras, args.members)

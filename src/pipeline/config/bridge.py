@@ -141,8 +141,8 @@ class BridgeSection(Section):
     init : folder of weights (or the safetensors file) that the first stage starts from; null starts anew.
         Their bytes count, not their place. Each tensor whose name and shape agree is taken, at least half
         must; with a null `state_scale` theirs is taken too, where states are of the same kind.
-    relative_loss : whether losses of the estimate count over those of what it begins from, so that sparse
-        altimetry, whose errors are large, does not drown dense.
+    relative_loss : whether losses of the estimate count over what the network expects of its error, so that
+        sparse altimetry, whose errors are large, does not drown dense.
     refine : whether the network begins from a Gauss-Newton solution of photometric stereo and altimetry (see
         `pipeline.models.refinement`) in the place of the a priori DEM; needs conditioning ``aligned`` and
         `posterior_mean`.
