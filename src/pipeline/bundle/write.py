@@ -23,6 +23,7 @@ from pipeline.storage.sha256 import file_sha256
 
 FILES = (
     "Snakefile", "pyproject.toml", "Makefile", "README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md",
+    "CONTRIBUTING.md", "SECURITY.md",
 )  # fmt: skip
 FOLDERS = {
     "workflow": (".smk", ".py"),
