@@ -74,7 +74,8 @@ def test_every_package_that_a_run_needs_has_its_licence_named() -> None:
 def defined(name: str) -> bool:
     """Whether a dotted name is a module of the library, or defined in one."""
     parts = name.split(".")[1:]
-    if LIBRARY.joinpath(*parts).is_dir() or LIBRARY.joinpath(*parts).with_suffix(".py").is_file():
+    # A folder may be what git left of one: caches.
+    if any(LIBRARY.joinpath(*parts).glob("*.py")) or LIBRARY.joinpath(*parts).with_suffix(".py").is_file():
         return True
     module = LIBRARY.joinpath(*parts[:-1]).with_suffix(".py")
     if not module.is_file():
