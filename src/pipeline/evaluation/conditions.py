@@ -83,7 +83,7 @@ def _kept(
 def withheld_of(
     condition: Condition, count: int, section: PredictorStage, patch_id: int, most: int
 ) -> NDArray[np.int64]:
-    """Which of a set's images a condition does not show, in their order; some of them where there are more."""
+    """Which of a set's images a condition does not show, in their order; at most so many."""
     shown = count if condition.images is None else condition.images
     return np.sort(_order(count, section, patch_id)[shown:][-most:])
 

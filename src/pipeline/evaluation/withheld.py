@@ -1,7 +1,7 @@
 """How well an estimate explains images that nobody was shown.
 
 A condition with `images` shows some of a set's images and withholds the rest. These are rendered from the
-estimate and compared with what the truth gave: a test of the surface that a user can make too, without a truth.
+estimate and compared with what the truth gave: a test that needs no true heights.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class WithheldImages:
     """Images of one patch that a condition does not show.
 
     Only pixels that see the whole Sun count, and those whose neighbours lie inside the patch, as slopes are
-    central differences. Brightness is free: each rendering is scaled to its image by least squares. Images are
-    without the condition's imperfections and missing data.
+    central differences. Brightness is free: each rendering is scaled to its image by least squares. Images
+    are without the condition's imperfections and missing data.
 
     Parameters
     ----------
