@@ -29,7 +29,7 @@ BACKEND = $(if $(TORCH),--torch-backend $(TORCH))
 CPU = $(or $(filter cpu,$(TORCH)),$(foreach folder,$(LINKS),$(wildcard $(folder)/torch-*+cpu-*.whl)))
 HASHED = --require-hashes -r envs/requirements.txt -c envs/cuda.txt $(if $(CPU),-c envs/cpu.txt)
 
-.PHONY: help env demo verify lock why prune test test-slow test-cluster test-gpu check format lint bench bench-light bench-plan bench-train bench-maps bench-bound bench-gpu gpu gpu-pack figures clean-env
+.PHONY: help env demo verify lock why prune test test-slow test-cluster test-gpu check format lint bench bench-light bench-plan bench-train bench-maps bench-bound bench-gpu gpu gpu-pack figures docs dist clean-env
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -124,6 +124,22 @@ bench-bound: env ## what images and altimetry of a set (SETS=folder) can say of 
 
 bench-plan: env ## time and memory of planning against the number of tiles
 	$(BIN)/python benchmarks/planning.py
+
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(FIND) -c envs/requirements.txt -r pyproject.toml --extra docs
+	touch $@
+
+docs: $(VENV)/.docs ## the documentation as a site in site/; to look at it: python -m http.server --directory site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(VENV)/.dist: $(VENV)/.ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(FIND) -c envs/requirements.txt -r pyproject.toml --extra dist
+	touch $@
+
+dist: $(VENV)/.dist ## sdist and wheel in dist/, checked; the wheel carries the workflow and pretrained/{moon,lola40}
+	rm -rf build dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 315532800) $(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
 
 clean-env: ## remove .venv
 	rm -rf $(VENV)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.bridges.fields import WindowNoise
 from pipeline.config.bridge import SamplerSection
 from pipeline.config.pretrained import PretrainedSection, weights_file
+from pipeline.config.shipped import shipped
 from pipeline.jobs.seeds import seeded
 from pipeline.models.apriori import fill
 from pipeline.models.batch import Batch, pad_sets
@@ -51,7 +52,8 @@ def load(path: Path | str, device: torch.device | str = "cpu", vae: Path | str |
 
     Parameters
     ----------
-    path : folder with ``model.safetensors`` and ``config.json``, or the safetensors file.
+    path : folder with ``model.safetensors`` and ``config.json``, or the safetensors file. An installed wheel
+        carries ``pretrained/moon`` and ``pretrained/lola40``, which are taken where no such folder is here.
     device : where it computes, e.g. ``cpu`` or ``cuda``.
     vae : the same of its VAE, for a latent model.
 
@@ -64,7 +66,7 @@ def load(path: Path | str, device: torch.device | str = "cpu", vae: Path | str |
     ValueError
         If a file is absent, is no model, or does not fit the others; the message names it.
     """
-    model = weights_file(path)
+    model = weights_file(shipped(path))
     beside = model.with_name(CALIBRATION)
     calibration = beside if beside.is_file() else None
     return load_calibrated(model, None if vae is None else weights_file(vae), device, calibration)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.shipped import installed, project
 from pipeline.config.site import SITE_FILES
 
-#: The checkout that this package belongs to.
-ROOT = Path(__file__).parents[3]
 CONFIG = "config/map.yaml"
 
 
@@ -84,8 +84,9 @@ def _map(options: argparse.Namespace) -> int:
     out = Path(options.out)
     if out.parts[:-1] != ("results",):
         raise ValueError(f"--out: expected results/<run>, found {options.out}")
-    if not (ROOT / "Snakefile").is_file():
-        raise ValueError(f"expected the workflow beside the package, found no {ROOT / 'Snakefile'}")
+    root = project()
+    if not (root / "Snakefile").is_file():
+        raise ValueError(f"expected the workflow beside the package, found no {root / 'Snakefile'}")
     site = site_of(options)
     changes: dict[str, Any] = {"run": out.name, "site": site}
     if options.members is not None:
@@ -93,20 +94,30 @@ def _map(options: argparse.Namespace) -> int:
     pairs = [
         f"{key}={json.dumps(value)}" if key != "run" else f"run={value}" for key, value in changes.items()
     ]
+    # Of a wheel, results belong to the folder where the user is; of a checkout, to the checkout.
+    if installed():
+        where = ["--snakefile", str(root / "Snakefile")]
+        configs, folder = [str(root / "config/config.yaml"), str(root / CONFIG)], Path.cwd()
+    else:
+        where, configs, folder = [], [CONFIG], root
     # The target comes first: `--quiet` takes as many words as follow it.
     command = [
         sys.executable,
         "-m",
         "snakemake",
         "map",
+        *where,
         "--configfile",
-        CONFIG,
+        *configs,
         "--cores",
         str(options.cores),
     ]
     if options.dry_run:
         command += ["--dry-run", "--quiet", "all"]
-    return subprocess.run([*command, "--config", *pairs], cwd=ROOT, check=False).returncode
+    # A user's folder is no place to import modules from; without this, Python looks there first.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"} if installed() else None
+    command += ["--config", *pairs]
+    return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
 
 
 def site_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pipeline.config.bridge import SAMPLER_KINDS, SamplerSection, evaluations_wa
 from pipeline.config.pretrained import PretrainedSection, weights_file
 from pipeline.config.rivals import RivalSection
 from pipeline.config.root import Config, ConfigError
+from pipeline.config.shipped import shipped
 from pipeline.provenance.digest import DigestMemory
 from pipeline.storage.atomic import read_json
 from pipeline.storage.calibration_law import FILE as CALIBRATION
@@ -148,7 +149,8 @@ def _bridge(
         identity["model.calibration"] = f"sha256:{memory.sha256(root / calibration)}"
     grid = content["grid"]
     facts = {
-        "weights": model,
+        # As given: a wheel has them in another place.
+        "weights": weights_file(section.weights).as_posix(),
         "vae": parts.get("vae"),
         "sha256": identity["model.weights"].partition(":")[2],
         "fingerprint": content.get("fingerprint"),
@@ -203,7 +205,7 @@ def _digests(parts: Mapping[str, str], root: Path, memory: DigestMemory) -> dict
 
 def _read(key: str, given: str, kind: str, root: Path) -> tuple[str, dict[str, Any]]:
     """Path of a model's weights, and the config beside them."""
-    model = weights_file(given)
+    model = weights_file(shipped(given, root))
     for path, what in ((model, "model weights"), (model.with_name("config.json"), "the model's config")):
         if not (root / path).is_file():
             wanted = f"{what} (safetensors with a config.json beside)"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli import main as cli
+from pipeline.config import shipped
 
 
 @pytest.fixture
@@ -87,3 +88,36 @@ def test_the_unit_of_heights_is_said(started: list[list[str]]) -> None:
     assert cli.main(["map", "--dem", "a.tif", "--height-unit", "km"]) == 0
     [command] = started
     assert any('"height_unit": "km"' in word for word in command)
+
+
+def test_of_a_wheel_the_workflow_runs_in_the_users_folder(
+    started: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its files are named, since none of them is in that folder."""
+    wheel = tmp_path / "_project"
+    wheel.mkdir()
+    monkeypatch.setattr(shipped, "CARRIED", wheel)
+    monkeypatch.chdir(tmp_path)
+    words = ["map", "--dem", "a.tif", "--dry-run"]
+    assert cli.main(words) == 2 and not started
+    (wheel / "Snakefile").write_text("")
+    assert cli.main(words) == 0
+    [command] = started
+    assert command[command.index("--snakefile") + 1] == str(wheel / "Snakefile")
+    configs = command.index("--configfile")
+    names = [str(wheel / "config" / name) for name in ("config.yaml", "map.yaml")]
+    assert command[configs + 1 : configs + 4] == [*names, "--cores"]
+
+
+def test_of_a_checkout_it_runs_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess:
+        seen.append({"command": command, **options})
+        return subprocess.CompletedProcess(command, 3)
+
+    monkeypatch.setattr(cli.subprocess, "run", run)
+    assert cli.main(["map", "--dem", "a.tif"]) == 3
+    [call] = seen
+    assert call["cwd"] == Path(__file__).resolve().parents[3] and "--snakefile" not in call["command"]
+    assert call["command"][call["command"].index("--configfile") + 1] == "config/map.yaml"

@@ -12,6 +12,7 @@ import yaml
 from snakemake.utils import update_config
 
 from pipeline.bundle.write import results
+from pipeline.config import shipped
 from pipeline.config.pretrained import PretrainedSampler, PretrainedSection, weights_file
 from pipeline.config.root import ConfigError, load_config
 from pipeline.provenance.plan import Plan
@@ -78,6 +79,26 @@ def test_bytes_of_weights_move_what_uses_them(root: Path) -> None:
     before = plan(root)
     save_system(root / "w", seed=1)
     assert moved(before, plan(root)) == USERS
+
+
+def test_weights_of_an_installed_wheel_have_the_keys_of_a_checkout(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = {"pretrained": {"weights": "pretrained/small"}}
+    wheel = tmp_path / "wheel"
+    shutil.copytree(root / "w", root / "pretrained" / "small")
+    before = plan(root, named)
+    (root / "pretrained").rename(wheel)
+    monkeypatch.setattr(shipped, "CARRIED", wheel.parent / "_project")
+    with pytest.raises(ConfigError, match=r"pretrained/small/model\.safetensors"):
+        plan(root, named)
+    (wheel.parent / "_project").mkdir()
+    wheel.rename(wheel.parent / "_project" / "pretrained")
+    after = plan(root, named)
+    assert moved(before, after) == set()
+    assert after.given_files("model") == [
+        f"{tmp_path}/_project/pretrained/small/{name}" for name in ("model.safetensors", "config.json")
+    ]
 
 
 def test_what_is_said_of_weights_counts_too(root: Path) -> None:
