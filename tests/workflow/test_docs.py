@@ -54,6 +54,7 @@ REWRITTEN = {
     "python benchmarks/*": ("help", "takes minutes"),
     "lunar-bridge *": ("help", "it plans by the workflow; tests/e2e/test_map.py"),
     "python -m pipeline.config.reference > config/README.md": ("compare", "it writes into the project"),
+    "python -m pipeline.config.schema > config/schema.json": ("compare", "it writes into the project"),
 }
 
 
@@ -185,7 +186,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(clone: Path, forks: Forks) -> dict[tuple[str, ...], tuple[int, str]]:
     """Exit code and output of every plan and every program's help, made by one process."""
     wanted = {dry(command) for command in of("dry-run")} | {helped(command) for command in of("help")}
-    wanted |= {("python", "-m", "pipeline.config.reference")}
+    wanted |= {command.words[:3] for command in of("compare")}
     return {words: forks(clone, words) for words in sorted(wanted)}
 
 
@@ -223,10 +224,11 @@ def test_a_programs_options_are_there(command: Command, done: dict) -> None:
         assert re.search(rf"{option}\b", text), f"{option} is no option:\n{text}"
 
 
-def test_the_reference_is_what_its_command_writes(done: dict) -> None:
-    assert of("compare")
-    code, text = done[("python", "-m", "pipeline.config.reference")]
-    assert (code, text) == (0, (ROOT / "config" / "README.md").read_text())
+def test_reference_and_schema_are_what_their_commands_write(done: dict) -> None:
+    files = {command.words[:3]: command.words[-1] for command in of("compare")}
+    assert set(files.values()) == {"config/README.md", "config/schema.json"}
+    for words, file in files.items():
+        assert done[words] == (0, (ROOT / file).read_text())
 
 
 def test_other_programs_are_installed_or_can_be() -> None:
