@@ -52,6 +52,8 @@ REWRITTEN = {
     "python -m pipeline.bundle.verify *": ("help", "the bundle is the user's; tests/e2e/test_bundle.py"),
     "python -m pipeline.report.seeds *": ("help", "the metrics are the user's; tests/unit/report"),
     "python benchmarks/*": ("help", "takes minutes"),
+    "snakemake --report": ("nothing", "tests/e2e/test_tiny.py and test_map.py"),
+    "snakemake --report *": ("help", "it needs results; tests/e2e/test_tiny.py and test_map.py"),
     "lunar-bridge *": ("help", "it plans by the workflow; tests/e2e/test_map.py"),
     "python -m pipeline.config.reference > config/README.md": ("compare", "it writes into the project"),
     "python -m pipeline.config.schema > config/schema.json": ("compare", "it writes into the project"),
@@ -163,8 +165,9 @@ def test_no_block_hides_commands_in_another_language(page: Path) -> None:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project, with the files that the pages speak of: their configs, and stand-ins of terrain."""
     folder = tmp_path_factory.mktemp("docs") / "clone"
-    away = (".git", ".venv", "results", "resources", ".snakemake", "tests", "__pycache__", "figures")
+    away = (".git", ".venv", "results", "resources", ".snakemake", "tests", "__pycache__", "figures", "src")
     shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*away))
+    (folder / "src").symlink_to(ROOT / "src")  # the package that the forks have imported
     for page in PAGES:
         for language, text in blocks(page):
             if language == "yaml":
