@@ -30,6 +30,9 @@ def double(x):
 class Thing:
     """A thing."""
 
+    size: int = 1
+    """Its size."""
+
     def method(self):
         """Nothing."""
 '''
@@ -94,6 +97,8 @@ def test_the_closure_holds_everything_that_an_import_runs(package: Path) -> None
         ('"""A thing."""', "'''Some thing.'''"),
         ('    """A thing."""\n', ""),
         ('"""A module."""\n', ""),
+        ('"""Its size."""', '"""How large it is."""'),
+        ('    """Its size."""\n', ""),
         ('        """Nothing."""', "        pass"),
         ("return 2 * x", "return (2*x)"),
         ('"""A module."""\n', '"""A module."""\n\n\n'),
@@ -110,6 +115,7 @@ def test_comments_docstrings_and_layout_change_nothing(package: Path, old: str, 
     [
         ("main.py", "2 * x", "3 * x"),
         ("main.py", "double", "twice"),
+        ("main.py", "size: int = 1", "size: int = 2"),
         ("main.py", "import pipeline.other\n", ""),
         ("other.py", "Y = 1", "Y = 2"),
         ("room/inner.py", "def helper():", "def helper(x=1):"),
