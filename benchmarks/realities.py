@@ -75,7 +75,7 @@ class Condition:
 
 def conditions() -> Iterator[Condition]:
     """All rows of the table."""
-    dense = {"altimetry": {"coverage": [0.6, 0.6]}}
+    dense = {"altimetry": {"coverage": [0.6, 0.6], "shifted": 0.0}}
     for apriori, draw in (("cells", {}), ("altimetry", dense)):
         yield Condition("all realities", apriori, draw=draw)
         for name, changes in LIGHT.items():
@@ -90,8 +90,11 @@ def conditions() -> Iterator[Condition]:
     for metres in (0.5, 1.0, 2.0, 5.0):
         off = {"cell_error_share": 1.0, "cell_error_px": [metres / 40, metres / 40]}
         yield Condition(f"cells off by {metres:g} m", "cells", draw=off)
+    for pixels in (1.0, 2.0):
+        off = {"altimetry": {"coverage": [0.6, 0.6], "shifted": 1.0, "shift_px": pixels}}
+        yield Condition(f"altimetry off by {pixels:g} px per axis (std)", "altimetry", draw=off)
     for share in (0.03, 0.1, 0.2, 0.4, 0.9):
-        draw = {"altimetry": {"coverage": [share, share]}}
+        draw = {"altimetry": {"coverage": [share, share], "shifted": 0.0}}
         yield Condition(f"coverage {share:g}", "altimetry", draw=draw)
 
 
@@ -217,6 +220,7 @@ def main() -> None:
     parser.add_argument("--config", default="moon", help="config/<name>.yaml of the patches and sections")
     parser.add_argument("--every", type=int, default=1, help="take every n-th validation patch")
     parser.add_argument("--members", type=int, default=8)
+    parser.add_argument("--apriori", choices=("cells", "altimetry"), help="only rows of this a priori DEM")
     args = parser.parse_args()
     torch.set_num_threads(2)
     plan = Plan(configured(ROOT / "config" / f"{args.config}.yaml"))
@@ -230,6 +234,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         sites = Sites(plan, Path(scratch), args.every)
         for condition in conditions():
+            if args.apriori not in (None, condition.apriori):
+                continue
             cameras = changed(stage.imperfections, {"share": 1.0, **condition.cameras})
             found = samples(condition, sites, stage.scenes, stage.masks, system.halo_cells)
             row = scored(condition, system, found, cameras, args.members)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rasterio.crs import CRS
 from rio_cogeo import cog_validate
 from stac_files import stac_errors
 
+from forked import Forks
 from map_sites import CELLS, FACTOR, grid, write_site
 from pipeline.imagery.suns.tables import read_suns
 from pipeline.maps.asp import export_asp
@@ -167,6 +169,20 @@ def values_and_bytes(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     with rasterio.open(path) as raster:
         return hashlib.sha256(raster.read().tobytes()).hexdigest()
+
+
+def test_snakemakes_report_holds_viewer_picture_and_table(
+    done: Path, site: Path, tmp_path: Path, forks: Forks
+) -> None:
+    archive = tmp_path / "report.zip"
+    words = ["snakemake", "-s", str(ROOT / "workflow" / "Snakefile"), "map", "--report", str(archive)]
+    code, text = forks(site, [*words, *given("one")])
+    assert code == 0, text[-3000:]
+    with zipfile.ZipFile(archive) as report:
+        data = {Path(name).name: report.read(name) for name in report.namelist() if "/data/raw/" in name}
+    assert data == {
+        name: (done / name).read_bytes() for name in ("viewer.html", "quicklook.png", "images.csv")
+    }
 
 
 def test_a_dry_run_lists_images_bounds_memory_and_time(site: Path, snakemake: Callable) -> None:

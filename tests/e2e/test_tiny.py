@@ -19,6 +19,7 @@ import zarr
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from forked import Forks
 from interrupted import artefacts
 
 pytestmark = pytest.mark.xdist_group("tiny")
@@ -70,6 +71,22 @@ def test_the_table_holds_the_numbers_of_the_metrics(tiny: Path) -> None:
         )
         missing = metrics["conditions"]["missing"]["systems"][name]["rmse_m"]
         assert float(rows["missing", name]["rmse_m"]) == pytest.approx(missing, rel=1e-5)
+
+
+def test_snakemakes_report_holds_table_picture_and_page(tiny: Path, tmp_path: Path, forks: Forks) -> None:
+    archive = tmp_path / "report.zip"
+    words = ["snakemake", "-s", str(ROOT / "Snakefile"), "--report", str(archive)]
+    code, text = forks(tiny, [*words, "--configfile", "config/tiny.yaml"])
+    assert code == 0, text[-3000:]
+    results = tiny / "results" / "tiny"
+    shown = ("evaluation/metrics.csv", "region/quicklook.png", "report.html")
+    with zipfile.ZipFile(archive) as report:
+        data = {Path(name).name: report.read(name) for name in report.namelist() if "/data/raw/" in name}
+        page = report.read("report/report.html").decode()
+    assert data == {Path(name).name: (results / name).read_bytes() for name in shown}
+    keys = {name: stage["key"] for name, stage in read(results / "stages.json")["stages"].items()}
+    for stage in ("evaluation", "region", "report"):
+        assert f'Stage key <tt class=\\"docutils literal\\">{keys[stage]}</tt>' in page
 
 
 def test_region_rasters_open_where_they_belong(tiny: Path) -> None:

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.xdist_group("docs")
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "config" / "README.md",
     *sorted((ROOT / "pretrained").glob("*/README.md")),
@@ -53,8 +55,11 @@ REWRITTEN = {
     "python -m pipeline.bundle.verify *": ("help", "the bundle is the user's; tests/e2e/test_bundle.py"),
     "python -m pipeline.report.seeds *": ("help", "the metrics are the user's; tests/unit/report"),
     "python benchmarks/*": ("help", "takes minutes"),
+    "snakemake --report": ("nothing", "tests/e2e/test_tiny.py and test_map.py"),
+    "snakemake --report *": ("help", "it needs results; tests/e2e/test_tiny.py and test_map.py"),
     "lunar-bridge *": ("help", "it plans by the workflow; tests/e2e/test_map.py"),
     "python -m pipeline.config.reference > config/README.md": ("compare", "it writes into the project"),
+    "python -m pipeline.config.schema > config/schema.json": ("compare", "it writes into the project"),
 }
 
 
@@ -163,8 +168,9 @@ def test_no_block_hides_commands_in_another_language(page: Path) -> None:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project, with the files that the pages speak of: their configs, and stand-ins of terrain."""
     folder = tmp_path_factory.mktemp("docs") / "clone"
-    away = (".git", ".venv", "results", "resources", ".snakemake", "tests", "__pycache__", "figures")
+    away = (".git", ".venv", "results", "resources", ".snakemake", "tests", "__pycache__", "figures", "src")
     shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*away))
+    (folder / "src").symlink_to(ROOT / "src")  # the package that the forks have imported
     for page in PAGES:
         for language, text in blocks(page):
             if language == "yaml":
@@ -186,7 +192,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(clone: Path, forks: Forks) -> dict[tuple[str, ...], tuple[int, str]]:
     """Exit code and output of every plan and every program's help, made by one process."""
     wanted = {dry(command) for command in of("dry-run")} | {helped(command) for command in of("help")}
-    wanted |= {("python", "-m", "pipeline.config.reference")}
+    wanted |= {command.words[:3] for command in of("compare")}
     return {words: forks(clone, words) for words in sorted(wanted)}
 
 
@@ -224,10 +230,11 @@ def test_a_programs_options_are_there(command: Command, done: dict) -> None:
         assert re.search(rf"{option}\b", text), f"{option} is no option:\n{text}"
 
 
-def test_the_reference_is_what_its_command_writes(done: dict) -> None:
-    assert of("compare")
-    code, text = done[("python", "-m", "pipeline.config.reference")]
-    assert (code, text) == (0, (ROOT / "config" / "README.md").read_text())
+def test_reference_and_schema_are_what_their_commands_write(done: dict) -> None:
+    files = {command.words[:3]: command.words[-1] for command in of("compare")}
+    assert set(files.values()) == {"config/README.md", "config/schema.json"}
+    for words, file in files.items():
+        assert done[words] == (0, (ROOT / file).read_text())
 
 
 def test_other_programs_are_installed_or_can_be() -> None:

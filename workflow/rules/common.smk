@@ -3,8 +3,13 @@ import os
 import sys
 from pathlib import Path
 
-# Jobs run the library that lies beside this workflow, whatever is installed.
-SOURCE = str(Path(workflow.basedir) / "src")
+# Jobs run the library that lies beside these rules, whatever is installed and wherever the first Snakefile is.
+SOURCE = str(Path(str(workflow.current_basedir)).parents[1] / "src")
+if not Path(SOURCE, "pipeline").is_dir():
+    raise WorkflowError(
+        f"expected the package beside the workflow, found no {SOURCE}/pipeline; clone the repository, and let a "
+        "`module` name the Snakefile in the clone"
+    )
 sys.path.insert(0, SOURCE)
 BEFORE = dict(os.environ).get("PYTHONPATH")
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, (SOURCE, BEFORE))))
@@ -15,6 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
 
+import pipeline
 from pipeline.config.root import ConfigError, load_config
 from pipeline.provenance.leftovers import (
     clear_checkpoints,
@@ -22,6 +28,12 @@ from pipeline.provenance.leftovers import (
     refuse_leftovers,
 )
 from pipeline.provenance.plan import Plan
+
+if not Path(pipeline.__file__).parent.samefile(Path(SOURCE, "pipeline")):
+    raise WorkflowError(
+        f"expected the package of {SOURCE}, found that of {Path(pipeline.__file__).parents[1]}, which was imported "
+        "before: one Snakefile can use one checkout"
+    )
 
 try:
     CONFIG = load_config(config)
@@ -64,6 +76,16 @@ def untracked(value):
     Snakemake compares no param that is a function of `threads`, as those may differ between machines.
     """
     return lambda wildcards, threads: value
+
+
+def shown(path, result, category):
+    """An output that `snakemake --report` shows, with the caption of that name in workflow/report."""
+    return report(
+        path,
+        caption=f"../report/{result.replace(' ', '_')}.rst",
+        category=category,
+        labels={"result": result, "file": Path(path).name},
+    )
 
 
 def identity(stage):

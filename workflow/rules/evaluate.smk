@@ -72,7 +72,7 @@ rule evaluation_collect:
         parts=[f"{PARTS}/{name}.json" for name in PLAN.predictors],
     output:
         metrics=f"{RESULTS}/evaluation/metrics.json",
-        table=f"{RESULTS}/evaluation/metrics.csv",
+        table=shown(f"{RESULTS}/evaluation/metrics.csv", "metrics", "Evaluation"),
         patches=f"{RESULTS}/evaluation/patches.csv",
     log:
         log_of("evaluation"),
@@ -104,8 +104,20 @@ rule comparison:
     input:
         metrics=COMPARED,
     output:
-        tables=expand(f"{KEPT}/tables/{{name}}.{{suffix}}", name=TABLES, suffix=FORMATS),
-        figures=expand(f"{KEPT}/figures/{{name}}.png", name=FIGURES),
+        tables=[
+            f"{KEPT}/tables/{name}.{suffix}"
+            for name in TABLES
+            for suffix in FORMATS
+            if suffix != "html"
+        ],
+        pages=[
+            shown(f"{KEPT}/tables/{name}.html", "comparison", "Comparison")
+            for name in TABLES
+        ],
+        figures=[
+            shown(f"{KEPT}/figures/{name}.png", "comparison", "Comparison")
+            for name in FIGURES
+        ],
         page=f"{KEPT}.md",
     log:
         f"results/logs/comparison/{CONFIG.run}/log.txt",

@@ -33,6 +33,14 @@ PRODUCT_FILES = {
     for name in KINDS
     if name != "clones" or CONFIG.map.clones
 } | {name: f"{RESULTS}/map/{file}" for name, file in DOCUMENTS.items()}
+PRODUCT_FILES |= {
+    name: shown(PRODUCT_FILES[name], title, "Map")
+    for name, title in {
+        "viewer": "viewer",
+        "quicklook": "map",
+        "images": "images of the map",
+    }.items()
+}
 
 
 if workflow.is_main_process and {"-n", "--dry-run", "--dryrun"} & set(sys.argv):

@@ -18,7 +18,7 @@ rule region_reconstruct:
         truth=f"{RESULTS}/region/truth.tif",
         images=f"{RESULTS}/region/images.tif",
         metrics=f"{RESULTS}/region/metrics.json",
-        quicklook=f"{RESULTS}/region/quicklook.png",
+        quicklook=shown(f"{RESULTS}/region/quicklook.png", "region", "Region"),
     log:
         log_of("region"),
     benchmark:

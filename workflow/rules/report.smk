@@ -19,7 +19,7 @@ rule report_write:
         counts=ancient(COUNTS),
         region=rules.region_reconstruct.output,
     output:
-        report=f"{RESULTS}/report.html",
+        report=shown(f"{RESULTS}/report.html", "report", "Evaluation"),
     log:
         log_of("report"),
     benchmark:

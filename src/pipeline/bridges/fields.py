@@ -11,12 +11,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtri
 from torch import Tensor
 
+# Clones that a stratified sequence tells apart: 2 to this power.
+_DIGITS = 12
 # Cells of a block of the field, which is drawn as a whole.
 _BLOCK = 64
 
@@ -34,7 +38,8 @@ class NoiseField:
     -----
     A tensor with h cells along the window's side is white noise on cells of size / h pixels. Where the window
     does not begin on a cell of the map, a value is mixed of the four nearest, with weights that keep the
-    variance at 1; neighbours are then correlated. A single number belongs to the clone, not to the window.
+    variance at 1; neighbours are then correlated. A single number belongs to the clone, not to the window:
+    there are as few of them as clones, so clones have it from one stratified sequence (`stratified_normal`).
     """
 
     seed: int
@@ -58,7 +63,8 @@ class NoiseField:
         for channel in range(channels):
             key = (self.seed, self.clone + 1, index, channel)
             if cells == [1, 1]:
-                out[channel] = _block((*key, 0), 0, 0)[0, 0]
+                single = (self.seed, index, channel)
+                out[channel] = stratified_normal(single, self.clone) if self.clone >= 0 else _first(key)
             else:
                 out[channel] = self._part(key, *cells)
         return torch.from_numpy(out)
@@ -111,6 +117,40 @@ def field(key: tuple[int, ...], row: int, col: int, rows: int, cols: int) -> NDA
             ]
             out[down.start - row : down.stop - row, across.start - col : across.stop - col] = block
     return out
+
+
+@lru_cache(maxsize=8192)
+def stratified_normal(key: tuple[int, ...], number: int) -> float:
+    """The number-th of a sequence of standard normal numbers whose sizes are stratified.
+
+    Of the first 2^k, one has its absolute value in each of the 2^k quantiles of such values: those of van der
+    Corput's sequence in base 2 under nested random flips of digits (Owen 1995). Signs are independent. So
+    each number is standard normal on its own, and sequences of different keys are independent, but the mean
+    square of few numbers is nearly 1: of 8, its standard deviation is 0.2, of 8 independent numbers 0.5.
+
+    Parameters
+    ----------
+    key : what tells this sequence from others. number : at least 0.
+    """
+    share, cell = 0.0, 0
+    for digit in range(_DIGITS):
+        own = number >> digit & 1
+        share += (own ^ (_words((*key, digit, cell)) & 1)) / 2 ** (digit + 1)
+        cell = 2 * cell + own
+    words = _words((*key, _DIGITS, number))
+    within = ((words >> 1) + 0.5) / 2**31
+    size = float(ndtri(0.5 + (share + within / 2**_DIGITS) / 2))
+    return size if words & 1 else -size
+
+
+def _words(key: tuple[int, ...]) -> int:
+    """32 random bits of a key."""
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+def _first(key: tuple[int, ...]) -> np.float32:
+    """A single number that all clones share."""
+    return _block((*key, 0), 0, 0)[0, 0]
 
 
 def _block(key: tuple[int, ...], i: int, j: int) -> NDArray[np.float32]:

@@ -36,17 +36,22 @@ _PARAMETERS = {
 }
 _PARAMETER = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
 _DONE = "http://schema.org/CompletedActionStatus"
-_TYPES = {
+# PRONOM's entry of GeoTIFF: the media type that has a parameter for it is not in the form that crates take.
+_GEOTIFF = "https://www.nationalarchives.gov.uk/PRONOM/fmt/155"
+_TYPES: dict[str, str | list[str | Entity]] = {
     ".json": "application/json",
     ".jsonl": "application/jsonl",
     ".md": "text/markdown",
     ".csv": "text/csv",
     ".html": "text/html",
     ".png": "image/png",
-    ".tif": "image/tiff; application=geotiff",
+    ".tif": ["image/tiff", {"@id": _GEOTIFF}],
     ".zip": "application/zip",
     ".txt": "text/plain",
     ".yaml": "application/yaml",
+    ".cff": "application/yaml",
+    ".toml": "application/toml",
+    ".py": "text/x-python",
     ".safetensors": "application/octet-stream",
 }
 # Of the source, these files are described one by one; the rest is the folder's.
@@ -92,8 +97,10 @@ def _ref(identifier: str) -> Entity:
     return {"@id": identifier}
 
 
-def _refs(identifiers: Iterable[str]) -> list[Entity]:
-    return [_ref(i) for i in identifiers]
+def _refs(identifiers: Iterable[str]) -> Entity | list[Entity]:
+    """References; a single one stands by itself, as RO-Crate recommends."""
+    refs = [_ref(i) for i in identifiers]
+    return refs[0] if len(refs) == 1 else refs
 
 
 def _root(stages: Mapping[str, Any], ran: Mapping[str, Any], names: list[str]) -> Iterator[Entity]:
@@ -123,6 +130,7 @@ def _root(stages: Mapping[str, Any], ran: Mapping[str, Any], names: list[str]) -
         conformsTo=_ref("https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"),
         programmingLanguage=_ref(_LANGUAGE),
         version=ran["report"]["code"][:12],
+        encodingFormat="text/plain",
         license=_ref(_LICENCE),
         author=_ref(_AUTHORS),
         input=_refs(("#parameter-config", "#parameter-inputs")),
@@ -135,8 +143,10 @@ def _root(stages: Mapping[str, Any], ran: Mapping[str, Any], names: list[str]) -
 def _file(name: str, content: Path | bytes) -> Entity:
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     entity = _entity(name, "File", name=name, contentSize=str(size), sha256=content_sha256(content))
-    if kind := _TYPES.get(Path(name).suffix):
-        entity["encodingFormat"] = kind
+    # What has no suffix here is text: the workflow, the licence, the container's definition.
+    entity["encodingFormat"] = _TYPES.get(Path(name).suffix, "text/plain")
+    if name == "README.md":
+        entity["about"] = _ref("./")
     for parameter, (_, example) in _PARAMETERS.items():
         if name == example:
             entity["exampleOfWork"] = _ref(f"#parameter-{parameter}")
@@ -165,7 +175,7 @@ def _actions(run: str, ran: Mapping[str, Any], names: list[str]) -> Iterator[Ent
         instrument=_ref(_WORKFLOW),
         object=_refs(("config.json", "inputs.json")),
         result=_refs(outcome),
-        actionStatus=_ref(_DONE),
+        actionStatus=_DONE,
     )
     yield _entity(
         "#organise",
@@ -185,7 +195,7 @@ def _actions(run: str, ran: Mapping[str, Any], names: list[str]) -> Iterator[Ent
             instrument=_ref(f"#tool-{name}"),
             object=_refs(before),
             result=_refs((f"records/{name}.json", *(n for n in names if n.startswith(_made(name))))),
-            actionStatus=_ref(_DONE),
+            actionStatus=_DONE,
         )
         yield _entity(
             f"#control-{name}",
@@ -235,4 +245,5 @@ def _context() -> Iterator[Entity]:
             workExample=_ref(example),
             valueRequired="True",
         )
+    yield _entity(_GEOTIFF, "WebSite", name="GeoTIFF")
     yield _entity(_PARAMETER, "CreativeWork", name="FormalParameter profile", version="1.0-RELEASE")

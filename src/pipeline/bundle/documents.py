@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.bundle.front_matter import front_matter
 from pipeline.storage.templates import templates
 
 Facts = Mapping[str, Any]
@@ -27,7 +28,7 @@ def _fill(template: str, **values: Any) -> str:
 
 
 def model_card(name: str, path: Path, config: Facts, metrics: Facts, stages: Facts) -> str:
-    """A model card (Mitchell et al. 2019) from a model's config and scores.
+    """A model card (Mitchell et al. 2019) from a model's config and scores, as the Hugging Face Hub reads it.
 
     Parameters
     ----------
@@ -35,15 +36,18 @@ def model_card(name: str, path: Path, config: Facts, metrics: Facts, stages: Fac
     metrics : ``metrics.json``. stages : ``stages.json``.
     """
     conditions = {label: entry["systems"] for label, entry in metrics["conditions"].items()}
+    rows = {label: systems[name] for label, systems in conditions.items() if name in systems}
+    synthetic = stages["config"]["inputs"]["dem"] == "synthetic"
     return _fill(
         "model_card.md",
+        front=front_matter(name, config["kind"], rows, stages["run"], synthetic),
         name=name,
         parameters=parameters(path),
         config=config,
         metrics=metrics,
         stages=stages,
         run=stages["config"],
-        rows={label: systems[name] for label, systems in conditions.items() if name in systems},
+        rows=rows,
     )
 
 

@@ -22,12 +22,13 @@ from pipeline.storage.atomic import read_json
 from pipeline.storage.sha256 import file_sha256
 
 FILES = (
-    "Snakefile", "pyproject.toml", "Makefile", "README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md",
+    "Snakefile", "workflow/Snakefile", "pyproject.toml", "Makefile", "README.md", "LICENSE", "CITATION.cff",
+    "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
 )  # fmt: skip
 FOLDERS = {
-    "workflow": (".smk", ".py"),
+    "workflow": (".smk", ".py", ".rst"),
     "src": (".py", *TEMPLATES),
-    "config": (".yaml", ".md"),
+    "config": (".yaml", ".json", ".md"),
     "profiles": (".yaml",),
     "envs": (".txt", ".yaml", ".def", ".py"),
     "docs": (".md",),

@@ -16,39 +16,36 @@ class AltimetrySection(Section):
     """Simulated altimetry of training windows: what the tracks of an orbiting laser altimeter leave of them.
 
     Ranges are drawn from once per window, uniformly except where another law is named.
-
-    Attributes
-    ----------
-    coverage : share of a window's pixels that are hit: low (high / low)^sqrt(u) of a uniform number u.
-    spread_deg : standard deviation of the passes' directions about one of their two dominant ones, degrees,
-        log-uniform (near a pole they vary widely).
-    one_way : share of windows with one dominant direction instead of two.
-    bunching : share of passes that lie in bunches beside each other, which leaves gaps.
-    exact : share of windows whose heights have no errors at all; what follows is for the others.
-    adjusted : share of those whose passes were fitted to each other, as those of finished products are: of
-        `bias_m` and `offset_m` a tenth is left.
-    bias_m : standard deviation of the height error that a pass has as a whole, m; at most 0.05 pixels.
-    offset_m : standard deviation, per axis, of the place of a pass as a whole, m.
-    noise_m : standard deviation of a spot's height, m.
-    outliers : share of spots that are off by any height up to `outlier_m`.
-    outlier_m : largest error of such a spot, m.
-    shifted : share of windows in which the altimetry as a whole is shifted against the truth.
-    shift_px : standard deviation of that shift per axis, pixels; at most twice as much is drawn.
     """
 
     coverage: Range = Range(low=0.03, high=1.0)
+    """share of a window's pixels that are hit: low (high / low)^sqrt(u) of a uniform number u."""
     spread_deg: Range = Range(low=1.0, high=30.0)
+    """standard deviation of the passes' directions about one of their two dominant ones, degrees,
+    log-uniform (near a pole they vary widely)."""
     one_way: Share = 0.3
+    """share of windows with one dominant direction instead of two."""
     bunching: Range = Range(low=0.0, high=0.8)
+    """share of passes that lie in bunches beside each other, which leaves gaps."""
     exact: Share = 0.1
+    """share of windows whose heights have no errors at all; what follows is for the others."""
     adjusted: Share = 0.6
+    """share of those whose passes were fitted to each other, as those of finished products are: of
+    `bias_m` and `offset_m` a tenth is left."""
     bias_m: Range = Range(low=0.0, high=1.0)
+    """standard deviation of the height error that a pass has as a whole, m; at most 0.05 pixels."""
     offset_m: Range = Range(low=3.0, high=15.0)
+    """standard deviation, per axis, of the place of a pass as a whole, m."""
     noise_m: Range = Range(low=0.1, high=0.5)
+    """standard deviation of a spot's height, m."""
     outliers: Share = 0.0002
+    """share of spots that are off by any height up to `outlier_m`."""
     outlier_m: NotNegative = 30.0
+    """largest error of such a spot, m."""
     shifted: Share = 0.15
+    """share of windows in which the altimetry as a whole is shifted against the truth."""
     shift_px: NotNegative = 1.0
+    """standard deviation of that shift per axis, pixels; at most twice as much is drawn."""
 
     @property
     def finished(self) -> AltimetrySection:
@@ -71,11 +68,8 @@ class TrainingPatchesSection(PatchesSection):
     """Patch geometry, and the a priori DEM that comes with a patch.
 
     The stages that cut patches read the geometry only: another a priori DEM changes none of their keys.
-
-    Attributes
-    ----------
-    apriori : what the training knows of a patch's heights: ``cells``, exact means of `factor` x `factor`
-        pixels (published), ``altimetry``, heights along simulated tracks (section `altimetry`), or ``mixed``.
     """
 
     apriori: Literal["cells", "altimetry", "mixed"] = "cells"
+    """what the training knows of a patch's heights: ``cells``, exact means of `factor` x `factor` pixels
+    (published), ``altimetry``, heights along simulated tracks (section `altimetry`), or ``mixed``."""

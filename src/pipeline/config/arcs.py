@@ -13,23 +13,20 @@ _AsWord = BeforeValidator(lambda value: "true" if value is True else value)
 
 
 class SunPlace(Section):
-    """Where the Sun is seen from; each kind of draw has assumed places of its own.
-
-    Attributes
-    ----------
-    place : where the Sun is seen from: an ``assumed`` place, drawn (published), the patch's ``true`` place,
-        or its true place with the Sun where SPICE kernels put it (``ephemeris``, see that section).
-    latitude : range of the assumed latitude, degrees, drawn uniformly; refused where it would not be used.
-    longitude : range of the assumed longitude, degrees east of the map's central meridian, drawn uniformly;
-        refused where it would not be used.
-    declination : range of the Sun's declination, degrees, drawn uniformly once a set (published 0; the Moon's
-        seasons reach 1.59); refused with an ephemeris, which has its own.
-    """
+    """Where the Sun is seen from; each kind of draw has assumed places of its own."""
 
     place: Annotated[Literal["assumed", "true", "ephemeris"], _AsWord] = "assumed"
+    """where the Sun is seen from: an ``assumed`` place, drawn (published); the ``true`` place: the
+    patch's, or the region's centre; or the true place with the Sun where SPICE kernels put it
+    (``ephemeris``, see that section)."""
     latitude: Range
+    """range of the assumed latitude, degrees, drawn uniformly; refused where it would not be used."""
     longitude: Range
+    """range of the assumed longitude, degrees east of the map's central meridian, drawn uniformly; refused
+    where it would not be used."""
     declination: Range = Range(low=0, high=0)
+    """range of the Sun's declination, degrees, drawn uniformly once per set of images (published 0; the
+    Moon's seasons reach 1.59); refused with an ephemeris, which has its own."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -47,16 +44,12 @@ class SunPlace(Section):
 
 
 class ArcDraw(SunPlace):
-    """How a place, a declination of the Sun and an image set are drawn.
-
-    Attributes
-    ----------
-    images : range of the number of images a set, drawn uniformly, with replacement.
-    """
+    """How a place, a declination of the Sun and an image set are drawn."""
 
     latitude: Range = Range(low=0, high=90)
     longitude: Range = Range(low=0, high=360)
     images: Range = Range(low=5, high=100)
+    """range of the number of images a set, drawn uniformly, with replacement."""
 
     @model_validator(mode="after")
     def _possible_images(self) -> ArcDraw:
@@ -67,21 +60,17 @@ class ArcDraw(SunPlace):
 
 
 class ArcsSection(Section):
-    """Sun arcs over the fixed directions.
-
-    Attributes
-    ----------
-    tolerance : largest chord distance of a fixed direction from the arc (published 0.1, about 5.7 deg).
-    train : drawn anew for every training sample.
-    fibonacci : images of a sample of the Fibonacci stage: ``all`` of its patch's, each once (published), or
-        as many as `train` says ``drawn`` with replacement.
-    test : named draws, made once for every validation and test patch and stored.
-    """
+    """Sun arcs over the fixed directions."""
 
     tolerance: Annotated[float, Field(gt=0, le=2)] = 0.1
+    """largest chord distance of a fixed direction from the arc (published 0.1, about 5.7 deg)."""
     train: ArcDraw = ArcDraw()
+    """drawn anew for every training sample."""
     fibonacci: Literal["drawn", "all"] = "drawn"
+    """images of a sample of the Fibonacci stage: ``all`` of its patch's, each once (published), or as many
+    as `train` says ``drawn`` with replacement."""
     test: dict[str, ArcDraw] = Field(default={"main": ArcDraw(images=Range(low=75, high=75))}, min_length=1)
+    """named draws, made once for every validation and test patch and stored."""
     seed: Seed = 0
 
     @model_validator(mode="after")

@@ -12,22 +12,20 @@ from pipeline.config.training import OptimiserSection
 
 
 class BridgeStages(Section):
-    """The stages of a training, each warm-started from the last; null leaves one out.
-
-    Attributes
-    ----------
-    fibonacci : evenly spread Suns.
-    arcs : realistic arcs of Suns.
-    missing : missing strips.
-    real, real_2, real_3 : rendered scenes; the keys of `fibonacci`, or null for no such stage, as any may be.
-    """
+    """The stages of a training, each warm-started from the last; null leaves one out."""
 
     fibonacci: OptimiserSection | None = OptimiserSection(samples=260_000 * 256)
+    """evenly spread Suns."""
     arcs: OptimiserSection | None = OptimiserSection(samples=5_300 * 256)
+    """realistic arcs of Suns."""
     missing: OptimiserSection | None = OptimiserSection(samples=2_800 * 256)
+    """missing strips."""
     real: OptimiserSection | None = None
+    """rendered scenes; the keys of `fibonacci`, or null for no such stage, as any may be."""
     real_2: OptimiserSection | None = None
+    """a further stage on rendered scenes; null for none."""
     real_3: OptimiserSection | None = None
+    """a further stage on rendered scenes; null for none."""
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -61,21 +59,17 @@ def evaluations_wanted(nfe: int, kind: str, process: str = "", steps: int = 0) -
 
 
 class SamplerSection(Section):
-    """How clones are drawn; trained systems and given weights have their own defaults.
-
-    Attributes
-    ----------
-    nfe : network evaluations a clone (published 10).
-    kind : ``posterior`` (published), ``ode`` or ``dbim`` for I2SB; ``euler``, ``heun`` (two evaluations a
-        step) or ``dbim`` for the interpolant; ``euler`` or ``dbim`` for the diffusion.
-    eta : share of the full noise in each step of ``dbim`` (0 keeps the noise drawn first); others ignore it.
-    grid : ``uniform`` steps (published) or ``quadratic``, finer towards the truth.
-    """
+    """How clones are drawn; trained systems and given weights have their own defaults."""
 
     nfe: Evaluations
+    """network evaluations a clone (published 10)."""
     kind: SamplerKind
+    """``posterior`` (published), ``ode`` or ``dbim`` for I2SB; ``euler``, ``heun`` (two evaluations a
+    step) or ``dbim`` for the interpolant; ``euler`` or ``dbim`` for the diffusion."""
     eta: Share
+    """share of the full noise in each step of ``dbim`` (0 keeps the noise drawn first); others ignore it."""
     grid: TimeGrid
+    """``uniform`` steps (published) or ``quadratic``, finer towards the truth."""
 
     @model_validator(mode="after")
     def _even(self) -> Self:
@@ -107,94 +101,95 @@ def any_sampler(process: str) -> BridgeSampler:
 
 
 class BridgeSection(Section):
-    """One super-resolution system.
-
-    Attributes
-    ----------
-    space : ``latent`` (of the VAE, published) or ``pixel``.
-    target : ``dem`` (published) or ``residual`` = DEM minus bicubic a priori.
-    process : ``i2sb`` (published), ``interpolant`` (Yasuda) or ``diffusion`` (its baseline).
-    conditioning : ``published`` (two 768-vectors) or ``aligned`` (full-resolution fields in register).
-    set_encoder : encoder of the images with conditioning ``published``: ``pooled`` (published: average-pooled
-        residual blocks, norms of the transformers without parameters) or ``strided`` (strided convolutions).
-    missing_pixel : what conditioning ``published`` sees where an image has no data (published -1; 0 is dark).
-    network : ``dit`` (published) or ``unet``.
-    lr_halo_px : a priori terrain beyond the patch that the network sees, pixels (published 0).
-    height_unit : ``km`` (published: metres / 1000) or ``pixel`` (scale-free).
-    width, depth, heads, patch_px : the transformer (published 768, 6, 12, 2).
-    base : channels of the U-Net.
-    beta_max, steps : I2SB's noise schedule (published 0.3 and 1000).
-    start_share : share of I2SB's training pairs at the start of the bridge, where a draw has all to find
-        (published 0: uniform times).
-    noise : the interpolant's epsilon (published 0.2).
-    weighting : what the diffusion's squared error of the noise is weighted by: ``noise`` (1) or ``score``
-        (1/sigma^2, Yasuda's loss of the score, which a few samples near the truth rule: it hardly trains).
-    score : what the network learns of its target: its mean, by the ``squared`` error (published), or its
-        law, by the fair ``crps`` of draws that differ in a noise input.
-    draws : draws of one sample that the score compares.
-    posterior_mean : estimate the posterior mean first and let the bridge carry the rest.
-    mean_weight, slope_weight : weights of the posterior-mean loss and its slope term.
-    state_scale : heights, in the section's unit, that count as 1 in the bridge; null takes 1 for target
-        ``dem``, and for ``residual`` or `posterior_mean` the RMS of the training patches' DEM about their
-        block means. With score ``crps`` and `posterior_mean`, states are in units of the estimate's own
-        spread, and this is the unit of the estimate's losses alone.
-    init : folder of weights (or the safetensors file) that the first stage starts from; null starts anew.
-        Their bytes count, not their place. Each tensor whose name and shape agree is taken, at least half
-        must; with a null `state_scale` theirs is taken too, where states are of the same kind.
-    relative_loss : whether losses of the estimate count over those of what it begins from, so that sparse
-        altimetry, whose errors are large, does not drown dense.
-    refine : whether the network begins from a Gauss-Newton solution of photometric stereo and altimetry (see
-        `pipeline.models.refinement`) in the place of the a priori DEM; needs conditioning ``aligned`` and
-        `posterior_mean`.
-    calibrate : spread clones as the validation patches ask for, see docs/concepts.md; needs `posterior_mean`.
-    calibration_margin : factor on the spread that they ask for where there are images, for all that real
-        images have and those of the validation patches lack.
-    keep_block_means : project samples so that their block means equal the a priori DEM.
-    augmentation : ``flips`` (published), or ``square``: its eight symmetries.
-    weight_decay : of AdamW (published 0).
-    ema : decay of the weights' average that is kept; 0 keeps the weights (published).
-    clip : largest norm of the gradient; 0 does not clip (published).
-    seed : of initialisation, order and noise.
-    """
+    """One super-resolution system."""
 
     space: Literal["latent", "pixel"] = "latent"
+    """``latent`` (of the VAE, published) or ``pixel``."""
     target: Literal["dem", "residual"] = "dem"
+    """``dem`` (published) or ``residual`` = DEM minus bicubic a priori."""
     process: Literal["i2sb", "interpolant", "diffusion"] = "i2sb"
+    """``i2sb`` (published), ``interpolant`` (Yasuda) or ``diffusion`` (its baseline)."""
     conditioning: Literal["published", "aligned"] = "published"
+    """``published`` (two 768-vectors) or ``aligned`` (full-resolution fields in register)."""
     set_encoder: Literal["pooled", "strided"] = "strided"
+    """encoder of the images with conditioning ``published``: ``pooled`` (published: average-pooled
+    residual blocks, norms of the transformers without parameters) or ``strided`` (strided convolutions)."""
     missing_pixel: float = 0.0
+    """what conditioning ``published`` sees where an image has no data (published -1; 0 is dark)."""
     network: Literal["dit", "unet"] = "dit"
+    """``dit`` (published) or ``unet``."""
     lr_halo_px: Annotated[int, Field(ge=0)] = 0
+    """a priori terrain beyond the patch that the network sees, pixels (published 0)."""
     height_unit: Literal["km", "pixel"] = "km"
+    """``km`` (published: metres / 1000) or ``pixel`` (scale-free)."""
     width: PositiveInt = 768
+    """channels of the transformer (published 768)."""
     depth: PositiveInt = 6
+    """blocks of the transformer (published 6)."""
     heads: PositiveInt = 12
+    """attention heads of the transformer (published 12); must divide `width`."""
     patch_px: PositiveInt = 2
+    """side of the transformer's patches, pixels of its input (published 2)."""
     base: PositiveInt = 32
+    """channels of the U-Net."""
     beta_max: Annotated[float, Field(gt=0, le=10)] = 0.3
+    """largest beta of I2SB's noise schedule (published 0.3)."""
     steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
+    """steps of I2SB's noise schedule (published 1000)."""
     start_share: Share = 0.0
+    """share of I2SB's training pairs at the start of the bridge, where a draw has all to find (published
+    0: uniform times)."""
     noise: Positive = 0.2
+    """the interpolant's epsilon (published 0.2)."""
     weighting: Literal["noise", "score"] = "noise"
+    """what the diffusion's squared error of the noise is weighted by: ``noise`` (1) or ``score``
+    (1/sigma^2, Yasuda's loss of the score, which a few samples near the truth rule: it hardly trains)."""
     score: Literal["squared", "crps"] = "squared"
+    """what the network learns of its target: its mean, by the ``squared`` error (published), or its law,
+    by the fair ``crps`` of draws that differ in a noise input."""
     draws: Annotated[int, Field(ge=2, le=32)] = 2
+    """draws of one sample that the score compares."""
     posterior_mean: bool = False
+    """estimate the posterior mean first and let the bridge carry the rest."""
     mean_weight: Annotated[float, Field(ge=0)] = 1.0
+    """weight of the posterior-mean loss."""
     slope_weight: Annotated[float, Field(ge=0)] = 0.0
+    """weight of the slope term of the posterior-mean loss."""
     state_scale: Positive | None = None
+    """heights, in the section's unit, that count as 1 in the bridge; null takes 1 for target ``dem``, and
+    for ``residual`` or `posterior_mean` the RMS of the training patches' DEM about their block means. With
+    score ``crps`` and `posterior_mean`, states are in units of the estimate's own spread, and this is the
+    unit of the estimate's losses alone."""
     relative_loss: bool = False
+    """whether losses of the estimate count over what the network expects of its error, so that sparse
+    altimetry, whose errors are large, does not drown dense."""
     refine: bool = False
+    """whether the network begins from a Gauss-Newton solution of photometric stereo and altimetry (see
+    `pipeline.models.refinement`) in the place of the a priori DEM; needs conditioning ``aligned`` and
+    `posterior_mean`."""
     calibrate: bool = False
+    """spread clones as the validation patches ask for, see docs/concepts.md; needs `posterior_mean`."""
     calibration_margin: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """factor on the spread that they ask for where there are images, for all that real images have and
+    those of the validation patches lack."""
     keep_block_means: bool = False
+    """project samples so that their block means equal the a priori DEM."""
     init: str | None = None
+    """folder of weights (or the safetensors file) that the first stage starts from; null starts anew.
+    Their bytes count, not their place. Each tensor whose name and shape agree is taken, at least half
+    must; with a null `state_scale` theirs is taken too, where states are of the same kind."""
     stages: BridgeStages = BridgeStages()
     sampler: BridgeSampler = BridgeSampler()
     augmentation: Literal["flips", "square"] = "flips"
+    """``flips`` (published), or ``square``: its eight symmetries."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """of AdamW (published 0)."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """decay of the weights' average that is kept; 0 keeps the weights (published)."""
     clip: Annotated[float, Field(ge=0)] = 0.0
+    """largest norm of the gradient; 0 does not clip (published)."""
     seed: Seed = 0
+    """of initialisation, order and noise."""
 
     def trained(self) -> dict[str, Any]:
         """The keys on which the weights of every stage depend, as JSON values.

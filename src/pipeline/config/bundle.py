@@ -15,14 +15,10 @@ _AsText = BeforeValidator(lambda value: value.isoformat() if isinstance(value, d
 
 
 class BundleSection(Section):
-    """What a reviewer gets.
-
-    Attributes
-    ----------
-    patches : test patches whose shards are shipped, so that their evaluation can be run again; the first
-        ones, in whole batches (`evaluation.batch`); null ships all that are evaluated.
-    published : date in the archive's metadata, not the day of the run: equal results give equal bytes.
-    """
+    """What a reviewer gets."""
 
     patches: PositiveInt | None = 8
+    """test patches whose shards are shipped, so that their evaluation can be run again; the first ones, in
+    whole batches (`evaluation.batch`); null ships all that are evaluated."""
     published: Annotated[str, _AsText, Field(pattern=_DATE)] = "2026-12-01"
+    """date in the archive's metadata, not the day of the run: equal results give equal bytes."""

@@ -40,21 +40,17 @@ Utc = Annotated[str, AfterValidator(_checked_utc)]
 
 
 class EphemerisSection(Section):
-    """The Sun's track, for arcs and regions with ``place: ephemeris``; without any it is not used.
-
-    Attributes
-    ----------
-    kernels : SPICE kernel files, later ones over earlier ones: leap seconds, the Sun and the Moon (SPK), the
-        Moon's orientation (text PCK, or binary PCK with its frame kernel); they count by their bytes.
-    start : first time, ISO, UTC.
-    stop : last time at most, ISO, UTC; a year holds all seasons.
-    step_hours : time between two positions, hours (the Sun moves half a degree an hour).
-    """
+    """The Sun's track, for arcs and regions with ``place: ephemeris``; without any it is not used."""
 
     kernels: list[str] = Field(default=[])
+    """SPICE kernel files, later ones over earlier ones: leap seconds, the Sun and the Moon (SPK), the
+    Moon's orientation (text PCK, or binary PCK with its frame kernel); they count by their bytes."""
     start: Utc = "2010-01-01"
+    """first time, ISO, UTC."""
     stop: Utc = "2011-01-01"
+    """last time at most, ISO, UTC; a year holds all seasons."""
     step_hours: Annotated[Positive, Field(le=24 * 366)] = 6.0
+    """time between two positions, hours (the Sun moves half a degree an hour)."""
 
     @model_validator(mode="after")
     def _possible(self) -> EphemerisSection:

@@ -10,37 +10,33 @@ from pipeline.config.base import Positive, Section, Seed, Share
 
 
 class IlluminationSection(Section):
-    """Ray-traced visibility of the Sun.
-
-    Attributes
-    ----------
-    engine : ``embree`` (the reference) or ``horizon`` (the fast path).
-    halo_px : how much of the patch's halo casts shadows (published 2: a margin against effects of the edge).
-    sun : ``point`` (published) or ``disc`` (visible share of the Sun's disc).
-    disc_deg : diameter of the Sun's disc, degrees.
-    limb_darkening : u of a disc whose brightness falls as 1 - u (1 - mu) from its centre (mu = 1) to its limb
-        (mu = 0); 0 is a uniform disc, sunlight has about 0.6 in the visible (Allen 1973).
-    curvature : bend the surrounding terrain with the Moon's surface.
-    far_m : how far from the patch's centre (or a region's corners) coarser terrain casts shadows, m; 0 for
-        none.
-    far_cell_px : side of a block whose mean height stands for that terrain, pixels.
-    azimuth : where the azimuths of the fixed and the Fibonacci directions count from: ``up`` (published:
-        clockwise from map-up) or ``right`` (counter-clockwise from map-right; 24 of the 360 fixed differ).
-    fibonacci : directions a patch in the Fibonacci group.
-    jitter_deg : standard deviation of the Fibonacci jitter, degrees, drawn per patch.
-    """
+    """Ray-traced visibility of the Sun."""
 
     engine: Literal["embree", "horizon"] = "embree"
+    """``embree`` (the reference) or ``horizon`` (the fast path)."""
     halo_px: Annotated[int, Field(ge=0)] = 0
+    """how much of the patch's halo casts shadows (published 2: a margin against effects of the edge)."""
     sun: Literal["point", "disc"] = "point"
+    """``point`` (published) or ``disc`` (visible share of the Sun's disc)."""
     disc_deg: Positive = 0.533
+    """diameter of the Sun's disc, degrees."""
     limb_darkening: Share = 0.0
+    """u of a disc whose brightness falls as 1 - u (1 - mu) from its centre (mu = 1) to its limb (mu = 0);
+    0 is a uniform disc, sunlight has about 0.6 in the visible (Allen 1973)."""
     curvature: bool = False
+    """bend the surrounding terrain with the Moon's surface."""
     far_m: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
+    """how far from the patch's centre (or a region's corners) coarser terrain casts shadows, m; 0 for
+    none."""
     far_cell_px: Annotated[int, Field(ge=2, le=256)] = 16
+    """side of a block whose mean height stands for that terrain, pixels."""
     azimuth: Literal["up", "right"] = "right"
+    """where the azimuths of the fixed and the Fibonacci directions count from: ``up`` (published:
+    clockwise from map-up) or ``right`` (counter-clockwise from map-right; 24 of the 360 fixed differ)."""
     fibonacci: Annotated[int, Field(ge=1, le=1000)] = 30
+    """directions a patch in the Fibonacci group."""
     jitter_deg: Annotated[float, Field(ge=0, le=45)] = 3.0
+    """standard deviation of the Fibonacci jitter, degrees, drawn per patch."""
     seed: Seed = 0
 
     @model_validator(mode="after")

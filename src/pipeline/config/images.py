@@ -10,36 +10,32 @@ from pipeline.config.base import Positive, PositiveInt, Section, Share
 
 
 class ImagesSection(Section):
-    """Real images on the map's pixels.
-
-    Attributes
-    ----------
-    per_job : images that one job prepares.
-    min_valid : share of a pixel's area that must have data.
-    light_m : terrain of the DEM within so many metres of the map casts shadows.
-    far_m : terrain of `site.far` within so many metres of the map casts shadows.
-    lowest_sun_deg : images whose Sun stands lower over the map's centre are not used.
-    most_emission_deg : images whose index row has a larger emission angle are not used.
-    shift_sigma_m : standard deviation of the images' misregistration that is expected, metres per axis: a
-        shift is applied as far as its own uncertainty allows; null: half a pixel of the map, at least 20 m.
-    max_shift_m : images that seem to lie further off than this are not used; null: five pixels of the map, at
-        least 200 m.
-    withhold : share of the images that the map does not see, to be compared with it.
-    withhold_least : images that are withheld at least.
-    check_from : with fewer images than this, none is withheld.
-    """
+    """Real images on the map's pixels."""
 
     per_job: PositiveInt = 16
+    """images that one job prepares."""
     min_valid: Share = 0.9
+    """share of a pixel's area that must have data."""
     light_m: Positive = 30_000.0
+    """terrain of the DEM within so many metres of the map casts shadows."""
     far_m: Positive = 200_000.0
+    """terrain of `site.far` within so many metres of the map casts shadows."""
     lowest_sun_deg: Annotated[float, Field(ge=0, lt=90)] = 0.5
+    """images whose Sun stands lower over the map's centre are not used."""
     most_emission_deg: Annotated[float, Field(gt=0, le=90)] = 10.0
+    """images whose index row has a larger emission angle are not used."""
     shift_sigma_m: Annotated[float, Field(ge=0)] | None = None
+    """standard deviation of the images' misregistration that is expected, metres per axis: a shift is
+    applied as far as its own uncertainty allows; null: half a pixel of the map, at least 20 m."""
     max_shift_m: Positive | None = None
+    """images that seem to lie further off than this are not used; null: five pixels of the map, at least
+    200 m."""
     withhold: Share = 0.1
+    """share of the images that the map does not see, to be compared with it."""
     withhold_least: PositiveInt = 3
+    """images that are withheld at least."""
     check_from: PositiveInt = 8
+    """with fewer images than this, none is withheld."""
 
     def shift_sigma(self, pixel_m: float) -> float:
         """`shift_sigma_m`, or its default for a map of such pixels, metres."""

@@ -10,45 +10,33 @@ from pipeline.config.base import Positive, PositiveInt, Range, Section, Share
 
 
 class AlbedoField(Section):
-    """Smooth variation of the albedo over a patch, the same in all images of its set.
-
-    Attributes
-    ----------
-    rms : relative standard deviation of the albedo (0: none; a realistic value: 0.1).
-    sigma_px : sigma of the Gaussian that filters white noise, pixels; the field's autocorrelation at
-        distance d is exp(-d^2 / (4 sigma^2)).
-    """
+    """Smooth variation of the albedo over a patch, the same in all images of its set."""
 
     rms: Share = 0.0
+    """relative standard deviation of the albedo (0: none; a realistic value: 0.1)."""
     sigma_px: Annotated[float, Field(gt=0, le=64)] = 6.0
+    """sigma of the Gaussian that filters white noise, pixels; the field's autocorrelation at distance d is
+    exp(-d^2 / (4 sigma^2))."""
 
 
 class AlbedoBlocks(Section):
-    """Sharp-edged variation of the albedo: square cells on a grid that lies anywhere.
-
-    Attributes
-    ----------
-    rms : relative standard deviation between cells (0: none).
-    cell_px : side of a cell, pixels.
-    """
+    """Sharp-edged variation of the albedo: square cells on a grid that lies anywhere."""
 
     rms: Share = 0.0
+    """relative standard deviation between cells (0: none)."""
     cell_px: PositiveInt = 16
+    """side of a cell, pixels."""
 
 
 class AlbedoSpots(Section):
-    """Small fresh craters: round spots that are brightest in their middle.
-
-    Attributes
-    ----------
-    count : mean number per 1,000 pixels (0: none); each patch draws its own, by Poisson's law.
-    excess : range of what the middle has more than its surroundings, relative; log-uniform.
-    radius_px : range of the sigma of the Gaussian profile, pixels; log-uniform.
-    """
+    """Small fresh craters: round spots that are brightest in their middle."""
 
     count: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """mean number per 1,000 pixels (0: none); each patch draws its own, by Poisson's law."""
     excess: Range = Range(low=0.1, high=1.0)
+    """range of what the middle has more than its surroundings, relative; log-uniform."""
     radius_px: Range = Range(low=0.7, high=2.5)
+    """range of the sigma of the Gaussian profile, pixels; log-uniform."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -58,34 +46,26 @@ class AlbedoSpots(Section):
 
 
 class NoiseSection(Section):
-    """Noise of the camera, drawn anew for each pixel of each image.
-
-    Attributes
-    ----------
-    snr : ratio of the set's median lit radiance to the standard deviation of the read noise, which is the
-        same at all pixels; null for no read noise (a realistic value: 50).
-    photons : photons at the median lit radiance: the variance of the shot noise is proportional to the
-        signal; null for no shot noise.
-    """
+    """Noise of the camera, drawn anew for each pixel of each image."""
 
     snr: Positive | None = None
+    """ratio of the set's median lit radiance to the standard deviation of the read noise, which is the
+    same at all pixels; null for no read noise (a realistic value: 50)."""
     photons: Positive | None = None
+    """photons at the median lit radiance: the variance of the shot noise is proportional to the signal;
+    null for no shot noise."""
 
 
 class DarkSection(Section):
-    """What is left of an image's dark level, haze or scattered light, after an estimate was taken off.
-
-    Attributes
-    ----------
-    offset : standard deviation of a constant per image, over the set's median lit radiance (0: none).
-    ramp : the same of its change from one side of the image to the other, in any direction.
-    pairs : whether an image has the error of the one before it where both have the same Sun: left and right
-        frames of one id.
-    """
+    """What is left of an image's dark level, haze or scattered light, after an estimate was taken off."""
 
     offset: Share = 0.0
+    """standard deviation of a constant per image, over the set's median lit radiance (0: none)."""
     ramp: Share = 0.0
+    """the same of its change from one side of the image to the other, in any direction."""
     pairs: bool = False
+    """whether an image has the error of the one before it where both have the same Sun: left and right
+    frames of one id."""
 
 
 class ImperfectionsSection(Section):
@@ -94,38 +74,35 @@ class ImperfectionsSection(Section):
     In this order: light, albedo, visibility, shift, exposure, dark level, noise, saturation, clipping,
     quantisation, missing data. Everything is drawn when a sample is read; what one key draws does not depend
     on the others.
-
-    Attributes
-    ----------
-    share : of the image sets that have them; the others are as rendered.
-    strength : range of a factor on a set's albedo variation, exposure, shift, noise, dark level and error of
-        the Sun, drawn once for each set, log-uniform: some places are even and well known, others are not.
-    exposure : standard deviation of an image's gain, about 1 (0: none; a realistic value: 0.05).
-    shift_px : standard deviation of an image's misregistration along each axis, pixels (0: none; a realistic
-        value: 0.3). The content moves; the strip of kept data does not.
-    sun_deg : standard deviation of each component of the error of the Sun's direction as it is told to
-        the network, degrees; the images have the right one (0: none; a realistic value: 0.1).
-    wrong : share of the images whose Sun is told in any azimuth: images of another time, or place.
-    saturation : radiance, over the set's median lit one, that brighter pixels have too; null for none.
-    clip : share of the image sets in which negative values are 0, as in products that hold none.
-    quantise_bits : 8 or 12: the levels of the recorded radiance, of which the highest is the set's largest;
-        null for none.
     """
 
     share: Share = 1.0
+    """of the image sets that have them; the others are as rendered."""
     strength: Range = Range(low=1.0, high=1.0)
+    """range of a factor on a set's albedo variation, exposure, shift, noise, dark level and error of the
+    Sun, drawn once for each set, log-uniform: some places are even and well known, others are not."""
     albedo: AlbedoField = AlbedoField()
     albedo_blocks: AlbedoBlocks = AlbedoBlocks()
     albedo_spots: AlbedoSpots = AlbedoSpots()
     exposure: Share = 0.0
+    """standard deviation of an image's gain, about 1 (0: none; a realistic value: 0.05)."""
     shift_px: Annotated[float, Field(ge=0, le=8)] = 0.0
+    """standard deviation of an image's misregistration along each axis, pixels (0: none; a realistic
+    value: 0.3). The content moves; the strip of kept data does not."""
     noise: NoiseSection = NoiseSection()
     dark: DarkSection = DarkSection()
     sun_deg: Annotated[float, Field(ge=0, le=45)] = 0.0
+    """standard deviation of each component of the error of the Sun's direction as it is told to the
+    network, degrees; the images have the right one (0: none; a realistic value: 0.1)."""
     wrong: Share = 0.0
+    """share of the images whose Sun is told in any azimuth: images of another time, or place."""
     saturation: Annotated[float, Field(gt=1)] | None = None
+    """radiance, over the set's median lit one, that brighter pixels have too; null for none."""
     clip: Share = 0.0
+    """share of the image sets in which negative values are 0, as in products that hold none."""
     quantise_bits: Literal[8, 12] | None = None
+    """8 or 12: the levels of the recorded radiance, of which the highest is the set's largest; null for
+    none."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

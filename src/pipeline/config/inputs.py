@@ -10,20 +10,16 @@ from pipeline.config.base import Positive, Section, unlike
 
 
 class InputsSection(Section):
-    """The terrain the pipeline works on.
-
-    Attributes
-    ----------
-    dem : path, glob, http(s) URL or a list of them; or the word ``synthetic``.
-    count : altimetry count maps on the same grids, one for each DEM entry, or null.
-    pixel_m : expected pixel size in metres; null takes the files' own.
-    sha256 : expected digests, by the name (last path component) of a file or URL.
-    """
+    """The terrain the pipeline works on."""
 
     dem: str | list[str] = "synthetic"
+    """path, glob, http(s) URL or a list of them; or the word ``synthetic``."""
     count: str | list[str] | None = None
+    """altimetry count maps on the same grids, one for each DEM entry, or null."""
     pixel_m: Positive | None = None
+    """expected pixel size in metres; null takes the files' own."""
     sha256: dict[str, str] = Field(default_factory=dict)
+    """expected digests, by the name (last path component) of a file or URL."""
 
     @field_validator("sha256")
     @classmethod

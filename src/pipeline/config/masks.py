@@ -10,16 +10,12 @@ from pipeline.config.base import Range, Section, Seed, Share
 
 
 class BlockDraw(Section):
-    """Rectangles without data in an image (saturated or dark): at most two.
-
-    Attributes
-    ----------
-    share : probability of each of the two.
-    size_px : range of a block's width and of its height, pixels, drawn uniformly and rounded.
-    """
+    """Rectangles without data in an image (saturated or dark): at most two."""
 
     share: Share = 0.1
+    """probability of each of the two."""
     size_px: Range = Range(low=4, high=16)
+    """range of a block's width and of its height, pixels, drawn uniformly and rounded."""
 
     @model_validator(mode="after")
     def _whole_pixels(self) -> BlockDraw:
@@ -29,26 +25,19 @@ class BlockDraw(Section):
 
 
 class MaskKind(Section):
-    """Missing data: an image keeps one strip.
-
-    Attributes
-    ----------
-    kind : ``strip`` (published: any direction, centred on a diagonal of the patch) or ``nac`` (the swath of
-        the Lunar Reconnaissance Orbiter's Narrow Angle Cameras; its keys follow `share`).
-    """
+    """Missing data: an image keeps one strip."""
 
     kind: Literal["strip", "nac"] = "strip"
+    """``strip`` (published: any direction, centred on a diagonal of the patch; in a region, on a point
+    anywhere in it) or ``nac`` (the swath of the Lunar Reconnaissance Orbiter's Narrow Angle Cameras, as it
+    runs over the middle; its keys follow `share`)."""
 
 
 class StripWidth(MaskKind):
-    """Width of a ``strip``, drawn for each image.
-
-    Attributes
-    ----------
-    half_width_px : range of the half-width of a ``strip``, pixels (published 25 to 50).
-    """
+    """Width of a ``strip``, drawn for each image."""
 
     half_width_px: Range = Range(low=25, high=50)
+    """range of the half-width of a ``strip``, pixels (published 25 to 50)."""
 
     @model_validator(mode="after")
     def _positive_width(self) -> Self:
@@ -57,26 +46,22 @@ class StripWidth(MaskKind):
 
 
 class Missing(MaskKind):
-    """Which images lose data, and the swath of a ``nac`` image.
-
-    Attributes
-    ----------
-    share : share of the images that lose data.
-    width_m : range of the swath's width, m: one camera's 2.5 km to both cameras' 5 km from 50 km above.
-    inclination_deg : range of the orbit's inclination, degrees: the swath runs as the orbit does there.
-    azimuth_jitter_deg : standard deviation of the swath's azimuth about the orbit's (slews), degrees.
-    seam_px : range of the width of the seam between the left and the right camera, pixels.
-    seam_share : probability of a seam without data along the swath's middle.
-    blocks : rectangles without data.
-    """
+    """Which images lose data, and the swath of a ``nac`` image."""
 
     share: Share = 1.0
+    """share of the images that lose data."""
     width_m: Range = Range(low=2500, high=5000)
+    """range of the swath's width, m: one camera's 2.5 km to both cameras' 5 km from 50 km above."""
     inclination_deg: Range = Range(low=85, high=95)
+    """range of the orbit's inclination, degrees: the swath runs as the orbit does there."""
     azimuth_jitter_deg: Annotated[float, Field(ge=0, le=45)] = 2.0
+    """standard deviation of the swath's azimuth about the orbit's (slews), degrees."""
     seam_px: Range = Range(low=1, high=3)
+    """range of the width of the seam between the left and the right camera, pixels."""
     seam_share: Share = 0.5
+    """probability of a seam without data along the swath's middle."""
     blocks: BlockDraw = BlockDraw()
+    """rectangles without data."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -10,25 +10,21 @@ from pipeline.config.base import PositiveInt, Section, unlike
 
 
 class PatchesSection(Section):
-    """Patch geometry.
-
-    Attributes
-    ----------
-    size_px : side of a patch, pixels (published 96).
-    factor : super-resolution factor (published 16); must divide `size_px`.
-    halo_px : surrounding terrain kept around a patch, at most, pixels.
-    stride_px : distance between training patches (published 96); must divide `size_px`.
-    origin : where patches count from: ``corner`` (published: 2 px from the left and the bottom edge of each
-        piece of terrain, rows upwards) or ``even`` (most patches, even margins, rows downwards).
-    tiles : number of jobs the terrain is cut into.
-    """
+    """Patch geometry."""
 
     size_px: Annotated[int, Field(ge=16, le=1024)] = 96
+    """side of a patch, pixels (published 96)."""
     factor: Annotated[int, Field(ge=2, le=64)] = 16
+    """super-resolution factor (published 16); must divide `size_px`."""
     halo_px: Annotated[int, Field(ge=0, le=1024)] = 32
+    """surrounding terrain kept around a patch, at most, pixels."""
     stride_px: PositiveInt = 96
+    """distance between training patches (published 96); must divide `size_px`."""
     origin: Literal["even", "corner"] = "even"
+    """where patches count from: ``corner`` (published: 2 px from the left and the bottom edge of each
+    piece of terrain, rows upwards) or ``even`` (most patches, even margins, rows downwards)."""
     tiles: Annotated[int, Field(ge=1, le=1000)] = 40
+    """number of jobs the terrain is cut into."""
 
     @model_validator(mode="after")
     def _divides(self) -> PatchesSection:

@@ -45,36 +45,29 @@ class HapkeSection(Section):
     h 0.07, and b, c with which the double Henyey-Greenstein function has the same first two Legendre moments
     as their particle phase function 1 + 0.29 P1 + 0.39 P2 (3 b c = 0.29, 5 b^2 = 0.39). Their roughness of
     20 degrees is `theta_deg`; 0 leaves the ground as smooth as the DEM.
-
-    Attributes
-    ----------
-    w : single-scattering albedo; it takes the place of `photometry.albedo`.
-    b : width of the lobes of the double Henyey-Greenstein phase function.
-    c : weight of the backward lobe against the forward one; 1 or -1 leaves a single lobe.
-    b0 : amplitude of the shadow-hiding opposition surge.
-    h : angular width of the surge.
-    theta_deg : mean slope of the facets within a pixel (Hapke 1984), degrees.
     """
 
     w: Annotated[float, Field(gt=0, le=1)] = 0.21
+    """single-scattering albedo; it takes the place of `photometry.albedo`."""
     b: Annotated[float, Field(ge=0, lt=1)] = 0.28
+    """width of the lobes of the double Henyey-Greenstein phase function."""
     c: Annotated[float, Field(ge=-1, le=1)] = 0.35
+    """weight of the backward lobe against the forward one; 1 or -1 leaves a single lobe."""
     b0: Annotated[float, Field(ge=0)] = 2.01
+    """amplitude of the shadow-hiding opposition surge."""
     h: Positive = 0.07
+    """angular width of the surge."""
     theta_deg: Annotated[float, Field(ge=0, lt=60)] = 0.0
+    """mean slope of the facets within a pixel (Hapke 1984), degrees."""
 
 
 class PhotometrySection(Section):
-    """Reflectance, applied when a sample is read.
-
-    Attributes
-    ----------
-    law : ``exponential`` (published), ``lambert``, ``lunar_lambert`` or ``hapke``.
-    phase_unit : unit of the phase angle in the exponential law; the published run had radians.
-    albedo : normal albedo that scales the radiance of all laws but Hapke's.
-    """
+    """Reflectance, applied when a sample is read."""
 
     law: LawName = "exponential"
+    """``exponential`` (published), ``lambert``, ``lunar_lambert`` or ``hapke``."""
     phase_unit: Literal["radians", "degrees"] = "radians"
+    """unit of the phase angle in the exponential law; the published run had radians."""
     albedo: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """normal albedo that scales the radiance of all laws but Hapke's."""
     hapke: HapkeSection = HapkeSection()

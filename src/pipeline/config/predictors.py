@@ -17,17 +17,13 @@ _NotNegative = Annotated[float, Field(ge=0)]
 
 
 class PhotometricSection(Section):
-    """Photometric stereo in closed form (Woodham 1980; Frankot & Chellappa 1988).
-
-    Attributes
-    ----------
-    damping : weight of the a priori normal against the mean of s sᵀ over a pixel's lit images: light for many
-        Suns, firm for few.
-    length_cells : a priori cells; longer scales are the a priori DEM's.
-    """
+    """Photometric stereo in closed form (Woodham 1980; Frankot & Chellappa 1988)."""
 
     damping: Positive = 0.001
+    """weight of the a priori normal against the mean of s sᵀ over a pixel's lit images: light for many
+    Suns, firm for few."""
     length_cells: Positive = 2.0
+    """a priori cells; longer scales are the a priori DEM's."""
 
 
 #: Rivals that may have variants.
@@ -42,36 +38,32 @@ class ShadingSection(Section):
     Names are those of the Ames Stereo Pipeline's `sfs` where they mean the same. Units are not: heights are
     in pixels and radiance is over the set's mean lit radiance, so that the program's usual values do not
     carry over.
-
-    Attributes
-    ----------
-    reflectance : law of reflectance of the renderings, see `photometry.law`.
-    smoothness_weight : mu, of squared second differences of the heights.
-    initial_dem_constraint_weight : lambda, of squared distances from the start: the a priori DEM, or a spline
-        of its altimetry.
-    spot_constraint_weight : what is added to lambda at pixels with altimetry.
-    albedo_constraint_weight : of the squared logarithm of the albedo and of its gradient.
-    haze_constraint_weight : of squared haze, over the set's mean lit radiance; for each image.
-    shadow_threshold : share of an image's mean lit radiance below which a pixel is in shadow; it and its
-        neighbours do not count.
-    robust_threshold : residual from which on Cauchy's loss is lenient, over the set's mean lit radiance; 0
-        for plain squares.
-    coarse_levels : scales before the pixels' own, each half as fine as the next.
-    max_coarse_iterations, max_iterations : steps of Gauss and Newton, on each coarse scale and on the pixels'
-        own.
     """
 
     reflectance: LawName = "lambert"
+    """law of reflectance of the renderings, see `photometry.law`."""
     smoothness_weight: _NotNegative = 0.05
+    """mu, of squared second differences of the heights."""
     initial_dem_constraint_weight: _NotNegative
+    """lambda, of squared distances from the start: the a priori DEM, or a spline of its altimetry."""
     spot_constraint_weight: _NotNegative = 10.0
+    """what is added to lambda at pixels with altimetry."""
     albedo_constraint_weight: Positive = 1.0
+    """of the squared logarithm of the albedo and of its gradient."""
     haze_constraint_weight: Positive = 2000.0
+    """of squared haze, over the set's mean lit radiance; for each image."""
     shadow_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """share of an image's mean lit radiance below which a pixel is in shadow; it and its neighbours do not
+    count."""
     robust_threshold: _NotNegative = 0.4
+    """residual from which on Cauchy's loss is lenient, over the set's mean lit radiance; 0 for plain
+    squares."""
     coarse_levels: Annotated[int, Field(ge=0, le=6)] = 2
+    """scales before the pixels' own, each half as fine as the next."""
     max_coarse_iterations: PositiveInt = 2
+    """steps of Gauss and Newton on each coarse scale."""
     max_iterations: PositiveInt = 3
+    """steps of Gauss and Newton on the pixels' own scale."""
 
 
 class SfsSection(ShadingSection):
@@ -81,36 +73,28 @@ class SfsSection(ShadingSection):
 
 
 class HybridSection(ShadingSection):
-    """Shape from shading that starts from the mean of the primary system's clones, and stays near it.
-
-    Attributes
-    ----------
-    initial_dem_constraint_weight : lambda, of squared distances from the mean.
-    members : clones whose mean it is.
-    sampler : how they are drawn.
-    """
+    """Shape from shading that starts from the mean of the primary system's clones, and stays near it."""
 
     initial_dem_constraint_weight: _NotNegative = 0.1
+    """lambda, of squared distances from the mean."""
     members: PositiveInt = 4
+    """clones whose mean it is."""
     sampler: PretrainedSampler = PretrainedSampler()
+    """how they are drawn."""
 
 
 class PredictorsSection(Section):
-    """Rivals of the trained systems, scored under the same conditions.
-
-    Attributes
-    ----------
-    scored : names from the registry of predictors, beside the bicubics and the VAE's floors; learned ones are
-        trained.
-    variants : further learned rivals: names (a letter, then letters and digits), the rival whose section they
-        have (`of`), and the keys in which they differ from it.
-    bridges : further bridges of given weights: names (a letter, then letters and digits), and for each the
-        keys of section ``pretrained``. The floors of their VAEs are scored too.
-    """
+    """Rivals of the trained systems, scored under the same conditions."""
 
     scored: list[str] = Field(default=["photometric"])
+    """names from the registry of predictors, beside the bicubics and the VAE's floors; learned ones are
+    trained."""
     variants: Variants = Field(default={})
+    """further learned rivals: names (a letter, then letters and digits), the rival whose section they have
+    (`of`), and the keys in which they differ from it."""
     bridges: dict[Name, PretrainedSection] = Field(default={})
+    """further bridges of given weights: names (a letter, then letters and digits), and for each the keys
+    of section ``pretrained``. The floors of their VAEs are scored too."""
     photometric: PhotometricSection = PhotometricSection()
     sfs: SfsSection = SfsSection()
     hybrid: HybridSection = HybridSection()

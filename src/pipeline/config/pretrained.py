@@ -11,36 +11,28 @@ from pipeline.config.bridge import Evaluations, SamplerKind, SamplerSection, Tim
 
 
 class PretrainedSampler(SamplerSection):
-    """How clones of given weights are drawn: the defaults are those of the shipped weights.
-
-    Attributes
-    ----------
-    nfe : network evaluations a clone.
-    kind : one of the model's process, see ``published.sampler.kind``; every process has ``dbim``.
-    grid : ``uniform`` steps or ``quadratic``, finer towards the truth.
-    """
+    """How clones of given weights are drawn: the defaults are those of the shipped weights."""
 
     nfe: Evaluations = 4
+    """network evaluations a clone."""
     kind: SamplerKind = "dbim"
+    """one of the model's process, see ``published.sampler.kind``; every process has ``dbim``."""
     eta: Share = 1.0
     grid: TimeGrid = "quadratic"
+    """``uniform`` steps or ``quadratic``, finer towards the truth."""
 
 
 class PretrainedSection(Section):
-    """Given weights in the place of a training: with them, `systems` is empty and `primary` is `pretrained`.
-
-    Attributes
-    ----------
-    weights : folder with ``model.safetensors`` and ``config.json``, or the safetensors file; null trains.
-        Their bytes count, not their place. The model's `size_px` and `factor` must be those of `patches`; the
-        pixel size may be another one when the model is scale-free (`height_unit: pixel`).
-    vae : the same of its VAE, for a latent model.
-    sampler : how clones are drawn, which no training decides.
-    """
+    """Given weights in place of a training: with them, `systems` is empty and `primary` is `pretrained`."""
 
     weights: str | None = None
+    """folder with ``model.safetensors`` and ``config.json``, or the safetensors file; null trains. Their
+    bytes count, not their place. The model's `size_px` and `factor` must be those of `patches`; the pixel
+    size may be another one when the model is scale-free (`height_unit: pixel`)."""
     vae: str | None = None
+    """the same of its VAE, for a latent model."""
     sampler: PretrainedSampler = PretrainedSampler()
+    """how clones are drawn, which no training decides."""
 
     @model_validator(mode="after")
     def _vae_of_something(self) -> PretrainedSection:

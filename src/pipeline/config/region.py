@@ -12,19 +12,11 @@ from pipeline.config.masks import Missing
 
 
 class RegionLight(SunPlace):
-    """How the Suns of a region's images are drawn: as in `arcs`, once for the region.
-
-    Attributes
-    ----------
-    place : where the Sun is seen from: an ``assumed`` place (published), the region's centre (``true``), or
-        its centre with the Sun where SPICE kernels put it (``ephemeris``, see that section).
-    latitude : range of the assumed latitude, degrees from the equator towards the pole of the region's map,
-        drawn uniformly; refused where it would not be used.
-    declination : range of the Sun's declination, degrees, drawn uniformly once (published 0; the Moon's
-        seasons reach 1.59); refused with an ephemeris, which has its own.
-    """
+    """How the Suns of a region's images are drawn: as in `arcs`, once for the region."""
 
     latitude: Range = Range(low=85, high=85)
+    """range of the assumed latitude, degrees from the equator towards the pole of the region's map, drawn
+    uniformly; refused where it would not be used."""
     longitude: Range = Range(low=0, high=0)
 
     @model_validator(mode="after")
@@ -47,44 +39,33 @@ class RegionLight(SunPlace):
 
 
 class RegionMasks(Missing):
-    """Missing data of a region's images: each keeps one strip or swath, drawn as those of `masks` are.
-
-    Attributes
-    ----------
-    kind : ``strip`` (any direction, around a point anywhere in the region, `region.half_width_px` to each
-        side) or ``nac`` (the swath of the Lunar Reconnaissance Orbiter's Narrow Angle Cameras, as it runs
-        over the region's centre; its keys follow `share`).
-    """
+    """Missing data of a region's images: each keeps one strip or swath, drawn as those of `masks` are."""
 
 
 class RegionSection(Section):
-    """A region reconstructed by a moving window.
-
-    Attributes
-    ----------
-    size_px : side of the square region, pixels.
-    center_m : map coordinates of its centre, metres; null picks the place with the most test patches.
-    stride_px : step of the moving window (published 48).
-    members : clones (published 4).
-    images : images that light the region.
-    light : where the Sun of its images is seen from.
-    half_width_px : half-width of the strip that each image keeps, pixels, or a range of it from which each
-        image's is drawn (published 25 to 50); null for whole images.
-    masks : what kind of strip that is; with ``nac``, `half_width_px` is not used.
-    blend_px : largest grassfire distance (published 48).
-    blend_sigma_px : Gaussian blur of the weights (published 2).
-    """
+    """A region reconstructed by a moving window."""
 
     size_px: Annotated[int, Field(ge=16)] = 480
+    """side of the square region, pixels."""
     center_m: tuple[float, float] | None = None
+    """map coordinates of its centre, metres; null picks the place with the most test patches."""
     stride_px: PositiveInt = 48
+    """step of the moving window (published 48)."""
     members: Annotated[int, Field(ge=2, le=1000)] = 4
+    """clones (published 4)."""
     images: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """images that light the region."""
     light: RegionLight = RegionLight()
+    """where the Sun of its images is seen from."""
     half_width_px: Range | None = Range(low=125, high=125)
+    """half-width of the strip that each image keeps, pixels, or a range of it from which each image's is
+    drawn (published 25 to 50); null for whole images."""
     masks: RegionMasks = RegionMasks()
+    """what kind of strip that is; with ``nac``, `half_width_px` is not used."""
     blend_px: PositiveInt = 48
+    """largest grassfire distance (published 48)."""
     blend_sigma_px: Annotated[float, Field(ge=0)] = 2.0
+    """Gaussian blur of the weights (published 2)."""
     seed: Seed = 0
 
     @model_validator(mode="after")

@@ -10,11 +10,7 @@ from pipeline.config.base import Section
 
 
 class ReportSection(Section):
-    """What the report shows.
-
-    Attributes
-    ----------
-    patches : test patches shown as hillshades.
-    """
+    """What the report shows."""
 
     patches: Annotated[int, Field(ge=1, le=24)] = 4
+    """test patches shown as hillshades."""

@@ -51,22 +51,15 @@ Variants = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")], dict[str, An
 
 
 class Config(Section):
-    """All sections.
-
-    Attributes
-    ----------
-    run : label of ``results/<run>/``.
-    systems : which systems are trained: ``published``, ``bridge``, or names of `variants`; none with given
-        weights.
-    variants : further systems: names (a letter, then letters and digits), and the keys in which each
-        differs from the section ``bridge``.
-    scenes : image sets that are rendered for training; null for none.
-    primary : ``<system>_<stage>`` that this config ships, or ``pretrained``: it reconstructs the region.
-    """
+    """All sections."""
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "paper"
+    """label of ``results/<run>/``."""
     systems: list[str] = Field(default=["published"])
+    """which systems are trained: ``published``, ``bridge``, or names of `variants`; none with given
+    weights."""
     primary: Annotated[str, Field(pattern=_PRIMARY)] = "published_missing"
+    """``<system>_<stage>`` that this config ships, or ``pretrained``: it reconstructs the region."""
     inputs: InputsSection = InputsSection()
     synthetic: SyntheticSection = SyntheticSection()
     patches: TrainingPatchesSection = TrainingPatchesSection()
@@ -79,6 +72,7 @@ class Config(Section):
     masks: MasksSection = MasksSection()
     photometry: PhotometrySection = PhotometrySection()
     scenes: ScenesSection | None = None
+    """image sets that are rendered for training; null for none."""
     imperfections: ImperfectionsSections = ImperfectionsSections()
     shards: ShardsSection = ShardsSection()
     training: TrainingSection = TrainingSection()
@@ -86,6 +80,8 @@ class Config(Section):
     published: BridgeSection = BridgeSection()
     bridge: BridgeSection = BridgeSection()
     variants: Variants = Field(default={})
+    """further systems: names (a letter, then letters and digits), and the keys in which each differs from
+    the section ``bridge``."""
     pretrained: PretrainedSection = PretrainedSection()
     predictors: PredictorsSection = PredictorsSection()
     evaluation: EvaluationSection = EvaluationSection()

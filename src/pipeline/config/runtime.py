@@ -13,23 +13,19 @@ from pipeline.config.base import Positive, Section
 
 
 class RuntimeSection(Section):
-    """How the work is run; nothing here changes a result, so nothing here is part of an identity.
-
-    Attributes
-    ----------
-    device : ``auto`` takes CUDA when there is one.
-    workers : processes a tracing or loading job may use.
-    processes : processes of a training on a node; null takes one a GPU that the job was given, else one.
-    nodes : nodes of a training, with Slurm.
-    checkpoint_minutes : time between checkpoints.
-    keep_intermediates : keep per-tile visibility after the shards are written.
-    log_level : ``DEBUG``, ``INFO`` or ``WARNING``.
-    """
+    """How the work is run; nothing here changes a result, so nothing here is part of an identity."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` takes CUDA when there is one."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """processes a tracing or loading job may use."""
     processes: Annotated[int, Field(ge=1, le=64)] | None = None
+    """processes of a training on a node; null takes one a GPU that the job was given, else one."""
     nodes: Annotated[int, Field(ge=1, le=256)] = 1
+    """nodes of a training, with Slurm."""
     checkpoint_minutes: Positive = 5.0
+    """time between checkpoints."""
     keep_intermediates: bool = True
+    """keep per-tile visibility after the shards are written."""
     log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
+    """``DEBUG``, ``INFO`` or ``WARNING``."""

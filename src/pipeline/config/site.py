@@ -14,48 +14,44 @@ SITE_FILES = ("dem", "count", "error", "far", "suns", "exposures", "points")
 
 
 class SiteSection(Section):
-    """A DEM, images of it and where the Sun stood. With a `dem`, the run makes a map and trains nothing.
-
-    Attributes
-    ----------
-    dem : a priori DEM, a GeoTIFF (or PDS3 image) in any lunar projection; null for a run without a map.
-    count : altimetry spots per pixel, on the DEM's grid; null for none.
-    error : 1-sigma error of the DEM, metres, on the DEM's grid; null for none.
-    far : coarse DEM for the horizon, `images.far_m` around the map; null casts shadows within the DEM only.
-    height_unit : ``m`` or ``km``; null takes the file's, metres where it says nothing.
-    images : paths or globs of map-projected images; null for a map without images.
-    suns : table of Suns: LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline; null for
-        tags in the images, or their ids with `kernels`.
-    exposures : list of the Ames Stereo Pipeline, a line ``image value`` each, in any common unit: the ratio
-        of images' brightness is taken from it; null takes each image's own match with the DEM.
-    kernels : SPICE kernels for images whose id tells the time.
-    points : CSV with columns ``lon``, ``lat``, ``height`` (degrees, metres), e.g. LOLA shots, with which the
-        a priori DEM and the map are compared; null for none.
-    pixel_m : pixel size of the map, metres; null takes the DEM's. A DEM with pixels `patches.factor` times as
-        large is coarse, one with the same pixels is fine; any other is resampled.
-    exact_cells : whether the map keeps the mean height of each cell; null: true for a coarse DEM only.
-    crs : CRS of `center_m` and `bounds`; null for the DEM's.
-    bounds : left, bottom, right, top of the map; null takes `center_m`, or all of the DEM.
-    center_m : centre of the map: a pixel's corner for an even `size_px`, which is given with it.
-    size_px : side of the map, pixels.
-    """
+    """A DEM, images of it and where the Sun stood. With a `dem`, the run makes a map and trains nothing."""
 
     dem: str | None = None
+    """a priori DEM, a GeoTIFF (or PDS3 image) in any lunar projection; null for a run without a map."""
     count: str | None = None
+    """altimetry spots per pixel, on the DEM's grid; null for none."""
     error: str | None = None
+    """1-sigma error of the DEM, metres, on the DEM's grid; null for none."""
     far: str | None = None
+    """coarse DEM for the horizon, `images.far_m` around the map; null casts shadows within the DEM only."""
     height_unit: Literal["m", "km"] | None = None
+    """``m`` or ``km``; null takes the file's, metres where it says nothing."""
     images: str | list[str] | None = None
+    """paths or globs of map-projected images; null for a map without images."""
     suns: str | None = None
+    """table of Suns: LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline; null for
+    tags in the images, or their ids with `kernels`."""
     exposures: str | None = None
+    """list of the Ames Stereo Pipeline, a line ``image value`` each, in any common unit: the ratio of
+    images' brightness is taken from it; null takes each image's own match with the DEM."""
     kernels: list[str] = Field(default=[])
+    """SPICE kernels for images whose id tells the time."""
     points: str | None = None
+    """CSV with columns ``lon``, ``lat``, ``height`` (degrees, metres), e.g. LOLA shots, with which the a
+    priori DEM and the map are compared; null for none."""
     pixel_m: Positive | None = None
+    """pixel size of the map, metres; null takes the DEM's. A DEM with pixels `patches.factor` times as
+    large is coarse, one with the same pixels is fine; any other is resampled."""
     exact_cells: bool | None = None
+    """whether the map keeps the mean height of each cell; null: true for a coarse DEM only."""
     crs: str | None = None
+    """CRS of `center_m` and `bounds`; null for the DEM's."""
     bounds: tuple[float, float, float, float] | None = None
+    """left, bottom, right, top of the map; null takes `center_m`, or all of the DEM."""
     center_m: tuple[float, float] | None = None
+    """centre of the map: a pixel's corner for an even `size_px`, which is given with it."""
     size_px: PositiveInt | None = None
+    """side of the map, pixels."""
 
     @model_validator(mode="after")
     def _one_place(self) -> SiteSection:

@@ -10,43 +10,40 @@ from pipeline.config.base import PositiveInt, Section, Seed, unlike
 
 
 class SplitIndex(Section):
-    """Index files: ids of the patches of each split, as ``.npy`` of whole numbers or one per line of text.
-
-    Attributes
-    ----------
-    train, validation, test : paths of the files. Their bytes count, not their place.
-    """
+    """Index files: ids of the patches of each split, as ``.npy`` of whole numbers or one per line of text."""
 
     train: str
+    """path of the file that names the training patches. Its bytes count, not its place."""
     validation: str
+    """path of the file that names the validation patches. Its bytes count, not its place."""
     test: str
+    """path of the file that names the test patches. Its bytes count, not its place."""
 
 
 class SplitSection(Section):
-    """Train / validation / test split.
-
-    Attributes
-    ----------
-    method : ``block`` (spatial blocks), ``site`` (connected pieces of terrain), ``random`` (published),
-        ``index`` (files that name the patches, as the published ones), or ``test``: every kept patch tests
-        given weights (section `pretrained`), and nothing can be trained.
-    validation, test : shares of the kept patches.
-    block_px : side of a spatial block, pixels.
-    gap_px : training patches this close to a validation or test patch are dropped.
-    validation_sites, test_sites : name patterns of input files; with ``site``, pieces that hold a
-        matching file are put there and the shares are ignored.
-    index : with method ``index``, its files (keys `train`, `validation`, `test`: ids, as ``.npy`` of whole
-        numbers or one per line of text); kept patches that none of them names are dropped.
-    """
+    """Train / validation / test split."""
 
     method: Literal["block", "site", "random", "index", "test"] = "block"
+    """``block`` (spatial blocks), ``site`` (connected pieces of terrain), ``random`` (published),
+    ``index`` (files that name the patches, as the published ones), or ``test``: every kept patch tests
+    given weights (section `pretrained`), and nothing can be trained."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """share of the kept patches that validate."""
     test: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """share of the kept patches that test."""
     block_px: PositiveInt = 960
+    """side of a spatial block, pixels."""
     gap_px: Annotated[int, Field(ge=0)] = 0
+    """training patches this close to a validation or test patch are dropped."""
     validation_sites: list[str] = Field(default_factory=list)
+    """name patterns of input files; with ``site``, pieces that hold a matching file validate, and the shares
+    are ignored."""
     test_sites: list[str] = Field(default_factory=list)
+    """name patterns of input files; with ``site``, pieces that hold a matching file test, and the shares are
+    ignored."""
     index: SplitIndex | None = None
+    """with method ``index``, its files (keys `train`, `validation`, `test`: ids, as ``.npy`` of whole
+    numbers or one per line of text); kept patches that none of them names are dropped."""
     seed: Seed = 0
 
     @property

@@ -13,35 +13,32 @@ from pipeline.config.training import OptimiserSection
 
 
 class StochasticSection(RivalSection):
-    """A U-Net that gives the drift or the noise of a stochastic process, and how members are drawn from it.
-
-    Attributes
-    ----------
-    ema : decay of the weights' average that is kept; 0 keeps the weights (published).
-    clip : largest norm of the gradient; 0 does not clip (published).
-    optimiser : of the training (published 1,000 epochs of 2,387 samples, batch 32, AdamW 1e-4).
-    widths : channels after each halving (published 32, 64, 128, 256); at full resolution as many as after
-        the first. Attention is at the lowest level, of 32 channels a head.
-    embedding : width of the time embedding, which scales and shifts every block.
-    unit_px : heights, in pixels, that count as 1 in the process; null takes what the class says.
-    members : clones per patch (published 64).
-    nfe : network evaluations per clone.
-    kind : sampler: ``euler`` (Euler-Maruyama, published), or ``dbim``: transitions through the denoiser.
-    eta : share of the full noise in each step of ``dbim``; ``euler`` ignores it.
-    """
+    """A U-Net that gives the drift or the noise of a stochastic process, and how members are drawn."""
 
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """decay of the weights' average that is kept; 0 keeps the weights (published)."""
     clip: Weight = 0.0
+    """largest norm of the gradient; 0 does not clip (published)."""
     optimiser: OptimiserSection = OptimiserSection(samples=2_387_000, batch=32, learning_rate=1e-4)
+    """of the training (published 1,000 epochs of 2,387 samples, batch 32, AdamW 1e-4)."""
     widths: Annotated[list[PositiveInt], Field(min_length=2, max_length=6)] = Field(
         default=[32, 64, 128, 256]
     )
+    """channels after each halving (published 32, 64, 128, 256); at full resolution as many as after the
+    first. Attention is at the lowest level, of 32 channels a head."""
     embedding: PositiveInt = 128
+    """width of the time embedding, which scales and shifts every block."""
     unit_px: Positive | None = None
+    """heights, in pixels, that count as 1 in the process; null takes an RMS of the training patches: of
+    the DEM about each patch's mean (`yasuda`), or of DEM minus a priori DEM (`diffusion`)."""
     members: Annotated[int, Field(ge=2, le=1000)] = 64
+    """clones per patch (published 64)."""
     nfe: Evaluations
+    """network evaluations per clone."""
     kind: Literal["euler", "dbim"] = "euler"
+    """sampler: ``euler`` (Euler-Maruyama, published), or ``dbim``: transitions through the denoiser."""
     eta: Share = 1.0
+    """share of the full noise in each step of ``dbim``; ``euler`` ignores it."""
 
     def trained(self) -> Self:
         """See `RivalSection`: how members are drawn comes after the training."""
@@ -50,21 +47,15 @@ class StochasticSection(RivalSection):
 
 
 class YasudaSection(StochasticSection):
-    """The stochastic interpolant from the a priori DEM to the DEM: SM of Yasuda (2025).
-
-    Attributes
-    ----------
-    unit_px : heights, in pixels, that count as 1 in the process; null takes the RMS of the training patches'
-        DEM about each patch's mean.
-    noise : epsilon, in that unit (published 0.2).
-    nfe : network evaluations per clone (published 10).
-    target : what the sampler moves: the ``dem`` (published) or the ``residual`` = DEM minus a priori DEM. The
-        network serves both: it gives the drift beyond that of the a priori DEM.
-    """
+    """The stochastic interpolant from the a priori DEM to the DEM: SM of Yasuda (2025)."""
 
     noise: Positive = 0.2
+    """epsilon, in that unit (published 0.2)."""
     nfe: Evaluations = 10
+    """network evaluations per clone (published 10)."""
     target: Literal["dem", "residual"] = "dem"
+    """what the sampler moves: the ``dem`` (published) or the ``residual`` = DEM minus a priori DEM. The
+    network serves both: it gives the drift beyond that of the a priori DEM."""
 
     def trained(self) -> Self:
         """See `RivalSection`."""
@@ -72,16 +63,10 @@ class YasudaSection(StochasticSection):
 
 
 class DiffusionSection(StochasticSection):
-    """The diffusion of DEM minus a priori DEM: DM, the baseline of Yasuda (2025).
-
-    Attributes
-    ----------
-    unit_px : heights, in pixels, that count as 1 in the process; null takes the RMS of DEM minus a priori DEM
-        over the first training samples.
-    nfe : network evaluations per clone (published 50).
-    weighting : of the squared error of the noise: ``noise`` (1) or ``score`` (1/sigma^2, the published loss
-        of the score as it is written, which a few samples near the truth rule: it hardly trains).
-    """
+    """The diffusion of DEM minus a priori DEM: DM, the baseline of Yasuda (2025)."""
 
     nfe: Evaluations = 50
+    """network evaluations per clone (published 50)."""
     weighting: Literal["noise", "score"] = "noise"
+    """of the squared error of the noise: ``noise`` (1) or ``score`` (1/sigma^2, the published loss of the
+    score as it is written, which a few samples near the truth rule: it hardly trains)."""

@@ -10,32 +10,24 @@ from pipeline.config.base import Positive, PositiveInt, Section
 
 
 class TrainingSection(Section):
-    """What every training shares and what changes its numbers.
-
-    Attributes
-    ----------
-    cpu_threads : torch threads; part of the result, since sums depend on it.
-    precision : ``fp32`` or ``bf16`` (autocast).
-    """
+    """What every training shares and what changes its numbers."""
 
     cpu_threads: Annotated[int, Field(ge=1, le=256)] = 8
+    """torch threads; part of the result, since sums depend on it."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """``fp32`` or ``bf16`` (autocast)."""
 
 
 class OptimiserSection(Section):
-    """One stage of training, measured in samples so that it does not depend on the machine.
-
-    Attributes
-    ----------
-    samples : training samples seen in this stage.
-    batch : global batch, whatever the number of processes.
-    learning_rate : AdamW step size.
-    warmup_samples : linear warm-up.
-    decay : ``none`` (published) or ``cosine`` down to zero.
-    """
+    """One stage of training, measured in samples so that it does not depend on the machine."""
 
     samples: PositiveInt
+    """training samples seen in this stage."""
     batch: PositiveInt = 256
+    """global batch, whatever the number of processes."""
     learning_rate: Positive = 1e-4
+    """AdamW step size."""
     warmup_samples: Annotated[int, Field(ge=0)] = 0
+    """linear warm-up."""
     decay: Literal["none", "cosine"] = "none"
+    """``none`` (published) or ``cosine`` down to zero."""

@@ -77,8 +77,20 @@ def _kept(
     """Which of a set's images a condition has, in their order: of more images, those of fewer and others."""
     if condition.images is None or condition.images >= count:
         return slice(None)
-    order = np.random.default_rng([section.seed, _ORDER, patch_id]).permutation(count)
-    return np.sort(order[: condition.images])
+    return np.sort(_order(count, section, patch_id)[: condition.images])
+
+
+def withheld_of(
+    condition: Condition, count: int, section: PredictorStage, patch_id: int, most: int
+) -> NDArray[np.int64]:
+    """Which of a set's images a condition does not show, in their order; at most so many."""
+    shown = count if condition.images is None else condition.images
+    return np.sort(_order(count, section, patch_id)[shown:][-most:])
+
+
+def _order(count: int, section: PredictorStage, patch_id: int) -> NDArray[np.int64]:
+    """The images of a set in the order in which conditions show them."""
+    return np.random.default_rng([section.seed, _ORDER, patch_id]).permutation(count)
 
 
 def _images(condition: Condition, shard: Shard, patch: int, section: PredictorStage) -> ImageSet:

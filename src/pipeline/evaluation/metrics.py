@@ -179,6 +179,22 @@ class PatchScores:
         powers = [surfaces.band_powers(member) for member in members]
         self._append_powers("member_power", np.mean(powers, axis=0))
 
+    def add_withheld(
+        self, withheld_power: float, withheld_misfit: float, withheld_prior_misfit: float
+    ) -> None:
+        """Say of the patch that was added last what it leaves of images that it was not shown.
+
+        Parameters
+        ----------
+        withheld_power, withheld_misfit, withheld_prior_misfit : sums over images of the mean squares of their
+            radiance, and of what the estimate and the a priori DEM leave of it.
+        """
+        self._append(
+            withheld_power=withheld_power,
+            withheld_misfit=withheld_misfit,
+            withheld_prior_misfit=withheld_prior_misfit,
+        )
+
     def summary(self, bootstrap: int, seed: int) -> dict[str, Any]:
         """Pooled scores with 95 % intervals over patches and, where they are known, over sites.
 

@@ -19,6 +19,7 @@ ALWAYS = (
     "mse_m2", "mae_m", "slope_deg", "bias_m", "slope_angle_deg", "aspect_deg", "truth_slope", "roughness_m",
     "truth_roughness_m", "ssim", "psnr_db", *(f"truth_power_{band}" for band in BAND_NAMES),
     *(f"power_{band}" for band in BAND_NAMES), "prior_mse_m2", "cells_mse_m2",
+    "withheld_power", "withheld_misfit", "withheld_prior_misfit",
 )  # fmt: skip
 ENSEMBLE = (
     "variance_m2", "crps_m", "member_mse_m2", "std_m", "std_error_m2", "member_mae_m", "member_rmse_m",
@@ -32,6 +33,8 @@ TABLE = (*HEAD, *ALWAYS, *ENSEMBLE, *COUNTS)
 AGAINST = {
     "bias_m": "mae_m",
     "cells_mse_m2": "mse_m2",
+    "withheld_misfit": "withheld_power",
+    "withheld_prior_misfit": "withheld_power",
     **{f"{of}power_{band}": f"truth_power_{band}" for of in ("", "member_") for band in BAND_NAMES},
 }
 

@@ -19,6 +19,7 @@ from pipeline.evaluation.conditions import batch_under, exact_batch
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.per_patch import Columns, columns
 from pipeline.evaluation.resampling import block_of
+from pipeline.evaluation.withheld import withheld
 from pipeline.jobs.device import pick_device
 from pipeline.jobs.machine import arithmetic
 from pipeline.jobs.progress import progress
@@ -135,6 +136,10 @@ def evaluate(
             else:
                 rng = np.random.default_rng([section.seed, _RANKS, found.patch_id])
                 scores.add_ensemble(found.members, found.truth, rng, *known)
+            hidden = withheld(condition, shards.at(found.index), section)
+            if hidden is not None:
+                mean = found.members.mean(axis=0)
+                scores.add_withheld(**hidden.columns(mean, found.field(found.batch.prior)))
             if label == "main" and found.index in keep and examples is not None:
                 shown.append(found)
         tables[label] = columns(scores, ids, arithmetic(device))

@@ -11,6 +11,9 @@ from torch import Tensor
 from pipeline.models.losses import gaussian_score
 from pipeline.models.photometric import SetLight
 
+#: Squared errors over expected ones beyond which a sample counts less.
+TAIL = 4.0
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -36,29 +39,37 @@ class Estimate:
         return replace(self, mean=change(self.mean), spread=spread, start=start)
 
     def relative_losses(self, truth: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The losses over those of what the estimate began from, sample by sample.
+        """The losses over what the network expects of its error, sample by sample.
 
-        Well known ground counts as much as unknown ground. The spread's is the Gaussian log score, which has
-        no unit and is least where the spread is the root mean square of the errors. A CRPS over the error
-        of the sample at hand would count samples that went wrong the least: spreads came out too small.
+        Well known ground counts as much as unknown ground. What a sample counts by must not depend on the
+        error that is made of it, or of what the estimate began from: then samples that went wrong the least
+        count the most, and the estimate learns to correct too little, the spread to be too small. So squared
+        errors of the mean, and of its slopes, are over the sample's mean square of the spread; beyond `TAIL`
+        times that, as where altimetry is shifted, they count by their logarithm (as in the likelihood of
+        Student's law). The spread's is the Gaussian log score, which has no unit and is least where the
+        spread is the root mean square of the errors.
 
         Parameters
         ----------
-        truth : (B, 1, P, P) DEM minus a priori DEM, same unit. floor : RMS error, and RMS difference of
-            neighbours, below which nothing is to be gained, same unit.
+        truth : (B, 1, P, P) DEM minus a priori DEM, same unit. floor : RMS error below which nothing is to be
+            gained, same unit.
+
+        Raises
+        ------
+        ValueError
+            If there is no spread.
         """
+        if self.spread is None:
+            raise ValueError("relative losses: expected a network with a spread, found none")
         begin = truth if self.start is None else truth - self.start
         error = self.mean.float() - truth
+        variance = self.spread.square() + floor**2
+        expected = variance.detach().mean(dim=(1, 2, 3))
         size = begin.square().mean(dim=(1, 2, 3)) + floor**2
-        steepness = torch.stack([_squared_slopes(each) for each in begin]) + floor**2
+        score = torch.log(variance / size[:, None, None, None]) + error.detach().square() / variance
         slopes = torch.stack([_squared_slopes(each) for each in error])
-        spread = None
-        if self.spread is not None:
-            variance = self.spread.square() + floor**2
-            score = torch.log(variance / size[:, None, None, None]) + error.detach().square() / variance
-            spread = 0.5 * score.mean()
-        squared = error.square().mean(dim=(1, 2, 3)) / size
-        return squared.mean(), (slopes / steepness).mean(), spread
+        squared = error.square().mean(dim=(1, 2, 3))
+        return _without_tail(squared / expected), _without_tail(slopes / expected), 0.5 * score.mean()
 
     def losses(self, truth: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Squared error of the mean, that of its slopes, and the CRPS of the spread around the mean as it is.
@@ -72,6 +83,11 @@ class Estimate:
             spread = gaussian_score((truth - self.mean).detach().float(), self.spread).mean()
         squared = ((self.mean.float() - truth) ** 2).mean()
         return squared, _squared_slopes(self.mean.float() - truth), spread
+
+
+def _without_tail(ratios: Tensor) -> Tensor:
+    """Mean over samples of ratios that count by their logarithm beyond `TAIL`."""
+    return (TAIL * torch.log1p(ratios / TAIL)).mean()
 
 
 def _squared_slopes(error: Tensor) -> Tensor:

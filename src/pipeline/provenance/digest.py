@@ -14,7 +14,7 @@ from pipeline.storage.atomic import write_json
 from pipeline.storage.sha256 import file_sha256
 
 SOURCE = Path(__file__).resolve().parents[1]
-TEMPLATES = (".html", ".md")  # suffixes of the files in a package's folder `templates`
+TEMPLATES = (".html", ".md", ".css", ".js")  # suffixes of the files in a package's folder `templates`
 
 
 @cache
@@ -57,7 +57,7 @@ def _parsed_text(text: str) -> tuple[str, frozenset[str]]:
         elif isinstance(node, ast.ImportFrom) and node.level:
             raise ValueError("expected absolute imports, found a relative one")
         elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            _drop_docstring(node)
+            _drop_docstrings(node)
     tree.body = [node for node in tree.body if not _is_registry(node)]
     code = ast.dump(tree)
     ours = frozenset(name for name in imports if name.split(".")[0] == "pipeline")
@@ -68,11 +68,22 @@ def _is_registry(node: ast.stmt) -> bool:
     return isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "Registry"
 
 
-def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+def _drop_docstrings(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    """Its docstring, and a class's of its attributes.
+
+    Those of a module's constants count: to drop them would give every training another key.
+    """
     if ast.get_docstring(node, clean=False) is not None:
         del node.body[0]
-        if not node.body and not isinstance(node, ast.Module):
-            node.body.append(ast.Pass())
+    if isinstance(node, ast.ClassDef):
+        node.body = [statement for statement in node.body if not _is_text(statement)]
+    if not node.body and not isinstance(node, ast.Module):
+        node.body.append(ast.Pass())
+
+
+def _is_text(node: ast.stmt) -> bool:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def import_closure(modules: tuple[str, ...], source: Path | None = None) -> list[str]:

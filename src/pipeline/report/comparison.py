@@ -54,14 +54,33 @@ def main_table(results: Results) -> Table:
     return Table("main", "Test patches, main condition; errors of the mean of the clones.", columns, rows)
 
 
+def _under_conditions(results: Results, name: str, caption: str, key: str) -> Table:
+    """A number of all systems that have it, under all conditions that do."""
+    found = {label: results.systems(TEST, label) for label in results.conditions}
+    labels = [label for label, rows in found.items() if any(key in row for row in rows.values())]
+    rows = [
+        [title(system), *(number(found[label].get(system, {}), key) for label in labels)]
+        for system in results.systems(TEST)
+        if any(key in found[label].get(system, {}) for label in labels)
+    ]
+    return Table(name, caption, ["system", *labels], rows)
+
+
 def conditions_table(results: Results) -> Table:
     """RMSE under each condition."""
-    labels = results.conditions
-    rows = [
-        [title(name), *(number(results.systems(TEST, label).get(name, {}), "rmse_m") for label in labels)]
-        for name in results.systems(TEST)
-    ]
-    return Table("conditions", "RMSE in metres under each condition.", ["system", *labels], rows)
+    return _under_conditions(results, "conditions", "RMSE in metres under each condition.", "rmse_m")
+
+
+def spread_table(results: Results) -> Table:
+    """Fair spread-skill ratio under each condition."""
+    caption = "Spread over RMSE, fair, under each condition; 1 is reliable."
+    return _under_conditions(results, "spread", caption, "spread_skill_fair")
+
+
+def withheld_table(results: Results) -> Table:
+    """How well systems explain images that they were not shown, where there are some."""
+    caption = "What renderings leave of withheld images, over what those of the a priori DEM leave."
+    return _under_conditions(results, "withheld", caption, "withheld_vs_prior")
 
 
 def validation_table(results: Results) -> Table:
@@ -114,8 +133,8 @@ def claims_table(results: Results) -> Table:
 def tables_of(results: Results) -> dict[str, Table]:
     """All tables by name."""
     made = (
-        main_table(results), conditions_table(results), validation_table(results), floors_table(results),
-        challenge_table(results), claims_table(results),
+        main_table(results), conditions_table(results), spread_table(results), withheld_table(results),
+        validation_table(results), floors_table(results), challenge_table(results), claims_table(results),
     )  # fmt: skip
     return dict(zip(TABLES, made, strict=True))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from pipeline.storage.templates import templates
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -69,22 +70,8 @@ def as_latex(table: Table) -> str:
 
 def as_html(table: Table) -> str:
     """A page of its own with one table."""
-
-    def line(cells: Sequence[str], kind: str) -> str:
-        return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
-
-    caption = html.escape(table.caption)
-    style = "table{border-collapse:collapse}th,td{padding:2px 8px;text-align:right}th:first-child,"
-    style += "td:first-child{text-align:left}tr{border-bottom:1px solid #ddd}"
-    return "\n".join(
-        (
-            "<!DOCTYPE html>", '<html lang="en"><head><meta charset="utf-8">',
-            f"<title>{caption}</title><style>{style}</style></head><body>",
-            f"<table><caption>{caption}</caption>",
-            f"<thead>{line(table.columns, 'th')}</thead>",
-            "<tbody>", *(line(row, "td") for row in table.rows), "</tbody></table></body></html>", "",
-        )
-    )  # fmt: skip
+    page = templates("pipeline.report").get_template("table.html")
+    return page.render(caption=table.caption, columns=table.columns, rows=table.rows)
 
 
 def as_markdown(table: Table) -> str:

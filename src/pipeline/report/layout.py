@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TABLES = ("main", "conditions", "validation", "floors", "challenge", "claims")
+TABLES = ("main", "conditions", "spread", "withheld", "validation", "floors", "challenge", "claims")
 FIGURES = ("systems", "conditions")
 #: Suffixes of each table's files.
 FORMATS = ("csv", "tex", "html")

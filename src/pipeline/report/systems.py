@@ -33,6 +33,7 @@ SYSTEMS: dict[str, tuple[str, bool]] = {
     "published": ("published bridge", True),
     "publishedresidual": ("published bridge, VAE of residuals", True),
     "pretrained": ("our bridge", True),
+    "moon": ("our bridge for real light and altimetry", True),
 }
 TEST, VALIDATION = "test", "validation"
 BASE = "bicubic_window"

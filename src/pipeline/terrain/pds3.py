@@ -1,8 +1,11 @@
 """PDS3 labels: the text beside (or before) an ``.IMG`` that says what its bytes mean.
 
 Written for the LOLA gridded products (LDEM, LDEC) of LRO-L-LOLA-4-GDR-V1.0 from the PDS Standards Reference
-3.8, chapters 12 (ODL) and appendix A (IMAGE, IMAGE_MAP_PROJECTION). GDAL's driver does not serve: it reads
-missing bytes as zeros and 32-bit integers as floats, and checks neither directions nor units.
+3.8, chapters 12 (ODL) and appendix A (IMAGE, IMAGE_MAP_PROJECTION). GDAL's driver (3.10) does not serve: it
+reads missing bytes as zeros, 32-bit integers as floats and signed bytes as unsigned; takes unsigned zeros for
+missing, a MISSING_CONSTANT of ``16#8000#`` for 16 and a MAP_SCALE without a unit for kilometres; ignores the
+unit of heights and the direction of longitudes; and opens no label whose image was renamed with it or has
+samples of another size, so that an error could not say what the label holds.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest, norm
 
 from pipeline.bridges.base import normal, one_for_each, shared_by_clones, uniform
-from pipeline.bridges.fields import NoiseField, WindowNoise
+from pipeline.bridges.fields import NoiseField, WindowNoise, stratified_normal
 
 SIZE = 96
 HERE = {"seed": 7, "clone": 0, "row": 48, "col": 144, "size": SIZE}
@@ -106,9 +107,23 @@ def test_single_numbers_are_the_clones() -> None:
     here = drawn((2, 1, 1))
     np.testing.assert_array_equal(here, drawn((2, 1, 1), row=1000, col=3))
     assert here[0] != here[1]
-    numbers = [drawn((1, 1, 1), clone=clone).item() for clone in range(400)]
-    assert abs(np.mean(numbers)) < 0.25
+    numbers = [drawn((1, 1, 1), clone=clone).item() for clone in range(64)]
+    assert abs(np.mean(numbers)) < 5 / 8
     assert abs(np.std(numbers) - 1) < 0.18
+
+
+def test_stratified_numbers_are_standard_normal_each_and_even_together() -> None:
+    table = np.array([[stratified_normal((7, key), number) for number in range(8)] for key in range(250)])
+    assert abs(table.mean()) < 5 / np.sqrt(table.size)
+    assert kstest(table[:, 0], "norm").pvalue > 1e-3 and kstest(table[:, 5], "norm").pvalue > 1e-3
+    # One in each eighth of absolute values: the mean square of 8 hardly varies.
+    eighths = np.sort(np.floor(8 * (2 * norm.cdf(np.abs(table)) - 1)), axis=1)
+    np.testing.assert_array_equal(eighths, np.broadcast_to(np.arange(8), eighths.shape))
+    squares = (table**2).mean(axis=1)
+    assert squares.std() < 0.28 < 0.4 < (norm.rvs(size=table.shape, random_state=0) ** 2).mean(axis=1).std()
+    # Keys have sequences of their own.
+    sizes = np.abs(table)
+    assert abs(np.corrcoef(sizes[::2].ravel(), sizes[1::2].ravel())[0, 1]) < 5 / np.sqrt(1000)
 
 
 @pytest.mark.parametrize("cells", [(96, 48), (95, 95), (192, 192), (1, 2)])

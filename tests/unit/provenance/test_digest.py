@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.provenance import digest
 from pipeline.provenance.digest import DigestMemory, code_digest, import_closure
-from pipeline.provenance.stages import DECLARATIONS
+from pipeline.provenance.stages import DECLARATIONS, MAPS
 from pipeline.storage.sha256 import file_sha256
 
 BODY = '''
@@ -29,6 +29,9 @@ def double(x):
 
 class Thing:
     """A thing."""
+
+    size: int = 1
+    """Its size."""
 
     def method(self):
         """Nothing."""
@@ -94,6 +97,8 @@ def test_the_closure_holds_everything_that_an_import_runs(package: Path) -> None
         ('"""A thing."""', "'''Some thing.'''"),
         ('    """A thing."""\n', ""),
         ('"""A module."""\n', ""),
+        ('"""Its size."""', '"""How large it is."""'),
+        ('    """Its size."""\n', ""),
         ('        """Nothing."""', "        pass"),
         ("return 2 * x", "return (2*x)"),
         ('"""A module."""\n', '"""A module."""\n\n\n'),
@@ -110,6 +115,7 @@ def test_comments_docstrings_and_layout_change_nothing(package: Path, old: str, 
     [
         ("main.py", "2 * x", "3 * x"),
         ("main.py", "double", "twice"),
+        ("main.py", "size: int = 1", "size: int = 2"),
         ("main.py", "import pipeline.other\n", ""),
         ("other.py", "Y = 1", "Y = 2"),
         ("room/inner.py", "def helper():", "def helper(x=1):"),
@@ -142,15 +148,23 @@ def test_the_templates_of_a_package_are_its_code(package: Path) -> None:
     assert key() == keys[-1]
 
 
-@pytest.mark.parametrize("template", ["report/templates/pieces.html", "bundle/templates/readme.md"])
-def test_a_template_moves_its_own_stage_only(template: str, tmp_path: Path) -> None:
+def test_templates_move_their_own_stage_only(tmp_path: Path) -> None:
     copy = tmp_path / "pipeline"
     shutil.copytree(digest.SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    with (copy / template).open("a") as file:
-        file.write("more")
+    # One of each kind in each folder: parsing takes its time.
+    templates = {(path.parent, path.suffix): path for path in copy.rglob("templates/*") if path.is_file()}
+    assert {suffix for _, suffix in templates} == set(digest.TEMPLATES)
     forget()
-    moved = [d.name for d in DECLARATIONS if code_digest((d.code,)) != code_digest((d.code,), copy)]
-    assert moved == [template.partition("/")[0]]
+    codes = {d.name: (d.code,) for d in (*DECLARATIONS, *MAPS)}
+    before = {name: code_digest(code, copy) for name, code in codes.items()}
+    assert before == {name: code_digest(code) for name, code in codes.items()}
+    for template in templates.values():
+        text = template.read_bytes()
+        template.write_bytes(text + b"more")
+        digest.code_digest.cache_clear()
+        moved = [name for name, code in codes.items() if code_digest(code, copy) != before[name]]
+        template.write_bytes(text)
+        assert moved == [{"maps": "map"}.get(room := template.relative_to(copy).parts[0], room)], template
 
 
 def test_other_modules_change_nothing(package: Path) -> None:

@@ -147,6 +147,10 @@ def test_files_are_written_and_the_same_each_time(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in written}
     assert main([str(folder)]) == 0
     assert {path: path.read_bytes() for path in written} == before
+    tables = tables_of(results(spread_skill_fair=0.9))
+    assert tables["spread"].columns == ["system", "main", "images_75"]
+    assert tables["spread"].rows == [["published: published bridge", "0.9", "0.9"]]
+    assert not tables["withheld"].rows
     page = (tmp_path / "results.md").read_text()
     assert "published: published bridge | 7 | 6.3 to 7.7 |" in page and "| 7.7 |" in page
     (folder / "metrics" / "other.json").write_text('{"schema": "other/1"}')

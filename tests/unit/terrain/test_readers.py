@@ -249,6 +249,32 @@ def test_other_sample_types(tmp_path: Path, dtype: str, sample: str) -> None:
     np.testing.assert_array_equal(raster.read(0, 3, 0, 4), stored.astype(np.float32) * 0.5)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "sample"),
+    [("i1", "LSB_INTEGER"), ("<i4", "LSB_INTEGER"), (">i4", "MSB_INTEGER"), ("<u4", "PC_UNSIGNED_INTEGER")],
+)
+def test_samples_that_gdals_driver_misreads(tmp_path: Path, dtype: str, sample: str) -> None:
+    stored = np.array([[0, 100, -100 if "i" in dtype else 200]]).astype(dtype)
+    text = LABEL.replace("LSB_INTEGER", sample).replace("BITS = 16", f"BITS = {8 * stored.itemsize}")
+    path = write_pds(tmp_path, stored, text)
+    np.testing.assert_array_equal(open_raster(path).read(0, 1, 0, 3), stored * 0.5)
+
+
+def test_lengths_in_other_units_or_none(tmp_path: Path, dn: np.ndarray) -> None:
+    """A scale without a unit is in metres, as LOLA's are; a radius without one in kilometres."""
+    wanted = open_raster(write_pds(tmp_path, dn)).grid
+    for old, new in (("20 <m/pix>", "20"), ("20 <m/pix>", "0.02 <KM/PIXEL>"), ("1737.4 <km>", "1737400 <m>")):
+        assert open_raster(write_pds(tmp_path, dn, LABEL.replace(old, new))).grid == wanted
+    assert open_raster(write_pds(tmp_path, dn, LABEL.replace("1737.4 <km>", "1737.4"))).grid == wanted
+
+
+def test_an_image_renamed_with_its_label(tmp_path: Path, dn: np.ndarray) -> None:
+    path = write_pds(tmp_path, dn, stem="south")
+    assert "LDEM_80S_20M.IMG" in path.with_suffix(".LBL").read_text()
+    for given in (path, path.with_suffix(".LBL")):
+        np.testing.assert_array_equal(open_raster(given).read(0, 40, 0, 50), dn * np.float32(0.5))
+
+
 def test_float_product_in_kilometres_and_another_datum(tmp_path: Path) -> None:
     stored = np.array([[1.5, -2.0]], dtype="<f4")
     text = LABEL.replace("LSB_INTEGER", "PC_REAL").replace("BITS = 16", "BITS = 32")

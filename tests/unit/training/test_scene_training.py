@@ -11,7 +11,7 @@ import torch
 from shard_files import make_manifest
 from training_setups import ALIGNED, OPTIMISER, bridge_task, rival_task
 
-from pipeline.models.estimate import Estimate
+from pipeline.models.estimate import TAIL, Estimate
 from pipeline.models.photometric import SetLight
 from pipeline.storage.calibration_law import BLIND, HEIGHTS, KINDS
 from pipeline.training.loop import Outcome, train
@@ -58,15 +58,40 @@ def estimate(mean: torch.Tensor, start: torch.Tensor) -> Estimate:
     return Estimate(mean, light, spread=torch.ones_like(mean), start=start)
 
 
-def test_relative_losses_are_one_where_nothing_is_learned_and_know_no_scale() -> None:
+def test_relative_losses_are_over_the_expected_error_and_know_no_scale() -> None:
     generator = torch.Generator().manual_seed(0)
     truth, start, step = torch.randn(3, 4, 1, 16, 16, generator=generator)
-    squared, slopes, _ = estimate(start, start).relative_losses(truth, 1e-6)
-    assert squared.item() == pytest.approx(1, rel=1e-3) and slopes.item() == pytest.approx(1, rel=1e-3)
+    right = replace(
+        estimate(start, start), spread=(truth - start).square().mean().sqrt() * torch.ones_like(start)
+    )
+    squared, _, _ = right.relative_losses(truth, 1e-6)
+    assert squared.item() == pytest.approx(TAIL * np.log1p(1 / TAIL), rel=0.02)
     scale = torch.tensor([0.01, 1.0, 10.0, 100.0])[:, None, None, None]
-    one = estimate(start + 0.3 * step, start).relative_losses(truth, 1e-6)
-    other = estimate(scale * (start + 0.3 * step), scale * start).relative_losses(scale * truth, 1e-6)
-    torch.testing.assert_close(one[:2], other[:2], rtol=1e-3, atol=0)
+    one = estimate(start + 0.3 * step, start)
+    other = replace(estimate(scale * one.mean, scale * start), spread=scale.expand_as(start))
+    found = one.relative_losses(truth, 1e-6), other.relative_losses(scale * truth, 1e-6)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="expected a network with a spread, found none"):
+        replace(one, spread=None).relative_losses(truth, 1e-6)
+
+
+def test_the_relative_loss_of_the_mean_is_least_near_the_mean() -> None:
+    """Of samples of the same inputs, those with small errors count no more than others: losses over the error
+    at hand would be least at a third of the mean here."""
+    generator = torch.Generator().manual_seed(0)
+    pattern, sizes = torch.randn(1, 1, 64, 64, generator=generator), torch.tensor([0.2] * 4 + [1.0] * 4)
+    truth = sizes[:, None, None, None] * pattern
+    rms = float(truth.var(dim=0, correction=0).mean().sqrt())
+
+    def loss(share: float) -> float:
+        around = replace(
+            estimate((share * pattern).expand_as(truth), 0 * truth), spread=torch.full_like(truth, rms)
+        )
+        squared, slopes, _ = around.relative_losses(truth, 1e-3)
+        return squared.item() + slopes.item()
+
+    tried = np.linspace(0.1, 1.0, 19)
+    assert abs(tried[int(np.argmin([loss(share) for share in tried]))] - float(sizes.mean())) < 0.06
 
 
 def test_the_relative_loss_of_the_spread_is_least_where_it_is_the_rms_error() -> None:

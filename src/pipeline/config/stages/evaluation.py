@@ -15,40 +15,42 @@ from pipeline.config.scene_draw import SceneDraw
 
 
 class PredictorStage(Section):
-    """Stages ``evaluation_<name>``: one predictor under its conditions.
-
-    Attributes
-    ----------
-    name : of the predictor in metrics.json.
-    module, make : where its code is: a function of `pipeline.predictors.interface.Setup`.
-    options : its own config section, as JSON values; empty where it has none.
-    floor : whether it may see the truth; its row stands under ``floors``.
-    conditions : that it is scored under; none where it needs no images.
-    members : clones per patch; 1 for a deterministic one.
-    max_patches, batch, bootstrap, seed : see `pipeline.config.evaluation.EvaluationSection`.
-    photometry, imperfections : of the images, where it needs some.
-    scenes, masks : what is drawn of rendered scenes, and their missing data, where a condition has them.
-    weights : digests of given weights, where it has any.
-    vae : what metrics.json calls its VAE, if it has one.
-    """
+    """Stages ``evaluation_<name>``: one predictor under its conditions."""
 
     name: str
+    """of the predictor in metrics.json."""
     module: str
+    """where its code is."""
     make: str
+    """name of a function of `pipeline.predictors.interface.Setup` in that module."""
     options: dict[str, Any] = Field(default={})
+    """its own config section, as JSON values; empty where it has none."""
     floor: bool = False
+    """whether it may see the truth; its row stands under ``floors``."""
     conditions: dict[str, Condition] = Field(default={})
+    """that it is scored under; none where it needs no images."""
     members: PositiveInt = 1
+    """clones per patch; 1 for a deterministic one."""
     max_patches: PositiveInt | None = None
+    """see `pipeline.config.evaluation.EvaluationSection`."""
     batch: PositiveInt = 16
+    """see `pipeline.config.evaluation.EvaluationSection`."""
     bootstrap: PositiveInt = 1000
+    """see `pipeline.config.evaluation.EvaluationSection`."""
     seed: Seed = 0
+    """see `pipeline.config.evaluation.EvaluationSection`."""
     photometry: PhotometrySection = PhotometrySection()
+    """of the images, where it needs some."""
     imperfections: ImperfectionsSection = ImperfectionsSection()
+    """of the images, where it needs some."""
     scenes: SceneDraw | None = None
+    """what is drawn of rendered scenes, where a condition has them."""
     masks: StripDraw | None = None
+    """missing data of rendered scenes, where a condition has them."""
     weights: dict[str, str] = Field(default={})
+    """digests of given weights, where it has any."""
     vae: str = "vae"
+    """what metrics.json calls its VAE, if it has one."""
     cpu_threads: PositiveInt
 
     @property

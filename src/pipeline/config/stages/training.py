@@ -40,49 +40,44 @@ class TrainArcs(Section):
 
 
 class BridgeStage(TrainingStage):
-    """Stages ``<system>_<stage>``: what one stage of a bridge's training depends on.
-
-    Attributes
-    ----------
-    stage : one of `pipeline.config.names.BRIDGE_STAGES`.
-    bridge : the system; its sampler, stages, calibration and the path of `init` are not used and have their
-        defaults here.
-    optimiser : of this stage.
-    init : digests of the weights, and of their config, that the first stage starts from; null for none.
-    images : range of the number of Fibonacci images that are drawn; null where all are shown, and in the
-        other stages.
-    scenes : what a stage on rendered scenes draws; null in the others.
-    arcs : Suns of the stages ``arcs`` and ``missing``. masks : strips of the stage ``missing``, else null.
-    """
+    """Stages ``<system>_<stage>``: what one stage of a bridge's training depends on."""
 
     stage: Literal["fibonacci", "arcs", "missing", "real", "real_2", "real_3"]
+    """one of `pipeline.config.names.BRIDGE_STAGES`."""
     photometry: PhotometrySection
     imperfections: ImperfectionsSection
     bridge: BridgeSection
+    """the system; its sampler, stages, calibration and the path of `init` are not used and have their
+    defaults here."""
     optimiser: OptimiserSection
+    """of this stage."""
     init: dict[str, str] | None = None
+    """digests of the weights, and of their config, that the first stage starts from; null for none."""
     images: Range | None = None
+    """range of the number of Fibonacci images that are drawn; null where all are shown, and in the other
+    stages."""
     arcs: TrainArcs | None = None
+    """Suns of the stages ``arcs`` and ``missing``."""
     masks: StripDraw | None = None
+    """strips of the stage ``missing``, else null."""
     scenes: SceneDraw | None = None
+    """what a stage on rendered scenes draws; null in the others."""
 
 
 class RivalStage(TrainingStage):
-    """Stages ``<name>`` of learned rivals: what the training of one depends on.
-
-    Attributes
-    ----------
-    name : of the predictor. module : where its training is, see `pipeline.training.rival`.
-    options : its config section, as JSON values.
-    arcs, masks : Suns and missing data of its training images.
-    scenes : what is drawn of rendered scenes, in the place of arcs; null where the run renders none.
-    """
+    """Stages ``<name>`` of learned rivals: what the training of one depends on."""
 
     name: str
+    """of the predictor."""
     module: str
+    """where its training is, see `pipeline.training.rival`."""
     options: dict[str, Any]
+    """its config section, as JSON values."""
     photometry: PhotometrySection
     imperfections: ImperfectionsSection
     arcs: TrainArcs
+    """Suns of its training images."""
     masks: StripDraw
+    """missing data of its training images."""
     scenes: SceneDraw | None = None
+    """what is drawn of rendered scenes, in the place of arcs; null where the run renders none."""

@@ -199,6 +199,7 @@ def _locked(part: Path) -> Iterator[FileIO]:
 
 def _download(url: str, stream: FileIO, part: Path, timeout_s: float, retries: int, backoff_s: float) -> None:
     """Attempt after attempt until the partial file is whole."""
+    # urllib3's Retry sends the same request again; here each asks for the bytes that are missing by then.
     failed = 0
     while True:
         known, have = _resumable(url, part, stream)

@@ -75,7 +75,7 @@ def render(products: Mapping[str, str], images: Sequence[Mapping[str, Any]], fac
         "classes": ["no data", "images", "images and a priori DEM", "a priori DEM"],
     }  # fmt: skip
     bar = round_down(grid.width * pixel / 3.5)
-    page = templates("pipeline.maps").get_template("viewer.html")
+    page = templates("pipeline.maps.viewer").get_template("viewer.html")
     return page.render(
         site=_text(str(facts.get("site") or "map")).replace("_", " "),
         facts=_facts(grid, rows, facts),
