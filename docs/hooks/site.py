@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "config/README.md": "config.md",
     "notebooks/map.py": "notebook.md",
 } | {

@@ -4,15 +4,19 @@ import sys
 from pathlib import Path
 
 # Jobs run the library that lies beside these rules, whatever is installed and wherever the first Snakefile is.
-SOURCE = str(Path(str(workflow.current_basedir)).parents[1] / "src")
+# A wheel has the workflow within the package, which is then the installed one (`pipeline.config.shipped`).
+PROJECT = Path(str(workflow.current_basedir)).parents[1]
+CARRIED = PROJECT.parts[-2:] == ("pipeline", "_project")
+SOURCE = str(PROJECT.parents[1] if CARRIED else PROJECT / "src")
 if not Path(SOURCE, "pipeline").is_dir():
     raise WorkflowError(
         f"expected the package beside the workflow, found no {SOURCE}/pipeline; clone the repository, and let a "
         "`module` name the Snakefile in the clone"
     )
-sys.path.insert(0, SOURCE)
-BEFORE = dict(os.environ).get("PYTHONPATH")
-os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, (SOURCE, BEFORE))))
+if not CARRIED:
+    sys.path.insert(0, SOURCE)
+    BEFORE = dict(os.environ).get("PYTHONPATH")
+    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, (SOURCE, BEFORE))))
 # Threads that wait must sleep: spinning ones make a job with two threads several times slower when another
 # program wants a core. The results are the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
