@@ -32,6 +32,10 @@ class AltimetrySection(Section):
     adjusted: Share = 0.6
     """share of those whose passes were fitted to each other, as those of finished products are: of
     `bias_m` and `offset_m` a tenth is left."""
+    off_centre: Range = Range(low=1.0, high=1.0)
+    """how far from its pixel's centre the height of a spot is taken, over how far the spot lies from it: 1
+    where a pixel has the mean of its spots, 0 where the gridding accounts for their places, as GMT's
+    surface does."""
     bias_m: Range = Range(low=0.0, high=1.0)
     """standard deviation of the height error that a pass has as a whole, m; at most 0.05 pixels."""
     offset_m: Range = Range(low=3.0, high=15.0)
@@ -59,6 +63,7 @@ class AltimetrySection(Section):
             if not 0 < found.low <= found.high <= most:
                 raise ValueError(unlike(key, f"within (0, {most:g}]", found))
         self.bunching.check_within("bunching", 0.0, 0.95)
+        self.off_centre.check_within("off_centre", 0.0, 1.0)
         for key, longest in {"bias_m": 100.0, "offset_m": 1000.0, "noise_m": 100.0}.items():
             getattr(self, key).check_within(key, 0.0, longest)
         return self

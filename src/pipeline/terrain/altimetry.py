@@ -111,7 +111,12 @@ def simulate(
     goal = int(np.ceil(wanted * np.isfinite(heights).sum()))
     stride = max(1, int(pixel_m / (SHOTS_PER_PIXEL * SHOT_SPACING_M)))
     outliers = 0.0 if errors.noise_m == 0 else section.outliers
-    amounts = np.array([errors.bias_m, errors.offset_m, errors.noise_m, outliers, section.outlier_m])
+    off_centre = section.off_centre.low
+    if section.off_centre.high > off_centre:
+        off_centre = _uniform(rng, section.off_centre)
+    amounts = np.array(
+        [errors.bias_m, errors.offset_m, errors.noise_m, outliers, section.outlier_m, off_centre]
+    )
     axes = np.array([meridian - half, meridian + half])
     passes = _fill(
         heights, total, weight, pixel_m, stride, goal, axes, spread, bunching, centres, widths, amounts,
@@ -208,7 +213,7 @@ def _fill(  # type: ignore[no-untyped-def]
     """
     rows, columns = dem.shape
     height, width = rows * pixel_m, columns * pixel_m
-    bias_m, offset_m, noise_m, outliers, outlier_m = amounts
+    bias_m, offset_m, noise_m, outliers, outlier_m, off_centre = amounts
     spot_noise, spot_outliers = noise_m / np.sqrt(stride), outliers * stride
     spacing, radius, turn, night_share, night_beams, lost_share = tracks
     hit, spots, passes = 0, 0, 0
@@ -249,7 +254,12 @@ def _fill(  # type: ignore[no-untyped-def]
                         continue
                     if not np.isfinite(dem[row, column]):
                         continue
-                    value = _height(dem, spot_y / pixel_m + off_y, spot_x / pixel_m + off_x)
+                    centre_y, centre_x = row + 0.5, column + 0.5
+                    value = _height(
+                        dem,
+                        centre_y + off_centre * (spot_y / pixel_m - centre_y) + off_y,
+                        centre_x + off_centre * (spot_x / pixel_m - centre_x) + off_x,
+                    )
                     if not np.isfinite(value):
                         continue
                     value += bias

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy.stats import kstest
 
 from pipeline.config.altimetry import AltimetrySection
@@ -195,6 +196,30 @@ def test_a_pass_is_displaced_as_a_whole() -> None:
                 errors.append(off[0] / slope * 40.0)
     assert len(errors) > 150
     assert np.std(errors) == pytest.approx(12.0, rel=0.2)
+
+
+@pytest.mark.parametrize("off_centre", [0.0, 0.4, 1.0])
+def test_spots_are_taken_so_far_from_their_pixels_centre(off_centre: float) -> None:
+    """On a plane what is left of a spot's place is a height error in proportion."""
+    truth = plane(40, 40, 3.0, 10.0)
+    changes = SILENT | {"coverage": 0.3}
+    whole = (draw(truth, **changes).height - truth)[1:-1, 1:-1]
+    found = draw(truth, **(changes | {"off_centre": off_centre}))
+    left = (found.height - truth)[1:-1, 1:-1]
+    assert np.array_equal(np.isnan(whole), np.isnan(left)) and np.nanstd(whole) > 1.0
+    np.testing.assert_allclose(left, off_centre * whole, atol=1e-3)
+
+
+def test_how_far_is_drawn_once_per_window() -> None:
+    truth = plane(40, 40, 0.0, 10.0)
+    changes = SILENT | {"coverage": 0.3}
+    stds = [
+        np.nanstd((draw(truth, seed=s, off_centre=[0, 1], **changes).height - truth)[2:-2, 2:-2])
+        for s in range(60)
+    ]
+    assert min(stds) < 0.4 < 2.0 < max(stds)
+    with pytest.raises(ValidationError, match="off_centre"):
+        draw(truth, off_centre=[0, 1.5])
 
 
 def test_noise_and_outliers_are_of_spots() -> None:
