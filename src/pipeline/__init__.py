@@ -5,7 +5,7 @@ from typing import Any as _Any
 
 
 def load(path: _Any, device: _Any = "cpu", vae: _Any = None) -> _Any:
-    """Load a saved model, e.g. ``pipeline.load("pretrained/lola40")``; see `pipeline.predict.load`."""
+    """Load a saved model, e.g. ``pipeline.load("pretrained/moon")``; see `pipeline.predict.load`."""
     # By name: `import pipeline` stays light, and no stage, all of which import this file, depends on models
     # for it.
     return _import_module("pipeline.predict").load(path, device, vae)
