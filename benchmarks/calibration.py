@@ -29,7 +29,7 @@ PATCHES = 70
 
 def row(name: str, drawn: Kind) -> str:
     """One line of the table."""
-    lit, dark = (Pixels.of(drawn.found, unlit) for unlit in (False, True))
+    lit, dark = (Pixels.of(drawn.validation, unlit) for unlit in (False, True))
     ratios = [np.exp(-pixels.level) for pixels in (lit, dark)]
     pixels = 100 * len(dark.spread) / (len(lit.spread) + len(dark.spread))
     share = 100 * dark.squared.sum() / (lit.squared.sum() + dark.squared.sum())
