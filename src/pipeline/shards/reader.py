@@ -156,8 +156,7 @@ class Shard:
         return self._chunk("scenes/radiance", patch, self._scenes["radiance"].shape[1:], "<f2")[images]
 
     def draws(self, name: str) -> dict[str, np.ndarray]:
-        """A named draw of a test shard: lon, lat (patch,), images (patch, image), strips (patch, image, k).
-        """
+        """A named draw of a test shard: lon, lat (patch,), images, strips (patch, image, ...)."""
         if name not in self._draws:
             group = read_store(self.path, f"draws_{name}")
             self._draws[name] = {key: group[key].values for key in ("lon", "lat", "images", "strips")}
