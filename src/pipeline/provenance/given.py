@@ -233,7 +233,7 @@ def _check_grid(config: Config, file: str, content: Mapping[str, Any], units: li
     _check_sizes(config, file, grid)
     halo = content["section"]["lr_halo_px"]
     if patches.halo_px < halo:
-        wanted = f"at least {halo} px, the halo (lr_halo_px) of the model of {file}"
+        wanted = f"at least {halo} px, the lr_halo_px of the model of {file}"
         raise ConfigError.unlike("patches.halo_px", wanted, patches.halo_px)
     pixel = config.inputs.pixel_m
     if "km" in units and pixel != grid["pixel_m"]:
