@@ -1,17 +1,18 @@
-"""How much an image set and an a priori DEM can say of terrain that is known, and what methods make of it.
+"""Lower bound of height errors for an image set and an a priori DEM of known terrain, and errors of methods.
 
-On windows of an image set whose terrain is known, the root mean posterior variance of a linear-Gaussian
-estimator that knows nearly everything else (`linear_gaussian`): the radiance is linearised about the true
-slopes under Lambert's law; well-lit pixels count, those that `pipeline.models.refinement` takes; albedos,
-exposures, hazes and shifts are unknown. The terrain's covariance is self-affine: one Hurst exponent, fitted
-to the site's true terrain, and the slope of each true window. Spots err as those of the set do.
+The bound is the root mean posterior variance, on windows of an image set with known terrain, of a
+linear-Gaussian estimator that knows nearly everything else (`linear_gaussian`): the radiance is linearised
+about the true slopes under Lambert's law; only well-lit pixels are used, as in `pipeline.models.refinement`;
+albedos, exposures, hazes and shifts are unknown. The terrain's covariance is self-affine, with one Hurst
+exponent, fitted to the site's true terrain, and the slope of each true window. Errors of spots are those of
+the set.
 
-Beside it, on the same windows: the a priori DEM, bicubic, photometric stereo in closed form, kriging (the
-exact posterior mean without images; of block means where they are exact), and the refinement, without and
+For comparison, on the same windows: the a priori DEM, bicubic, photometric stereo in closed form, kriging
+(the exact posterior mean without images; from block means if they are exact), and the refinement, without and
 with images.
 
-Images are prepared by the workflow under `config/map.yaml`, as for a map's first pass: compared with the a
-priori DEM only, so that no network is asked. All of them are seen. A set is a folder as
+Images are prepared by the workflow under `config/map.yaml`, as for a map's first pass: they are compared only
+with the a priori DEM, so that no network is needed. All of them are used. A set is a folder like
 `challenge/malapert_crater_1` of the test data. The last line is one JSON object.
 """
 
@@ -69,14 +70,14 @@ HALO_CELLS = 2
 
 @dataclass(frozen=True)
 class Site:
-    """A set with one of its a priori DEMs; `truth` (H, W) lies on the map that was asked for."""
+    """A set with one of its a priori DEMs; `truth` (H, W) is on the requested map."""
 
     ground: SiteGround
     images: MapImages
     truth: Floats
 
     def windows(self, size: int, most: int) -> list[Window]:
-        """At most so many windows that do not overlap, on whole cells, evenly spread."""
+        """At most `most` windows that do not overlap, on whole cells, evenly spread."""
         layout = self.ground.layout
         first = [-(-start // layout.factor) * layout.factor for start in (layout.row, layout.col)]
         ends = layout.row + layout.height - size, layout.col + layout.width - size
@@ -90,7 +91,7 @@ class Site:
         return self.truth[row : row + window.size, col : col + window.size]
 
     def batch(self, window: Window, altimetry: bool = True) -> Batch:
-        """A window as the map's networks see it; with the DEM's own heights where it is `altimetry`."""
+        """A window as input of the map's networks; with the DEM's own heights if it is `altimetry`."""
         ground, middle = self.ground, (window.size - 1) / 2
         pixel = ground.layout.grid.true_pixel_m(window.row + middle, window.col + middle)
         patch = prepare(apriori_of(ground, altimetry), self.images, window, HALO_CELLS)
@@ -98,7 +99,7 @@ class Site:
         return replace(collate([patch], pixel), expected=expected[None])
 
     def spot_error(self) -> float:
-        """Error of the heights of hit pixels, metres; NaN where the DEM is no altimetry."""
+        """Error of the heights of hit pixels, metres; NaN if the DEM is no altimetry."""
         layout = self.ground.layout
         if layout.kind == "coarse" or self.ground.count is None:
             return float("nan")
@@ -128,7 +129,7 @@ def prepared(folder: Path, apriori: str, cores: int) -> Site:
 
 
 def methods(batch: Batch, cells: Batch, factor: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and (1, P, P) heights of what is in use, for one window; `cells` has block means only."""
+    """Names and (1, P, P) heights of existing methods, for one window; `cells` has only block means."""
     yield "a priori DEM", batch.prior
     yield "bicubic of its block means", prior_from_lr(cells.lr, HALO_CELLS, factor)
     closed = Photometric(PhotometricSection(), factor, HALO_CELLS)
@@ -141,7 +142,7 @@ def methods(batch: Batch, cells: Batch, factor: int) -> Iterator[tuple[str, torc
 
 
 def well_lit(batch: Batch) -> NDArray[np.bool_]:
-    """(K, P, P) pixels that count, as the refinement chooses them before it asks what terrain is expected."""
+    """(K, P, P) pixels that are used: those of the refinement, regardless of `expected`."""
     images, seen = batch.images.numpy(), batch.valid.numpy()
     lit, level = np.zeros(images.shape, np.bool_), np.zeros(images.shape[:2])
     refinement_kernels.well_lit(
@@ -164,8 +165,8 @@ class Bound:
 
         Parameters
         ----------
-        batch : one window. truth : (P, P) pixels. spot_px : error of spots, pixels; NaN where block means
-            are exact.
+        batch : one window. truth : (P, P) pixels. spot_px : error of spots, pixels; NaN for exact block
+            means.
         """
         size, slope = truth.shape[0], slope_of(truth, self.hurst)
         sure = np.isnan(spot_px)
@@ -195,7 +196,7 @@ class Bound:
 
 
 def scored(site: Site, bound: Bound, windows: list[Window]) -> dict[str, Any]:
-    """RMSE over windows and over their middle halves, by method, metres; and what was measured."""
+    """RMSE over windows and over their central halves, by method, metres; with the settings."""
     factor, spot_m = site.ground.layout.factor, site.spot_error()
     squares: dict[str, list[tuple[float, float]]] = defaultdict(list)
     slopes, lit = [], []

@@ -1,11 +1,10 @@
-"""Where clones, as shipped weights draw them, are too close together: seen and unseen terrain, lit and dark.
+"""Spread of the shipped weights' uncalibrated clones: on training and test terrain, lit and dark.
 
 Usage: python benchmarks/calibration.py results/store/manifest/<key>/manifest.json
     results/store/manifest_test/<key>/manifest.json
 
-Both manifests are those of `config/lola40.yaml`. Prints, for clean and for imperfect images, what share of
-the estimate's error the uncalibrated clones' departure from it is (root mean squares), where images light the
-ground and where none does.
+Both manifests are those of `config/lola40.yaml`. Prints, for clean and for imperfect images, the ratio of the
+root mean square departure of uncalibrated clones from the estimate to its error, for lit and unlit pixels.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from pipeline.models.files import load_system
 from pipeline.shards.scene import ArcScene
 from pipeline.shards.shard_set import ShardSet
 
-#: About this many patches of each split.
+#: Approximate number of patches of each split.
 PATCHES = 70
 
 
 def row(name: str, drawn: Kind) -> str:
     """One line of the table."""
-    lit, dark = (Pixels.of(drawn.found, unlit) for unlit in (False, True))
+    lit, dark = (Pixels.of(drawn.validation, unlit) for unlit in (False, True))
     ratios = [np.exp(-pixels.level) for pixels in (lit, dark)]
     pixels = 100 * len(dark.spread) / (len(lit.spread) + len(dark.spread))
     share = 100 * dark.squared.sum() / (lit.squared.sum() + dark.squared.sum())

@@ -1,10 +1,10 @@
-"""Maps of independently rendered image sets whose terrain is known, scored against it: `make bench-maps`.
+"""Scores of maps made from independently rendered image sets of known terrain: `make bench-maps`.
 
-For each set and a priori DEM the map is made by `config/map.yaml`, as a user makes it, and compared with
-`truth_40m.tif`: the DEM itself, a thin-plate spline of its hit pixels where there are counts, photometric
-stereo in closed form and the refinement without a network (`pipeline.models.refinement`) on the same
-prepared images, the reconstruction before it falls back anywhere, and the map. The last line is one JSON
-object. A set is a folder as `challenge/nobile_rim_1` of the test data.
+For each set and a priori DEM the map is made with `config/map.yaml`, like a user's map. Compared with
+`truth_40m.tif` are the DEM itself, a thin-plate spline of its hit pixels (with counts), photometric stereo in
+closed form and the refinement without a network (`pipeline.models.refinement`) on the same prepared images,
+the reconstruction before any fallback to the DEM, and the map. The last line is one JSON object. A set is a
+folder like `challenge/nobile_rim_1` of the test data.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from pipeline.provenance.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 Floats = NDArray[np.float64]
-# Hits that a spline at a pixel sees.
+# Number of hit pixels from which the spline at a pixel is computed.
 _NEIGHBOURS = 64
 
 
 class ClosedForm:
-    """Photometric stereo with the face of a system of clones: one clone, no noise."""
+    """Photometric stereo with the interface of a `System`: one clone, no noise."""
 
     section = BridgeSection()
 
@@ -63,7 +63,7 @@ class ClosedForm:
 
 
 class Refinement:
-    """What networks with `bridge.refine` begin from, with the face of a system of clones."""
+    """The refinement, from which networks with `bridge.refine` begin, with the interface of a `System`."""
 
     section = BridgeSection(space="pixel", conditioning="aligned", posterior_mean=True, refine=True)
 
@@ -93,11 +93,11 @@ def site_of(folder: Path, apriori: str) -> dict[str, Any]:
 def made(
     folder: Path, apriori: str, more: Mapping[str, Any], cores: int, rule: str = "map"
 ) -> tuple[Plan, Path, float]:
-    """Make a map, or what a rule before it makes, in the project's own `results`.
+    """Make a map, or the output of an earlier rule, in the project's own `results`.
 
     Returns
     -------
-    Its plan, its folder and the seconds that it took.
+    Its plan, its folder and the time, seconds.
     """
     run = f"challenge_{folder.name}_{apriori}"
     changes = {"run": run, "site": site_of(folder.resolve(), apriori), **more}
@@ -136,7 +136,7 @@ def spline_of_hits(dem: Floats, hit: NDArray[np.bool_]) -> Floats:
 def without_network(
     kind: type[ClosedForm | Refinement], plan: Plan, ground: SiteGround, images: list[Path], folder: Path
 ) -> Floats:
-    """A solver on the images that the map saw, windows blended as the map's."""
+    """Result of a solver on the map's images, with windows blended as in the map."""
     config = plan.config
     grid, size = ground.layout.grid, config.patches.size_px
     drawn = config.map.model_copy(update={"std": "clones"})
@@ -194,7 +194,7 @@ def scored(folder: Path, apriori: str, more: Mapping[str, Any], cores: int) -> d
     wrong = band(place / "mean.tif") - truth
     groups = {"all": lit >= 0, "never": lit == 0, "1-2": (lit > 0) & (lit < 3), "3+": lit >= 3}
     members = plan.config.map.members
-    # Of a perfect ensemble of M members the mean is off by (M + 1) / M of its variance.
+    # For a perfect ensemble of M members, the squared error of the mean is (M + 1) / M of the variance.
     fair = np.sqrt((members + 1) / members)
     out["spread_skill"] = {
         name: round(float(fair * np.sqrt(np.mean(std[g] ** 2) / np.mean(wrong[g] ** 2))), 3)
@@ -206,7 +206,7 @@ def scored(folder: Path, apriori: str, more: Mapping[str, Any], cores: int) -> d
 
 
 def main() -> None:
-    """Make the maps, print a table and the JSON of it."""
+    """Make the maps, print a table, and the same as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""The config that a benchmark runs under."""
+"""Configuration of a benchmark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def configured(*overlays: Path, **changes: Any) -> Config:
-    """config/config.yaml with overlays and then changed keys, as the workflow reads it."""
+    """config/config.yaml with overlays and changed keys, merged as in the workflow."""
     content: dict[str, Any] = {}
     for path in (ROOT / "config" / "config.yaml", *overlays):
         update(content, yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -23,7 +23,7 @@ def configured(*overlays: Path, **changes: Any) -> Config:
 
 
 def update(content: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Set keys at any depth; as Snakemake merges configs."""
+    """Set keys at any depth, as Snakemake merges configs."""
     for key, value in changes.items():
         if isinstance(value, Mapping):
             if not isinstance(content.get(key), dict):

@@ -1,19 +1,19 @@
-"""What training and sampling cost on a GPU, and what minutes of training give: `make gpu`, `make bench-gpu`.
+"""Cost of training and sampling on a GPU, and results of minutes of training: `make gpu`, `make bench-gpu`.
 
-- tests: the GPU tests, in a process of their own, while patches are prepared.
+- tests: the GPU tests, in a separate process, while patches are prepared.
 - step: one training step (forward, backward, optimiser) of the full-size published VAE and bridge net, in
-  single precision and in bfloat16, beside the same networks from parts of `diffusers` where it is installed:
+  single precision and in bfloat16, and of the same networks from parts of `diffusers` if it is installed:
   median over rounds by the device's clock, and peak memory.
 - sample: clones per second, from the condition to metres, of the shipped weights and of the published system.
-- train: terrain to shards, samples per second of the loader, then the published system at full size on real
-  terrain (config/lola40_published_gpu.yaml) for the seconds that are left, scored on test patches.
-- moon: scenes rendered for a share of the seconds, then the network of config/moon_gpu.yaml for the seconds
-  that are left, scored on test patches with the weights that come back, in half precision.
+- train: terrain to shards, samples per second of the loader, then training of the published system at full
+  size on real terrain (config/lola40_published_gpu.yaml) for the remaining time, scored on test patches.
+- moon: scenes rendered for a share of the time, then training of the network of config/moon_gpu.yaml for the
+  remaining time, scored on test patches with the written weights, in half precision.
 
-Everything ends within `--seconds`: what too little is left for is skipped, and said so. The folder `--out`
+Everything ends within `--seconds`: parts without enough time are skipped with a message. The folder `--out`
 gets timings.jsonl (one line per measurement), figures.json (all of one run), curves.jsonl (losses),
-metrics.json and metrics.csv, and moon_gpu/ (weights). In `--work`: shards and weights; shards that are there
-are used again. `--small` rehearses it with small networks; `moon` does so wherever there is no GPU.
+metrics.json and metrics.csv, and moon_gpu/ (weights). `--work` contains shards and weights; existing shards
+are used again. `--small` rehearses everything with small networks; without a GPU, `moon` always does so.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ from pipeline.storage.atomic import write_json
 from pipeline.training.adam import Adam
 
 PARTS = ("prepare", "step", "sample", "train", "tests", "moon")
-#: Least seconds of a part, and its share of what is left when it begins.
+#: Least seconds of a part, and shares of the remaining time.
 LEAST_S = {"tests": 40.0, "step": 10.0, "sample": 5.0}
 TESTS_SHARE, TIMINGS_SHARE, TIMINGS_SHARE_SMALL = 0.4, 0.3, 0.2
-#: Cores that are left to the tests while patches are prepared.
+#: Cores reserved for the tests while patches are prepared.
 TESTS_CORES = 4
 SIZE, FACTOR, IMAGES = 96, 16, 20
 SMALL = {"width": 32, "depth": 1, "heads": 2}
@@ -67,7 +67,7 @@ MOST_S = 6.0
 
 
 def seconds_of(work: Callable[[], object], device: torch.device, rounds: int, warmup: int = 3) -> list[float]:
-    """Seconds of each round, by the device's clock on a GPU; fewer rounds where `MOST_S` are over."""
+    """Seconds of each round, by the device's clock on a GPU; fewer rounds after `MOST_S` seconds."""
     began = time.monotonic()
     for _ in range(warmup):
         work()
@@ -92,7 +92,7 @@ def seconds_of(work: Callable[[], object], device: torch.device, rounds: int, wa
 
 
 def free(device: torch.device) -> None:
-    """Give memory back, so that the next measurement's peak is its own."""
+    """Free memory, so that the next measurement's peak is not affected."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -100,7 +100,7 @@ def free(device: torch.device) -> None:
 
 
 def peak_gb(device: torch.device) -> float | None:
-    """Most memory that tensors took, GB; None on the CPU."""
+    """Peak memory of tensors, GB; None on the CPU."""
     return rounded(torch.cuda.max_memory_allocated() / 1e9) if device.type == "cuda" else None
 
 
@@ -147,7 +147,7 @@ LOSSES = {"vae": vae_loss, "bridge": bridge_loss}
 
 
 def build(name: str, small: bool) -> nn.Module:
-    """One of the published networks, with noise on what starts at zero."""
+    """One of the published networks, with noise on parameters that start at zero."""
     torch.manual_seed(0)
     if name == "vae":
         net: nn.Module = build_vae(VaeSection(base=8) if small else VaeSection())
@@ -160,17 +160,17 @@ def build(name: str, small: bool) -> nn.Module:
 
 
 def theirs_of(name: str, net: nn.Module) -> nn.Module | None:
-    """The same network from parts of `diffusers`, where it is installed."""
+    """The same network from parts of `diffusers`, if it is installed."""
     try:
         from train_theirs import their_bridge, their_vae
-    except (ImportError, RuntimeError):  # diffusers' own word for a package that it lacks
+    except (ImportError, RuntimeError):  # diffusers raises the latter for a missing dependency
         return None
     return their_vae(net) if name == "vae" else their_bridge(net)  # type: ignore[arg-type]
 
 
 @contextmanager
 def changed(chunks: int | None = None, determinism: bool = True) -> Iterator[None]:
-    """Another number of chunks at once, or kernels in any order."""
+    """Context with another number of chunks, or with nondeterministic kernels."""
     before, mode = inputs.CHUNKS_ON_GPU, torch.get_deterministic_debug_mode()
     inputs.CHUNKS_ON_GPU = before if chunks is None else chunks
     if not determinism:
@@ -185,7 +185,7 @@ def changed(chunks: int | None = None, determinism: bool = True) -> Iterator[Non
 def step_time(
     net: nn.Module, name: str, ours: bool, precision: str, batch: int, device: torch.device, rounds: int
 ) -> dict[str, Any]:
-    """Median seconds of a step with the largest of `batch`, a half of it, ... that fits, and peak memory."""
+    """Median seconds of a step and peak memory, for the largest of `batch`, its half, ... that fits."""
     rate, betas = (4.5e-6, (0.5, 0.9)) if name == "vae" else (1e-4, (0.9, 0.999))
     while True:
         free(device)
@@ -217,7 +217,7 @@ def step_time(
 def steps(
     say: Say, clock: Clock, device: torch.device, small: bool, rounds: int, precisions: Sequence[str]
 ) -> None:
-    """All training steps; those that matter most come first."""
+    """All training steps, the most important ones first."""
     batches = {"vae": 1, "bridge": 1} if small else {"vae": 64, "bridge": 256}
     for name, batch in batches.items():
         net = build(name, small)
@@ -255,7 +255,7 @@ def steps(
 def samples(
     say: Say, clock: Clock, device: torch.device, small: bool, rounds: int, precisions: Sequence[str]
 ) -> None:
-    """Clones per second, from the condition to metres, with the synchronisation that a user waits for."""
+    """Clones per second, from the condition to metres, including the synchronisation with the device."""
     from train_loader import random_batch
 
     torch.manual_seed(0)
@@ -283,7 +283,7 @@ def samples(
 
 
 class GpuTests:
-    """The GPU tests in a process of their own; `finish` waits for them and says how they ended."""
+    """The GPU tests in a separate process; `finish` waits for them and reports their result."""
 
     def __init__(self, out: Path, seconds: float) -> None:
         self.log, self.clock = out / "tests.log", Clock(seconds)
@@ -312,7 +312,7 @@ class GpuTests:
 
 
 def tests_of(options: argparse.Namespace, say: Say, clock: Clock, device: torch.device) -> GpuTests | None:
-    """The GPU tests, begun, where they are asked for and can run."""
+    """The started GPU tests, if they are requested and can run."""
     if "tests" not in options.parts:
         return None
     if device.type != "cuda":
@@ -326,7 +326,7 @@ def tests_of(options: argparse.Namespace, say: Say, clock: Clock, device: torch.
 
 
 def work_on(options: argparse.Namespace, say: Say, clock: Clock, device: torch.device) -> None:
-    """The parts that are asked for, one after the other; tests beside what is prepared."""
+    """Run the requested parts one after the other; tests run during the preparation."""
     import gpu_moon
     import gpu_train
 
@@ -352,7 +352,7 @@ def work_on(options: argparse.Namespace, say: Say, clock: Clock, device: torch.d
         tests.finish(say)
     set_threads(threads)
     say("device", name=name, torch=torch.__version__, threads=torch.get_num_threads())
-    # What is trained matters more than what is timed.
+    # Training is more important than timings.
     trains = "train" in parts or moon is not None
     share = TIMINGS_SHARE_SMALL if small else TIMINGS_SHARE
     timings = clock.share(share if trains else 1.0)
@@ -368,7 +368,7 @@ def work_on(options: argparse.Namespace, say: Say, clock: Clock, device: torch.d
 
 
 def windows() -> str:
-    """DEM windows beside the project, where its own folder has none."""
+    """DEM windows beside the project, if its own folder has none."""
     own, beside = "resources/lola_40m/*.tif", "../shared/data/lola_40m/*.tif"
     there = [any(Path(name).parent.glob(Path(name).name)) for name in (own, beside)]
     return beside if there == [False, True] else own
@@ -378,10 +378,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=480, help="that everything may take")
+    parser.add_argument("--seconds", type=float, default=480, help="time limit of everything")
     parser.add_argument("--out", type=Path, default=Path("results/bench_gpu"), help="folder of results")
-    parser.add_argument("--work", type=Path, help="folder of shards and weights; in `--out` unless named")
-    parser.add_argument("--dem", default=windows(), help="DEM windows, as inputs.dem")
+    parser.add_argument("--work", type=Path, help="folder of shards and weights; default: in `--out`")
+    parser.add_argument("--dem", default=windows(), help="DEM windows, like inputs.dem")
     parser.add_argument("--parts", nargs="+", default=PARTS[:4], choices=PARTS)
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
     parser.add_argument("--small", action="store_true", help="small networks, for a rehearsal")

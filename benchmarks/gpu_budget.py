@@ -1,4 +1,4 @@
-"""The seconds that a run on a GPU may take, and what it says: for `benchmarks/gpu.py`."""
+"""Time budget and messages of a run on a GPU: for `benchmarks/gpu.py`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ logger = logging.getLogger(__name__)
 
 Say = Callable[..., None]
 
-#: CPU seconds of one rendered image of 96 x 96 pixels, with what a patch costs besides; measured.
+#: Measured CPU seconds per rendered image of 96 x 96 pixels, including all other costs of a patch.
 IMAGE_S = 0.0045
 #: Seconds before the first image: processes start and loops are compiled.
 START_S = 25.0
-#: Share of the cores' time that rendering gets of what it is planned for.
+#: Share of the planned cores' time that rendering gets.
 BUSY = 0.8
 #: Fewer patches than this get fewer image sets each instead.
 LEAST_PATCHES = 500
 
 
 class Clock:
-    """The seconds that a run may take, from when it is made."""
+    """A time limit, counted from the creation of the object."""
 
     def __init__(self, seconds: float) -> None:
         self.end = time.monotonic() + seconds
@@ -48,7 +48,7 @@ class Clock:
 
 
 def attempted(part: str, work: Callable[[], Any], say: Say) -> Any:
-    """What a part gives; None where it fails, which is said and does not take the other parts' seconds."""
+    """Result of a part; None if it fails, which is reported and does not stop the other parts."""
     try:
         return work()
     except Exception as error:
@@ -58,7 +58,7 @@ def attempted(part: str, work: Callable[[], Any], say: Say) -> Any:
 
 
 def teller(folder: Path) -> tuple[Say, list[dict[str, Any]]]:
-    """What prints a measurement and adds it to timings.jsonl; and all that it was told."""
+    """A function that prints a measurement and appends it to timings.jsonl, and the list of all of them."""
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     told: list[dict[str, Any]] = []
@@ -74,7 +74,7 @@ def teller(folder: Path) -> tuple[Say, list[dict[str, Any]]]:
 
 
 def rounded(value: float) -> float:
-    """Four digits are more than a timing is worth."""
+    """Round to four digits, more than the accuracy of a timing."""
     return float(f"{value:.4g}")
 
 
@@ -83,7 +83,7 @@ def fitted_scenes(seconds: float, cores: int, patches: int, sets: int, images: i
 
     Parameters
     ----------
-    seconds : that rendering may take. cores : that render. patches, sets, images : that are wanted at most.
+    seconds : time for rendering. cores : number of them. patches, sets, images : largest numbers.
     """
     most = int(BUSY * cores * max(0.0, seconds - START_S) / IMAGE_S / images)
     fewer = min(patches, LEAST_PATCHES)

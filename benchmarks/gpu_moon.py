@@ -1,6 +1,6 @@
 """The network of config/moon_gpu.yaml on scenes that are rendered first: for `benchmarks/gpu.py`.
 
-Calls the stages' own functions with the sections that a plan of the config makes of them.
+Calls the stages' own functions with the sections from a plan of the config.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from pipeline.shards.shard_set import ShardSet
 from pipeline.storage.atomic import read_json, write_json
 from pipeline.training.bridge import train_bridge
 
-#: Share of the seconds left that rendering gets, and least seconds of it, of a training and of a score.
+#: Share of the remaining time for rendering, and least seconds of rendering, training and scoring.
 RENDERING = 0.3
 LEAST_S = {"scenes": 60.0, "train": 30.0, "score": 5.0}
-#: Of a rehearsal.
+#: The same for a rehearsal.
 LEAST_SMALL_S = {"scenes": 10.0, "train": 4.0, "score": 1.0}
-#: Most patches besides those that train; no calibration is fitted here.
+#: Largest numbers of patches besides the training's; no calibration is fitted here.
 VALIDATION, TEST = 8, 64
 FEW = {"train": 4, "validation": 1, "test": 1}
 RIVALS, OURS = ("bicubic", "bicubic_window", "photometric"), "bridge_real"
 NAME = "moon_gpu"
-#: Windows of a rehearsal: one that trains, one that validates, one that tests.
+#: Windows of a rehearsal: one each for training, validation and test.
 SITES = ("shackleton_rim_40m", "malapert_crater_1_40m", "nobile_rim_1_40m")
 SMALL: dict[str, Any] = {
     "split": {"validation_sites": [SITES[1]], "test_sites": [SITES[2]]},
@@ -53,7 +53,7 @@ SMALL: dict[str, Any] = {
 
 
 class Moon(Run):
-    """One run of the config, in a folder of its own; see `gpu_train.Run`."""
+    """One run of the config, in its own folder; see `gpu_train.Run`."""
 
     overlays = ("moon", NAME)
     small_changes = SMALL
@@ -71,9 +71,9 @@ class Moon(Run):
     # --- terrain to shards ------------------------------------------------------------------------------
 
     def render(self, say: Any, clock: Clock, others: int) -> bool:
-        """Make shards with scenes for a share of the seconds, unless they are there.
+        """Make shards with scenes in a share of the time, unless they exist.
 
-        `others` is the number of cores that are left to other work. False where too little time is left.
+        `others` is the number of cores reserved for other work. Returns False if too little time is left.
         """
         if not self.allows("scenes", clock, say):
             return False
@@ -127,7 +127,7 @@ class Moon(Run):
     # --- training ---------------------------------------------------------------------------------------
 
     def train_and_score(self, say: Any, clock: Any, device: torch.device, out: Path) -> None:
-        """Train for the seconds that are left, less those of scoring; write half precision; score that."""
+        """Train for the remaining time minus that of scoring; write weights in half precision; score them."""
         if not self.allows("train", clock, say):
             return
         readers = None
@@ -139,7 +139,7 @@ class Moon(Run):
             if readers:
                 readers.close()
         runtime = RuntimeSection(device=device.type)
-        shutil.rmtree(self.work / "parts", ignore_errors=True)  # of another run's weights
+        shutil.rmtree(self.work / "parts", ignore_errors=True)  # scores of another run's weights
         for name in (OURS, *RIVALS):
             if self.allows("score", clock, say):
                 self.score_one(name, {"model": [str(model)]} if name == OURS else {}, runtime, say)
@@ -180,12 +180,12 @@ class Moon(Run):
 
 
 def few(dem: str) -> str | list[str]:
-    """One window for each split of a rehearsal, if they are there."""
+    """One window for each split of a rehearsal, if they exist."""
     windows = [Path(dem).with_name(f"{site}.tif") for site in SITES]
     return [str(path) for path in windows] if all(path.is_file() for path in windows) else dem
 
 
 def spaced(items: list[str], most: int) -> list[str]:
-    """At most so many items, evenly spaced."""
+    """At most `most` items, evenly spaced."""
     count = min(most, len(items))
     return [items[k * len(items) // count] for k in range(count)]

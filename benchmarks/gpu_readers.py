@@ -1,6 +1,6 @@
-"""Training samples read by processes, where one thread would keep a GPU waiting.
+"""Training samples read by several processes, since a GPU would wait for one thread.
 
-A sample is a function of its number, so that it is the same whoever reads it.
+A sample is a function of its number, so that it does not depend on the process that reads it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from pipeline.training.vae import VaeTask
 
 @cache
 def _opened(path: str) -> tuple[Any, ...]:
-    """What a task reads from: shards, order, scene, cells of halo, and what is drawn of rendered scenes."""
+    """Inputs of a task: shards, order, scene, cells of halo, and the draw of rendered scenes."""
     return pickle.loads(Path(path).read_bytes())
 
 
 def _read(path: str, numbers: Sequence[int]) -> list[Any]:
-    """Samples of rendered scenes; others with packed visibility, an eighth of the bytes to send."""
+    """Samples of rendered scenes; other samples have packed visibility, an eighth of the bytes to send."""
     shards, order, scene, halo_cells, rendered = _opened(path)
     out: list[Any] = []
     for number in numbers:
@@ -51,15 +51,15 @@ def _read(path: str, numbers: Sequence[int]) -> list[Any]:
 
 
 def _ready(_: int) -> None:
-    """Nothing: what a process imports before is done then."""
+    """Do nothing: after it, the process has finished its imports."""
 
 
 class Readers:
-    """Processes that read for any task.
+    """Processes that read samples for any task.
 
     Parameters
     ----------
-    processes : how many. folder : where they learn what a task reads.
+    processes : number of them. folder : for files that describe the inputs of tasks.
     """
 
     def __init__(self, processes: int, folder: Path) -> None:
@@ -71,7 +71,7 @@ class Readers:
         list(self._pool.map(_ready, range(4 * processes)))
 
     def prepare(self, task: BridgeTask | VaeTask, numbers: Sequence[int]) -> list[Any]:
-        """What `task.prepare` gives."""
+        """The result of `task.prepare`."""
         with self._lock:
             known = self._known(task)
         each = max(1, -(-len(numbers) // self.processes))
@@ -82,7 +82,7 @@ class Readers:
         ]
 
     def _known(self, task: BridgeTask | VaeTask) -> Path:
-        """File that says what a task reads from."""
+        """File that describes the inputs of a task."""
         number = next((k for k, order in enumerate(self._orders) if order is task.order), len(self._orders))
         path = self.folder / f"{number}.pickle"
         if number == len(self._orders):
@@ -101,7 +101,7 @@ class Readers:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Let trainings read by these processes."""
+        """Context in which trainings read with these processes."""
         kinds = (BridgeTask, VaeTask)
         before = [kind.prepare for kind in kinds]
         for kind in kinds:

@@ -1,6 +1,6 @@
-"""The published system at full size on real terrain, for the seconds that are left: for `benchmarks/gpu.py`.
+"""Training of the published system at full size on real terrain in limited time: for `benchmarks/gpu.py`.
 
-Calls the stages' own functions with the sections that a plan of the config makes of them.
+Calls the stages' own functions with the sections from a plan of the config.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ from pipeline.training.bridge import BridgeTask, train_bridge
 from pipeline.training.loop import Task, TrainingStopped
 from pipeline.training.vae import VaeTask, train_vae
 
-#: Shares of the seconds for training: the VAE, then two stages of the bridge.
+#: Shares of the training time: the VAE, then two stages of the bridge.
 SHARES = {"vae": 0.4, "fibonacci": 0.36, "arcs": 0.24}
-#: Share of what is left that evaluation gets, and least seconds of it.
+#: Share of the remaining time for evaluation, and its least seconds.
 SCORING, LEAST_SCORING_S = 0.16, 10.0
 #: Bytes per second at which a checkpoint and the weights are written at the end of a training.
 WRITING = 300e6
 WARMUP_STEPS = 3
-#: Scored in any case, with the VAE; scored at the end while more than `LEAST_S` seconds are left.
+#: Always scored, with the VAE; and scored at the end while more than `LEAST_S` seconds are left.
 ALWAYS, LAST = ("bicubic", "bicubic_window"), ("published_arcs", "photometric", "published_fibonacci")
 LEAST_S = 3.0
 SPLITS = ("train", "validation")
@@ -77,7 +77,7 @@ SMALL = {
 
 
 class Run:
-    """One run of the config, in a folder of its own.
+    """One run of the config, in its own folder.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Run:
     # --- terrain to shards ------------------------------------------------------------------------------
 
     def prepare(self) -> dict[str, Any]:
-        """Make shards and their manifests, all tiles at once, unless they are there; patches per split."""
+        """Make shards and their manifests, all tiles at once, unless they exist; return patches per split."""
         if not (self.work / "manifest_test.json").is_file():
             files = self.plan.files
             terrain = self.section("terrain", TerrainStage)
@@ -126,16 +126,16 @@ class Run:
         return counts[0] | counts[1]
 
     def after_split(self) -> None:
-        """What else is prepared before the light of the tiles."""
+        """Further preparation before the light of the tiles."""
 
     def cut(self, tile: int) -> None:
-        """Patches of one tile, and which are kept."""
+        """Extract and select the patches of one tile."""
         patches = self.tile("patches", tile)
         extract_tile(self.work / "terrain.json", self.section("patches", PatchesStage), tile, patches)
         select_tile(patches, self.section("selected", CoverageSection), self.tile("selected", tile))
 
     def light(self, tile: int) -> None:
-        """Visibility, draws and shards of one tile."""
+        """Make visibility, draws and shards of one tile."""
         names = ("patches", "selected", "visibility", "arcs", "masks")
         patches, selected, visibility, arcs, masks = (self.tile(name, tile) for name in names)
         split = self.work / "split.json"
@@ -163,7 +163,7 @@ class Run:
     # --- training ---------------------------------------------------------------------------------------
 
     def train_and_score(self, say: Any, clock: Any, device: torch.device, out: Path) -> None:
-        """Train VAE and bridge for the seconds that are left, less those of scoring; score what there is."""
+        """Train VAE and bridge for the remaining time minus that of scoring; score the results."""
         readers = Readers(max(2, min(12, (os.cpu_count() or 1) - 2)), self.work / "readers")
         try:
             self._train_and_score(say, clock, device, out, readers)
@@ -179,7 +179,7 @@ class Run:
         manifest = self.work / "manifest.json"
         opening = time.monotonic()
         shards = ShardSet(manifest, "train")
-        opening = time.monotonic() - opening  # digests of all shards; every training takes them
+        opening = time.monotonic() - opening  # digests of all shards, which every training computes
         made: dict[str, str] = {}
         rate = 0.0
         for number, (name, share) in enumerate(SHARES.items()):
@@ -187,7 +187,7 @@ class Run:
             until = time.monotonic() + (clock.left - scoring) * share / sum(later)
             stage = "vae" if name == "vae" else f"published_{name}"
             section = self.section(stage, VaeStage if name == "vae" else BridgeStage)
-            if name != "arcs":  # whose steps are those of the stage before
+            if name != "arcs":  # its steps take as long as those of the previous stage
                 rate, bytes_ = self.measured(section, shards, made, device, say, readers)
             optimiser = section.vae.optimiser if name == "vae" else section.optimiser
             ends = opening + bytes_ / WRITING
@@ -224,7 +224,7 @@ class Run:
         say: Any,
         readers: Readers | None,
     ) -> tuple[float, int]:
-        """Samples per second of a stage's own steps, loader included, and bytes of what a training keeps.
+        """Samples per second of a stage's own steps, loader included, and bytes of a checkpoint and weights.
 
         Without `readers` one thread reads.
         """
@@ -251,7 +251,7 @@ class Run:
                 rate = stepping(task, batch, seconds=3.0)
             how = f"{readers.processes} processes"
             say("training steps", stage=name, batch=batch, readers=how, samples_s=round(rate, 1))
-        # Weights, their average, two averages of the optimiser, and the weights that are shipped.
+        # Weights, their moving average, two averages of the optimiser, and the written weights.
         size = 5 * 4 * sum(p.numel() for p in task.modules["model"].parameters())
         del task
         gc.collect()
@@ -262,7 +262,7 @@ class Run:
     # --- scores -----------------------------------------------------------------------------------------
 
     def score(self, made: dict[str, str], runtime: RuntimeSection, say: Any, clock: Any, out: Path) -> None:
-        """Score what is trained and has no part yet, and its rivals, under whole images; merge the parts."""
+        """Score trained weights without scores, and their rivals, with complete images; merge all parts."""
         newest = list(made)[-1]
         wanted = {"vae": (*ALWAYS, "vae_bicubic", "vae_truth"), "fibonacci": (), "arcs": LAST}[newest]
         for name in wanted:
@@ -277,7 +277,7 @@ class Run:
         self.collect(LAST[0] if scored else ALWAYS[0], "published", out)
 
     def score_one(self, name: str, files: dict[str, list[str]], runtime: RuntimeSection, say: Any) -> None:
-        """Score one predictor, with its weights, under whole images."""
+        """Score one predictor, with its weights, with complete images."""
         section = self.section(f"evaluation_{name}", PredictorStage)
         main = {k: v for k, v in section.conditions.items() if k == "main"}
         section = section.model_copy(update={"conditions": main})
@@ -289,7 +289,7 @@ class Run:
         say("score", predictor=name, **told, seconds=round(time.monotonic() - began, 1))
 
     def collect(self, primary: str, system: str, out: Path) -> None:
-        """Merge the parts that there are."""
+        """Merge all existing parts."""
         parts = sorted((self.work / "parts").glob("*.json"))
         files = (out / "metrics.json", out / "metrics.csv", self.work / "patches.csv")
         collect_metrics(CollectStage(primary=primary, systems=[system]), parts, *files)
@@ -297,7 +297,7 @@ class Run:
 
 @contextmanager
 def processes(count: int) -> Iterator[Callable[[Callable[[int], None], range], list[None]]]:
-    """Work on numbers in so many processes, or in this one."""
+    """Context with a function that works on numbers in `count` processes, or in this one."""
     if count < 2:
         yield lambda work, numbers: list(map(work, numbers))
         return
@@ -306,7 +306,7 @@ def processes(count: int) -> Iterator[Callable[[Callable[[int], None], range], l
 
 
 def fitted(optimiser: OptimiserSection, rate: float, seconds: float) -> OptimiserSection:
-    """The optimiser with as many samples as seconds allow, in whole batches; warm-up a tenth at most."""
+    """The optimiser with as many samples as time allows, in whole batches; warm-up is at most a tenth."""
     samples = max(2, int(0.93 * rate * seconds / optimiser.batch)) * optimiser.batch
     warmup = min(optimiser.warmup_samples, samples // 10)
     return optimiser.model_copy(update={"samples": samples, "warmup_samples": warmup})
@@ -331,11 +331,11 @@ def stepping(task: Task, batch: int, seconds: float) -> float:
 
 
 def loading(task: Task, batch: int, threads: int, seconds: float = 1.0) -> float:
-    """Samples per second that some threads read."""
+    """Samples per second read by some threads."""
     each = max(1, batch // threads)
     jobs = [range(k, k + each) for k in range(0, batch, each)]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(task.prepare, jobs))  # files are opened and lie in memory
+        list(pool.map(task.prepare, jobs))  # opens files and fills the page cache
         done, began = 0, time.monotonic()
         while time.monotonic() - began < seconds:
             done += sum(len(read) for read in pool.map(task.prepare, jobs))
@@ -344,8 +344,8 @@ def loading(task: Task, batch: int, threads: int, seconds: float = 1.0) -> float
 
 @contextmanager
 def asked_after(seconds: float) -> Iterator[None]:
-    """Ask this process to stop, as a cluster does, unless the block ends before."""
-    before = signal.signal(signal.SIGTERM, lambda *_: None)  # where nobody listens, nothing is to be stopped
+    """Ask this process to stop, like a cluster, unless the block ends before."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # ignored if no training handles it
     timer = threading.Timer(max(1.0, seconds), os.kill, (os.getpid(), signal.SIGTERM))
     timer.start()
     try:
@@ -356,7 +356,7 @@ def asked_after(seconds: float) -> Iterator[None]:
 
 
 def until_told(work: Callable[..., None], section: Any, optimiser: OptimiserSection, seconds: float) -> int:
-    """Train; when the seconds are over, stop, and take the weights as they are. Samples seen."""
+    """Train; when the time is over, stop and write the current weights. Returns the samples seen."""
     try:
         with asked_after(seconds):
             work(section)

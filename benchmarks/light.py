@@ -1,20 +1,20 @@
 """Rates of the visibility engines on one core: `make bench-light`.
 
-A result is one pixel under one direction. Four ways to the same 360 published directions over a 96 x 96 patch
-with 96 pixels of halo:
+A result is one pixel under one direction. Four methods for the same 360 published directions over a 96 x 96
+patch with 96 pixels of halo:
 
-- trimesh: `mesh.ray.intersects_any`, one call a direction, the scene built beforehand;
-- embreex: `EmbreeScene.run` (robust, occlusion query), one call a direction, the scene built beforehand, the
-  rays those of `EmbreeVisibility`, whose answers must be identical;
+- trimesh: `mesh.ray.intersects_any`, one call per direction, the scene built beforehand;
+- embreex: `EmbreeScene.run` (robust, occlusion query), one call per direction, the scene built beforehand,
+  with the rays of `EmbreeVisibility`, whose answers must be identical;
 - EmbreeVisibility and HorizonVisibility: this project's engines, from the DEM to the answer; Embree also
-  with its scene built beforehand, which is what the ratios of Embree take. Those of the horizon engine
-  include all its preparations.
+  with its scene built beforehand, which is used for its ratios. Those of the horizon engine include all its
+  preparations.
 
-Everything is warm, on one core (the process is pinned before Embree counts the cores to build its scenes),
-and timed by the CPU time of the process, which other users of the machine disturb least. The engines take
-turns within a round; a ratio is taken within each round, and the median over rounds is told. Then whole
-windows, their agreement, what bounds the horizon engine, and tiles by `trace_tile` (the modules `light_*`
-beside this file); `--parts` picks some. The last line is one JSON object.
+Everything is warmed up and on one core (the process is pinned before Embree counts the cores to build its
+scenes), and measured by the CPU time of the process, which other users of the machine affect least. The
+engines take turns within a round; ratios are computed within each round, and their median over rounds is
+reported. Then whole windows, their agreement, the limits of the horizon engine, and tiles by `trace_tile`
+(the modules `light_*` beside this file); `--parts` selects some. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def triangles(dem: Floats) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def plain_engines(dem: Floats) -> tuple[Callable[[Floats], Bools], Callable[[Floats], Bools]]:
-    """What the fast engines are measured against: trimesh and a plain embreex loop, scenes built."""
+    """Reference of the fast engines: trimesh and a plain embreex loop, with built scenes."""
     vertices, faces = triangles(dem)
     origins = EmbreeVisibility(dem, PIXEL_M, INNER).origins
     mesh = trimesh.Trimesh(vertices, faces, process=False)
@@ -95,7 +95,7 @@ def ours(engine: type[EmbreeVisibility] | type[HorizonVisibility], dem: Floats, 
 
 
 def patches(dems: list[Floats], sun: Floats, rounds: int, names: tuple[str, ...]) -> dict[str, Floats]:
-    """CPU seconds for all patches, an array over the rounds for each engine."""
+    """CPU seconds for all patches: for each engine, an array over the rounds."""
     engines: list[Engine] = []
     for dem in dems:
         by_trimesh, by_embreex = plain_engines(dem)

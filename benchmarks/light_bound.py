@@ -1,4 +1,4 @@
-"""What bounds the horizon engine: crossings counted, the inner loop's rate, and the machine's clock."""
+"""Limits of the horizon engine: number of crossings, rate of the inner loop, and the machine's clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ADD_CYCLES = 3  # latency of a dependent addition on AMD Zen 3; 4 on Intel sinc
 
 @njit
 def _outside(terrain, r, c):  # type: ignore[no-untyped-def]
-    """Whether a group whose first corner is at (r, c) lies outside the DEM, with all of the way beyond it."""
+    """Whether a group whose first corner is at (r, c), and all following ones, are outside the DEM."""
     return r >= terrain.row1 or r + WINDOW < terrain.row0 or c >= terrain.col1 or c + WINDOW < terrain.col0
 
 
@@ -73,7 +73,7 @@ def _additions(n, step):  # type: ignore[no-untyped-def]
 
 
 def clock_ghz() -> float:
-    """From additions that wait for each other."""
+    """Clock rate, GHz, from the time of dependent additions."""
     _additions(10, 1e-9)
     start = time.process_time()
     _additions(100_000_000, 1e-9)
@@ -81,7 +81,7 @@ def clock_ghz() -> float:
 
 
 def bound(patch: Floats, window: Floats) -> dict[str, float]:
-    """Crossings a pixel and azimuth after skipping, and nanoseconds of one for LANES pixels."""
+    """Crossings per pixel and azimuth after skipping, and nanoseconds of one for LANES pixels."""
     sun = fixed_directions()
     azimuth, elevation = azimuth_elevation(sun)
     headings, begin, order = by_azimuth(azimuth, elevation)
@@ -107,13 +107,13 @@ def bound(patch: Floats, window: Floats) -> dict[str, float]:
     vectors = crossings * TILE * TILE / LANES
     ghz = clock_ghz()
     reach = every / len(headings)
-    print(f"\nwhat bounds the horizon engine (a patch, 360 directions; clock about {ghz:.2f} GHz)")
-    print(f"  crossings a pixel and azimuth: {reach:.0f} in reach, {crossings / tiles:.1f} taken")
-    print(f"  groups a tile and azimuth: {tested / tiles:.1f} tested, {taken / tiles:.1f} taken")
+    print(f"\nlimits of the horizon engine (a patch, 360 directions; clock about {ghz:.2f} GHz)")
+    print(f"  crossings per pixel and azimuth: {reach:.0f} in reach, {crossings / tiles:.1f} taken")
+    print(f"  groups per tile and azimuth: {tested / tiles:.1f} tested, {taken / tiles:.1f} taken")
     print(f"  all of it: {whole / vectors * 1e9:.2f} ns for {LANES} crossings")
     answer = {"crossings_px": round(crossings / tiles, 1), "all_ns": round(whole / vectors * 1e9, 3)}
     for side in (96, 288, min(window.shape)):
-        # Nothing is skipped: what the inner loop can do, from the first, second and third level of cache.
+        # Without skipping: rate of the inner loop from the first, second and third level of cache.
         square = HorizonVisibility(mirrored(window, side), PIXEL_M, (0, 0, side, side))._terrain
         square = square._replace(pooled=np.full_like(square.pooled, 1e30))
         table = crossing_table(square)
@@ -137,7 +137,7 @@ def bound(patch: Floats, window: Floats) -> dict[str, float]:
 
 @njit
 def _loads(terrain, table, count):  # type: ignore[no-untyped-def]
-    """Crossings that all tiles take when none is skipped."""
+    """Number of crossings of all tiles if none is skipped."""
     groups, total = table[4], 0
     for i in range(terrain.lowest.shape[0]):
         for j in range(terrain.lowest.shape[1]):

@@ -1,4 +1,4 @@
-"""Reading visibility from a shard, beside a raw memory-mapped read of as many bytes and beside zarr."""
+"""Reading visibility from a shard, compared with a raw memory-mapped read of equal size and with zarr."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_shard(folder: Path, window: Floats) -> Path:
 
 
 def storage(window: Floats, rounds: int) -> dict[str, float]:
-    """Bytes a patch, and patches a second in random order, file in the page cache, CPU time of one core."""
+    """Bytes per patch, and patches per second (CPU time of one core) in random order from the page cache."""
     rng = np.random.default_rng(0)
     order = rng.permutation(COUNT)
     images = rng.integers(0, 360, (COUNT, IMAGES))
@@ -59,7 +59,7 @@ def storage(window: Floats, rounds: int) -> dict[str, float]:
                 best[way] = min(best[way], time.process_time() - began)
         stored = path.stat().st_size / COUNT
     rate = {way: COUNT / seconds for way, seconds in best.items()}
-    print(f"\na shard of {COUNT} patches: {stored:,.0f} bytes a patch, {size:,} of them fixed visibility")
+    print(f"\na shard of {COUNT} patches: {stored:,.0f} bytes per patch, {size:,} of them fixed visibility")
     for way, text in (
         ("raw", "raw memory-mapped copy of as many bytes"),
         ("shard", "Shard.packed, copied"),

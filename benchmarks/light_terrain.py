@@ -1,4 +1,4 @@
-"""Terrain for the benchmarks of light: real where it is at hand, else fractal."""
+"""Terrain for the benchmarks of light: real if it is available, else fractal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Floats = NDArray[np.floating]
 
 
 def terrain() -> tuple[str, list[Floats], Floats]:
-    """Where the terrain comes from, patches with their halo, and one whole window."""
+    """Source of the terrain, patches with their halo, and one whole window."""
     for folder in FOLDERS:
         if folder.is_dir():
             import rasterio
@@ -43,7 +43,7 @@ def fractal(size: int, seed: int) -> Floats:
 
 
 def mirrored(window: Floats, size: int) -> Floats:
-    """A square of the given side: cut from the window, or the window continued by its mirror image."""
+    """A square of the given side: part of the window, or the window extended by its mirror image."""
     if size <= min(window.shape):
         return np.ascontiguousarray(window[:size, :size])
     return np.pad(window, [(0, size - n) for n in window.shape], mode="symmetric")

@@ -1,4 +1,4 @@
-"""Tiles through `trace_tile`: two cores against one, memory, growth, the published data set's cost."""
+"""Tiles by `trace_tile`: two cores against one, memory, growth, cost of the published data set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PUBLISHED_PATCHES, DIRECTIONS = 91_708, 390
 
 
 def write_patches(folder: Path, window: Floats, count: int, size: int, halo: int) -> None:
-    """A patch store and its list: `count` patches of a window, evenly spread, overlapping if they must."""
+    """A patch store and its list: `count` patches of a window, evenly spread, overlapping if necessary."""
     side = size + 2 * halo
     corners = np.linspace(0, min(window.shape) - side, int(np.ceil(np.sqrt(count)))).astype(int)
     places = [(r, c) for r in corners for c in corners][:count]
@@ -42,7 +42,7 @@ def write_patches(folder: Path, window: Floats, count: int, size: int, halo: int
 
 
 def forget_peak() -> None:
-    """Let the peak memory begin at what is in use now (Linux)."""
+    """Reset the peak memory to the present use (Linux)."""
     if Path("/proc/self/clear_refs").exists():
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -65,7 +65,7 @@ def _trace(
     start: object,
     pipe: object,
 ) -> None:
-    """In a process of its own: wall and CPU seconds of a tile, growth of the peak memory, bytes written."""
+    """In a separate process: wall and CPU seconds of a tile, growth of the peak memory, bytes written."""
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     light = IlluminationSection(engine=engine, halo_px=halo)  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def trace(
     engine: str = "horizon",
     cores: tuple = (None,),
 ) -> list[tuple[float, float, float, int]]:
-    """`_trace` in one process a core, all at once."""
+    """`_trace` in one process per core, all at once."""
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(len(cores))
     pipes, processes = [], []
@@ -114,8 +114,9 @@ def trace(
 def two_cores(window: Floats, cores: tuple[int, ...], rounds: int = 2) -> dict[str, float]:
     """Speed-up of two pinned processes, each with a tile, over one process with both tiles.
 
-    ``by_cpu`` compares the least CPU seconds of a tile alone and beside the other: what sharing memory and
-    caches costs, whatever else runs. ``by_wall`` is what a user gets, which other work on the cores lowers.
+    ``by_cpu`` compares the least CPU seconds of a single tile and of simultaneous ones: the cost of sharing
+    memory and caches, independent of other programs. ``by_wall`` is a user's speed-up, which other programs
+    reduce.
     """
     count = 40
     print(f"\ntwo processes on two cores against one, {count} patches each")
@@ -141,7 +142,7 @@ def two_cores(window: Floats, cores: tuple[int, ...], rounds: int = 2) -> dict[s
 
 
 def growth(window: Floats) -> dict[str, float]:
-    """Peak memory and time a pixel, for more patches and for larger ones."""
+    """Peak memory and time per pixel, for more patches and for larger ones."""
     print("\na tile by trace_tile, horizon engine, one worker (390 directions)")
     answer: dict[str, float] = {}
     cases = [(20, 96, 96), (80, 96, 96), (64, 48, 32), (16, 96, 32), (4, 192, 32)]
@@ -160,7 +161,7 @@ def growth(window: Floats) -> dict[str, float]:
 
 
 def estimate(window: Floats) -> dict[str, float]:
-    """Core-hours and bytes of the published data set (no halo), from a tile that is measured."""
+    """Core-hours and bytes of the published data set (no halo), extrapolated from a measured tile."""
     print(f"\nextrapolated to {PUBLISHED_PATCHES} patches x {DIRECTIONS} directions, one core")
     answer: dict[str, float] = {}
     for engine, count, halo in (("embree", 6, 0), ("horizon", 24, 0), ("embree", 4, 96), ("horizon", 24, 96)):

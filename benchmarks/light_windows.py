@@ -1,4 +1,4 @@
-"""Whole windows: seconds of the exact engine and of the line sweep, and how far all engines agree."""
+"""Whole windows: seconds of the exact engine and of the line sweep, and agreement of all engines."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def cpu_times(work: Callable[[], object], repeats: int) -> list[float]:
 
 
 def seconds(work: Callable[[], object], repeats: int = 1) -> float:
-    """CPU seconds of one run: the least of a few, which other users of the memory disturb least."""
+    """CPU seconds of one run: the least of a few, which other programs affect least."""
     return min(cpu_times(work, repeats))
 
 
 def whole(window: Floats, sizes: tuple[int, ...], repeats: int) -> dict[str, float]:
-    """Seconds for squares of several sides. The arc is what a region at latitude 85 asks for."""
+    """Seconds for squares of several sides. The arc is that of a region at latitude 85."""
     fixed = fixed_directions()
     arc = fixed[near_suns(sun_arc(30.0, 85.0), 0.1, fixed)]
     print(f"\nwhole windows, CPU seconds (sides above {min(window.shape)} px: mirrored)")
@@ -67,9 +67,9 @@ def whole(window: Floats, sizes: tuple[int, ...], repeats: int) -> dict[str, flo
 
 
 def agreement(window: Floats, azimuths: int) -> dict[str, float]:
-    """Share of equal pixels for each pair of engines, and where the others lie.
+    """Share of equal pixels for each pair of engines, and ``off`` for the others.
 
-    ``off``: distance of the Sun's elevation from the pixel's exact horizon.
+    ``off``: distance of the Sun's elevation from the pixel's exact horizon, degrees.
     """
     inner = (0, 0, *window.shape)
     embree, exact, sweep = (

@@ -1,9 +1,10 @@
-"""What a linear-Gaussian estimator can know of terrain from images, altimetry spots and exact block means.
+"""Linear-Gaussian estimator of terrain from images, altimetry spots and exact block means.
 
-Heights are in pixels on a square window of N = size² pixels, row by row. The terrain is a Gaussian field that
-is self-affine up to an outer scale (Matérn's covariance), the radiance is linear in its slopes, and what is
-unknown of the images (a pixel's albedo; an image's exposure, haze and shift) is Gaussian and eliminated. All
-matrices are dense: 64² pixels take 0.3 GB and seconds, 96² pixels 2 GB and half a minute for each posterior.
+Heights are in units of a pixel on a square window of N = size² pixels, row by row. The terrain is a Gaussian
+field that is self-affine up to an outer scale (Matérn covariance), the radiance is linear in its slopes, and
+the unknowns of the images (albedo of a pixel; exposure, haze and shift of an image) are Gaussian and
+eliminated. All matrices are dense: 64² pixels take 0.3 GB and seconds, 96² pixels 2 GB and half a minute per
+posterior.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from scipy.special import gamma, kv
 
 Floats = NDArray[np.float64]
 
-#: Outer scale of the terrain, pixels: far beyond a window, so that its mean and tilt are free.
+#: Outer scale of the terrain, pixels: much larger than a window, so that its mean and tilt are free.
 OUTER_PX = 400.0
-#: What is fitted to an image: exposure, haze, shift to the right and down.
+#: Number of unknowns of an image: exposure, haze, shift to the right and down.
 CAMERA = 4
-#: Lags that the terrain is described by, pixels.
+#: Lags of the terrain's structure function, pixels.
 LAGS = (1, 2, 4, 8, 16)
 _HURSTS = np.round(np.arange(0.5, 1.6, 0.05), 2)
 
 
 @dataclass(frozen=True)
 class Cameras:
-    """Prior standard deviations of what is unknown of images, and their errors.
+    """Prior standard deviations of the unknowns of images, and errors of the radiance.
 
     Attributes
     ----------
@@ -87,7 +88,7 @@ def covariance(size: int, hurst: float) -> Floats:
 
 
 def precision(size: int, hurst: float) -> Floats:
-    """The inverse of `covariance`."""
+    """The inverse of `covariance`, (N, N)."""
     root = scipy.linalg.cholesky(covariance(size, hurst), lower=True, overwrite_a=True, check_finite=False)
     inverse, failed = scipy.linalg.lapack.dpotri(root, lower=1, overwrite_c=1)
     if failed:
@@ -113,17 +114,17 @@ def _ratios(heights: Floats, hurst: float) -> Floats:
 
 
 def slope_of(heights: Floats, hurst: float) -> float:
-    """Root mean square difference of neighbouring pixels of the field that is as rough as some heights."""
+    """Root mean square difference of neighbouring pixels of the field with the roughness of given heights."""
     return float(np.exp(0.5 * _ratios(heights, hurst).mean()))
 
 
 def fit_hurst(heights: Floats) -> float:
-    """The Hurst exponent that explains second differences over all lags best."""
+    """The Hurst exponent that best fits second differences over all lags."""
     return float(min(_HURSTS, key=lambda hurst: _ratios(heights, hurst).std()))
 
 
 def differences(size: int) -> sparse.csr_array:
-    """First differences of fourth order along an axis, of lower order at its ends; as the refinement's."""
+    """First differences of fourth order along an axis, of lower order at its ends, as in the refinement."""
     rows = np.zeros((size, size))
     for i in range(size):
         if 1 < i < size - 2:
@@ -141,12 +142,12 @@ def slopes(size: int) -> tuple[sparse.csr_array, sparse.csr_array]:
 
 
 def linearised(heights: Floats, suns: Floats, lit: NDArray[np.bool_], cameras: Cameras) -> Light:
-    """Lambert's law about a terrain.
+    """Lambert's law, linearised about a terrain.
 
     Parameters
     ----------
     heights : (size, size) pixels. suns : (K, 3) unit vectors (right, up, zenith).
-    lit : (K, size, size) pixels that count, where the law gives light.
+    lit : (K, size, size) pixels that are used; unlit ones by the law have no weight.
     """
     z = heights.ravel() - heights.mean()
     p, q = (operator @ z for operator in slopes(heights.shape[0]))
@@ -168,7 +169,7 @@ def linearised(heights: Floats, suns: Floats, lit: NDArray[np.bool_], cameras: C
 
 
 def information(light: Light) -> Floats:
-    """(N, N) what images tell of heights, with albedos, exposures, hazes and shifts eliminated."""
+    """(N, N) information of images on heights, with albedos, exposures, hazes and shifts eliminated."""
     right, up = slopes(int(np.sqrt(light.radiance.shape[1])))
     weighted = light.weight * light.radiance
     # A pixel's albedo couples all images of it; then the cameras couple all pixels.
@@ -203,20 +204,20 @@ def block_means(size: int, factor: int) -> Floats:
 
 
 class Posterior:
-    """Gaussian posterior of heights, by Cholesky's method.
+    """Gaussian posterior of heights, by Cholesky decomposition.
 
     Parameters
     ----------
-    matrix : (N, N) precision, overwritten. cells : (cells, N) what is known without error of the heights;
-        None for nothing.
+    matrix : (N, N) precision, overwritten. cells : (cells, N) linear functions of the heights that are known
+        exactly, or None.
     """
 
     def __init__(self, matrix: Floats, cells: Floats | None = None) -> None:
         self._cells = cells
         if cells is not None:
-            # Given the cells, a function of them changes nothing; it holds what else would be loose.
+            # Given the cells, a term in them changes nothing; it makes the matrix well conditioned.
             matrix += (matrix.trace() / np.sum(cells**2)) * (cells.T @ cells)
-        # The transpose of a symmetric matrix in C's order is the same in LAPACK's, without a copy.
+        # The transpose of a symmetric matrix in C order is the same matrix in LAPACK's order, without a copy.
         root = scipy.linalg.cholesky(matrix.T, lower=True, overwrite_a=True, check_finite=False)
         self._inverse, failed = scipy.linalg.lapack.dtrtri(root, lower=1, overwrite_c=1)
         if failed:
@@ -227,18 +228,18 @@ class Posterior:
             self._between = scipy.linalg.cho_factor(half.T @ half, lower=True)
 
     def variance(self) -> Floats:
-        """(N,) of the heights."""
+        """(N,) posterior variance of the heights."""
         out = np.einsum("ij,ij->j", self._inverse, self._inverse)
         if self._cells is not None:
             out -= np.sum(self._cross.T * scipy.linalg.cho_solve(self._between, self._cross.T), axis=0)
         return np.asarray(out)
 
     def mean(self, data: Floats, known: Floats | None = None) -> Floats:
-        """(N,) heights.
+        """(N,) posterior mean of the heights.
 
         Parameters
         ----------
-        data : (N,) precision of the data times what they say. known : (cells,) values.
+        data : (N,) precision of the data times their values. known : (cells,) values.
         """
         out = self._inverse.T @ (self._inverse @ data)
         if self._cells is not None:

@@ -1,14 +1,14 @@
-"""Time and peak memory of maps of several sizes, stage by stage, by the workflow itself.
+"""Time and peak memory of maps of several sizes, stage by stage, made by the workflow.
 
 Usage: PYTHONPATH=src python benchmarks/map_scale.py FOLDER [--sizes 512 1024 2048] [--images 4] [--members 4]
            [--stride 96] [--cores 2]
 
-Writes a synthetic site of 40 m pixels into FOLDER (the next call takes it), whose DEM has cells of 640 m
-and reaches 30 km beyond the largest map. Its images are squares of 512 pixels, rendered with cast shadows, so
-many (--images) over each square of the map. Then makes the map of each size with the shipped weights, one
-Snakemake call per rule, and prints wall seconds, CPU seconds and the memory of the largest process of each
-(Snakemake's start included), CPU seconds per megapixel, km^2 per minute and clones of windows per second, and
-all of it relative to the smallest map. The last line is JSON.
+Writes a synthetic site with 40 m pixels into FOLDER (used again by the next call), whose DEM has cells of
+640 m and extends 30 km beyond the largest map. Its images are squares of 512 pixels, rendered with cast
+shadows; --images is their number per square of the map. Then makes the map of each size with the shipped
+weights, one Snakemake call per rule, and prints wall seconds, CPU seconds and the memory of the largest
+process of each (including Snakemake's start), CPU seconds per megapixel, km^2 per minute and clones of
+windows per second, and all of it relative to the smallest map. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ def write_site(folder: Path, size: int, images: int) -> None:
         for row, col in product(squares, squares):
             print(f"square ({row}, {col}) of {size} px rendered", file=sys.stderr)
             for k in range(images):
-                # From one side, as at any place that is not the pole.
+                # From one side, as everywhere except at the pole.
                 turn = 140.0 * (k + 0.5) / images - 70
                 sun = Sun.from_subsolar(lon + turn, 1.5 if k % 2 else -1.5, "rendered")
                 light = scene.render(sun, (row, row + SQUARE_PX, col, col + SQUARE_PX)).radiance
                 name = f"M1{row // SQUARE_PX:02d}{col // SQUARE_PX:02d}{k:04d}LE"
                 at = left + col * PIXEL_M, top - row * PIXEL_M
-                # A map takes the images of its own squares.
+                # A map uses the images of its own squares.
                 beside = folder / f"nac_{max(row, col) + SQUARE_PX}"
                 beside.mkdir(exist_ok=True)
                 write_raster(beside / f"{name}.tif", light, *at, PIXEL_M)
@@ -98,7 +98,7 @@ def corner(size: int) -> tuple[float, float]:
 
 
 def images_of(folder: Path, size: int) -> str:
-    """A pattern of the images that lie on a map."""
+    """Glob pattern of the images on a map."""
     links = folder / f"nac_of_{size}"
     links.mkdir(exist_ok=True)
     for side in range(SQUARE_PX, size + 1, SQUARE_PX):
@@ -131,7 +131,7 @@ def run(folder: Path, rule: str, words: list[str], cores: int) -> dict[str, floa
 def measure(
     folder: Path, size: int, largest: int, members: int, stride: int, cores: int
 ) -> dict[str, dict[str, float]]:
-    """All rules of one map, in the top-left corner of the largest."""
+    """Measure all rules of one map, in the top-left corner of the largest one."""
     left, top = corner(largest)
     half = size * PIXEL_M / 2
     site = {
@@ -165,7 +165,7 @@ def main() -> None:
     folder: Path = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "ldem.tif").is_file():
-        # In a process of its own: the system counts a parent's memory as its children's.
+        # In a separate process: the system counts a parent's memory for its children.
         with get_context("spawn").Pool(1) as pool:
             pool.apply(write_site, (folder, max(given.sizes), given.images))
     answer: dict[str, dict[str, float]] = {}

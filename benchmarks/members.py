@@ -1,8 +1,8 @@
 """Inference time of Yasuda's two models, and time of a training step: `python benchmarks/members.py`.
 
-CPU seconds per patch of 96 x 96 pixels with 20 images; weights are untrained, which changes no time. Members
-are drawn with 3 and 6 evaluations each, which gives the time of one evaluation and of what comes once per
-patch; any other number follows. The last line is one JSON object.
+CPU seconds per patch of 96 x 96 pixels with 20 images; weights are untrained, which does not affect times.
+Members are drawn with 3 and 6 evaluations each, which gives the time of one evaluation and the constant time
+per patch, and hence that of any number. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FEW, MORE = 3, 6
 
 
 def batch_of(patches: int) -> Batch:
-    """Random ground and images: no time depends on what they show."""
+    """Random ground and images, since times do not depend on their content."""
     generator = torch.Generator().manual_seed(0)
     halo = CELLS * FACTOR
     dem = torch.randn(patches, SIZE + 2 * halo, SIZE + 2 * halo, generator=generator).cumsum(1).cumsum(2)
@@ -48,7 +48,7 @@ def batch_of(patches: int) -> Batch:
 
 
 def seconds(work: Callable[[], Any], rounds: int) -> float:
-    """The least CPU time of some rounds after a first one."""
+    """The least CPU time of some rounds after a warm-up."""
     found = []
     for _ in range(rounds + 1):
         start = time.process_time()
@@ -87,7 +87,7 @@ def times(network: StochasticNetwork, rounds: int, members: int) -> dict[str, fl
 
 
 def main() -> None:
-    """The command line."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement; the fastest counts")
     parser.add_argument("--members", type=int, default=8, help="drawn at a time")

@@ -1,9 +1,9 @@
-"""What planning costs as the number of tiles grows: `make bench-plan`.
+"""Cost of planning as a function of the number of tiles: `make bench-plan`.
 
 Each row is `snakemake -n all` of the published configuration, in an empty working directory, with another
-number of tiles: jobs planned, CPU time and peak memory of the process by the kernel's accounts, which other
-users of the machine disturb little; and of planning alone, without the start of Python and the imports, which
-a plan of one job (`run_record`) takes, too. The last line is one JSON object.
+number of tiles: planned jobs, CPU time and peak memory of the process as counted by the kernel, which other
+users of the machine affect little; and CPU time of planning only, without the start of Python and the imports
+(measured by a plan of one job, `run_record`). The last line is one JSON object.
 """
 
 from __future__ import annotations

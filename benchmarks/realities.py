@@ -1,9 +1,9 @@
-"""What each reality costs weights that were trained on rendered scenes, on their validation sites.
+"""Cost of each realistic imperfection for weights trained on rendered scenes, on their validation sites.
 
-Image sets of the validation patches are rendered anew, and each condition changes one thing: a reality of the
-light or of the cameras taken away, the error of the block means, a shift of the images, the number of images,
-the coverage of the altimetry. All conditions have the same random numbers. Needs the patches of the config:
-`snakemake --configfile config/moon.yaml -c2 shards` first.
+Image sets of the validation patches are rendered again, and each condition changes one thing: it removes one
+imperfection of the light or of the cameras, or changes the error of the block means, a shift of the images,
+the number of images or the coverage of the altimetry. All conditions have the same random numbers. Needs the
+patches of the config: `snakemake --configfile config/moon.yaml -c2 shards` first.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pipeline.shards.write import write_shard
 from pipeline.storage.atomic import read_json, write_json
 
 _SEED, _BATCH = 0x4EA1, 8
-#: Realities of the light, which are rendered, and of the cameras: what takes each away.
+#: Imperfections of the light, which are rendered, and of the cameras: the change that removes each.
 LIGHT: dict[str, dict[str, Any]] = {
     "Suns above 7 deg": {"suns": {"own": 0.0, "latitude": [60, 80], "elevation": [7, 80]}},
     "Lambert's law": {"laws": ["lambert"]},
@@ -61,7 +61,7 @@ CAMERAS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Condition:
-    """What is scored: changes of the sections, the most images, and pixels by which these are moved."""
+    """A condition: changes of the sections, largest number of images, and their shift in pixels."""
 
     name: str
     apriori: str
@@ -99,7 +99,7 @@ def conditions() -> Iterator[Condition]:
 
 
 def changed(section: Any, changes: Mapping[str, Any]) -> Any:
-    """A section with other values, at any depth."""
+    """A section with changed values, at any depth."""
     values = section.model_dump()
     update(values, changes)
     return type(section).model_validate(values)
@@ -178,7 +178,7 @@ def moved(batch: Batch, pixels: int) -> Batch:
 
 
 def without_images(batch: Batch, factor: int) -> Tensor:
-    """(B, P, P) bicubic of block means; of altimetry, kriging of its spots."""
+    """(B, P, P) heights without images: bicubic of block means, or kriging of altimetry spots."""
     assert batch.cell_error is not None
     kriged = refined(replace(batch, present=torch.zeros_like(batch.present)), factor).batch.prior
     return torch.where(batch.cell_error.isinf()[:, None, None], kriged, batch.prior)

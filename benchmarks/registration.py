@@ -1,13 +1,13 @@
-"""Register images handed in as a user would against DEMs, and print how far the answers are from the truth.
+"""Register images with DEMs as for a user's map, and print the errors of the results.
 
 Usage: PYTHONPATH=src python benchmarks/registration.py [folder of the shared data, default ../shared/data]
        [take every n-th image of the challenge sets, default 1]
 
-Prints, first, the real image over the Apollo 15 DTM, about 260 m west of where the DTM has it, and the dark
-level of the real image at 84 S. Then, for the two challenge sets: the images refused, and why; errors of the
-difference between the shifts of an image as given and moved by up to 5 pixels, and the same for a parabola
-through the correlation's peak; shifts against the a priori DEM less those against the true ground, also over
-their standard error; dark levels and exposures.
+Prints first the shift of the real image over the Apollo 15 DTM, which is about 260 m too far west, and the
+dark level of the real image at 84 S. Then, for the two challenge sets: refused images with reasons; errors of
+the difference between the shifts of an image as given and displaced by up to 5 pixels, and the same for a
+parabola through the correlation's peak; shifts against the a priori DEM minus those against the true ground,
+also divided by their standard error; dark levels and exposures.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def render(
 def warp(
     path: Path, transform: Affine, shape: tuple[int, int], crs: Any, nodata: float | None = None
 ) -> Floats:
-    """A raster's first band averaged onto other pixels, NaN where it has none."""
+    """A raster's first band averaged onto other pixels, NaN without data."""
     with rasterio.open(path) as source:
         raw, lost = source.read(1), source.nodata if nodata is None else nodata
         wrong = ~np.isfinite(raw) | (raw < -1e30) | (False if lost is None else raw == lost)
@@ -102,7 +102,7 @@ class Challenge:
 
 
 def read_challenge(folder: Path) -> Challenge:
-    """Read a set; the pixels to register on are the region and a margin."""
+    """Read a set; registration uses the pixels of the region and a margin."""
     region = json.loads((folder / "region.json").read_text())
     with rasterio.open(folder / "ldem_40m.tif") as source:
         dem, grid, crs = source.read(1).astype(np.float64), source.transform, source.crs
@@ -133,7 +133,7 @@ def sigma(match: Match) -> Floats:
 
 
 def parabola(image: Floats, rendering: Floats) -> Floats:
-    """Shift by a parabola through the correlation's peak alone."""
+    """Shift from only a parabola through the correlation's peak."""
     mask, scales = np.isfinite(image).astype(np.float64), Scales()
     one = normalised(np.nan_to_num(image), mask, scales.fine_px, scales.coarse_px)
     ones = np.ones_like(mask)
@@ -148,7 +148,7 @@ def percentiles(found: list[Any] | Floats) -> str:
 
 
 def measure(site: Challenge, step: int, law: Any = "lambert") -> None:
-    """One set's rows."""
+    """Measure and print the rows of one set."""
     rng = np.random.default_rng(0)
     moved_errors, truth_errors, ratios, coarse_errors, correlations = [], [], [], [], []
     darks, opposite_taken, refused, seconds, scatters, shifts, wrongs = [], 0, [], 0.0, [], [], []
@@ -168,7 +168,7 @@ def measure(site: Challenge, step: int, law: Any = "lambert") -> None:
         other = render(site.dem, site.pixel_m, site.inner, opposite, law)[0]
         wrong = register(image, valid, dark.level, other, SEARCH_PX)
         wrongs.append(wrong.correlation_after)
-        # Would the image be taken if its Sun were the opposite one?
+        # Would the image be accepted with the opposite Sun?
         opposite_taken += plausible(wrong, match) is None
         if reason := plausible(match, wrong):
             refused.append(f"  {name}: {reason}")
@@ -194,7 +194,7 @@ def measure(site: Challenge, step: int, law: Any = "lambert") -> None:
     print(f"{site.folder.name}, {law}: {len(moved_errors)} of {len(names)} images used")
     print("\n".join(refused))
     print(f"  known displacement, error, px      p50 / p85 / max  {percentiles(moved_errors)}")
-    print(f"  the same by a parabola alone, px   p50 / p85 / max  {percentiles(coarse_errors)}")
+    print(f"  the same, only by a parabola, px   p50 / p85 / max  {percentiles(coarse_errors)}")
     print(f"  against the true ground, px        p50 / p85 / max  {percentiles(truth_errors)}")
     print(f"  (d - d_true) / sigma               rms {np.sqrt(np.mean(np.square(ratios))):.2f}")
     print(f"  shifts on the true ground, px      median {np.median(shifts, 0)}, sd {np.std(shifts, 0)}")
@@ -203,7 +203,7 @@ def measure(site: Challenge, step: int, law: Any = "lambert") -> None:
         f"least {min(correlations):.3f}"
     )
     print(f"  correlation, opposite Sun          p50 / p85 / max  {percentiles(wrongs)}")
-    print(f"  opposite Sun taken for the right   {opposite_taken}")
+    print(f"  accepted with the opposite Sun     {opposite_taken}")
     print(f"  dark level over lit median         p50 / p85 / max  {percentiles(darks)}")
     print(f"  exposure: scatter                  p50 / p85 / max  {percentiles(scatters)}")
     print(f"  dark level and registration        {seconds / len(names):.2f} s per image", flush=True)
@@ -219,7 +219,7 @@ def apollo15(folder: Path, pixel_m: float = 30.0) -> tuple[Match, Match]:
     )
     transform = Affine(pixel_m, 0, bounds.left, 0, -pixel_m, bounds.top)
     dem = warp(dtm, transform, (height, width), crs)
-    # The file's CRS spells the same sphere another way.
+    # The file's CRS describes the same sphere differently.
     image = warp(folder / "M111578606RE.10mpp.tif", transform, (height, width), crs)
     known = np.isfinite(dem)
     whole = np.where(known, dem, np.nanmean(dem))
@@ -235,7 +235,7 @@ def apollo15(folder: Path, pixel_m: float = 30.0) -> tuple[Match, Match]:
 def dark_at_84s(folder: Path) -> tuple[DarkLevel, DarkLevel, float]:
     """Dark level of the real image inside the shadows of its DEM, inside its own, and its lit median.
 
-    The DEM is interpolated and 1 km wide: of the shadows that the image shows it predicts next to none.
+    The DEM is interpolated and 1 km wide: it predicts hardly any of the shadows in the image.
     """
     image_path = folder / "M1225822680LE_map.tif"
     with rasterio.open(image_path) as source:

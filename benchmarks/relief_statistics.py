@@ -1,6 +1,6 @@
-"""Numbers that describe relief: slope, patch relief and radial power spectrum.
+"""Statistics of relief: slope, patch relief and radial power spectrum.
 
-The synthetic terrain is tuned with them and its tests compare it with real windows by them.
+The synthetic terrain is tuned with them, and its tests use them for comparison with real windows.
 """
 
 from __future__ import annotations

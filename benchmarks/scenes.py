@@ -3,8 +3,8 @@
 Patches of 96 x 96 pixels with 96 pixels of halo, a mesh of 4 cells per pixel along an axis, Suns in four
 ranges of elevation. The cost is CPU time of one thread per image. The error is the root mean square
 difference to images whose horizon is traced at every cell of the fine mesh, over their median lit radiance,
-averaged over the images of a range. "At the DEM's pixels" is traced at a quarter of the points that the
-stage traces at. The last line is one JSON object.
+averaged over the images of a range. "At the DEM's pixels" is traced at a quarter of the stage's points. The
+last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def traced_on(dem: Any, cells: int, azimuth: Any) -> tuple[float, Any]:
-    """Horizons at `cells` per pixel along an axis, over what a `FineGround` renders from; ms with them."""
+    """Time, ms, and horizons at `cells` per pixel along an axis, over the surface of a `FineGround`."""
     margin = fine.MOST_SHIFT + 1
     wide = tuple(cells * n for n in (HALO - margin, HALO - margin, SIZE + 2 * margin, SIZE + 2 * margin))
     surface = fine_heights(dem, cells) if cells > 1 else np.asarray(dem, dtype=np.float64)

@@ -1,10 +1,10 @@
 """Classical shape from shading on the windows of a challenge set: `python benchmarks/shading.py SETS`.
 
 The a priori DEM, the refinement without a network (`pipeline.models.refinement`), shape from shading (`sfs`)
-and shape from shading after a bridge (`hybrid`) see the same prepared images of the same windows, side by
-side. RMSE in metres and slope error in degrees, over all pixels and by class
+and shape from shading after a bridge (`hybrid`) are compared on the same prepared images of the same adjacent
+windows. RMSE in metres and slope error in degrees, over all pixels and by class
 (`pipeline.models.light_classes`); CPU seconds per window of one core. Images are prepared by the workflow, as
-for `benchmarks/challenge.py`; a set is a folder as `challenge/malapert_crater_1` of the test data.
+for `benchmarks/challenge.py`; a set is a folder like `challenge/malapert_crater_1` of the test data.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Site:
     size: int
 
     def windows(self) -> Iterator[tuple[Window, Floats]]:
-        """Windows side by side that lie within the truth, and the truth there."""
+        """Adjacent windows within the truth, and the truth there."""
         layout = self.ground.layout
         inside = np.full((layout.grid.height, layout.grid.width), np.nan)
         here = np.s_[layout.row : layout.row + layout.height, layout.col : layout.col + layout.width]
@@ -92,7 +92,7 @@ class Site:
                 yield window, inside[window.pixels]
 
     def batch(self, window: Window, halo_cells: int, altimetry: bool) -> Batch:
-        """A window as predictors take it."""
+        """A window as input of predictors."""
         grid, middle = self.ground.layout.grid, (self.size - 1) / 2
         patch = prepare(apriori_of(self.ground, altimetry), self.images, window, halo_cells)
         pixel = grid.true_pixel_m(window.row + middle, window.col + middle)
@@ -102,7 +102,7 @@ class Site:
 
 
 def solvers(setup: Setup, options: dict[str, Any]) -> dict[str, tuple[Solver, int, bool]]:
-    """What is scored: from a batch to (1, P, P) heights, with the halo and the altimetry that it takes."""
+    """Methods: function from a batch to (1, P, P) heights, halo, and whether it uses altimetry."""
     factor = int(setup.grid["factor"])
     shading = sfs.make(replace(setup, options=options.get("sfs", {})))
     out: dict[str, tuple[Solver, int, bool]] = {
@@ -124,7 +124,7 @@ def solvers(setup: Setup, options: dict[str, Any]) -> dict[str, tuple[Solver, in
 
 
 def scored(folder: Path, apriori: str, options: argparse.Namespace) -> dict[str, Tally]:
-    """One set's table."""
+    """Scores of one set by method."""
     plan, _, _ = made(folder, apriori, {}, options.cores, "map_images")
     ground = SiteGround.load(plan["map_site"].path("ground.zarr.zip"))
     stores = sorted((ROOT / plan["map_images"].folder).glob("chunk_*.zarr.zip"))

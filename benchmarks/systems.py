@@ -1,10 +1,10 @@
 """All systems of a config on challenge sets: `python benchmarks/systems.py SETS --out FILE`.
 
-Every predictor that the config scores (config/systems.yaml: given weights) sees the same prepared images of
-the same windows, side by side within the truth; images are prepared by the workflow, as for
-`benchmarks/challenge.py`. Kriging and shape from shading take altimetry where there is some; the others take
-block means of the DEM. FILE is JSON of schema ``challenge/1``: rows as in ``metrics.json``, by set and a
-priori DEM; with the name docs/results/metrics/challenge.json, docs/results.md shows it.
+Every predictor that the config scores (config/systems.yaml: given weights) gets the same prepared images of
+the same adjacent windows within the truth; images are prepared by the workflow, as for
+`benchmarks/challenge.py`. Kriging and shape from shading use altimetry if there is any; the others use block
+means of the DEM. FILE is JSON of schema ``challenge/1``: rows as in ``metrics.json``, by set and a priori
+DEM; if it is docs/results/metrics/challenge.json, docs/results.md shows it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ALTIMETRY = ("pipeline.predictors.kriging", "pipeline.predictors.sfs")
 
 
 def planned(configs: list[Path]) -> Plan:
-    """A config and its overlays, planned; any window of its terrain does."""
+    """Plan of a config and its overlays, with any window of its terrain."""
     raw: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     for path in configs:
         update_config(raw, yaml.safe_load(path.read_text()))
@@ -49,7 +49,7 @@ def planned(configs: list[Path]) -> Plan:
 
 
 def predictors(plan: Plan, grid: dict[str, Any]) -> Iterator[tuple[PredictorStage, Predictor]]:
-    """All of the plan's predictors that see no truth."""
+    """All of the plan's predictors except floors."""
     for name, entry in plan.predictors.items():
         if not entry.floor:
             section = PredictorStage.model_validate_json(plan[f"evaluation_{name}"].section)
@@ -61,7 +61,7 @@ def predictors(plan: Plan, grid: dict[str, Any]) -> Iterator[tuple[PredictorStag
 
 
 def windows(site: Site, factor: int) -> Iterator[tuple[Window, NDArray[np.float64]]]:
-    """Windows side by side within the truth, from the first whole cell on, and the truth there."""
+    """Adjacent windows within the truth, from the first whole cell on, and the truth there."""
     layout, size = site.ground.layout, site.size
     first = [-(-start // factor) * factor for start in (layout.row, layout.col)]
     ends = layout.row + layout.height, layout.col + layout.width

@@ -1,14 +1,14 @@
-"""What training and sampling cost on this machine's CPU: `make bench-train`.
+"""Cost of training and sampling on this machine's CPU: `make bench-train`.
 
-- vae, bridge: one step (forward, backward, optimiser) of the full-size published VAE and bridge net, beside
+- vae, bridge: one step (forward, backward, optimiser) of the full-size published VAE and bridge net, and of
   the same networks from parts of `diffusers` with equal weights, which must give equal outputs. Both take
-  turns in one process, on the threads of the config; a ratio ours / theirs is taken within each round, and
-  the median over rounds is told.
-- loader: samples a second that the loader gives (visibility and DEM read, radiance and batch computed),
-  beside a raw memory-mapped copy of as many bytes (module `train_loader`).
-- sampler: clones a second, from the condition to metres. Loader and sampler by the CPU time of one core.
+  turns in one process, with the threads of the config; the ratio ours / theirs is computed within each round,
+  and its median over rounds is reported.
+- loader: samples per second of the loader (visibility and DEM read, radiance and batch computed), compared
+  with a raw memory-mapped copy of equal size (module `train_loader`).
+- sampler: clones per second, from the condition to metres. Loader and sampler by the CPU time of one core.
 
-`--parts` picks some. The last line is one JSON object. Needs the extra `bench` (pip install -e '.[bench]').
+`--parts` selects some. The last line is one JSON object. Needs the extra `bench` (pip install -e '.[bench]').
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ PHASES = ("forward", "backward", "optimiser")
 
 @dataclass
 class Side:
-    """One network and what its steps took.
+    """One network and the times of its steps.
 
     Attributes
     ----------
     loss : forward pass. optimiser : of the network.
-    wall, cpu : seconds of each step's three phases, one row a round.
+    wall, cpu : seconds of each step's three phases, one row per round.
     """
 
     loss: Callable[[], Tensor]
@@ -76,7 +76,7 @@ def compare(name: str, ours: Side, theirs: Side, rounds: int) -> dict[str, float
     by_wall, by_cpu = (float(np.median(a.sum(axis=1) / b.sum(axis=1))) for a, b in (walls, cpus))
     for label, seconds in zip(("ours", "diffusers"), walls, strict=True):
         phases = "  ".join(f"{p} {s:.3f}" for p, s in zip(PHASES, np.median(seconds, axis=0), strict=True))
-        print(f"  {label:10s} {np.median(seconds.sum(axis=1)):7.3f} s a step   {phases}")
+        print(f"  {label:10s} {np.median(seconds.sum(axis=1)):7.3f} s per step   {phases}")
     phases = "  ".join(
         f"{p} {r:.3f}" for p, r in zip(PHASES, np.median(cpus[0] / cpus[1], axis=0), strict=True)
     )
@@ -90,7 +90,7 @@ def compare(name: str, ours: Side, theirs: Side, rounds: int) -> dict[str, float
 
 
 def stirred(module: nn.Module) -> nn.Module:
-    """The module with noise on its parameters, so that what starts at zero counts."""
+    """The module with noise on its parameters, so that none is zero."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
@@ -98,7 +98,7 @@ def stirred(module: nn.Module) -> nn.Module:
 
 
 def vae(batch: int, rounds: int) -> dict[str, float]:
-    """A step of the published VAE (L1 and KL, Adam) beside `AutoencoderKL`."""
+    """A step of the published VAE (L1 and KL, Adam) compared with `AutoencoderKL`."""
     from train_theirs import agree, their_vae
 
     torch.manual_seed(0)
@@ -128,7 +128,7 @@ def vae(batch: int, rounds: int) -> dict[str, float]:
 
 
 def bridge(batch: int, images: int, rounds: int) -> dict[str, float]:
-    """A step of the published bridge net (squared error, AdamW) beside the same from `diffusers`."""
+    """A step of the published bridge net (squared error, AdamW) compared with the same from `diffusers`."""
     from train_loader import random_batch
     from train_theirs import agree, their_bridge
 
@@ -143,7 +143,7 @@ def bridge(batch: int, images: int, rounds: int) -> dict[str, float]:
     lr = sets.lr / 1000
     with torch.no_grad():
         found = agree(ours(x_t, t, ours.condition(sets)), theirs(x_t, t, lr, sets.images), "bridge net")
-    print(f"\npublished bridge net, batch {batch}, {images} images a set (outputs differ by {found:.0e})")
+    print(f"\npublished bridge net, batch {batch}, {images} images per set (outputs differ by {found:.0e})")
 
     def adamw(net: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=section.weight_decay)
@@ -165,9 +165,9 @@ def main() -> None:
         "--config", type=Path, default=ROOT / "config" / "lola40.yaml", help="whose threads and sections"
     )
     parser.add_argument("--rounds", type=int, default=7, help="rounds in which networks take turns")
-    parser.add_argument("--batch", type=int, default=2, help="samples a step")
-    parser.add_argument("--images", type=int, default=8, help="images a set, bridge net")
-    parser.add_argument("--threads", type=int, help="torch threads, in the place of the config's")
+    parser.add_argument("--batch", type=int, default=2, help="samples per step")
+    parser.add_argument("--images", type=int, default=8, help="images per set, bridge net")
+    parser.add_argument("--threads", type=int, help="torch threads, instead of the config's")
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="which measurements")
     options = parser.parse_args()
 

@@ -1,6 +1,6 @@
-"""The loader beside a raw memory-mapped read of as many bytes, and the sampler's clones a second.
+"""The loader compared with a raw memory-mapped read of equal size, and the sampler's clones per second.
 
-Rates are those of one core, by CPU time, which other work on the machine disturbs least.
+Rates are those of one core, by CPU time, which other programs on the machine affect least.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SIZE, FACTOR, IMAGES, BATCH, BATCHES = 96, 16, 20, 16, 4
 
 
 def random_batch(batch: int, images: int, halo_cells: int = 0) -> Batch:
-    """Sets of random numbers in the shapes and units of real ones."""
+    """Random numbers with the shapes and units of real batches."""
     cells = SIZE // FACTOR + 2 * halo_cells
     lr = 100 * torch.randn(batch, cells, cells)
     sun = torch.randn(batch, images, 3).abs()
@@ -58,7 +58,7 @@ def random_batch(batch: int, images: int, halo_cells: int = 0) -> Batch:
 
 
 def best(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Least CPU seconds of each way on one thread; they take turns, and the first round warms up."""
+    """Least CPU seconds of each function on one thread; they take turns, and the first round warms up."""
     least = dict.fromkeys(ways, np.inf)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -73,7 +73,7 @@ def best(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]
 
 
 def loader(config: Config, rounds: int) -> dict[str, float]:
-    """Batches as the arcs stage of the config's `bridge` makes them; the file lies in the page cache."""
+    """Batches of the arcs stage of the config's `bridge`, with the file in the page cache."""
     draw = ArcDraw.model_validate(config.arcs.train.model_dump() | {"images": IMAGES})
     scene = ArcScene(draw, config.arcs.tolerance)
     halo_cells = config.bridge.lr_halo_px // FACTOR
@@ -114,7 +114,7 @@ def loader(config: Config, rounds: int) -> dict[str, float]:
             rounds,
         )
     rate = {way: BATCH * BATCHES / s for way, s in seconds.items()}
-    print(f"\nloader, batches of {BATCH} with {IMAGES} images a set, {size:,} bytes a sample")
+    print(f"\nloader, batches of {BATCH} with {IMAGES} images per set, {size:,} bytes per sample")
     for way, text in (
         ("raw", "raw memory-mapped copy of as many bytes"),
         ("read", "images drawn, visibility and DEM read and unpacked"),
@@ -132,7 +132,7 @@ def loader(config: Config, rounds: int) -> dict[str, float]:
 
 
 def sampler(rounds: int) -> dict[str, float]:
-    """Clones a second: the full-size published system, and the shipped weights where they are."""
+    """Clones per second of the full-size published system, and of the shipped weights if available."""
     torch.manual_seed(0)
     section = VaeSection()
     codec = Codec(build_vae(section).eval().requires_grad_(False), section)
@@ -142,7 +142,7 @@ def sampler(rounds: int) -> dict[str, float]:
     if (SHIPPED / "model.safetensors").is_file():
         systems["lola40"] = (pipeline.load(SHIPPED), PretrainedSampler(), 16)
     answer: dict[str, float] = {}
-    print(f"\nsampler, {IMAGES} images a set, from the condition to metres")
+    print(f"\nsampler, {IMAGES} images per set, from the condition to metres")
     for name, (system, how, members) in systems.items():
         sets = random_batch(1, IMAGES, system.halo_cells)
         seconds = best(

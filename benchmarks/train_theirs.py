@@ -1,10 +1,10 @@
 """The published networks built from the parts of `diffusers`, with the weights of ours.
 
-`AutoencoderKL` is the VAE as it stands. The bridge net is `DiTTransformer2DModel`, `PatchEmbed` and
+`AutoencoderKL` is the VAE without changes. The bridge net is `DiTTransformer2DModel`, `PatchEmbed` and
 `BasicTransformerBlock` (the two vision transformers), `ResnetBlock2D` and `Downsample2D` (the set encoder)
-and `TimestepEmbedding`. One part is changed: each block of their DiT has a time embedding of its own, while
-here, as published, all of them share one vector. Equal weights give equal outputs (`agree`): both do the same
-work.
+and `TimestepEmbedding`. One part is changed: each block of their DiT has its own time embedding, while here,
+as published, all of them share one vector. Equal weights give equal outputs (`agree`), which shows that both
+do the same computation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WIDTH, DEPTH, HEADS = 768, 6, 12
 
 
 def copy(ours: nn.Module, theirs: nn.Module) -> None:
-    """Give a module of theirs the parameters of ours; 1x1 convolutions fit linear layers."""
+    """Copy the parameters of our module to theirs; 1x1 convolutions become linear layers."""
     own = dict(ours.named_parameters())
     with torch.no_grad():
         for name, parameter in theirs.named_parameters():
@@ -102,7 +102,7 @@ def _copy_residual(ours: ResidualBlock, theirs: ResnetBlock2D) -> None:
 
 
 class _Given(nn.Module):
-    """In the place of a DiT block's own time embedding: the vector that all blocks share."""
+    """Replaces a DiT block's own time embedding by the vector that all blocks share."""
 
     def forward(self, vector: Tensor, labels: None, hidden_dtype: torch.dtype | None = None) -> Tensor:
         return vector
@@ -214,7 +214,7 @@ def _copy_dit(ours: DiT, theirs: DiTTransformer2DModel) -> None:
         _copy_attention(a.attention, b.attn1)
         _copy_mlp(a.mlp, b.ff)
     copy(ours.adaptive, theirs.proj_out_1)
-    # Theirs puts out a token's pixels channel last, ours channel first.
+    # Their output has a token's pixels with channels last, ours with channels first.
     with torch.no_grad():
         weight, bias = (p.unflatten(0, (4, 4)).transpose(0, 1).flatten(0, 1) for p in ours.out.parameters())
         theirs.proj_out_2.weight.copy_(weight)
@@ -256,7 +256,7 @@ def agree(ours: Tensor, theirs: Tensor, what: str) -> float:
     Raises
     ------
     SystemExit
-        Above 1e-3: the two networks are not the same, and their times mean nothing.
+        Above 1e-3: the two networks are not the same, so that their times cannot be compared.
     """
     found = float((ours - theirs).abs().max() / theirs.abs().max())
     if not found < 1e-3:

@@ -6,6 +6,6 @@ from typing import Any as _Any
 
 def load(path: _Any, device: _Any = "cpu", vae: _Any = None) -> _Any:
     """Load a saved model, e.g. ``pipeline.load("pretrained/moon")``; see `pipeline.predict.load`."""
-    # By name: `import pipeline` stays light, and no stage, all of which import this file, depends on models
-    # for it.
+    # Imported by name: `import pipeline` stays fast, and the stages, which all import this file, do not
+    # thereby depend on the models.
     return _import_module("pipeline.predict").load(path, device, vae)

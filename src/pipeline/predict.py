@@ -1,6 +1,6 @@
-"""Given weights from Python: load a model, give it a coarse DEM and images, get clones of the terrain.
+"""Python interface to saved models: draw clones of the terrain from a coarse DEM and images.
 
-One patch at a time; the stage ``region`` makes maps of any size (config section ``pretrained``).
+One patch at a time; the stages ``region`` and ``map`` reconstruct areas of any size.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CLONES = 0x9AED1C7
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model makes of one patch of P x P pixels; heights in metres above the coarse DEM's zero.
+    """Reconstruction of one patch of P x P pixels; heights in metres above the coarse DEM's zero.
 
     Attributes
     ----------
@@ -55,11 +55,12 @@ def load(path: Path | str, device: torch.device | str = "cpu", vae: Path | str |
     path : folder with ``model.safetensors`` and ``config.json``, or the safetensors file. An installed wheel
         carries ``pretrained/moon`` and ``pretrained/lola40``, which are taken where no such folder is here.
     device : where it computes, e.g. ``cpu`` or ``cuda``.
-    vae : the same of its VAE, for a latent model.
+    vae : folder or file of its VAE, for a latent model.
 
     Returns
     -------
-    The system in evaluation mode. `size_px`, `factor` and `halo_cells` say what `super_resolve` expects.
+    The system in evaluation mode. Its `size_px`, `factor` and `halo_cells` define the shapes of
+    `super_resolve`.
 
     Raises
     ------
@@ -73,12 +74,12 @@ def load(path: Path | str, device: torch.device | str = "cpu", vae: Path | str |
 
 
 def coarse(dem: ArrayLike, factor: int) -> NDArray[np.float64]:
-    """Block means of a DEM: (rows, cols) to (rows / factor, cols / factor); a block with NaN is NaN.
+    """Block means of a DEM: (rows, cols) to (rows / factor, cols / factor), metres; a block with NaN is NaN.
 
     Raises
     ------
     ValueError
-        If the DEM does not divide into blocks.
+        If rows or columns are not multiples of `factor`.
     """
     heights = np.asarray(dem, dtype=np.float64)
     if heights.ndim != 2 or any(n % factor for n in heights.shape):
@@ -105,37 +106,40 @@ def super_resolve(
     cell_error_m: float = 0.0,
     expected: ArrayLike | None = None,
 ) -> Prediction:
-    """Sharpen one patch of P = `system.size_px` pixels.
+    """Super-resolve one patch of P x P pixels, P = `system.size_px`.
 
     Parameters
     ----------
-    system : made by `load`.
-    lr : (L, L) coarse DEM, metres above any zero, L = P / factor + 2 `system.halo_cells`: the patch and the
-        cells around it that the network sees. Cells around the patch may be NaN where there are no data: the
-        nearest one is held there, as in training. See `coarse`.
-    images : (N, P, P) radiance factors I/F on the patch's pixels, or any one multiple of them for aligned
-        networks, which divide by the set's mean lit radiance. NaN means no data. N may be 0.
+    system : from `load`.
+    lr : (L, L) coarse DEM, metres above any zero, L = P / factor + 2 `system.halo_cells`: the patch and its
+        halo, the surrounding cells that the network uses. Cells of the halo may be NaN if there are no data:
+        they take the value of the nearest cell, as in training. See `coarse`.
+    images : (N, P, P) radiance factors I/F on the patch's pixels. For aligned networks, which divide by the
+        set's mean lit radiance, one common factor is arbitrary. NaN means no data. N may be 0.
     suns : (N, 3) unit vectors to the Sun in map axes: right (along columns), up (against rows), zenith.
     pixel_m : size of a pixel of the patch, metres.
-    valid : (N, P, P) bool, False where an image has no data; None for all that is finite.
-    members : clones M, at least 2.
+    valid : (N, P, P) bool, False where an image has no data; None for all finite pixels.
+    members : number of clones M, at least 2.
     seed : of the clones; equal seeds give equal clones.
-    sampler : how they are drawn; None takes the default of ``pretrained.sampler``.
-    noise : in the place of `seed`: the patch is a window of a map, and its noise a part of the map's.
-    altimetry : (P, P) heights of a fine DEM, metres above the zero of `lr`, which says little then: for
-        systems that begin from refined DEMs (`bridge.refine`).
-    spots : (P, P) altimetry spots per pixel: where there are some, `altimetry` is measured, elsewhere it is
-        not looked at.
-    cell_error_m : 1-sigma error of `lr`, metres, for the same systems; others hold it as exact.
-    expected : (N, P, P) bool, whether the terrain around, as far as it is known, lets the whole Sun be seen:
-        the same systems learn nothing from other pixels. None: they take every lit pixel.
+    sampler : settings of the sampler; None takes the default of ``pretrained.sampler``.
+    noise : replaces `seed` for a patch that is a window of a larger map, whose noise it shares.
+    altimetry : (P, P) heights of a fine DEM, metres above the zero of `lr`. The cells of `lr` are then not
+        used as data. For systems that begin from refined DEMs (`bridge.refine`).
+    spots : (P, P) altimetry spots per pixel; `altimetry` is used only where there is at least one.
+    cell_error_m : 1-sigma error of `lr`, metres, for the same systems; others take `lr` as exact.
+    expected : (N, P, P) bool, whether the whole solar disc should be visible above the known terrain. The
+        same systems use only these pixels; None: every lit pixel.
+
+    Returns
+    -------
+    Mean, standard deviation, clones and bicubic prior.
 
     Raises
     ------
     ValueError
-        If an array has another shape or unit than said above; the message names it.
+        If an array has another shape or unit than stated above; the message names it.
     """
-    cells, pictures, sun, seen = _checked(system, lr, images, suns, valid)
+    cells, pictures, sun, usable = _checked(system, lr, images, suns, valid)
     if not (np.isfinite(pixel_m) and pixel_m > 0):
         raise ValueError(f"pixel_m: expected metres > 0, found {pixel_m}")
     if members < 2:
@@ -159,7 +163,7 @@ def super_resolve(
         lr=to(cells - reference)[None],
         prior=to(prior)[None],
         images=to(pad_sets([pictures], least=1)),
-        valid=to(pad_sets([seen], least=1), torch.bool),
+        valid=to(pad_sets([usable], least=1), torch.bool),
         sun=to(pad_sets([sun], (0, 0, 1), least=1)),
         present=to(pad_sets([np.ones(len(sun), bool)], least=1), torch.bool),
         pixel_m=to(np.array([pixel_m])),
@@ -168,15 +172,15 @@ def super_resolve(
         cell_error=to(np.array([error])) if error else None,
         expected=None if whole is None else to(pad_sets([whole], least=1), torch.bool),
     )
-    how = sampler or PretrainedSection().sampler
+    settings = sampler or PretrainedSection().sampler
     sources = [seeded(seed, _CLONES)] if noise is None else [noise]
-    drawn = system.sample(batch, members, sources, how)
+    drawn = system.sample(batch, members, sources, settings)
     clones = drawn[0].double().cpu().numpy() + reference
     return Prediction(clones.mean(axis=0), clones.std(axis=0, ddof=1), clones, prior.numpy() + reference)
 
 
 def _expected(system: System, expected: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """Where the whole Sun is expected to be seen, of the images' shape."""
+    """`expected`, checked: it must have the images' shape, and the system must use it."""
     if expected is None:
         return None
     if not system.section.refine:
@@ -190,7 +194,7 @@ def _expected(system: System, expected: ArrayLike | None, shape: tuple[int, ...]
 def _altimetry(
     system: System, altimetry: ArrayLike | None, spots: ArrayLike | None, cell_error_m: float
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """Heights along tracks and the spots that they come from, of the right shape; both or none."""
+    """`altimetry` and `spots`, checked; both or none. Heights without spots become 0."""
     if not (np.isfinite(cell_error_m) and cell_error_m >= 0):
         raise ValueError(f"cell_error_m: expected metres >= 0, found {cell_error_m}")
     if (altimetry is None) != (spots is None):
@@ -217,7 +221,7 @@ def _altimetry(
 def _checked(
     system: System, lr: ArrayLike, images: ArrayLike, suns: ArrayLike, valid: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Arrays of the right shapes: cells without NaN, images that are 0 where there are no data."""
+    """Coarse cells without NaN, images that are 0 without data, Suns, and a mask of pixels with data."""
     size, halo = system.size_px, system.halo_cells
     side = size // system.factor + 2 * halo
     cells = np.asarray(lr, dtype=np.float64)
@@ -240,10 +244,10 @@ def _checked(
     pictures = pictures.reshape(shape) if pictures.size == 0 == len(sun) else pictures
     if pictures.shape != shape:
         raise ValueError(f"images: expected {shape}, one for each Sun, found {pictures.shape}")
-    seen = np.isfinite(pictures)
+    usable = np.isfinite(pictures)
     if valid is not None:
         given = np.asarray(valid, dtype=bool)
         if given.shape != shape:
             raise ValueError(f"valid: expected {shape}, the shape of the images, found {given.shape}")
-        seen &= given
-    return held, np.where(seen, pictures, 0.0), sun, seen
+        usable &= given
+    return held, np.where(usable, pictures, 0.0), sun, usable

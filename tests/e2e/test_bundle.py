@@ -264,7 +264,7 @@ def _pin(folder: Path) -> None:
     ("change", "check", "words"),
     [
         (_headline, "metrics", "evaluation/metrics.json: systems.bridge_missing.rmse_m: claimed"),
-        (_floor, "metrics", "floors.vae_truth.crps_fair_m: claimed alone"),
+        (_floor, "metrics", "floors.vae_truth.crps_fair_m: only claimed"),
         (_region, "region", "region/metrics.json: region.mean.rmse_m: claimed 0.5, found"),
         (_config, "plan", "stage bridge_missing: claimed key"),
         (_source, "plan", "stage bridge_fibonacci: claimed key"),

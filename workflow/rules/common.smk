@@ -17,10 +17,10 @@ if not CARRIED:
     sys.path.insert(0, SOURCE)
     BEFORE = dict(os.environ).get("PYTHONPATH")
     os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, (SOURCE, BEFORE))))
-# Threads that wait must sleep: spinning ones make a job with two threads several times slower when another
-# program wants a core. The results are the same.
+# Waiting threads must sleep: spinning ones make a job with two threads several times slower if another
+# program needs a core. The results are the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Freed memory is kept: to give it back and get it again, page by page, costs a network a tenth of its time.
+# Freed memory is kept: returning it to the system and getting it again costs a network a tenth of its time.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
 
@@ -143,7 +143,7 @@ def training_place():
     if runtime.nodes == 1:
         return {"gpu": gpus}
     # `mpi`: the job starts the processes itself; without `tasks_per_gpu` Slurm's plugin would ask for
-    # `tasks` a GPU.
+    # `tasks` per GPU.
     several = {
         "nodes": runtime.nodes,
         "tasks": runtime.nodes,

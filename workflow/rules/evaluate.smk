@@ -1,5 +1,5 @@
-# How wide clones are spread, fitted on the validation split; evaluation on the test split: every predictor
-# (bicubics, rivals, the VAE's floors, trained stages or the given weights), then one metrics.json.
+# Calibration of the clones' spread on the validation split; evaluation of every predictor (bicubics, rivals,
+# the VAE's floors, trained stages or the given weights) on the test split, merged into one metrics.json.
 from pipeline.report.layout import FIGURES, FORMATS, TABLES
 
 PARTS = f"{RESULTS}/evaluation/parts"
@@ -48,7 +48,7 @@ for _model, _entry in PLAN.predictors.items():
             calibration=ancient(PLAN.files_of(_model)["calibration"]),
         output:
             part=f"{PARTS}/{_model}.json",
-            # For the report, of predictors that draw.
+            # Examples for the report, of predictors with clones.
             examples=[f"{PARTS}/{_model}.examples.zarr.zip"] if _entry.draws else [],
         log:
             log_of(f"evaluation_{_model}"),
@@ -95,7 +95,7 @@ rule evaluation:
         rules.evaluation_collect.output,
 
 
-# Tables, figures and the page of the comparison, of the metrics files that are kept; nothing is scored.
+# Tables, figures and the page of the comparison, from stored metrics files; nothing is scored.
 KEPT = "docs/results"
 COMPARED = sorted(path.as_posix() for path in Path(KEPT, "metrics").glob("*.json"))
 

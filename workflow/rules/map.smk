@@ -44,7 +44,7 @@ PRODUCT_FILES |= {
 
 
 if workflow.is_main_process and {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
-    # What the map would be made of: images used and refused, bounds, memory and time.
+    # Preview of the map: images used and refused, bounds, memory and time.
     from pipeline.maps.describe import describe
 
     print(describe(CONFIG, LAYOUT, SITE["images"]), file=sys.stderr)
@@ -52,7 +52,7 @@ if workflow.is_main_process and {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
 
 rule map_site:
     input:
-        # `count` alone is no name that Snakemake takes.
+        # Snakemake does not accept the name `count`.
         **{f"site_{key}": ancient(files) for key, files in SITE.items()},
     output:
         ground=PLAN["map_site"].path("ground.zarr.zip"),

@@ -1,4 +1,4 @@
-# Patches of the terrain: cut with a halo, filtered by altimetry coverage, split.
+# Patches of the terrain: extracted with a halo, filtered by altimetry coverage, split.
 rule patches_extract:
     input:
         terrain=ancient(rules.terrain_index.output.terrain),

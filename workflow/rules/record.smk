@@ -1,4 +1,4 @@
-# The record of a run, and what would run again.
+# The record of a run, and the explanation of what would run again.
 rule run_record:
     output:
         stages=f"{RESULTS}/stages.json",

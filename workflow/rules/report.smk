@@ -1,4 +1,4 @@
-# What people look at, and what reviewers get.
+# The report, and the bundle for reviewers.
 TRAINED = ["vae", *PLAN.systems] if CONFIG.systems else []
 MANIFESTS = [PLAN["manifest"].path("manifest.json")] if CONFIG.systems else []
 MANIFESTS += [PLAN["manifest_test"].path("manifest.json")]

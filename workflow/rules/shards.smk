@@ -1,5 +1,5 @@
-# Training shards (none with given weights): one store a tile and split. Test shards hold the fixed draws;
-# training shards hold none, so that a change of the test conditions never retrains a model.
+# Shards: one store per tile and split (no training shards with given weights). Only test shards contain the
+# fixed draws, so that a change of the test conditions never retrains a model.
 if CONFIG.systems:
 
     rule shards_write:

@@ -1,4 +1,4 @@
-# Trainings: the VAE, then each system's stages, each warm-started from the last. None with given weights.
+# Trainings: the VAE, then each system's stages, each started from the previous one. None with given weights.
 if CONFIG.systems:
 
     rule vae_train:
@@ -93,7 +93,7 @@ for _rival in PLAN.learned:
             "../scripts/rival_train.py"
 
 
-# Trained weights in half precision, as they are shipped.
+# Trained weights in half precision, for publication.
 for _shipped, _files in PLAN.shipped.items():
 
     rule:

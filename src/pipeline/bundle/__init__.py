@@ -1,1 +1,1 @@
-"""What reviewers get: the archive, its documents and its verification."""
+"""Reproducibility bundle: the archive, its documents and its verification."""

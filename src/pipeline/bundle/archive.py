@@ -1,7 +1,7 @@
-"""Archives that are the same bytes for the same content, and that are not trusted when they are opened.
+"""Zip archives: equal content gives equal bytes, and an archive that is opened is not trusted.
 
-Members are stored, not compressed (the bytes must not depend on the compressor at hand), sorted and dated
-1980-01-01. Opening one writes nothing outside its folder, whatever its members are called.
+Members are stored without compression (the bytes must not depend on the installed compressor), sorted and
+dated 1980-01-01. Unpacking writes nothing outside the target folder, whatever the names of the members.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.storage.sha256 import content_sha256, file_sha256
 SUMS = "SHA256SUMS"
 MOST_MEMBERS = 20_000
 MOST_BYTES = 64 * 2**30
-# A member may grow by this much when it is unpacked; text does by 3 to 20.
+# Largest ratio of a member's unpacked to its packed size; for text it is 3 to 20.
 MOST_GROWTH = 100
 
 
@@ -28,32 +28,32 @@ class ArchiveError(ValueError):
 
 
 def write_archive(out: Path | str, members: Mapping[str, Path | bytes]) -> None:
-    """Write files and texts as one zip, atomically, with a member ``SHA256SUMS`` that lists all others.
+    """Write files and bytes as one zip, atomically, with a member ``SHA256SUMS`` that lists all others.
 
     Parameters
     ----------
-    out : archive to make. members : name in the archive -> file to copy, or bytes.
+    out : archive to write. members : name in the archive -> file to copy, or bytes.
     """
     sums = "".join(f"{content_sha256(members[name])}  {name}\n" for name in sorted(members))
     write_zip(out, {**members, SUMS: sums.encode()}, stat.S_IFREG)
 
 
 def unpack(path: Path | str, folder: Path | str, most_bytes: int = MOST_BYTES) -> list[str]:
-    """Unpack an archive into an empty folder; give back the members' names, sorted.
+    """Unpack an archive into an empty folder; return the sorted names of the members.
 
     Every member is checked before the first byte is written.
 
     Parameters
     ----------
-    path : archive. folder : where to write; made if absent.
-    most_bytes : what all members together may hold.
+    path : archive. folder : where to write; created if absent.
+    most_bytes : largest allowed sum of the members' unpacked sizes.
 
     Raises
     ------
     ArchiveError
-        If the file is no whole zip, or a member is absolute, leaves the folder, is a link, a device or
-        encrypted, comes twice (or once as a file and once as a folder), holds more than it may or is damaged.
-        The message names the member.
+        If the file is not a complete zip, or a member has an absolute path or one outside the folder, is a
+        link, a device or encrypted, is present twice (or once as a file and once as a folder), is too large
+        or is damaged. The message names the member.
     """
     path, folder = Path(path), Path(folder)
     if not path.is_file():
@@ -61,7 +61,7 @@ def unpack(path: Path | str, folder: Path | str, most_bytes: int = MOST_BYTES) -
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-            # A bundle that was cut may end in one of its members' own directory, when that is a zip.
+            # A truncated bundle may end in the zip directory of one of its members that is itself a zip.
             if archive.comment or min((i.header_offset for i in infos), default=1) != 0:
                 raise zipfile.BadZipFile("its members do not begin where the file does")
             _check(path, infos, most_bytes)
@@ -73,7 +73,7 @@ def unpack(path: Path | str, folder: Path | str, most_bytes: int = MOST_BYTES) -
 
 
 def _check(path: Path, infos: list[zipfile.ZipInfo], most_bytes: int) -> None:
-    """Refuse an archive by what its directory says."""
+    """Refuse an archive if its zip directory breaks a rule."""
     if len(infos) > MOST_MEMBERS:
         raise ArchiveError(f"{path}: expected at most {MOST_MEMBERS} members, found {len(infos)}")
     seen: dict[str, str] = {}
@@ -82,7 +82,7 @@ def _check(path: Path, infos: list[zipfile.ZipInfo], most_bytes: int) -> None:
         problem = _problem(name) or _kind(info)
         if problem:
             raise ArchiveError(f"{path}: member {name!r}: {problem}")
-        # Some file systems do not tell cases apart.
+        # Some file systems ignore the case of names.
         twin = seen.setdefault(name.casefold(), name)
         if twin is not name:
             raise ArchiveError(f"{path}: member {name!r}: expected it once, found also {twin!r}")
@@ -125,7 +125,7 @@ def _kind(info: zipfile.ZipInfo) -> str | None:
 
 
 def _write(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path) -> None:
-    """Write one member, at most the bytes that the directory promises; never over a file that is there."""
+    """Write one member, at most the number of bytes in the zip directory; never over an existing file."""
     target = folder / info.filename
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -140,7 +140,7 @@ def check_sums(folder: Path | str, names: list[str]) -> tuple[int, list[str]]:
 
     Returns
     -------
-    How many files agree, and one line for each that does not, is absent or is not listed.
+    Number of files that agree, and one line per file that differs, is absent or is not listed.
     """
     folder = Path(folder)
     if SUMS not in names:

@@ -1,4 +1,4 @@
-"""What of a bundle can be checked without computing: config, records, code, plan, packages, documents."""
+"""Checks of a bundle that compute no scores: config, records, code, plan, packages, metadata, documents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipeline.storage.atomic import read_json
 
 @dataclass(frozen=True)
 class Row:
-    """One finding: ``PASS``, ``FAIL``, or ``NOTE`` for what a reader should know; which check; in words."""
+    """One finding: status (``NOTE`` for what a reader should know), name of the check, text."""
 
     status: Literal["PASS", "FAIL", "NOTE"]
     check: str
@@ -35,7 +35,7 @@ class Row:
 
 
 def verdict(check: str, problems: Iterable[str], passed: str) -> Iterator[Row]:
-    """A check's FAILs, one per problem, or its PASS."""
+    """Rows of a check: one FAIL per problem, or one PASS."""
     found = [Row("FAIL", check, line) for line in problems]
     yield from found or [Row("PASS", check, passed)]
 
@@ -60,7 +60,13 @@ class Bundle:
         return self.folder / name
 
     def read(self, name: str, schema: str | None = None) -> Any:
-        """A JSON member."""
+        """A JSON member; its schema is checked if one is given.
+
+        Raises
+        ------
+        ValueError
+            If there is no such member, or it is not valid JSON of the schema.
+        """
         self.path(name)
         try:
             return read_json(self.folder / name, schema)
@@ -80,7 +86,7 @@ class Bundle:
 
     @property
     def source(self) -> Path:
-        """The package in the bundled source."""
+        """Folder of the Python package in the bundled source."""
         return self.folder / "source" / "src" / "pipeline"
 
     @cached_property
@@ -104,7 +110,7 @@ class Bundle:
 
 
 def check_config(bundle: Bundle) -> Iterator[Row]:
-    """The configuration is valid, and the one that the record names."""
+    """Check that the configuration is valid and equals that of ``stages.json``."""
     dumped = bundle.config.model_dump(mode="json", exclude={"runtime"})
     changed = differences(bundle.stages["config"], dumped)
     bad = [f"config.json is not the config of stages.json: {line}" for line in changed]
@@ -115,7 +121,7 @@ def check_config(bundle: Bundle) -> Iterator[Row]:
 
 
 def check_records(bundle: Bundle) -> Iterator[Row]:
-    """Every stage has its record, and every model says which stage made it."""
+    """Check that every stage has its record, and that every model names the stage that made it."""
     bad = []
     for name, stage in bundle.stages["stages"].items():
         if name == "bundle":
@@ -134,7 +140,7 @@ def check_records(bundle: Bundle) -> Iterator[Row]:
 
 
 def changed_code(bundle: Bundle) -> list[str]:
-    """Modules whose code here is not that of the bundle; comments and docstrings do not count."""
+    """Modules whose code, without comments and docstrings, differs between this package and the bundle."""
     names = {
         ".".join(("pipeline", *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
         for root in (SOURCE, bundle.source)
@@ -144,7 +150,7 @@ def changed_code(bundle: Bundle) -> list[str]:
 
 
 def check_code(bundle: Bundle) -> Iterator[Row]:
-    """Whether the code that verifies is the code that is shipped."""
+    """Note whether the verifying code equals the bundled code."""
     changed = changed_code(bundle)
     if changed:
         shown = ", ".join(changed[:6]) + (f" and {len(changed) - 6} more" if len(changed) > 6 else "")
@@ -154,7 +160,7 @@ def check_code(bundle: Bundle) -> Iterator[Row]:
 
 
 def check_plan(bundle: Bundle) -> Iterator[Row]:
-    """The bundled config and source give the stages, and the keys, that the record names."""
+    """Check that the bundled config and source give the stages and keys of ``stages.json``."""
     planned = json.loads(bundle.plan.record_json)["stages"]
     claimed = bundle.stages["stages"]
     bad = []
@@ -170,7 +176,7 @@ def check_plan(bundle: Bundle) -> Iterator[Row]:
     done = f"{len(planned)} stages, planned from config.json and source/, have their keys"
     yield from verdict("plan", bad, done)
     if bad and changed_code(bundle):
-        own = "the verifying code plans in its own way: verify with the bundle's own source too"
+        own = "the verifying code may plan other stages: verify with the source in the bundle too"
         yield Row("NOTE", "plan", own)
     if bad and platform.python_version_tuple()[:2] != ("3", "11"):
         yield Row("NOTE", "plan", f"digests of code need Python 3.11, this is {platform.python_version()}")
@@ -183,31 +189,32 @@ def pins(text: str) -> dict[str, str]:
 
 
 def check_environment(bundle: Bundle) -> Iterator[Row]:
-    """The packages that computed are those that are pinned; and whether they are those that are here."""
+    """Check that the results were computed with the pinned packages; note other versions here."""
     pinned = pins(bundle.path("source/envs/requirements.txt").read_text(encoding="utf-8"))
     used: Mapping[str, str] = bundle.stages["versions"]
     other = ", ".join(f"{n} {v} (pinned {pinned.get(n)})" for n, v in used.items() if pinned.get(n) != v)
-    bad = [f"computed with other packages than are pinned: {other}"] if other else []
-    yield from verdict("environment", bad, f"{len(pinned)} packages are pinned, among them all that computed")
-    here = [f"{name} {version}, there {used.get(name)}" for name, version in versions().items()
+    bad = [f"computed with other versions than the pinned ones: {other}"] if other else []
+    done = f"{len(pinned)} packages are pinned, among them all that the results depend on"
+    yield from verdict("environment", bad, done)
+    here = [f"{name} {version}, in the bundle {used.get(name)}" for name, version in versions().items()
             if used.get(name) != version]  # fmt: skip
     if here:
         yield Row("NOTE", "environment", f"other versions here: {'; '.join(here)}")
 
 
 def check_crate(bundle: Bundle) -> Iterator[Row]:
-    """The metadata say what the files are."""
+    """Check that the RO-Crate metadata describe the files of the bundle."""
     found = bundle.read(CRATE)
     files = {name: bundle.folder / name for name in bundle.names if name not in (CRATE, "SHA256SUMS")}
     wanted = json.loads(json.dumps(crate(bundle.stages, files)))
     if changed_code(bundle):
-        told = {e["@id"]: e for e in found["@graph"]}
-        pairs = [(told.get(e["@id"]), e) for e in wanted["@graph"] if "sha256" in e]
+        claimed = {e["@id"]: e for e in found["@graph"]}
+        pairs = [(claimed.get(e["@id"]), e) for e in wanted["@graph"] if "sha256" in e]
         bad = [new["@id"] for old, new in pairs if not old or old.get("sha256") != new["sha256"]]
     else:
         bad = list(differences(_by_id(found), _by_id(wanted)))
     bad = [f"{CRATE}: {line}" for line in bad]
-    yield from verdict("crate", bad, f"{CRATE} describes the files that there are")
+    yield from verdict("crate", bad, f"{CRATE} describes the files of the bundle")
 
 
 def _by_id(found: Any) -> dict[str, Any]:
@@ -215,9 +222,9 @@ def _by_id(found: Any) -> dict[str, Any]:
 
 
 def check_documents(bundle: Bundle) -> Iterator[Row]:
-    """What README and model cards say is what the numbers say."""
+    """Check that the README and the model cards follow from the numbers."""
     if changed_code(bundle):
-        yield Row("NOTE", "documents", "not compared, as the verifying code may write them in other words")
+        yield Row("NOTE", "documents", "not compared, since the verifying code may word them differently")
         return
     metrics = bundle.read("evaluation/metrics.json", "metrics/1")
     wanted = {"README.md": readme(bundle.stages, metrics, bundle.read("subset/manifest.json"))}
@@ -226,5 +233,5 @@ def check_documents(bundle: Bundle) -> Iterator[Row]:
         weights = bundle.path(f"models/{name}/model.safetensors")
         wanted[f"models/{name}/README.md"] = model_card(name, weights, config, metrics, bundle.stages)
     other = [n for n, text in wanted.items() if bundle.path(n).read_text(encoding="utf-8") != text]
-    bad = [f"{name}: says something else than the numbers of the bundle" for name in other]
-    yield from verdict("documents", bad, f"{len(wanted)} documents say what metrics.json says")
+    bad = [f"{name}: does not agree with the numbers of the bundle" for name in other]
+    yield from verdict("documents", bad, f"{len(wanted)} documents agree with metrics.json")

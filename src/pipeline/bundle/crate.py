@@ -1,8 +1,8 @@
-"""RO-Crate metadata of a bundle: Provenance Run Crate 0.5, with what it builds on.
+"""RO-Crate metadata of a bundle: Provenance Run Crate 0.5 and the profiles that it extends.
 
-Written by hand to the profile (https://w3id.org/ro/wfrun/provenance/0.5): every stage is a step of the
-workflow, a tool (its code, by digest) and an action that made its record from those of the stages before it.
-Times and places are left out, so that equal results give equal bytes.
+Written to the profile (https://w3id.org/ro/wfrun/provenance/0.5): every stage is a step of the workflow, a
+tool (its code, by digest) and an action that made its record from those of the stages before it. Times and
+paths are left out, so that equal results give equal bytes.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _LICENCE = "https://spdx.org/licenses/Apache-2.0"
 _AUTHORS = "#authors"
 _WORKFLOW = "source/Snakefile"
 _LANGUAGE = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
-# Parameter of the workflow -> what it is, and the member that is an example.
+# Parameter of the workflow -> its description, and the member that is an example of it.
 _PARAMETERS = {
     "config": ("configuration", "config.json"),
-    "inputs": ("digests and places of the input files", "inputs.json"),
+    "inputs": ("digests and sources of the input files", "inputs.json"),
     "metrics": ("scores on the test split", "evaluation/metrics.json"),
 }
 _PARAMETER = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
 _DONE = "http://schema.org/CompletedActionStatus"
-# PRONOM's entry of GeoTIFF: the media type that has a parameter for it is not in the form that crates take.
+# PRONOM's entry of GeoTIFF: the profile does not accept a media type with a parameter.
 _GEOTIFF = "https://www.nationalarchives.gov.uk/PRONOM/fmt/155"
 _TYPES: dict[str, str | list[str | Entity]] = {
     ".json": "application/json",
@@ -54,10 +54,10 @@ _TYPES: dict[str, str | list[str | Entity]] = {
     ".py": "text/x-python",
     ".safetensors": "application/octet-stream",
 }
-# Of the source, these files are described one by one; the rest is the folder's.
-_TOLD = ("source/envs/", "source/pyproject.toml", "source/LICENSE", "source/CITATION.cff")
-# Stage -> the members that it made, beside its record.
-_MADE = {
+# Source files with an entity of their own; the others are covered by the entity of the folder.
+_DESCRIBED = ("source/envs/", "source/pyproject.toml", "source/LICENSE", "source/CITATION.cff")
+# Stage -> prefixes of the members that it made, besides its record.
+_OUTPUTS = {
     "evaluation": ("evaluation/",),
     "region": ("region/",),
     "report": ("report.html", "figures/"),
@@ -73,7 +73,7 @@ def crate(stages: Mapping[str, Any], members: Mapping[str, Path | bytes]) -> Ent
     ----------
     stages : ``stages.json``. members : name in the archive -> file or bytes, of all other members.
     """
-    names = sorted(name for name in members if not name.startswith("source/") or name.startswith(_TOLD))
+    names = sorted(name for name in members if not name.startswith("source/") or name.startswith(_DESCRIBED))
     # The bundle's own stage is not finished when the bundle is made.
     ran = {name: stage for name, stage in stages["stages"].items() if name != "bundle"}
     graph = [
@@ -98,16 +98,16 @@ def _ref(identifier: str) -> Entity:
 
 
 def _refs(identifiers: Iterable[str]) -> Entity | list[Entity]:
-    """References; a single one stands by itself, as RO-Crate recommends."""
+    """References; a single one without a list, as RO-Crate recommends."""
     refs = [_ref(i) for i in identifiers]
     return refs[0] if len(refs) == 1 else refs
 
 
 def _root(stages: Mapping[str, Any], ran: Mapping[str, Any], names: list[str]) -> Iterator[Entity]:
-    """The metadata's own file, the bundle, its source and the workflow there."""
+    """Entities of the metadata file, the bundle, its source and the workflow."""
     run = stages["run"]
-    told = ("https://w3id.org/ro/crate/1.1", "https://w3id.org/workflowhub/workflow-ro-crate/1.0")
-    yield _entity(CRATE, "CreativeWork", about=_ref("./"), conformsTo=_refs(told))
+    profiles = ("https://w3id.org/ro/crate/1.1", "https://w3id.org/workflowhub/workflow-ro-crate/1.0")
+    yield _entity(CRATE, "CreativeWork", about=_ref("./"), conformsTo=_refs(profiles))
     yield _entity(
         "./",
         "Dataset",
@@ -143,7 +143,7 @@ def _root(stages: Mapping[str, Any], ran: Mapping[str, Any], names: list[str]) -
 def _file(name: str, content: Path | bytes) -> Entity:
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     entity = _entity(name, "File", name=name, contentSize=str(size), sha256=content_sha256(content))
-    # What has no suffix here is text: the workflow, the licence, the container's definition.
+    # Files without a known suffix are text: the workflow, the licence, the container's definition.
     entity["encodingFormat"] = _TYPES.get(Path(name).suffix, "text/plain")
     if name == "README.md":
         entity["about"] = _ref("./")
@@ -165,7 +165,7 @@ def _steps(ran: Mapping[str, Any]) -> Iterator[Entity]:
 
 
 def _actions(run: str, ran: Mapping[str, Any], names: list[str]) -> Iterator[Entity]:
-    """The run, and each stage's part in it."""
+    """Actions: the run, and the execution of each stage."""
     outcome = [n for n in names if n.startswith(("evaluation/", "region/", "models/")) or n == "report.html"]
     yield _entity(
         "#run",
@@ -194,7 +194,7 @@ def _actions(run: str, ran: Mapping[str, Any], names: list[str]) -> Iterator[Ent
             description=f"Stage {name} of run {run}; its settings are in records/{name}.json",
             instrument=_ref(f"#tool-{name}"),
             object=_refs(before),
-            result=_refs((f"records/{name}.json", *(n for n in names if n.startswith(_made(name))))),
+            result=_refs((f"records/{name}.json", *(n for n in names if n.startswith(_outputs(name))))),
             actionStatus=_DONE,
         )
         yield _entity(
@@ -206,15 +206,16 @@ def _actions(run: str, ran: Mapping[str, Any], names: list[str]) -> Iterator[Ent
         )
 
 
-def _made(name: str) -> tuple[str, ...]:
+def _outputs(name: str) -> tuple[str, ...]:
+    """Prefixes of the members that a stage made, besides its record."""
     if name.startswith("calibration_"):
         return (f"models/{name.removeprefix('calibration_')}/{CALIBRATION}",)
     own = ("model.safetensors", "config.json", "metrics.jsonl", "run.json", "README.md")
-    return _MADE.get(name, tuple(f"models/{name}/{file}" for file in own))
+    return _OUTPUTS.get(name, tuple(f"models/{name}/{file}" for file in own))
 
 
 def _context() -> Iterator[Entity]:
-    """Profiles, licence, people, languages and parameters."""
+    """Contextual entities: profiles, licence, authors, language and parameters."""
     for identifier, (name, version) in _PROFILES.items():
         yield _entity(identifier, "CreativeWork", name=name, version=version)
     yield _entity(_LICENCE, "CreativeWork", name="Apache-2.0", description="Apache License 2.0")

@@ -1,4 +1,4 @@
-"""What people read in a bundle: its README, the datasheet, and a card for each model."""
+"""Documents of a bundle: its README, the datasheet of the data set and one card per model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Facts = Mapping[str, Any]
 
 
 def parameters(path: Path) -> int:
-    """Numbers in a safetensors file, read from its header."""
+    """Number of parameters in a safetensors file, read from its header."""
     with path.open("rb") as stream:
         (size,) = struct.unpack("<Q", stream.read(8))
         header = json.loads(stream.read(size))
@@ -32,8 +32,8 @@ def model_card(name: str, path: Path, config: Facts, metrics: Facts, stages: Fac
 
     Parameters
     ----------
-    name : in the bundle. path : weights. config : the ``config.json`` beside them.
-    metrics : ``metrics.json``. stages : ``stages.json``.
+    name : of the model in the bundle. path : its weights. config : the ``config.json`` beside them.
+    metrics : content of ``metrics.json``. stages : content of ``stages.json``.
     """
     conditions = {label: entry["systems"] for label, entry in metrics["conditions"].items()}
     rows = {label: systems[name] for label, systems in conditions.items() if name in systems}
@@ -56,8 +56,8 @@ def datasheet(stages: Facts, manifests: Facts, facts: Facts, inputs: Facts) -> s
 
     Parameters
     ----------
-    stages : ``stages.json``. manifests : manifests of the shards by stage.
-    facts : ``terrain`` (its index) and ``split``. inputs : ``inputs.json``.
+    stages : content of ``stages.json``. manifests : manifests of the shards by stage.
+    facts : indices of ``terrain`` and ``split``. inputs : content of ``inputs.json``.
     """
     return _fill(
         "datasheet.md",
@@ -72,7 +72,7 @@ def datasheet(stages: Facts, manifests: Facts, facts: Facts, inputs: Facts) -> s
 
 
 def readme(stages: Facts, metrics: Facts, subset: Facts) -> str:
-    """The bundle's README."""
+    """The bundle's README, from ``stages.json``, ``metrics.json`` and the manifest of the shipped subset."""
     primary, systems = metrics["primary"], metrics["systems"]
     names = [n for n in ("bicubic", "bicubic_window", primary) if n in systems]
     return _fill(

@@ -1,7 +1,7 @@
-"""The YAML block at the head of a model card: what the Hugging Face Hub reads and filters by.
+"""The YAML block at the head of a model card: metadata that the Hugging Face Hub reads.
 
-Fields as https://huggingface.co/docs/hub/model-cards describes them; scores go into ``model-index``, a result
-per condition and a metric per column of the card's table, with the digits that the table shows.
+Fields as described in https://huggingface.co/docs/hub/model-cards. Scores are in ``model-index``: one result
+per condition and one metric per column of the card's table, rounded as in the table.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def front_matter(
 
     Parameters
     ----------
-    name : of the model. kind : ``vae``, ``rival`` or another word of its config.
-    rows : condition -> its scores (metres, degrees and ratios); columns that it lacks are left out. Without
-    rows there is no ``model-index``. run : label of the run that scored it. synthetic : whether its terrain
-    is made by a generator.
+    name : of the model. kind : ``kind`` in its config, e.g. ``bridge``, ``vae`` or ``rival``.
+    rows : condition -> scores (metres, degrees and ratios); absent columns are left out. Without rows there
+        is no ``model-index``.
+    run : name of the run that scored the model. synthetic : whether its terrain is generated.
     """
     data: dict[str, Any] = {"license": "apache-2.0", "library_name": "lunar-bridge"}
     # An autoencoder is a part of other models and has no task of its own.
@@ -66,7 +66,7 @@ def front_matter(
 
 
 class _Whole(yaml.SafeDumper):
-    """Repeats what stands in two places instead of writing anchors, which readers of cards may not know."""
+    """Repeats equal values instead of writing YAML anchors, which not every reader of cards supports."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

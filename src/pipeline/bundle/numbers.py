@@ -1,4 +1,4 @@
-"""Whether a bundle's numbers follow from what it ships: weights, scores of patches and pooled, the region."""
+"""Checks that a bundle's numbers follow from its files: weights, scores per patch, pooled scores, region."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from pipeline.region.scores import std_scores, whole_scores
 from pipeline.shards.shard_set import chosen
 from pipeline.storage.calibration_law import FILE as CALIBRATION
 
-# The same sums over the same numbers; libraries may order them differently.
+# Relative tolerance of sums over the same numbers, which libraries may add in another order.
 POOLED = 1e-9
-# GeoTIFFs hold float32: heights of kilometres to 0.1 mm.
+# Relative tolerance of scores from GeoTIFFs, whose float32 heights of kilometres are rounded to 0.1 mm.
 REGION = 1e-3
 
 
 def deviations(claimed: Any, found: Any, tolerance: float, path: str = "") -> Iterator[str]:
-    """Leaves of JSON values that differ; numbers by more than a relative `tolerance`."""
+    """Leaves of JSON values that differ, one line each; numbers by more than a relative `tolerance`."""
     if isinstance(claimed, Mapping) and isinstance(found, Mapping):
         for key in sorted({*claimed, *found}):
             if key in claimed and key in found:
                 yield from deviations(claimed[key], found[key], tolerance, f"{path}.{key}".lstrip("."))
             else:
-                yield f"{path}.{key}".lstrip(".") + (": claimed alone" if key in claimed else ": not claimed")
+                yield f"{path}.{key}".lstrip(".") + (": only claimed" if key in claimed else ": not claimed")
     elif isinstance(claimed, list) and isinstance(found, list) and len(claimed) == len(found):
         for number, (one, two) in enumerate(zip(claimed, found)):
             yield from deviations(one, two, tolerance, f"{path}[{number}]")
@@ -51,30 +51,30 @@ def _shown(value: Any) -> str:
 
 
 def check_weights(bundle: Bundle) -> Iterator[Row]:
-    """The tensors are those whose fingerprint is named everywhere."""
+    """Check that the fingerprint of each model's tensors is the one in every file that names it."""
     metrics = bundle.read("evaluation/metrics.json", "metrics/1")
     region = bundle.read("region/metrics.json", "region/1")["model_fingerprint"]
     bad = []
     for name in bundle.models():
         found = fingerprint(load_file(bundle.path(f"models/{name}/model.safetensors")))
         claims = {f"models/{name}/config.json": bundle.read(f"models/{name}/config.json")["fingerprint"]}
-        told = "vae" if name == "pretrained_vae" else name
-        if told in metrics["models"]:
-            claims["evaluation/metrics.json"] = metrics["models"][told]["fingerprint"]
+        label = "vae" if name == "pretrained_vae" else name
+        if label in metrics["models"]:
+            claims["evaluation/metrics.json"] = metrics["models"][label]["fingerprint"]
         if name == metrics["primary"]:
             claims["region/metrics.json"] = region
-        widths = f"models/{name}/{CALIBRATION}"
-        if widths in bundle.names:
-            claims[widths] = bundle.read(widths)["model"]
+        calibration = f"models/{name}/{CALIBRATION}"
+        if calibration in bundle.names:
+            claims[calibration] = bundle.read(calibration)["model"]
         bad += [f"models/{name}: {file} says {mark}, the tensors give {found}"
                 for file, mark in claims.items() if mark != found]  # fmt: skip
     missing = sorted({*bundle.plan.scored, *bundle.plan.found.rivals} - {*bundle.models()})
     bad += [f"models/{name}: expected its weights, found none" for name in missing]
-    yield from verdict("weights", bad, f"{len(bundle.models())} models have the fingerprints that are named")
+    yield from verdict("weights", bad, f"{len(bundle.models())} models have the claimed fingerprints")
 
 
 def check_patches(bundle: Bundle) -> Iterator[Row]:
-    """Every system was scored on the same, and on all, of the patches that the config asks for."""
+    """Check that every system was scored on the same patches, and on as many as the config asks for."""
     tables = bundle.patches
     if not tables:
         raise ValueError("evaluation/patches.csv: expected a table, found no row")
@@ -87,27 +87,39 @@ def check_patches(bundle: Bundle) -> Iterator[Row]:
     for (condition, system), table in tables.items():
         if table["patch"] != first:
             bad.append(f"{condition}, {system}: expected the patches of the first system, found others")
-    done = f"all {wanted} test patches are in patches.csv under {len(tables)} headings"
+    done = f"all {wanted} test patches are in patches.csv for {len(tables)} pairs of condition and system"
     yield from verdict("patches", [f"evaluation/patches.csv: {line}" for line in bad], done)
 
 
 def shipped_files(bundle: Bundle, name: str) -> dict[str, list[str]]:
-    """A predictor's weights by role, as the bundle holds them."""
+    """Files of a predictor's weights in the bundle, by role.
+
+    Raises
+    ------
+    ValueError
+        If the bundle lacks a file that the plan asks for.
+    """
     plan = bundle.plan
     owner = plan.weights_of(name)
     vae = "vae" if plan.given is None else "pretrained_vae"
     vae = vae if plan.vae_of(name) == "vae" else plan.vae_of(name)
-    places = {
+    members = {
         "model": f"models/{owner}/model.safetensors",
         "vae": f"models/{vae}/model.safetensors",
         "calibration": f"models/{owner}/{CALIBRATION}",
     }
     asked = plan.files_of(name).items()
-    return {role: [str(bundle.path(places[role])) for _ in paths] for role, paths in asked}
+    return {role: [str(bundle.path(members[role])) for _ in paths] for role, paths in asked}
 
 
 def parts(bundle: Bundle) -> list[dict[str, Any]]:
-    """The parts that the evaluation stages wrote, made again from ``patches.csv``."""
+    """The outputs of the evaluation stages, computed again from ``patches.csv``.
+
+    Raises
+    ------
+    ValueError
+        If the table lacks the rows of a predictor, or the bundle lacks its weights.
+    """
     tables, out = bundle.patches, []
     pixel_m = float(bundle.read("manifests/manifest_test.json", "manifest/1")["grid"]["pixel_m"])
     for section in bundle.evaluations():
@@ -121,12 +133,12 @@ def parts(bundle: Bundle) -> list[dict[str, Any]]:
 
 
 def check_metrics(bundle: Bundle) -> Iterator[Row]:
-    """``metrics.json`` and ``metrics.csv`` are what the scores of all patches give, pooled again."""
+    """Check that ``metrics.json`` and ``metrics.csv`` follow from the scores of all patches."""
     again = merged(bundle.config.primary, parts(bundle))
     claimed = bundle.read("evaluation/metrics.json", "metrics/1")
     bad = [f"evaluation/metrics.json: {line}" for line in deviations(claimed, again, POOLED)]
-    told = _cells(bundle.path("evaluation/metrics.csv").read_text(encoding="utf-8"))
-    bad += [f"evaluation/metrics.csv: {line}" for line in deviations(told, _cells(table_of(again)), 1e-5)]
+    cells = _cells(bundle.path("evaluation/metrics.csv").read_text(encoding="utf-8"))
+    bad += [f"evaluation/metrics.csv: {line}" for line in deviations(cells, _cells(table_of(again)), 1e-5)]
     yield from verdict(
         "metrics", bad, f"metrics.json follows from patches.csv (relative tolerance {POOLED:g})"
     )
@@ -146,29 +158,29 @@ def _cells(table: str) -> dict[str, Any]:
 
 
 def check_region(bundle: Bundle) -> Iterator[Row]:
-    """The region's scores are those of its GeoTIFFs; its mean is the mean of its clones."""
+    """Check that the region's scores follow from its GeoTIFFs, and that its mean is that of its clones."""
     claimed = bundle.read("region/metrics.json", "region/1")
     mean, std, prior = (_raster(bundle, name)[0].astype(float) for name in ("mean", "std", "prior"))
     clones, pixel_m = _raster(bundle, "clones").astype(float), float(claimed["place"]["pixel_m"])
     truth = _raster(bundle, "truth")[0].astype(float) if "region/truth.tif" in bundle.names else None
-    told = {"std": claimed["std"], **_rows(claimed.get("region", {}))}
+    listed = {"std": claimed["std"], **_rows(claimed.get("region", {}))}
     again: dict[str, Any] = {"std": std_scores(mean, std, truth, claimed["members"])}
     if truth is not None:
         again |= _rows(whole_scores(truth, prior, clones, pixel_m, bundle.config.region.seed))
     keys = ("rmse_m", "rmse_px", "mae_m", "slope_deg", "crps_fair_m", "member_rmse_m", "rms_m")
     bad = []
-    if told.keys() != again.keys():
-        bad.append(f"region/metrics.json: expected scores {', '.join(again)}, found {', '.join(told)}")
+    if listed.keys() != again.keys():
+        bad.append(f"region/metrics.json: expected scores {', '.join(again)}, found {', '.join(listed)}")
     if truth is None and ("scores" in claimed.get("test_patches", {}) or len(claimed["std"]) > 1):
         bad.append("region/metrics.json: expected no score without truth.tif, found some")
-    for where in sorted(told.keys() & again.keys()):
+    for where in sorted(listed.keys() & again.keys()):
         picked = [key for key in keys if key in again[where]]
-        one, two = ({k: rows[where].get(k) for k in picked} for rows in (told, again))
+        one, two = ({k: rows[where].get(k) for k in picked} for rows in (listed, again))
         bad += [f"region/metrics.json: {where}.{line}" for line in deviations(one, two, REGION)]
     off = float(np.abs(clones.mean(axis=0) - mean).max())
     scale = max(1e-3, float(np.abs(mean).max()))
     if off > 1e-6 * scale:
-        bad.append(f"region/mean.tif: expected the mean of clones.tif, found up to {off:.3g} m beside it")
+        bad.append(f"region/mean.tif: expected the mean of clones.tif, found differences up to {off:.3g} m")
     yield from verdict("region", bad, f"scores follow from the GeoTIFFs (relative tolerance {REGION:g})")
 
 
@@ -177,7 +189,7 @@ def _rows(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _raster(bundle: Bundle, name: str) -> np.ndarray:
-    """Bands of a GeoTIFF, (band, y, x); no other format is opened, as some name other files."""
+    """Bands of a GeoTIFF, (band, y, x); no other format is opened, since some refer to other files."""
     with rasterio.open(bundle.path(f"region/{name}.tif"), driver="GTiff") as raster:
         bands: np.ndarray = raster.read()
     return bands

@@ -1,7 +1,7 @@
-"""The evaluation of shipped weights on shipped patches, run again and compared with the claimed scores.
+"""Evaluation of the shipped weights on the shipped patches, compared with the claimed scores.
 
-Machines that round alike (`pipeline.jobs.machine`) must agree to the last digit; others within the
-tolerances below, which are those of docs/reproducibility.md.
+Machines with equal numerical fingerprints (`pipeline.jobs.machine`) must agree to the last digit; others
+within the tolerances below, which docs/reproducibility.md states.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from pipeline.storage.atomic import read_json
 
 logger = logging.getLogger(__name__)
 
-# Relative, on every patch's score; and the share of pixels whose rank may be another one.
+# Relative tolerances of every patch's scores, and for each the share of pixels whose rank may differ.
 BETWEEN_CPUS = 1e-3
 WITH_GPU = 2e-2
 RANKS = {BETWEEN_CPUS: 0.01, WITH_GPU: 0.05, 0.0: 0.0}
 
 _MANIFEST, _SHARD = "subset/manifest.json", "subset/test.zarr.zip"
-# Everything a shard needs; object arrays could bring code with them.
+# All types that a shard needs; arrays of objects could contain code.
 _DTYPE = re.compile(r"^[<|](f[248]|[iu][1248]|b1)$")
 _MOST_CHUNK = 2**31
 
 
 def check_store(path: Path) -> None:
-    """Refuse a zarr store that is more than plain numbers.
+    """Refuse a zarr store that holds anything but plain numbers.
 
     Raises
     ------
     ValueError
-        Naming the entry: another type than plain numbers, a filter, another compressor than Zstd, or a chunk
-        that is too big.
+        If an entry is compressed in the zip, is not of zarr format 2 or of a numeric type, has a filter or a
+        compressor other than Zstd, or has chunks that are too large. The message names the entry.
     """
     with zipfile.ZipFile(path) as archive:
         entries: dict[str, Any] = {}
@@ -75,12 +75,18 @@ def check_store(path: Path) -> None:
 
 
 def check_again(bundle: Bundle, device: str = "cpu") -> Iterator[Row]:
-    """Evaluate again; a row a part of the evaluation."""
+    """Evaluate the shipped weights again: one row for the subset, then those of each predictor.
+
+    Raises
+    ------
+    ValueError
+        If the shipped shard is not a valid one, or the claimed scores lack a predictor.
+    """
     check_store(bundle.path(_SHARD))
     manifest = bundle.path(_MANIFEST)
     entries = bundle.read(_MANIFEST, "manifest/1")["shards"]
     if [e["path"] for e in entries] != ["test.zarr.zip"]:
-        raise ValueError(f"{_MANIFEST}: expected the shard test.zarr.zip alone, found {entries}")
+        raise ValueError(f"{_MANIFEST}: expected only the shard test.zarr.zip, found {entries}")
     ids = [int(i) for shard in ShardSet(manifest, "test").shards for i in shard.ids]
     yield _subset_row(bundle, ids)
     set_threads(bundle.config.training.cpu_threads)
@@ -89,7 +95,7 @@ def check_again(bundle: Bundle, device: str = "cpu") -> Iterator[Row]:
         name, section = section.name, section.model_copy(update={"max_patches": None})
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch, "part.json")
-            logger.info("%s: evaluated again on %d patches", name, len(ids))
+            logger.info("%s: evaluating again on %d patches", name, len(ids))
             try:
                 evaluate(section, manifest, shipped_files(bundle, name), runtime, out)
             except (ValueError, RuntimeError) as error:
@@ -101,7 +107,7 @@ def check_again(bundle: Bundle, device: str = "cpu") -> Iterator[Row]:
 
 
 def _subset_row(bundle: Bundle, ids: list[int]) -> Row:
-    """The shipped patches are the first evaluated ones, as many as the config asks for."""
+    """Whether the shipped patches are the first evaluated ones, as many as the config asks for."""
     config = bundle.config
     total = bundle.read("manifests/manifest_test.json", "manifest/1")["patches"]["test"]
     evaluated = len(chosen(total, config.evaluation.max_patches))
@@ -121,18 +127,18 @@ def _compare(
     """Rows of one predictor: PASS when all of its scores agree, else one FAIL per condition."""
     worst, exact, failed = 0.0, True, False
     for condition, again in found.items():
-        told = claimed.get((condition, name))
-        if told is None:
+        scores = claimed.get((condition, name))
+        if scores is None:
             raise ValueError(f"evaluation/patches.csv: expected rows of {name} under {condition}")
-        machines = {*told["computed_on"][: len(ids)], *again["computed_on"]}
+        machines = {*scores["computed_on"][: len(ids)], *again["computed_on"]}
         gpu = any("cpu:" not in machine for machine in machines)
         tolerance = WITH_GPU if gpu else BETWEEN_CPUS if len(machines) > 1 else 0.0
         exact &= tolerance == 0
-        off, where = _furthest(told, again, tolerance)
+        off, where = _furthest(scores, again, tolerance)
         worst = max(worst, off)
         if where:
             failed = True
-            limit = "the last digit, as this machine rounds like the claimed one" if not tolerance else ""
+            limit = "the last digit, as on a machine of equal fingerprint" if not tolerance else ""
             yield Row(
                 "FAIL",
                 "evaluation",
@@ -144,7 +150,7 @@ def _compare(
 
 
 def _furthest(claimed: Columns, again: Columns, tolerance: float) -> tuple[float, str]:
-    """Largest relative difference over all scores, and in words the largest that is beyond the tolerance."""
+    """Largest relative difference over all scores, and a text on the largest one beyond the tolerance."""
     worst, most, words = 0.0, 0.0, ""
     for row, patch in enumerate(again["patch"]):
         if row >= len(claimed["patch"]) or claimed["patch"][row] != patch:
@@ -162,5 +168,5 @@ def _furthest(claimed: Columns, again: Columns, tolerance: float) -> tuple[float
         for name in (name for name in COUNTS if name in again):
             share = moved(name, claimed[name][row], again[name][row])
             if share > RANKS[tolerance]:
-                words = words or f"patch {patch}: {name} of {share:.1%} of the pixels are others than claimed"
+                words = words or f"patch {patch}: {name} of {share:.1%} of the pixels differ from the claim"
     return worst, words

@@ -1,7 +1,7 @@
-"""``make verify BUNDLE=path``: check a bundle on any machine; a table of PASS and FAIL, code 1 on any FAIL.
+"""``make verify BUNDLE=path``: check a bundle on any machine; prints PASS or FAIL, exit status 1 on any FAIL.
 
-The bundle is not trusted: nothing is written outside a folder of its own, and none of its code is run. What
-each check can and cannot find is in docs/reproducibility.md.
+The bundle is not trusted: it is unpacked in a temporary folder, nothing is written elsewhere, and none of its
+code is run. docs/reproducibility.md states what each check can and cannot find.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.bundle.checks import Bundle, Row, verdict
 from pipeline.bundle.reevaluation import check_again
 from pipeline.storage.sha256 import file_sha256
 
-#: Bundles of another release have other stages and other files.
+#: Release whose bundles can be verified: others have other stages and files.
 RELEASE = "0.2"
 _LONGEST = 12
 Check = Callable[[Bundle], Iterator[Row]]
@@ -53,12 +53,12 @@ def verify(
     ----------
     path : bundle. folder : empty folder to unpack it in.
     device : ``cpu``, ``cuda`` or ``auto``: where the evaluation is run again.
-    most_bytes : what the bundle may hold.
-    evaluate : run the evaluation again; everything else takes seconds.
+    most_bytes : largest allowed size of the unpacked bundle.
+    evaluate : whether to run the evaluation again; all other checks take seconds.
 
     Returns
     -------
-    One row a finding, in the order of the checks. A bundle that must not be unpacked, or is of another
+    One row per finding, in the order of the checks. A bundle that must not be unpacked, or is of another
     release, gives one row.
     """
     try:
@@ -82,7 +82,7 @@ def _version(pyproject: Path) -> str | None:
     try:
         return str(tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["version"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # the checks that follow tell what is wrong
+        return None  # the checks that follow report what is wrong
 
 
 def _files(folder: Path | str, names: list[str]) -> Iterator[Row]:
@@ -91,12 +91,12 @@ def _files(folder: Path | str, names: list[str]) -> Iterator[Row]:
 
 
 def guarded(name: str, work: Callable[[], Iterator[Row]]) -> list[Row]:
-    """A check's rows; what it cannot read is a FAIL."""
+    """Rows of a check; an exception in it becomes a FAIL."""
     rows = []
     try:
         for row in work():
             rows.append(row)
-    # A bundle may hold anything: what a check stumbles over is a finding, not a crash.
+    # A bundle may hold anything: an exception in a check is a finding, not a crash.
     except Exception as error:
         logging.getLogger(__name__).debug("details", exc_info=True)
         rows.append(Row("FAIL", name, f"could not be checked: {type(error).__name__}: {error}"))
@@ -104,7 +104,7 @@ def guarded(name: str, work: Callable[[], Iterator[Row]]) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """Rows as text; of many findings of one check the first are shown."""
+    """Rows as text; at most twelve findings of one check and status are shown."""
     width = max(len(row.check) for row in rows)
     lines = []
     for (check, status), same in groupby(rows, key=lambda row: (row.check, row.status)):
@@ -118,7 +118,7 @@ def table(rows: list[Row]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; 0 when everything passes, 1 on any FAIL, 2 on a wrong call."""
+    """Run the command; returns 0 when everything passes, 1 on any FAIL, 2 on wrong arguments."""
     parser = argparse.ArgumentParser(prog="verify", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("bundle", type=Path, help="bundle.zip")
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")

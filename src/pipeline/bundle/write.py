@@ -1,4 +1,4 @@
-"""Stage ``bundle``: what a reviewer gets, as one reproducible archive."""
+"""Stage ``bundle``: everything that a reviewer needs, as one reproducible archive."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ Members = dict[str, Path | bytes]
 def write_bundle(inputs: Mapping[str, Any], out: Path | str, root: Path | str | None = None) -> None:
     """Write all that a reviewer needs as one zip (docs/formats.md).
 
-    Same results, same bytes: nothing in it depends on when, where or how fast they were made.
+    Equal results give equal bytes: the content does not depend on the time, the machine or the folder.
 
     Parameters
     ----------
     inputs : the rule's named inputs. out : archive to write.
-    root : of the project whose source is shipped; that of this library by default.
+    root : folder of the project whose source is shipped; that of this library by default.
 
     Raises
     ------
     ValueError
-        If a record of a job is not that of the run's stage.
+        If the record of a job is not that of its stage in ``stages.json``.
     """
     stages = read_json(inputs["stages"], "stages/1")
     members = results(inputs, stages)
@@ -79,7 +79,13 @@ def _json(value: Any) -> bytes:
 
 
 def results(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> Members:
-    """What the run made: numbers, maps, weights, records."""
+    """Members that the run made: scores, maps, weights, records.
+
+    Raises
+    ------
+    ValueError
+        As `write_bundle`.
+    """
     out: Members = {"stages.json": Path(inputs["stages"]), "config.json": _json(stages["config"])}
     out["report.html"] = Path(inputs["report"])
     for role in ("evaluation", "region"):
@@ -97,13 +103,13 @@ def results(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> Members:
         if given["calibration"] is not None:
             out[f"models/{name}/{Path(given['calibration']).name}"] = Path(given["calibration"])
     for name, stage in stages["stages"].items():
-        if name != "bundle":  # it is not finished
+        if name != "bundle":  # it is running now
             out[f"records/{name}.json"] = _record(name, stage)
     return out
 
 
 def _record(name: str, stage: Mapping[str, Any]) -> bytes:
-    """The record that each of a stage's jobs left; those of one stage are equal."""
+    """The record of a stage; each of its jobs must have written the same one."""
     wanted = record_of(name, stage["key"], json.loads(stage["section"]))
     for path in sorted(Path("results/logs", name, stage["key"]).glob("*.run.json")):
         if read_json(path, "run/1") != wanted:
@@ -114,7 +120,7 @@ def _record(name: str, stage: Mapping[str, Any]) -> bytes:
 
 
 def source(root: Path) -> Iterator[tuple[str, Path]]:
-    """The source files and the names that they have in a bundle."""
+    """Pairs of a source file's name in the bundle and its path."""
     for name in FILES:
         if (root / name).is_file():
             yield f"source/{name}", root / name
@@ -125,16 +131,16 @@ def source(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _input_files(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> dict[str, Any]:
-    """Digests of what went in, and where to get it."""
+    """Digests of the input files, and the URLs of those that were downloaded."""
     local = {path.name: path for path in _listed(inputs.get("fetched"))}
     found, config = stages["found"], stages["config"]
     names = {url: Path(path).name for path, url, _ in found["urls"]}
     files = []
-    for role, place, digest in stages["files"]:
-        name, url = (names[place], place) if "://" in place else (place, None)
+    for role, origin, digest in stages["files"]:
+        name, url = (names[origin], origin) if "://" in origin else (origin, None)
         here = file_sha256(local[name]) if url and name in local else digest
         files.append(_entry(role, name, here, url))
-    kernels = zip(config["ephemeris"]["kernels"], found["kernels"])  # none are found where none are used
+    kernels = zip(config["ephemeris"]["kernels"], found["kernels"])  # unused kernels have no digests
     files += [_entry("kernel", path, digest) for path, digest in kernels]
     index = config["split"]["index"] or {}
     named = (index[name] for name in ("train", "validation", "test") if index)
@@ -149,12 +155,12 @@ def _entry(role: str, path: str, digest: str, url: str | None = None) -> dict[st
 
 
 def shipped(evaluated: int, patches: int | None, batch: int) -> int:
-    """How many of the evaluated patches are shipped: whole batches, as sums depend on a batch's size."""
+    """Number of evaluated patches that are shipped: whole batches, as rounding depends on the batch size."""
     return evaluated if patches is None else min(evaluated, -(-patches // batch) * batch)
 
 
 def _subset(inputs: Mapping[str, Any], config: Mapping[str, Any], scratch: Path) -> Members:
-    """The first evaluated patches as a shard of their own."""
+    """The first evaluated patches as a separate shard."""
     shards = ShardSet(inputs["test_manifest"], "test")
     section = config["evaluation"]
     picked = chosen(len(shards), section["max_patches"])
@@ -170,7 +176,7 @@ def models_in(members: Iterable[str]) -> list[str]:
 
 
 def _documents(inputs: Mapping[str, Any], stages: Mapping[str, Any], members: Members) -> Members:
-    """What people read: the README, the datasheet, a card for each model, the report's figures."""
+    """The README, the datasheet, one card per model and the figures of the report."""
 
     def read(name: str) -> Any:
         content = members[name]

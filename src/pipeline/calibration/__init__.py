@@ -1,1 +1,1 @@
-"""How wide clones must be spread, fitted on validation patches."""
+"""Calibration of the clones' spread, fitted on validation patches."""

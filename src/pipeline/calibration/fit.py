@@ -1,4 +1,7 @@
-"""The law that makes clones as far apart as they are wrong, fitted on their departures from the estimate."""
+"""Fit of the law that scales the clones' departures from the estimate to the size of its errors.
+
+The law itself is described in `pipeline.storage.calibration_law`.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +19,32 @@ logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.floating[Any]]
 _FACTORS, _RANKS = 0xCA11E, 0xCA11F
-#: Pixels count at every so many rows and columns: neighbours are off together.
+#: Step of the used rows and columns, pixels: errors of neighbouring pixels are correlated.
 PIXEL_STEP = 4
-#: Shares of the pixels below the spreads at which the curve is given: most of the error is where few are.
+#: Quantiles of the expected spread at which the curve has knots: few pixels hold most of the error.
 QUANTILES = (0.05, 0.5, 0.9, 0.97, 0.995)
-#: The same of pixels that no image lights, of which there are few; their curve is flat.
+#: The same for unlit pixels, which are few; their curve is flat.
 UNLIT_QUANTILES = (0.5, 0.995)
-#: Fewer of them say nothing; they are then as the others.
+#: With fewer unlit pixels than this, they have the curve of lit pixels.
 UNLIT_PIXELS = 200
-#: Pixels' worth of belief that curves are flat: a patch's pixels are off together, and the last knot may
-#: stand on two or three craters. More of it widens clones where the network is sure, and rightly so.
+#: Strength of the prior towards a flat curve, in pixels: errors within a patch are correlated, so that the
+#: last knot may depend on two or three craters. A stronger prior widens clones where the network is
+#: confident, and rightly so.
 FLAT_PIXELS = 200.0
-#: Draws of the clones' own factors over which scores are averaged.
+#: Draws of the clones' random factors over which scores are averaged.
 REPLICATES = 4
-#: Widths of their law that are tried.
+#: Standard deviations of the factors' logarithm that are tried.
 LOG_SPREADS = tuple(round(0.1 * k, 1) for k in range(13))
 
 
 @dataclass(frozen=True)
 class Departures:
-    """What is needed of the clones of one patch and image set at n pixels, in pixels of height.
+    """Departures from the estimate at n pixels, for one patch and image set; heights in units of a pixel.
 
     Attributes
     ----------
     members : (M, n) clone minus estimate. truth : (n,) truth minus estimate.
-    spread : (n,) what the network expects of its absolute value, root mean square; 1 where it says nothing.
+    spread : (n,) standard deviation of `truth` that the network expects; 1 if it predicts none.
     unlit : (n,) bool, whether no image lights the pixel.
     """
 
@@ -53,7 +57,14 @@ class Departures:
 def departures(
     members: Floats, estimate: Floats, truth: Floats, spread: Floats | None, unlit: NDArray[np.bool_]
 ) -> Departures:
-    """Keep what counts of (M, P, P) clones beside (P, P) estimate, truth, spread and unlit pixels."""
+    """Departures at every `PIXEL_STEP`-th row and column.
+
+    Parameters
+    ----------
+    members : (M, P, P) clones. estimate, truth : (P, P). spread : (P, P) expected by the network, or None.
+        All heights are in units of a pixel.
+    unlit : (P, P) pixels that no image lights.
+    """
     step = slice(PIXEL_STEP // 2, None, PIXEL_STEP)
     away = (members - estimate)[:, step, step].reshape(len(members), -1)
     off = (truth - estimate)[step, step].ravel()
@@ -62,7 +73,7 @@ def departures(
 
 
 def _all(found: Sequence[Departures], name: str) -> NDArray[Any]:
-    """A field of all pixels, one after the other."""
+    """A field of `Departures`, concatenated over all patches."""
     return np.concatenate([getattr(d, name) for d in found])
 
 
@@ -76,7 +87,7 @@ class Pixels:
 
     @classmethod
     def of(cls, found: Sequence[Departures], unlit: bool) -> Pixels:
-        """The pixels that images light, or those that none does."""
+        """All pixels that no image lights (`unlit`), or all others."""
         which = _all(found, "unlit") == unlit
         variance = np.concatenate([(d.members**2).mean(axis=0) for d in found])
         squared = np.maximum(_all(found, "truth") ** 2, 1e-12)
@@ -84,24 +95,24 @@ class Pixels:
 
     @property
     def level(self) -> float:
-        """The logarithm of the factor that they ask for, all together."""
+        """Logarithm of the one factor that makes the clones' mean variance equal the mean squared error."""
         return 0.5 * float(np.log(self.squared.mean() / self.variance.mean()))
 
 
 def curve(pixels: Pixels, flat_pixels: float = 0.0) -> tuple[Floats, Floats]:
-    """Where clones, as drawn, are too close together or too far apart.
+    """Logarithm of the factor on the clones' departures, as a function of the expected spread.
 
-    At each knot the level makes the mean of exp(2 level) times the clones' variance that of the squared
-    error, both weighted with the knot's hat function of log spread, so that they agree over all pixels, too.
+    The levels at the knots are such that exp(2 level) times the clones' variance and the squared error have
+    the same mean, weighted with each knot's hat function of log spread; hence also over all pixels.
 
     Parameters
     ----------
-    pixels : all of them.
-    flat_pixels : pixels' worth of belief, at each knot, that the curve is flat.
+    pixels : the pixels to fit.
+    flat_pixels : strength of the prior towards a flat curve, in pixels per knot.
 
     Returns
     -------
-    Rising spreads, and levels there; one of each where all spreads are the same.
+    Rising spreads (the knots), and the levels there; one of each if all spreads are equal.
     """
     spread, variance, squared, overall = pixels.spread, pixels.variance, pixels.squared, pixels.level
     knots = np.unique(np.quantile(spread, QUANTILES))
@@ -120,7 +131,17 @@ def curve(pixels: Pixels, flat_pixels: float = 0.0) -> tuple[Floats, Floats]:
 
 
 def scores(found: Sequence[Departures], factors: Sequence[Floats], rng: np.random.Generator) -> Floats:
-    """Fair spread-skill ratio and rank distance when departures are multiplied by factors, (M, n) each."""
+    """Fair spread-skill ratio and rank distance of clones whose departures are multiplied by factors.
+
+    Parameters
+    ----------
+    found : departures of all patches. factors : for each, an array that broadcasts to (M, n).
+    rng : breaks ties of ranks.
+
+    Returns
+    -------
+    (2,) ratio, and Jensen-Shannon distance of the rank histogram from a uniform one.
+    """
     variance, squared, counts = 0.0, 0.0, np.zeros(len(found[0].members) + 1, np.int64)
     for d, factor in zip(found, factors):
         moved = d.members * factor
@@ -132,7 +153,7 @@ def scores(found: Sequence[Departures], factors: Sequence[Floats], rng: np.rando
 
 
 def saturated(found: Sequence[Departures]) -> list[Departures]:
-    """Clones that are spread nowhere further than at the last knot: beyond it, few pixels say how far."""
+    """Departures with the clones' spread limited to that at the last knot, above which pixels are too few."""
     spread, unlit = _all(found, "spread"), _all(found, "unlit")
     lit_top = np.quantile(spread[~unlit], QUANTILES[-1])
     many = unlit.sum() >= UNLIT_PIXELS
@@ -146,39 +167,40 @@ def saturated(found: Sequence[Departures]) -> list[Departures]:
 
 
 def unlit_curve(pixels: Pixels) -> tuple[Floats, Floats]:
-    """One level, up to the last knot, for pixels that no image lights: spreads, and the level at each."""
+    """A flat curve for pixels that no image lights: its knots, and the same level at each."""
     knots = np.unique(np.quantile(pixels.spread, UNLIT_QUANTILES))
     knots = knots if len(knots) == 2 else np.ones(1)
     return knots, np.full(len(knots), pixels.level)
 
 
 def fit(
-    found: Sequence[Departures],
+    validation: Sequence[Departures],
     seed: int,
     flat_pixels: float = FLAT_PIXELS,
     trained: Sequence[Departures] = (),
 ) -> dict[str, Any]:
     """The law whose clones have the errors' variance at every spread and the flattest rank histogram.
 
-    Training patches are of more sites than validation patches, but a network remembers them: what they say of
-    its errors is too little at best. They count where images light the ground, and only if they ask for more.
+    Training patches cover more sites than validation patches, but a network has memorised them: errors there
+    are a lower bound. They are pooled in for lit pixels only when they require a larger spread.
 
     Parameters
     ----------
-    found : of all validation patches and image sets. seed : of the factors.
-    flat_pixels : pixels' worth of belief that curves are flat.
-    trained : of training patches.
+    validation : departures of all validation patches and image sets. seed : of the random factors.
+    flat_pixels : strength of the prior towards a flat curve, in pixels.
+    trained : departures of training patches.
 
     Returns
     -------
     ``lit`` and ``unlit``, each with ``spreads_px`` and ``log_scales``; ``log_spread``; ``spread_skill_fair``
-    and ``rank_js_distance`` with them, and, under ``…_before``, without.
+    and ``rank_js_distance`` of the calibrated clones, and, under ``…_before``, of the clones as drawn.
 
     Raises
     ------
     ValueError
-        If the clones do not differ at all, or no image lights any pixel.
+        If the clones do not differ, or no image lights any pixel.
     """
+    found = validation
     unlit = _all(found, "unlit")
     if unlit.all():
         raise ValueError("calibration: expected images that light validation patches, found all dark")
@@ -198,7 +220,7 @@ def fit(
     z = np.random.default_rng([seed, _FACTORS]).standard_normal((REPLICATES, len(found), members))
     tried: list[Floats] = []
     for width in LOG_SPREADS:
-        # The factor's own spread adds to the variance: exp(2 width^2) of it.
+        # E exp(2 (width z - width^2)) = 1: the random factor does not change the variance.
         tails = np.exp(width * z[..., None] - width**2)
         rngs = [np.random.default_rng([seed, _RANKS, r]) for r in range(REPLICATES)]
         each = [
@@ -221,7 +243,7 @@ def fit(
 
 
 def _written(knots: Floats, levels: Floats, width: float) -> dict[str, list[float]]:
-    """A curve in JSON; the factor's own spread, which adds to the variance, is taken off its levels."""
+    """A curve as JSON values; levels are lowered by width^2, so that the random factor adds no variance."""
     return {
         "spreads_px": [float(f"{k:.6g}") for k in knots],
         "log_scales": [round(float(v) - width**2, 4) for v in levels],

@@ -1,4 +1,4 @@
-"""The kinds of image sets that a calibration draws, each of which has a law of its own."""
+"""The kinds of image sets that a calibration draws; each kind has its own law."""
 
 from __future__ import annotations
 
@@ -28,51 +28,52 @@ Generators = Sequence[np.random.Generator]
 
 
 def known_heights(draw: SceneDraw) -> list[tuple[str, SceneDraw]]:
-    """Draws of rendered scenes, one for each kind of a priori DEM that a training has, by its name.
+    """Draws of rendered scenes for each kind of a priori DEM in the training, with the name of the kind.
 
-    Altimetry is that of finished products.
+    Altimetry has the spots of a finished product.
     """
     cells = draw.model_copy(update={"apriori": "cells", "cell_error_share": 0.0})
-    loose = cells.model_copy(update={"cell_error_share": 1.0})
+    inexact = cells.model_copy(update={"cell_error_share": 1.0})
     tracks = draw.model_copy(update={"apriori": "altimetry", "altimetry": draw.altimetry.finished})
     made = []
     if draw.apriori != "altimetry":
         made += [(HEIGHTS[0], cells)] if draw.cell_error_share < 1 else []
-        made += [(HEIGHTS[1], loose)] if draw.cell_error_share > 0 else []
+        made += [(HEIGHTS[1], inexact)] if draw.cell_error_share > 0 else []
     return made + ([(HEIGHTS[2], tracks)] if draw.apriori != "cells" else [])
 
 
 class ImageSets(ABC):
-    """Image sets of patches.
+    """One kind of image sets.
 
     Attributes
     ----------
-    title : of the sets, for the log. how : imperfections of the images; None for perfect ones.
-    name : of `KINDS`, of which sets count; empty for all.
+    title : of the kind, for the log. imperfections : of the images; None for perfect ones.
+    name : entry of `KINDS` that the system must recognise in a set that is used; empty for any.
     """
 
     title: str
-    how: ImperfectionsSection | None
+    imperfections: ImperfectionsSection | None
     name: str
 
     @abstractmethod
     def batch(
         self, where: Sequence[tuple[Shard, int]], draws: Generators, rngs: Generators, system: System
     ) -> Batch:
-        """One set for each of the patches, with the truth.
+        """One image set per patch, with the truth.
 
         Parameters
         ----------
-        where : shards, and places in them. draws, rngs : of each set and its imperfections. system : sees it.
+        where : shard of each of B patches, and the patch's index in it.
+        draws, rngs : generators of each set and of its imperfections. system : that takes the batch.
         """
 
 
 @dataclass(frozen=True)
 class ArcSets(ImageSets):
-    """Patches under traced directions on arcs of the Sun."""
+    """Patches lit from ray-traced directions on arcs of the Sun."""
 
     title: str
-    how: ImperfectionsSection | None
+    imperfections: ImperfectionsSection | None
     scene: Scene
     photometry: PhotometrySection
     name: str = ""
@@ -86,7 +87,7 @@ class ArcSets(ImageSets):
             read_sample(shard, patch, self.scene.image_set(shard, patch, rng), halo)
             for (shard, patch), rng in zip(where, draws, strict=True)
         ]
-        return assemble(samples, halo, system.factor, self.photometry, device, self.how, rngs)
+        return assemble(samples, halo, system.factor, self.photometry, device, self.imperfections, rngs)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class SceneSets(ImageSets):
     """Rendered scenes, with their images or without."""
 
     title: str
-    how: ImperfectionsSection | None
+    imperfections: ImperfectionsSection | None
     name: str
     drawn: SceneDraw
     masks: StripDraw | None
@@ -110,23 +111,25 @@ class SceneSets(ImageSets):
         ]
         if self.name.endswith(BLIND):
             scenes = [without_images(scene) for scene in scenes]
-        return assemble_scenes(scenes, halo, system.factor, device, self.how, rngs)
+        return assemble_scenes(scenes, halo, system.factor, device, self.imperfections, rngs)
 
 
 def image_sets(section: CalibrationStage, track_file: Sequence[Path | str] = ()) -> list[ImageSets]:
     """All kinds of image sets that have a law: see `calibrate_system`."""
-    how = section.imperfections
+    imperfections = section.imperfections
     if section.scenes is not None:
         return [
-            SceneSets(f"rendered scenes, {heights}{blind}", how, heights + blind, drawn, section.masks)
+            SceneSets(
+                f"rendered scenes, {heights}{blind}", imperfections, heights + blind, drawn, section.masks
+            )
             for (heights, drawn), blind in product(known_heights(section.scenes), ("", BLIND))
         ]
     suns = read_track(track_file[0]) if track_file else None
     scene = ArcScene(section.main, section.tolerance, None, suns)
     out: list[ImageSets] = []
-    if how.off or how.share < 1:
+    if imperfections.off or imperfections.share < 1:
         out.append(ArcSets("perfect images", None, scene, section.photometry))
-    if not how.off:
-        always = how.model_copy(update={"share": 1.0})
+    if not imperfections.off:
+        always = imperfections.model_copy(update={"share": 1.0})
         out.append(ArcSets("imperfect images", always, scene, section.photometry))
     return out

@@ -1,4 +1,4 @@
-"""Stages ``calibration_<system>_<stage>``: how wide clones must be spread, fitted on validation patches."""
+"""Stages ``calibration_<system>_<stage>``: calibration of the clones' spread on validation patches."""
 
 from __future__ import annotations
 
@@ -28,65 +28,67 @@ from pipeline.storage.calibration_law import BLIND, KINDS, SCHEMA
 
 _SCENE, _CLONES, _IMPERFECTIONS = 0xCA11B, 0xCA11C, 0xCA120
 MEMBERS = 16
-#: Validation patches that count at most, and image sets drawn for each, of each kind.
+#: Largest number of validation patches, and image sets per patch and kind.
 PATCHES, SETS = 2000, 3
-#: Kinds of image sets are told apart by their noise where it differs by more than this factor.
+#: Kinds of image sets have separate laws if their noise differs by at least this factor.
 NOISIER = 1.2
 BATCH = 16
-#: The bound on departures over a patch where the a priori DEM is exact, pixels.
+#: Smallest bound on departures over a patch, pixels, used where the a priori DEM is exact.
 LEAST_PX = 1e-6
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of image sets, of all patches.
+    """Departures of one kind of image sets, over all patches.
 
     Attributes
     ----------
-    found : departures of validation patches. noise : the sets' typical one.
-    prior_px : root mean square of what the a priori DEM itself is off by, pixels of height.
+    validation : departures of validation patches.
+    noise : median over the sets, as `pipeline.models.photometric.set_radiance` measures it.
+    prior_px : root mean square error of the a priori DEM, in units of a pixel.
     trained : departures of training patches.
-    name : of `KINDS`, for rendered scenes.
+    name : entry of `KINDS`, for rendered scenes.
     """
 
-    found: list[Departures]
+    validation: list[Departures]
     noise: float
     prior_px: float
     trained: list[Departures] = field(default_factory=list)
     name: str = ""
 
     def law(self, seed: int, margin: float = 1.0) -> dict[str, Any]:
-        """Fit its law, see `fit`; the factor `margin` is for sets with images."""
+        """Fit the law of this kind (see `fit`); the factor `margin` widens clones of sets with images."""
         of: dict[str, Any] = {"kind": self.name} if self.name else {"noise": self.noise}
-        law = of | fit(self.found, seed, trained=self.trained)
+        law = of | fit(self.validation, seed, trained=self.trained)
         if not self.name.endswith(BLIND):
             for curve in (law["lit"], law["unlit"]):
                 curve["log_scales"] = [round(v + math.log(margin), 4) for v in curve["log_scales"]]
         return law
 
 
-def told_apart(kinds: Sequence[Kind]) -> list[Kind]:
-    """Kinds by rising noise; together where it hardly differs, so that sets do not tell their kind.
+def distinguishable(kinds: Sequence[Kind]) -> list[Kind]:
+    """Kinds by rising noise; two are merged if their noise differs too little to tell them apart.
 
-    Kinds with names are told apart by them.
+    Kinds with names are never merged.
     """
     if any(kind.name for kind in kinds):
         return list(kinds)
     ordered = sorted(kinds, key=lambda kind: kind.noise)
     if len(ordered) == 2 and ordered[1].noise < NOISIER * ordered[0].noise:
         first, second = ordered
-        return [replace(first, found=first.found + second.found, trained=first.trained + second.trained)]
+        validation, trained = first.validation + second.validation, first.trained + second.trained
+        return [replace(first, validation=validation, trained=trained)]
     return ordered
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How clones are drawn, and from what images.
+    """Draws clones for one kind of image sets.
 
     Attributes
     ----------
-    system : calibrated or not; its own draws count. sets : of images. sampler : of the clones.
-    seed : of all that is drawn.
+    system : draws clones, without its calibration if it has one. sets : kind of image sets.
+    sampler : of the clones. seed : of sets, imperfections and clones.
     """
 
     system: System
@@ -95,11 +97,11 @@ class Drawing:
     seed: int
 
     def draw(self, shards: ShardSet, picked: Sequence[int], sets: Sequence[int], title: str) -> Kind:
-        """Clones of the numbered image sets of each of the picked patches.
+        """Departures of clones for several image sets of each picked patch.
 
         Parameters
         ----------
-        shards : the patches. picked : their indices. sets : numbers, which say what is drawn.
+        shards : the patches. picked : their indices. sets : numbers of the image sets, part of their seeds.
         title : of the progress bar.
         """
         jobs = [(i, k) for i in picked for k in sets]
@@ -112,9 +114,9 @@ class Drawing:
     def _batch(
         self, shards: ShardSet, group: Sequence[tuple[int, int]]
     ) -> Iterator[tuple[Departures, float, float]]:
-        """Of patches i and image sets k: departures, the set's noise, the prior's mean squared error."""
+        """For each patch i and image set k: departures, noise of the set, mean squared error of the prior."""
         system, seed, kind = self.system, self.seed, self.sets.name
-        imperfect = int(self.sets.how is not None)
+        imperfect = int(self.sets.imperfections is not None)
         draws = [np.random.default_rng([seed, _SCENE, i, k, imperfect]) for i, k in group]
         rngs = [np.random.default_rng([seed, _IMPERFECTIONS, i, k]) for i, k in group]
         batch = self.sets.batch([shards.at(i) for i, _ in group], draws, rngs, system)
@@ -142,17 +144,17 @@ def calibrate_system(
     out: Path | str,
     track_file: Sequence[Path | str] = (),
 ) -> None:
-    """Draw clones of the validation patches under the light of the main evaluation condition, and fit.
+    """Draw clones of the validation patches under the light of the main evaluation condition, and fit laws.
 
-    Image sets without imperfections have a law of their own, and those with the training's have one, where
-    training has both kinds and their noise tells them apart; rendered scenes have one for each kind of a
-    priori DEM with images, and one for each without. Training patches count as `fit` says.
+    Image sets without imperfections and those with the training's imperfections have separate laws if the
+    training has both and their noise distinguishes them. Rendered scenes have one law for each kind of a
+    priori DEM with images, and one for each without. See `fit` for the use of training patches.
 
     Parameters
     ----------
-    section : of the stage: the light, and the sampler.
+    section : of the stage: light, imperfections and sampler.
     manifest : of the training shards. model, vae : weights. out : JSON file, schema ``calibration/4``.
-    track_file : the Sun's track, for arcs with ``place: ephemeris``.
+    runtime : device. track_file : the Sun's track, for arcs with ``place: ephemeris``.
 
     Raises
     ------
@@ -166,15 +168,16 @@ def calibrate_system(
         )
     system = load_system(model, vae[0] if vae else None, pick_device(runtime.device))
     picked = chosen(len(shards), PATCHES)
-    # As many sets of training patches, each of another one.
+    # As many image sets of training patches, each of a different patch.
     others = chosen(len(trained), SETS * len(picked))
     kinds: list[Kind] = []
     for sets in image_sets(section, track_file):
         drawing = Drawing(system, sets, section.sampler, section.seed)
         title = f"calibration of {section.stage}, {sets.title}"
-        seen = drawing.draw(trained, others, [SETS], f"{title}, training patches")
-        kinds.append(replace(drawing.draw(shards, picked, range(SETS), title), trained=seen.found))
-    # The a priori DEM that says least has the bound.
+        training = drawing.draw(trained, others, [SETS], f"{title}, training patches")
+        validation = drawing.draw(shards, picked, range(SETS), title)
+        kinds.append(replace(validation, trained=training.validation))
+    # The least accurate a priori DEM sets the bound.
     most = max(kind.prior_px for kind in kinds)
     write_json(
         out,
@@ -186,6 +189,6 @@ def calibrate_system(
             "sampler": section.sampler.model_dump(mode="json"),
             "margin": section.margin,
             "most_px": float(f"{max(most, LEAST_PX):.6g}"),
-            "laws": [kind.law(section.seed, section.margin) for kind in told_apart(kinds)],
+            "laws": [kind.law(section.seed, section.margin) for kind in distinguishable(kinds)],
         },
     )

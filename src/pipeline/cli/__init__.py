@@ -1,1 +1,1 @@
-"""The command ``lunar-bridge``: a thin face of the workflow and of single tools."""
+"""The command ``lunar-bridge``: runs the workflow or single tools."""

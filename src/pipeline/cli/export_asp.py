@@ -1,4 +1,4 @@
-"""``lunar-bridge export-asp``: a finished map for the program `sfs` of the Ames Stereo Pipeline."""
+"""``lunar-bridge export-asp``: write a finished map as input of the Ames Stereo Pipeline's program `sfs`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="lunar-bridge export-asp",
-        description="Write a map's DEM without holes and the lists of its images that ASP's sfs takes: "
+        description="Write a map's DEM without holes and the lists of its images that ASP's sfs reads: "
         f"{DEM}, {IMAGES}, {SUNS}, {EXPOSURES}, {HAZE}.",
     )
     parser.add_argument("run", metavar="RUN_FOLDER", help="results/<run> with a finished map")
@@ -26,5 +26,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(f"{options.out}: {done.images} images; DEM of {done.pixels} pixels, {done.holes} of them filled")
     if done.unknown:
-        print(f"{done.unknown} images without a distance of the Sun: 1 au")
+        print(f"{done.unknown} images without a distance to the Sun: 1 au is assumed")
     return 0

@@ -1,4 +1,4 @@
-"""``lunar-bridge map | select | export-asp | verify | sun``: a site's map by the workflow, and tools."""
+"""``lunar-bridge map | select | export-asp | verify | sun``: make a map of a site, and single tools."""
 
 from __future__ import annotations
 
@@ -51,28 +51,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("verify", help="check a reproducibility bundle")
-    commands.add_parser("sun", help="where the Sun stands for a place and time")
-    commands.add_parser("select", help="rank images of a site by what they add")
-    commands.add_parser("export-asp", help="write what the Ames Stereo Pipeline's sfs takes from a map")
-    made = commands.add_parser("map", help="make a map of a DEM, real images and a table of Suns")
+    commands.add_parser("sun", help="azimuth and elevation of the Sun at a site and time")
+    commands.add_parser("select", help="rank images of a site by what they add to a map")
+    commands.add_parser("export-asp", help="write a map as input of the Ames Stereo Pipeline's sfs")
+    made = commands.add_parser("map", help="make a map from a DEM, real images and a table of Suns")
     made.add_argument("--dem", required=True, help="a priori DEM: GeoTIFF or PDS3 in any lunar projection")
     made.add_argument("--count", help="altimetry spots per pixel, on the DEM's grid")
     made.add_argument("--error", help="1-sigma error of the DEM, metres, on its grid")
     made.add_argument("--height-unit", choices=("m", "km"), help="of the DEM, where its file does not say")
     made.add_argument("--images", nargs="+", help="paths or globs of map-projected images")
     made.add_argument(
-        "--suns", help="LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline"
+        "--suns", help="LROC's index, a CSV with its columns, or a list of the Ames Stereo Pipeline"
     )
-    made.add_argument("--far", help="coarse DEM for the horizon, 200 km around")
-    made.add_argument("--exposures", help="list of Ames Stereo Pipeline, a line `image value` each")
-    made.add_argument("--kernels", nargs="+", help="SPICE kernels, for images whose id tells the time")
+    made.add_argument("--far", help="coarse DEM for the horizon, 200 km around the map")
+    made.add_argument("--exposures", help="list of the Ames Stereo Pipeline, lines of `image value`")
+    made.add_argument("--kernels", nargs="+", help="SPICE kernels, for images whose id contains the time")
     made.add_argument("--points", help="CSV with columns lon, lat, height")
     made.add_argument("--pixel", type=float, metavar="M", help="pixel size of the map, metres")
     made.add_argument("--center", type=float, nargs=2, metavar=("X", "Y"), help="in the DEM's CRS")
     made.add_argument("--size", type=int, metavar="PX", help="side of the map, pixels")
     made.add_argument("--bounds", type=float, nargs=4, metavar=("LEFT", "BOTTOM", "RIGHT", "TOP"))
-    made.add_argument("--crs", help="of --center and --bounds, where it is not the DEM's")
-    made.add_argument("--members", type=int, help="clones")
+    made.add_argument("--crs", help="of --center and --bounds, if it is not the DEM's")
+    made.add_argument("--members", type=int, help="number of clones")
     made.add_argument("--out", default="results/map", help="results/<run>; the map is in its folder map/")
     made.add_argument("--cores", type=int, default=2)
     made.add_argument("--dry-run", action="store_true", help="list images, bounds, memory and time, and stop")
@@ -100,7 +100,7 @@ def _map(options: argparse.Namespace) -> int:
         configs, folder = [str(root / "config/config.yaml"), str(root / CONFIG)], Path.cwd()
     else:
         where, configs, folder = [], [CONFIG], root
-    # The target comes first: `--quiet` takes as many words as follow it.
+    # The target comes first: `--quiet` takes all words that follow it.
     command = [
         sys.executable,
         "-m",
@@ -121,7 +121,7 @@ def _map(options: argparse.Namespace) -> int:
 
 
 def site_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The section `site` that the options of `map` say; files by absolute paths."""
+    """The config section `site` from the options of `map`, with absolute paths of files."""
     site: dict[str, Any] = {
         key: _absolute(getattr(options, key)) for key in SITE_FILES if getattr(options, key)
     }

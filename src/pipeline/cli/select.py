@@ -40,21 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lunar-bridge select",
-        description="Rank images of a site by what they add to a map, and say what the set still lacks. "
-        "Without --images the rows of --suns are ranked, by their corners and Suns.",
+        description="Rank images of a site by what they add to a map, and report what the set still lacks. "
+        "Without --images, rank the rows of --suns by their corners and Suns.",
     )
     parser.add_argument("--dem", required=True, help="a priori DEM: GeoTIFF or PDS3 in any lunar projection")
     parser.add_argument("--height-unit", choices=("m", "km"), help="of the DEM, where its file does not say")
     parser.add_argument("--images", nargs="+", help="paths or globs of map-projected images")
-    parser.add_argument("--suns", help="table of Suns; without --images one with the columns of LROC's index")
+    parser.add_argument("--suns", help="table of Suns; without --images: with the columns of LROC's index")
     parser.add_argument(
-        "--kernels", nargs="+", default=[], help="SPICE kernels, for images whose id tells the time"
+        "--kernels", nargs="+", default=[], help="SPICE kernels, for images whose id contains the time"
     )
     parser.add_argument("--pixel", type=float, metavar="M", help="pixel size of the map, metres")
     parser.add_argument("--center", type=float, nargs=2, metavar=("X", "Y"), help="in the DEM's CRS")
     parser.add_argument("--size", type=int, metavar="PX", help="side of the map, pixels")
     parser.add_argument("--bounds", type=float, nargs=4, metavar=("LEFT", "BOTTOM", "RIGHT", "TOP"))
-    parser.add_argument("--crs", help="of --center and --bounds, where it is not the DEM's")
+    parser.add_argument("--crs", help="of --center and --bounds, if it is not the DEM's")
     parser.add_argument("--want", type=int, default=30, metavar="N", help="images to choose (default: 30)")
     parser.add_argument("--out", metavar="CSV", help="table of all images, the chosen ones first")
     return parser
@@ -87,10 +87,10 @@ def _select(options: argparse.Namespace) -> None:
     tried = thinned(candidates, blocks, _MOST)
     picks = rank(tried, blocks, options.want)
     lack = lacking([pick.candidate for pick in picks], blocks)
-    print(f"map:     {layout.region.describe()}, looked at as {blocks.grid.height} x {blocks.grid.width}")
+    print(f"map:     {layout.region.describe()}, in {blocks.grid.height} x {blocks.grid.width} blocks")
     print(f"images:  {len(candidates) + len(refused)} given, {len(refused)} refused, {len(picks)} chosen")
     if len(tried) < len(candidates):
-        print(f"         {len(tried)} tried, alike over the azimuths, those first that show most of the map")
+        print(f"         {len(tried)} tried, spread over the azimuths, preferring those that cover most")
     print("\n".join(_table(picks)))
     print("\n".join(_lacks(lack)))
     if options.out:
@@ -109,7 +109,7 @@ def _files(entries: Sequence[str]) -> list[str]:
 
 
 def _table(picks: Sequence[Pick]) -> list[str]:
-    """The chosen images as text; `unlit` and those after it are of the set up to a line."""
+    """The chosen images as text; `unlit` and the columns after it describe the images up to that row."""
     lines = [f"rank  azimuth  elevation  apart  lights  unlit  <{ENOUGH} lit  slope error  image"]
     for number, pick in enumerate(picks, 1):
         image = pick.candidate

@@ -1,1 +1,1 @@
-"""Everything that makes a fine DEM from a coarse one, behind one interface."""
+"""Predictors of a fine DEM from a coarse one, with one interface."""

@@ -1,4 +1,4 @@
-"""Bicubic upsampling of the a priori DEM: of the patch's own cells (published), or of the whole window."""
+"""Bicubic upsampling of the a priori DEM: of the patch's cells only (published), or of the whole window."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.shards.batches import Batch
 
 
 class Bicubic(Predictor):
-    """The batch's a priori DEM; with two cells of halo it is the bicubic of an endless one, cropped."""
+    """The batch's bicubic prior; a halo of two cells makes it the crop of an unbounded DEM's bicubic."""
 
     exact = True
 
@@ -22,7 +22,7 @@ class Bicubic(Predictor):
 
 
 def published(setup: Setup) -> Bicubic:
-    """The published baseline: block means of the patch only, edges clamped."""
+    """The published baseline: block means of the patch only, edge cells repeated."""
     return Bicubic(0)
 
 

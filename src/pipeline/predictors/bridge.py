@@ -1,4 +1,4 @@
-"""Trained bridges and given weights, as they are calibrated."""
+"""Trained bridges and given weights, with their calibration."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Bridge(Predictor):
         self.system, self.sampler, self.halo_cells = system, sampler, system.halo_cells
 
     def sample(self, batch: Batch, members: int, generators: Generators) -> Tensor:
-        """(B, M, P, P) clones, independent as ranks and fair scores want them: see `Predictor.sample`."""
+        """(B, M, P, P) independent clones, as ranks and fair scores require: see `Predictor.sample`."""
         return self.system.sample(batch, members, generators, self.sampler, mirrored=False)
 
 
 def make(setup: Setup) -> Bridge:
-    """A bridge of its weights; the options are those of `SamplerSection`."""
+    """A bridge with its weights; the options are those of `SamplerSection`."""
     vae, calibration = (next(iter(setup.files.get(role, ())), None) for role in ("vae", "calibration"))
     system = load_calibrated(setup.files["model"][0], vae, setup.device, calibration)
     return Bridge(system, SamplerSection.model_validate(setup.options))

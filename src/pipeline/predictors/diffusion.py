@@ -1,4 +1,4 @@
-"""The diffusion of residuals (DM of Yasuda 2025)."""
+"""The diffusion model of residuals (DM of Yasuda 2025)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the VAE loses on its own; no latent bridge can do better than its floor."""
+"""Reconstruction errors of the VAE, a lower bound (floor) for every latent bridge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.shards.batches import Batch
 
 
 class Decoded(Predictor):
-    """A DEM of the batch, ``dem`` (the truth) or ``prior``, encoded and decoded at the latents' mean."""
+    """A DEM of the batch, ``dem`` (the truth) or ``prior``, encoded to the latents' mean and decoded."""
 
     def __init__(self, setup: Setup, source: str) -> None:
         self.codec, self.source = load_vae(setup.files["vae"][0], setup.device), source

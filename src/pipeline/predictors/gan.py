@@ -1,4 +1,4 @@
-"""A GAN in the manner of ESRGAN (Wang et al. 2018)."""
+"""A generative adversarial network after ESRGAN (Wang et al. 2018)."""
 
 from __future__ import annotations
 

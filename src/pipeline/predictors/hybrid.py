@@ -1,4 +1,4 @@
-"""Shape from shading that starts from the mean of a trained bridge, and stays near it."""
+"""Shape from shading that starts from, and is regularised towards, the mean of a trained bridge."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Hybrid(Predictor):
 
 
 def make(setup: Setup) -> Hybrid:
-    """A bridge of its weights, with the options of `HybridSection`."""
+    """A bridge with its weights, and the options of `HybridSection`."""
     vae, calibration = (next(iter(setup.files.get(role, ())), None) for role in ("vae", "calibration"))
     system = load_calibrated(setup.files["model"][0], vae, setup.device, calibration)
     return Hybrid(HybridSection.model_validate(setup.options), system)

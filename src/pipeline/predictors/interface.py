@@ -1,4 +1,4 @@
-"""What a predictor is: batches of patches in, members in metres out."""
+"""Interface of predictors: a batch of patches in, members in metres out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Generators = Sequence[torch.Generator]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a predictor is made of.
+    """Arguments of a predictor's constructor.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Setup:
 
     @property
     def window_cells(self) -> int:
-        """A priori cells beyond the patch that a bicubic of the whole window reaches, at most 2."""
+        """A priori cells around the patch that its bicubic interpolation uses: 2, or the smaller halo."""
         return min(2, int(self.grid["halo_px"]) // int(self.grid["factor"]))
 
 
@@ -43,9 +43,9 @@ class Predictor(ABC):
 
     Attributes
     ----------
-    halo_cells : a priori cells beyond the patch in the batches that it is given.
-    exact : whether its batches hold terrain only, in double precision above zero; else they are in single
-        precision above each patch's a priori mean, with images where the registry asks for them.
+    halo_cells : a priori cells around the patch in its batches.
+    exact : whether its batches hold only terrain, in double precision and with absolute heights; else they
+        are in single precision relative to each patch's a priori mean, with images if the registry says so.
     """
 
     halo_cells: int = 0
@@ -58,10 +58,10 @@ class Predictor(ABC):
         Parameters
         ----------
         batch : B patches; without the truth, except for floors.
-        members : M; a deterministic predictor returns one whatever it is.
-        generators : one per patch; a patch's members depend on nothing else random.
+        members : number of members M; a deterministic predictor always returns one.
+        generators : one per patch, the only source of randomness of its members.
 
         Returns
         -------
-        (B, M, P, P) metres above the batch's reference.
+        (B, M, P, P) heights, metres above the batch's reference.
         """

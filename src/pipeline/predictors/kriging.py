@@ -11,16 +11,16 @@ from pipeline.models.refinement_ground import HURST, SLOPE, SPOT_M, SPOT_PX
 from pipeline.predictors.interface import Generators, Predictor, Setup
 from pipeline.shards.batches import Batch
 
-#: Side of the blocks that are kriged at once, pixels, and spots around a block that they see at least.
+#: Side of the blocks that are kriged together, pixels, and the least number of spots used for a block.
 BLOCK_PX, LEAST_SPOTS = 32, 1500
 
 
 class Kriging(Predictor):
-    """Ordinary kriging of the batch's spots; of a patch without spots, the bicubic of the window.
+    """Ordinary kriging of altimetry spots (Matheron 1963); the bicubic of the window without spots.
 
-    The terrain is self-affine and spots err as `pipeline.models.refinement` takes both to be (Matheron 1963).
-    Each block of pixels is solved for exactly, from 1,500 spots around it at least, where the patch has them.
-    It looks at no image; it is scored under all conditions, since some have altimetry.
+    Self-affine terrain and errors of spots as in `pipeline.models.refinement_ground`. Each block of pixels
+    is solved exactly, from at least 1,500 spots around it if the patch has as many. Images are not used; it
+    is scored under all conditions, since some have altimetry.
     """
 
     def __init__(self, halo_cells: int) -> None:
@@ -42,11 +42,12 @@ def kriged(heights: Tensor, hit: Tensor, error: float) -> Tensor:
 
     Parameters
     ----------
-    heights : (H, W) pixels; they count where they are `hit`, at one pixel at least. error : their 1-sigma.
+    heights : (H, W) in units of a pixel, used only where `hit`.
+    hit : (H, W) bool, pixels with spots, at least one. error : 1-sigma of the heights, in units of a pixel.
 
     Returns
     -------
-    (H, W) pixels, in double precision.
+    (H, W) heights in units of a pixel, in double precision.
     """
     if int(hit.sum()) <= LEAST_SPOTS:
         return _block(heights, hit, 0, 0, heights.shape, error)
@@ -55,13 +56,13 @@ def kriged(heights: Tensor, hit: Tensor, error: float) -> Tensor:
         for left in range(0, heights.shape[1], BLOCK_PX):
             block = slice(top, top + BLOCK_PX), slice(left, left + BLOCK_PX)
             around = _around(hit, top, left)
-            seen = heights[around], hit[around], top - around[0].start, left - around[1].start
-            out[block] = _block(*seen, out[block].shape, error)
+            window = heights[around], hit[around], top - around[0].start, left - around[1].start
+            out[block] = _block(*window, out[block].shape, error)
     return out
 
 
 def _around(hit: Tensor, top: int, left: int) -> tuple[slice, slice]:
-    """The smallest of some squares around a block that holds enough spots; all of the map at most."""
+    """The smallest window around a block with enough spots, at most the whole map: margins double."""
     reach = BLOCK_PX // 4
     while True:
         rows, columns = (slice(max(0, at - reach), at + BLOCK_PX + reach) for at in (top, left))
@@ -71,13 +72,13 @@ def _around(hit: Tensor, top: int, left: int) -> tuple[slice, slice]:
 
 
 def _block(heights: Tensor, hit: Tensor, top: int, left: int, shape: Sequence[int], error: float) -> Tensor:
-    """Kriging of the pixels from (`top`, `left`) on, by all spots of a map."""
+    """Kriging of a block of given shape, whose first pixel is (`top`, `left`), from all spots of a map."""
     rows, columns = (torch.arange(n, device=heights.device) for n in heights.shape)
-    # Half of the mean square difference over a distance.
+    # Semivariogram: half of the mean squared height difference over a distance.
     variogram = 0.5 * SLOPE**2 * (rows[:, None].double() ** 2 + columns.double() ** 2) ** HURST
     down, right = hit.nonzero(as_tuple=True)
     values = heights[down, right].double()
-    # Covariances of differences from the first pixel, which the unknown mean makes those of heights.
+    # Covariances of differences to the first pixel; with an unknown mean they serve as those of heights.
     start = variogram[down, right]
     matrix = start[:, None] + start - variogram[(down[:, None] - down).abs(), (right[:, None] - right).abs()]
     matrix.diagonal().add_(error**2)
@@ -85,7 +86,7 @@ def _block(heights: Tensor, hit: Tensor, top: int, left: int, shape: Sequence[in
     solved = torch.cholesky_solve(torch.stack([values, ones], dim=1), torch.linalg.cholesky(matrix))
     mean = solved[:, 0].sum() / solved[:, 1].sum()
     weights = solved[:, 0] - mean * solved[:, 1]
-    # One row of pixels at a time; weights sum to 0, so that the first pixel's own share cancels.
+    # One row of pixels at a time; weights sum to 0, so that the semivariogram to the first pixel cancels.
     across = (right[:, None] - columns[left : left + shape[1]]).abs()
     wanted = rows[top : top + shape[0]]
     far = [weights @ variogram[(down - row).abs()[:, None], across] for row in wanted]
@@ -93,5 +94,5 @@ def _block(heights: Tensor, hit: Tensor, top: int, left: int, shape: Sequence[in
 
 
 def make(setup: Setup) -> Kriging:
-    """Kriging where a batch has spots."""
+    """Kriging, with the window of the setup."""
     return Kriging(setup.window_cells)

@@ -1,4 +1,4 @@
-"""Photometric stereo in closed form: the aligned network's first guess, without a network."""
+"""Photometric stereo in closed form (Woodham 1980): the aligned network's first guess, without a network."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pipeline.shards.batches import Batch
 
 
 class Photometric(Predictor):
-    """Slopes that Lambert's law reads from the lit pixels, integrated onto the a priori DEM.
+    """Slopes from the lit pixels by Lambert's law, integrated and added to the a priori DEM.
 
-    Its block means are those of the a priori DEM; without light it is the bicubic that has them.
+    Block means are those of the a priori DEM; without light the result is a bicubic with these means.
     """
 
     def __init__(self, section: PhotometricSection, factor: int, halo_cells: int) -> None:

@@ -1,6 +1,6 @@
-"""Predictors by name: where their code is, and what planning must know of them.
+"""Predictors by name: the module of each, and what planning needs to know.
 
-Nothing is imported here, and no stage's code imports this: a new entry changes no other result.
+Predictors are not imported here, and no stage's code imports this module: a new entry changes no other key.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ class Entry:
 
     Attributes
     ----------
-    module, make : dotted path, and the function there that makes it of a `Setup`.
-    images : whether it needs images: it is scored under every condition, else once.
-    floor : whether it may see the truth; its row stands under ``floors``.
-    draws : whether its members differ; a deterministic one has no ensemble columns and no examples.
-    files : what it reads: ``model``, ``vae``, ``calibration``; none for what is not trained.
-    primary : whether they are those of the run's primary system; else a stage of its own name makes them.
+    module, make : dotted path, and the function in it that makes the predictor from a `Setup`.
+    images : whether it is scored under every condition; else, without images, once.
+    floor : whether it may use the truth; its scores are listed under ``floors``.
+    draws : whether its members differ; a deterministic predictor has no ensemble columns and no examples.
+    files : roles of the files that it reads: ``model``, ``vae``, ``calibration``; none without training.
+    primary : whether these are the primary system's files; else the stage of the same name makes them.
     train : module of a learned rival's training, see `pipeline.training.rival`; '' for all others.
     """
 
@@ -56,7 +56,7 @@ PREDICTORS = {
     "vae_truth": Entry("pipeline.predictors.floors", "truth", images=False, floor=True, files=("vae",)),
     "bridge": Entry("pipeline.predictors.bridge", draws=True, files=("model", "vae", "calibration")),
 }
-#: Scored in every run: all others are compared with them.
+#: Scored in every run, for comparison.
 BASELINES = ("bicubic", "bicubic_window")
-#: The entry of all trained stages and of given weights, whose names in the metrics are their own.
+#: The entry of all trained stages and of given weights, which have other names in the metrics.
 TRAINED = "bridge"

@@ -1,4 +1,4 @@
-"""Direct regression with the aligned network's trunk."""
+"""Direct regression with the trunk of the aligned network."""
 
 from __future__ import annotations
 

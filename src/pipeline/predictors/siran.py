@@ -1,4 +1,4 @@
-"""SIRAN (Paul & Gupta 2024)."""
+"""The super-resolution network SIRAN (Paul & Gupta 2024)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who made what from what: stage keys, digests, run records, bundles."""
+"""Provenance of results: digests, stage keys, plans and records of runs."""

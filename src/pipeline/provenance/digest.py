@@ -1,4 +1,4 @@
-"""Digests of code and files: what a stage's identity is made of."""
+"""Digests of code and files, from which the key of a stage is computed."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def _module_file(module: str, source: Path) -> Path | None:
 
 @cache
 def _parsed(path: Path) -> tuple[str, frozenset[str]]:
-    """Digest of a module's code without comments and docstrings, and what it imports of this package.
+    """Digest of a module's code without comments and docstrings, and its imports from this package.
 
-    Imported names may be modules or what modules hold. Entries of a `Registry` do not enter: a stage lists
-    the modules that it uses of them, and must not run again for another one.
+    Imported names may be modules or attributes of modules. Entries of a `Registry` do not enter: a stage
+    lists the modules of the entries that it uses, and must not run again when another entry changes.
     """
     try:
         return _parsed_text(path.read_text(encoding="utf-8"))
@@ -45,7 +45,7 @@ def _parsed(path: Path) -> tuple[str, frozenset[str]]:
 
 @cache
 def _parsed_text(text: str) -> tuple[str, frozenset[str]]:
-    """`_parsed` of a module's text: a second tree of the same files, a bundle's, is not parsed again."""
+    """`_parsed` of a module's text; cached by text, so that equal files in a bundle are parsed only once."""
     tree = ast.parse(text)
     imports: set[str] = set()
     for node in ast.walk(tree):
@@ -87,7 +87,13 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def import_closure(modules: tuple[str, ...], source: Path | None = None) -> list[str]:
-    """Names of all project modules that `modules` import, directly or not, themselves included."""
+    """Names of all project modules that `modules` import directly or indirectly, including themselves.
+
+    Raises
+    ------
+    ValueError
+        If a name is no module of this project, or a module has relative imports.
+    """
     source = source or SOURCE
     seen: set[str] = set()
     waiting = list(modules)
@@ -139,9 +145,9 @@ def value_key(value: Any) -> str:
 
 
 class DigestMemory:
-    """Sha256 of files, remembered by path, size and modification time.
+    """Sha256 of files, cached on disk by path, size and modification time.
 
-    A 3.7 GB DEM must not be hashed each time the workflow is planned.
+    A DEM of 3.7 GB must not be hashed each time the workflow is planned.
     """
 
     def __init__(self, path: Path) -> None:
@@ -166,7 +172,7 @@ class DigestMemory:
         return digest
 
     def save(self) -> None:
-        """Write the memory back if it has changed."""
+        """Write the cache to its file if it has changed."""
         if self._changed:
             write_json(self.path, self._known)
             self._changed = False

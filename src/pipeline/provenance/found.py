@@ -1,4 +1,4 @@
-"""What a plan finds beside the config: digests of files, given weights, versions of packages."""
+"""What a plan depends on besides config and code: digests of files, given weights, package versions."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from pipeline.provenance.site_files import SiteFiles, resolve_site
 
 DIGESTS = Path("results/.digests.json")
 
-# Packages whose version can change the bytes of a final artefact.
+# Packages whose version can change the bytes of a result.
 _NUMERIC = ("torch", "numpy", "scipy", "numba", "embreex", "rasterio", "zarr")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What enters the keys beside config and code.
+    """What enters the keys besides config and code.
 
     Attributes
     ----------
     files : raster files. lpips : digest of the perceptual loss's weights, or None.
-    kernels : digests of the SPICE kernels, in their order; empty where none are used.
+    kernels : digests of the SPICE kernels, in the order of the config; empty if none are used.
     spiceypy : version of the package that reads them, or None.
-    given : weights that are used without training, or None. versions : of the packages that compute.
+    given : weights that are used without training, or None. versions : of the numerical packages.
     site : files of the site of which a map is made, or None.
     init : weights that the first stages of trained systems start from, by system.
-    index : digests of the split's index files, in the order of the splits; empty where none are used.
+    index : digests of the split's index files, in the order of the splits; empty if none are used.
     rivals : given weights of rivals, by name.
     """
 
@@ -57,12 +57,12 @@ class Found:
 
     @classmethod
     def look(cls, config: Config, root: Path) -> Found:
-        """Take the digests of the files, and the versions of the packages, that are here.
+        """Compute the digests of the files that the config names, and look up the installed packages.
 
         Raises
         ------
         ConfigError
-            If a file or package that the config needs is not here, or given weights do not fit.
+            If a file or package that the config needs is absent, or given weights do not fit the config.
         """
         memory = DigestMemory(root / DIGESTS)
         files = resolve_inputs(config, root, memory)
@@ -120,7 +120,13 @@ class Found:
 
 
 def _digests(paths: list[str], root: Path, memory: DigestMemory, key: str, what: str) -> list[str]:
-    """What of files enters a key: their bytes in their order, not their places."""
+    """Digests of files in their order; paths do not enter the keys.
+
+    Raises
+    ------
+    ConfigError
+        If a file is absent.
+    """
     for path in paths:
         if not (root / path).is_file():
             raise ConfigError.unlike(key, what, f"no file {path!r}")
@@ -129,7 +135,7 @@ def _digests(paths: list[str], root: Path, memory: DigestMemory, key: str, what:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of the packages that compute the results; one that is not installed computes none."""
+    """Versions of the installed packages that the results depend on."""
     found = {}
     for name in _NUMERIC:
         with suppress(importlib.metadata.PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""Given weights (``pretrained``, of rivals, and ``init``): whether they fit, and what enters the keys."""
+"""Given weights (``pretrained``, of rivals, and ``init``): checks against the config, and their identity."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class GivenWeights:
 
     Attributes
     ----------
-    model : the safetensors file. vae : that of its VAE, or None. calibration : of its clones, or None.
-    identity : what of them enters the keys: bytes, not places.
-    facts : what the report says of them.
+    model : the safetensors file. vae : that of its VAE, or None. calibration : its file, or None.
+    identity : what enters the keys: digests, not paths.
+    facts : entries for the report.
     """
 
     model: str
@@ -39,9 +39,9 @@ class GivenWeights:
 
     @property
     def files(self) -> dict[str, list[str]]:
-        """Weights and the config beside them, of the ``model`` and of its ``vae`` (empty in pixel space).
+        """Files by role: weights and config of the ``model`` and of its ``vae``, and the ``calibration``.
 
-        Under ``calibration`` the file beside the model, where there is one.
+        Lists of absent roles are empty (e.g. ``vae`` in pixel space).
         """
         return {
             "model": [self.model, _beside(self.model)],
@@ -68,7 +68,7 @@ def _beside(model: str) -> str:
 
 
 def resolve_given(config: Config, root: Path, memory: DigestMemory) -> GivenWeights | None:
-    """Find the given weights and check that they can be used as the config asks; None when there are none.
+    """Find the given weights and check that they fit the config; None if there are none.
 
     Raises
     ------
@@ -87,8 +87,8 @@ def resolve_rivals(config: Config, root: Path, memory: DigestMemory) -> dict[str
     Raises
     ------
     ConfigError
-        As `resolve_given`; also if weights are those of another rival, or a key that is given beside them
-        differs from theirs.
+        As `resolve_given`; also if weights are those of another rival, or a key of the config differs from
+        the one that they were trained with.
     """
     section, out = config.predictors, {}
     for name in section.scored:
@@ -112,10 +112,10 @@ def _rival(
         raise ConfigError.unlike(f"{key}.weights", f"weights of {kind!r}", found)
     _check_sizes(config, beside, content["grid"])
     trained = section.trained().model_dump(mode="json", exclude={"weights"})
-    usual = type(section).model_construct().model_dump(mode="json")  # every key as it is by default
+    defaults = type(section).model_construct().model_dump(mode="json")
     for field, value in trained.items():
         theirs = content["section"].get(field)
-        if value not in (usual[field], theirs):
+        if value not in (defaults[field], theirs):
             raise ConfigError.unlike(f"{key}.{field}", f"{theirs!r}, as the weights of {beside} have", value)
     facts = {"weights": model, "fingerprint": content.get("fingerprint"), "section": content["section"]}
     return GivenWeights(model, None, None, _digests({"model": model}, root, memory), facts)
@@ -208,7 +208,7 @@ def _read(key: str, given: str, kind: str, root: Path) -> tuple[str, dict[str, A
     model = weights_file(shipped(given, root))
     for path, what in ((model, "model weights"), (model.with_name("config.json"), "the model's config")):
         if not (root / path).is_file():
-            wanted = f"{what} (safetensors with a config.json beside)"
+            wanted = f"{what} (safetensors with a config.json beside it)"
             raise ConfigError.unlike(key, wanted, f"no file {path.as_posix()!r}")
     beside = _beside(model.as_posix())
     try:
@@ -224,7 +224,7 @@ def _read(key: str, given: str, kind: str, root: Path) -> tuple[str, dict[str, A
         entries["grid"] = {"size_px", "factor", "pixel_m"}
     for name, keys in entries.items():
         if not (isinstance(content.get(name), Mapping) and keys <= content[name].keys()):
-            found = f"a section or grid without all of their entries in {beside}"
+            found = f"a section or grid with missing entries in {beside}"
             raise ConfigError.unlike(key, "a model saved by this project", found)
     return model.as_posix(), content
 
@@ -235,7 +235,7 @@ def _check_grid(config: Config, file: str, content: Mapping[str, Any], units: li
     _check_sizes(config, file, grid)
     halo = content["section"]["lr_halo_px"]
     if patches.halo_px < halo:
-        wanted = f"at least the {halo} px (lr_halo_px) that the model of {file} sees"
+        wanted = f"at least {halo} px, the lr_halo_px of the model of {file}"
         raise ConfigError.unlike("patches.halo_px", wanted, patches.halo_px)
     pixel = config.inputs.pixel_m
     if "km" in units and pixel != grid["pixel_m"]:
@@ -254,7 +254,7 @@ def _check_sizes(config: Config, file: str, grid: Mapping[str, Any]) -> None:
 def _check_sampler(
     config: Config, key: str, sampler: SamplerSection, file: str, section: Mapping[str, Any]
 ) -> None:
-    """The sampler must be one of the model's process, and fit it with each condition's evaluations too."""
+    """The sampler must exist for the model's process, also with each condition's network evaluations."""
     process = section["process"]
     kinds = SAMPLER_KINDS.get(process, ())
     if sampler.kind not in kinds:

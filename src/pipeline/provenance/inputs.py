@@ -1,4 +1,4 @@
-"""The raster files of a run: what the config's entries mean, and what of the files enters the keys."""
+"""The raster files of a run: resolves the config's entries to paths, and computes their identity."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class InputFiles:
 
     Attributes
     ----------
-    dem, count : local paths (where a download will land, for URLs).
+    dem, count : local paths (of the future download, for URLs).
     urls : local path -> (URL, pinned sha256 or None).
-    identity : what of them enters the key.
+    identity : what enters the key: role, file name and digest (of URLs: URL and pin) of each.
     """
 
     dem: tuple[str, ...]
@@ -36,12 +36,13 @@ class InputFiles:
 
 
 def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFiles:
-    """Expand globs and URLs and take the files' digests.
+    """Expand globs and URLs and compute the files' digests.
 
     Raises
     ------
     ConfigError
-        If an entry matches no file, or DEM and count entries match different numbers of files.
+        If an entry matches no file, a digest is not the pinned one, two URLs end in the same name, or DEM
+        and count entries match different numbers of files.
     """
     urls: dict[str, tuple[str, str | None]] = {}
     identity: list[list[str]] = []
@@ -51,7 +52,7 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
     entries += [("count", e) for e in config.inputs.count_entries]
     for role, entry in entries:
         if is_url(entry):
-            # A PDS image is nothing without its label, which lies beside it.
+            # A PDS3 image cannot be read without its label, which is beside it.
             label = [sibling(entry, ".lbl")] if entry.lower().endswith(".img") else []
             for url in (entry, *label):
                 name, local = download_place(url)
@@ -80,7 +81,7 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
 
 
 def with_label(path: Path, root: Path) -> list[Path]:
-    """A raster file and, for a PDS image, the label beside it, without which it means nothing."""
+    """A raster file and, for a PDS3 image, the label beside it, without which it cannot be read."""
     if path.suffix.lower() != ".img":
         return [path]
     labels = (path.with_suffix(suffix) for suffix in (".lbl", ".LBL"))
@@ -93,12 +94,12 @@ def _check_pin(path: str, digest: str, pinned: str | None) -> None:
 
 
 def download_place(url: str) -> tuple[str, str]:
-    """Name of a URL's file and the path where its download lands."""
+    """File name of a URL, and the path of its download."""
     name = url.rstrip("/").rsplit("/", 1)[-1].split("?")[0]
     return name, (DOWNLOADS / name).as_posix()
 
 
 def sibling(url: str, suffix: str) -> str:
-    """The URL of a file with another suffix, in the case that the URL's own suffix has."""
+    """The URL with another suffix, in upper case if the URL's own suffix is."""
     stem, found = url[:-4], url[-4:]
     return stem + (suffix.upper() if found.isupper() else suffix)

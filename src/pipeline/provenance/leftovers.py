@@ -1,4 +1,4 @@
-"""What a start of the workflow leaves behind: jobs in Slurm, marks of unfinished jobs, last checkpoints."""
+"""Leftovers of an earlier start of the workflow: Slurm jobs, marks of unfinished jobs, checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-#: Folders whose files appear whole, under names that say what they were made from.
+#: Folders whose files appear atomically, under names that depend on their inputs: none is ever half written.
 WHOLE = ("results/store/", "resources/downloads/")
 
 
@@ -21,13 +21,13 @@ def refuse_leftovers(folder: Path | str) -> None:
 
     Parameters
     ----------
-    folder : where Snakemake was started: the working directory of its jobs. One start at a time holds its
-        lock, so jobs that are there at a start are an earlier one's.
+    folder : where Snakemake was started: the working directory of its jobs. Only one Snakemake process holds
+        the lock, so all jobs that exist now are those of an earlier one.
 
     Raises
     ------
     LeftoverJobs
-        Naming the jobs and how to end them.
+        If there are such jobs; the message names them and how to end them.
     """
     found = _jobs(Path(folder).resolve())
     if found:
@@ -36,16 +36,16 @@ def refuse_leftovers(folder: Path | str) -> None:
         raise LeftoverJobs(
             f"Slurm still has jobs that an earlier start of this workflow sent and did not end: {names}. "
             f"Two writers must not share a folder. End them with `scancel {numbers}` (trainings save first), "
-            "wait until `squeue --me` shows them no more, then give the same command again."
+            "wait until `squeue --me` no longer shows them, then run the same command again."
         )
 
 
 def forget_marks(folder: Path | str) -> None:
-    """Take Snakemake's marks of unfinished jobs off the files of `WHOLE` that are there.
+    """Remove Snakemake's marks of unfinished jobs from existing files in the folders `WHOLE`.
 
-    A start that was killed between the moment a result appeared and its own note of it leaves the mark
-    behind. The next start would make the result again, and, since stages take their inputs as ``ancient``, do
-    nothing beyond. A mark that cannot be read stays.
+    A Snakemake that is killed after a result appeared, but before it recorded it as finished, leaves such a
+    mark. The next start would make the result again and then stop, since rules take their inputs as
+    ``ancient``. Marks that cannot be decoded stay.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def forget_marks(folder: Path | str) -> None:
     """
     marks = Path(folder) / ".snakemake" / "incomplete"
     for mark in [path for path in marks.rglob("*") if path.is_file()]:
-        # The name is the file's path in base64, cut into folders named "@..." where it is too long.
+        # The name is the file's path in base64, split into folders named "@..." if it is too long.
         code = "".join(part.removeprefix("@") for part in mark.relative_to(marks).parts)
         try:
             name = base64.b64decode(code, altchars=b"-_", validate=True).decode()
@@ -64,7 +64,12 @@ def forget_marks(folder: Path | str) -> None:
 
 
 def clear_checkpoints(weights: Iterable[Path | str]) -> None:
-    """Remove the last checkpoints of trainings whose weights are there and noted by Snakemake."""
+    """Remove the checkpoints of trainings whose final weights exist.
+
+    Parameters
+    ----------
+    weights : paths of final weights; checkpoints are beside them.
+    """
     for path in map(Path, weights):
         if path.is_file():
             shutil.rmtree(path.with_name("checkpoints"), ignore_errors=True)

@@ -2,8 +2,7 @@
 
 A stage's key is the first 12 hex digits of the sha256 of: the canonical JSON of its section, the digest of
 the library code it runs, and the keys of its inputs. Resources, worker counts, labels and log levels never
-enter. Files, given weights among them, enter by sha256; a file that is downloaded enters by its URL and
-pinned digest.
+enter. Files, including given weights, enter by sha256; a downloaded file enters by its URL and pinned digest.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ _FILES = {"model": "model.safetensors", "vae": "model.safetensors", "calibration
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the plan: its key, where its results live, and what it depends on.
+    """One stage of the plan: its key, the folder of its results, and what it depends on.
 
-    `identity` is what later stages' keys are made of: the key, except for stages whose results name local
-    paths; those have a folder of their own for each place, and the same identity everywhere.
+    `identity` enters the keys of later stages. It is the key, except for stages whose results contain local
+    paths: their key, and hence their folder, depends on these paths, and their identity does not.
     """
 
     name: str
@@ -48,7 +47,7 @@ class Stage:
         return "/".join((self.folder, *parts))
 
     def record(self) -> dict[str, Any]:
-        """What ``stages.json`` says of it."""
+        """The stage's entry in ``stages.json``."""
         kept = {key: getattr(self, key) for key in ("key", "section", "code", "folder")}
         return kept | {"inputs": list(self.inputs)}
 
@@ -60,9 +59,15 @@ class Plan(Run):
     ----------
     config : validated configuration.
     root : folder that the paths are relative to (the working directory of the workflow).
-    recorded : `record` of an earlier plan; its digests of files and versions of packages stand for those
-        found here, so that a run is planned again where its input files are not.
-    source : the package whose code enters the keys, when it is not this one; it is not run.
+    recorded : `record` of an earlier plan, whose digests of files and versions of packages are used, so that
+        a run can be planned again without its input files.
+    source : folder of the package whose code enters the keys, this one by default; it is not run.
+
+    Raises
+    ------
+    ConfigError
+        If files, weights or packages are absent or do not fit the config (`Found.look`), or two stages have
+        the same name.
     """
 
     def __init__(
@@ -106,20 +111,20 @@ class Plan(Run):
 
     @property
     def results(self) -> str:
-        """Folder of what belongs to this run only."""
+        """Folder of the run's own results."""
         return f"results/{self.config.run}"
 
     def files_of(self, name: str) -> dict[str, list[str]]:
-        """A predictor's weights by role, each as a list that may be empty; the VAE's is, in pixel space."""
+        """Paths of a predictor's weights by role; lists may be empty, e.g. the VAE's in pixel space."""
         made = {role: [self[s].path(_FILES[role])] for role, s in self.weights_stages(name).items()}
         found = made or {role: self.given_files(role, name)[:1] for role in self.predictors[name].files}
         return {role: found.get(role, []) for role in _FILES}
 
     @property
     def shipped(self) -> dict[str, tuple[str, str | None, str | None]]:
-        """Trained weights by the name to ship them under: model, VAE and calibration (or None) of each.
+        """Paths of trained weights by published name: model, VAE and calibration (or None) of each.
 
-        Systems with the last stage of their training, and learned rivals.
+        Systems have those of the last stage of their training; learned rivals have their own.
         """
         last = {SystemName.of(name).system: name for name in self.systems if self.last(name)}
         out: dict[str, tuple[str, str | None, str | None]] = {}
@@ -131,7 +136,7 @@ class Plan(Run):
 
     @property
     def track(self) -> str | None:
-        """The Sun's track, where some draws have ``place: ephemeris``."""
+        """Path of the Sun's track, if some draws have ``place: ephemeris``."""
         return self["ephemeris"].path("track.json") if "ephemeris" in self.stages else None
 
     @property
@@ -141,11 +146,11 @@ class Plan(Run):
 
     @property
     def record_key(self) -> str:
-        """What tells one record from another."""
+        """Key of the record: the run record is written again when it changes."""
         return value_key(self.record())
 
     def record(self) -> dict[str, Any]:
-        """What ``stages.json`` says: every stage's key, section, code digest and inputs."""
+        """Content of ``stages.json``: config, digests, versions, and the entries of all stages."""
         return {
             "schema": "stages/1",
             "run": self.config.run,

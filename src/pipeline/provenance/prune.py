@@ -1,8 +1,8 @@
-"""``make prune``: list, and on demand remove, what no run names any more in ``results/store``.
+"""``make prune``: list, and on demand remove, folders of ``results/store`` that no run refers to any more.
 
-A run names the folders that its ``results/<run>/stages.json`` holds. Of these, what a kill left half written
-(hidden files and folders) goes. Nothing is removed while a workflow works here, and nothing that changed
-lately: a run that has not yet come to its record names nothing.
+A run refers to the folders in its ``results/<run>/stages.json``. Within these, hidden files and folders that
+a killed job left half written are removed. Nothing is removed while a workflow runs here, and nothing that
+changed recently, since a run that has not yet written its record refers to no folder.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from pipeline.storage.atomic import read_json
 
 LOCK = ".training.lock"  # `pipeline.training.writer`
 _KEY = re.compile(r"[0-9a-f]{12}")
-# A folder gets this name before its files go, so that none is ever half there under its own.
+# A folder gets this name before its files are removed, so that no folder is incomplete under its own name.
 _GOING = re.compile(r"\.[0-9a-f]{12}\.pruned")
 _DAY = 86400.0
 
 
 class PruneError(RuntimeError):
-    """What cannot be pruned now, and what to do about it."""
+    """The store cannot be pruned now; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Unnamed:
-    """A folder (or half-written file) that no run names: path, bytes, last change (seconds since 1970)."""
+    """A folder that no run refers to, or a half-written file: path, bytes, last change (s since 1970)."""
 
     folder: Path
     size: int
@@ -44,13 +44,13 @@ class Unnamed:
 
 @dataclass(frozen=True)
 class Found:
-    """What is in the store.
+    """Content of the store.
 
     Attributes
     ----------
     runs : names of the runs that have a record.
-    named : number of folders that they name and that are there.
-    unnamed : what may go. young : what no run names, but changed lately.
+    named : number of existing folders that they refer to.
+    unnamed : what may be removed. young : the same, but changed recently: it is kept.
     """
 
     runs: list[str]
@@ -60,18 +60,18 @@ class Found:
 
 
 def survey(root: Path, days: float = 1.0, now: float | None = None) -> Found:
-    """Look through the store; change nothing.
+    """List the content of the store; change nothing.
 
     Parameters
     ----------
     root : working directory of the workflow.
-    days : folders in which something changed less than so many days ago are `young`.
+    days : folders with a change within this number of days are `young`.
     now : time to count from, seconds since 1970; the clock's by default.
 
     Raises
     ------
     PruneError
-        If a run's record cannot be read: what it names is not known then.
+        If a run's record cannot be read: the folders that it refers to are then unknown.
     """
     now = time.time() if now is None else now
     runs, names = [], set()
@@ -99,16 +99,16 @@ def survey(root: Path, days: float = 1.0, now: float | None = None) -> Found:
 
 
 def remove(root: Path, found: Found) -> list[Unnamed]:
-    """Remove the `unnamed` folders of a survey, and what a killed removal left behind.
+    """Remove the `unnamed` folders of a survey, and the rest of an interrupted removal.
 
     Returns
     -------
-    What was removed: not what changed after the survey.
+    What was removed; entries that changed after the survey are kept.
 
     Raises
     ------
     PruneError
-        If no run has a record, or a workflow works here (or one that was killed still holds its lock).
+        If no run has a record, or a workflow runs here (or a killed one left its lock).
     LeftoverJobs
         If Slurm still has jobs of this workflow.
     """
@@ -141,7 +141,7 @@ def remove(root: Path, found: Found) -> list[Unnamed]:
 
 
 def _folders(root: Path, name: re.Pattern[str] = _KEY) -> Iterator[Path]:
-    """Folders ``<stage>/<key>`` of the store; links, and whatever else somebody put there, are left alone."""
+    """Folders ``<stage>/<key>`` of the store, without links and anything else."""
     for folder in sorted((root / STORE).glob("*/*")):
         links = folder.is_symlink() or folder.parent.is_symlink()
         if name.fullmatch(folder.name) and folder.is_dir() and not links:
@@ -149,12 +149,12 @@ def _folders(root: Path, name: re.Pattern[str] = _KEY) -> Iterator[Path]:
 
 
 def _half_written(folder: Path) -> list[Path]:
-    """What a killed job left in a folder (files of `pipeline.storage`): hidden until whole."""
+    """What a killed job left in a folder: `pipeline.storage` writes under hidden names until complete."""
     return [p for p in sorted(folder.iterdir()) if p.name.startswith(".") and p.name != LOCK]
 
 
 def _measured(folder: Path) -> Unnamed:
-    """Bytes and last change of a file, or of a folder and all that is in it."""
+    """Bytes and last change of a file, or of a folder with its whole content."""
     size, changed = 0, folder.lstat().st_mtime
     for path in (folder, *folder.rglob("*")):
         status = path.lstat()
@@ -204,10 +204,10 @@ def _bytes(count: float) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; 0 when all went well, 1 when something must be done first."""
+    """Run the command; returns 0 on success, 1 if the store cannot be pruned now."""
     parser = argparse.ArgumentParser(prog="prune", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--confirm", action="store_true", help="remove; without it, list")
-    parser.add_argument("--days", type=float, default=1.0, help="keep what changed in the last days")
+    parser.add_argument("--days", type=float, default=1.0, help="keep what changed in so many days")
     parser.add_argument("--root", type=Path, default=Path(), help="working directory of the workflow")
     given = parser.parse_args(arguments)
     if not given.days >= 0:

@@ -1,4 +1,4 @@
-"""What stages are declared on: the config, and what was found of files and packages."""
+"""A run: its config, and the files and packages found for it; declarations of stages are functions of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.provenance.site_files import SiteFiles
 
 @dataclass(frozen=True)
 class Run:
-    """A validated config, and what was found for it."""
+    """A validated config, with the files, weights and package versions found for it."""
 
     config: Config
     found: Found
@@ -42,7 +42,7 @@ class Run:
 
     @property
     def systems(self) -> list[str]:
-        """Names in the metrics of all trained systems, each stage of each, e.g. ``bridge_missing``."""
+        """Names in the metrics of all stages of all trained systems, e.g. ``bridge_missing``."""
         stages = {system: self.config.system(system).stages.given for system in self.config.systems}
         return [str(SystemName(system, stage)) for system, given in stages.items() for stage in given]
 
@@ -57,7 +57,7 @@ class Run:
         return name in self.systems and self.system(name).stages.given[-1] == SystemName.of(name).stage
 
     def init(self, name: str) -> InitWeights | None:
-        """Given weights that a trained system's stage starts from; none for any but the first."""
+        """Given weights that a trained system's first stage starts from; None for later stages."""
         return self.found.init.get(SystemName.of(name).system) if self.previous(name) is None else None
 
     @property
@@ -72,22 +72,28 @@ class Run:
 
     @property
     def weights(self) -> dict[str, str]:
-        """What identifies given weights; empty where there are none."""
+        """Digests of the given weights; empty if there are none."""
         return {} if self.given is None else self.given.identity
 
     def system(self, name: str) -> BridgeSection:
-        """Config section of a trained system's name in the metrics."""
+        """Config section of a trained system, by its name in the metrics."""
         return self.config.system(SystemName.of(name).system)
 
     def sampler(self, name: str) -> SamplerSection:
-        """How clones of a name in the metrics are drawn."""
+        """Sampler of a model, by its name in the metrics."""
         if name in self.config.predictors.bridges:
             return self.config.predictors.bridges[name].sampler
         return self.config.pretrained.sampler if name == PRETRAINED else self.system(name).sampler
 
     @property
     def predictors(self) -> dict[str, Entry]:
-        """Entries of all predictors that are scored, by name in the metrics."""
+        """Entries of all predictors that are scored, by name in the metrics.
+
+        Raises
+        ------
+        ConfigError
+            If a variant or bridge has the name of a predictor, or a scored name is unknown.
+        """
         section = self.config.predictors
         rivals = [n for n, e in PREDICTORS.items() if n not in (*BASELINES, TRAINED) and not e.floor]
         for key in ("variants", "bridges"):
@@ -110,13 +116,13 @@ class Run:
 
     @property
     def rivals_floors(self) -> dict[str, tuple[str, str]]:
-        """Names of the floors of given bridges' VAEs: each one's kind, and the bridge."""
+        """Names of the floors of given bridges' VAEs -> the kind of floor, and the bridge."""
         latent = [name for name, given in self.found.rivals.items() if given.vae is not None]
         floors = [name for name, entry in PREDICTORS.items() if entry.floor]
         return {f"{floor}_{name}": (floor, name) for name in latent for floor in floors}
 
     def options(self, name: str) -> Section | None:
-        """The config section of a predictor; what given weights were trained with, they say themselves."""
+        """Config section of a predictor; for given weights, with the training options stored with them."""
         if name in self.scored or name in self.config.predictors.bridges:
             return self.sampler(name)
         own = self.config.predictors.options(name)
@@ -128,7 +134,7 @@ class Run:
 
     @property
     def learned(self) -> list[str]:
-        """Names of the rivals that are trained; a variant of another sampler has the weights of its rival."""
+        """Names of the rivals that are trained; a variant that differs only in its sampler shares weights."""
         rivals = (name for name, entry in self.predictors.items() if entry.train)
         return [name for name in rivals if self.weights_of(name) == name and name not in self.found.rivals]
 
@@ -137,17 +143,19 @@ class Run:
         return self.found.rivals.get(self.rivals_floors.get(name, ("", name))[1], self.given)
 
     def vae_of(self, name: str) -> str:
-        """What metrics.json calls a predictor's VAE: ``vae`` is the run's own."""
+        """Name of a predictor's VAE in metrics.json; ``vae`` is the run's own."""
         rival = self.rivals_floors.get(name, ("", name))[1]
         return f"vae_{rival}" if rival in self.found.rivals else "vae"
 
     def given_files(self, role: str, name: str = "") -> list[str]:
-        """Files of given weights' ``model``, ``vae`` or ``calibration``, the run's or a rival's; or none."""
+        """Given files of role ``model``, ``vae`` or ``calibration``, of the run or a rival; may be empty."""
         given = self.given_to(name)
         return [] if given is None else given.files[role]
 
     def weights_of(self, name: str) -> str:
-        """Whose weights a predictor reads: its own, the primary system's, or its training's first one's."""
+        """Name of the predictor whose weights this one reads: itself, the primary system, or, for variants
+        of the same training, the first of them.
+        """
         entries = self.predictors
         entry, own = entries[name], self._trained(name)
         if entry.primary or own is None:
@@ -156,12 +164,12 @@ class Run:
         return next(each for each in alike if self._trained(each) == own)
 
     def _trained(self, name: str) -> RivalSection | None:
-        """What a learned rival's weights depend on, beside its kind; None for all others."""
+        """Options that a learned rival's weights depend on, besides its kind; None for all others."""
         options = self.config.predictors.options(name)
         return options.trained() if isinstance(options, RivalSection) else None
 
     def weights_stages(self, name: str) -> dict[str, str]:
-        """The stages that make a predictor's weights, by role; none makes given ones."""
+        """The stages that make a predictor's weights, by role; empty for given weights."""
         name = self.weights_of(name)
         roles = self.predictors[name].files if self.given_to(name) is None else ()
         stages = {"model": name, "vae": "vae", "calibration": f"calibration_{name}"}
@@ -179,5 +187,5 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Key of the whole config, for the stages that show it."""
+        """Key of the whole config, for stages whose output shows it."""
         return value_key(self.config.model_dump(mode="json", exclude={"runtime"}))

@@ -1,4 +1,4 @@
-"""A run's own folder: which stages it has, and links to where their results live."""
+"""A run's own folder: the record of its stages, and links to their results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.storage.atomic import write_json
 
 
 def write_run(record: str, out: Path) -> None:
-    """Write ``stages.json`` and links to the store, so that a person can browse a run.
+    """Write ``stages.json`` and links to the store, so that users can browse a run.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Sections and inputs of the stages that depend on more than one section of the config."""
+"""Sections and inputs of stages that depend on several sections of the config.
+
+Functions take a run and the label of a stage (see `pipeline.provenance.stages.Declaration`).
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ from pipeline.provenance.run import Run
 
 
 def filled(kind: type[Section], config: Config, of: tuple[str, ...], own: Mapping[str, Any]) -> Section:
-    """A stage's section: each field from the first part of the config that has a key of its name.
+    """A stage's section: each field is taken from the first part of the config with a key of that name.
 
     Parameters
     ----------
     kind : class of the section. of : sections of the config, ``.`` for its top level.
-    own : fields that are no keys of the config, or not as they stand there.
+    own : fields that the config lacks, or that differ from it.
     """
     found: dict[str, Any] = {}
     for part in (config if name == "." else getattr(config, name) for name in of):
@@ -32,7 +35,7 @@ def filled(kind: type[Section], config: Config, of: tuple[str, ...], own: Mappin
 
 
 def some(condition: Any, *names: str) -> tuple[str, ...]:
-    """Some names under a condition."""
+    """The names if the condition holds, else none."""
     return names if condition else ()
 
 
@@ -42,12 +45,12 @@ def law(run: Run, label: str) -> tuple[str, ...]:
 
 
 def map_laws(run: Run, label: str) -> tuple[str, ...]:
-    """The modules of the laws that a map's renderings have: the chosen one, and that of the exposures."""
+    """Modules of the reflectance laws of a map: the chosen one, and Lambert's for the exposures."""
     return tuple(dict.fromkeys((*law(run, label), law_module("lambert"))))
 
 
 def split(run: Run, label: str) -> dict[str, Any]:
-    """Section of the split; index files enter by their bytes."""
+    """Section of the split; index files enter by their digests."""
     given = run.config.split
     if given.index is None:
         return {}
@@ -56,34 +59,34 @@ def split(run: Run, label: str) -> dict[str, Any]:
 
 
 def rendered(run: Run, label: str) -> dict[str, Any]:
-    """What rendered images depend on; what the training sees of them is not part of it."""
+    """Section of rendered scenes, without the keys that only say how a training uses them."""
     assert run.config.scenes is not None
     return {"scenes": run.config.scenes.rendered}
 
 
 def rendered_test(run: Run, label: str) -> dict[str, Any]:
-    """The same for test patches, whose terrain is not flattened: all predictors have the same truth."""
+    """Section of test scenes, whose terrain is not flattened, so that all predictors have the same truth."""
     assert run.config.scenes is not None
     return {"scenes": run.config.scenes.rendered.model_copy(update={"gentle": 0.0}), "splits": ["test"]}
 
 
 def scenes_laws(run: Run, label: str) -> tuple[str, ...]:
-    """The modules of the laws that image sets are rendered with."""
+    """Modules of the reflectance laws of the rendered image sets."""
     assert run.config.scenes is not None
     return tuple(law_module(name) for name in run.config.scenes.used_laws)
 
 
 def arcs_inputs(run: Run, label: str) -> tuple[str, ...]:
-    """Where the patches lie, and the Sun's track, for draws that are not of assumed places."""
+    """The patches (for their coordinates) and the Sun's track, if draws of arcs need them."""
     places = {draw.place for draw in run.config.arcs.test.values()}
     return (*some(places - {"assumed"}, "patches"), *some("ephemeris" in places, "ephemeris"))
 
 
 def bridge(run: Run, name: str) -> dict[str, Any]:
-    """Section of one stage of a training; a later stage has the earlier ones' budgets through their keys."""
+    """Section of one training stage; budgets of earlier stages enter through their keys."""
     c, section, stage = run.config, run.system(name), SystemName.of(name).stage
     init = run.init(name)
-    # How clones are drawn and spread does not change the weights; what they start from enters by its bytes.
+    # Sampling and calibration do not change the weights; initial weights enter by their digest.
     unused: dict[str, Any] = {"calibrate": False, "calibration_margin": 1.0, "init": None}
     unused |= {"sampler": any_sampler(section.process), "stages": BridgeStages()}
     with_arcs = stage in ("arcs", "missing")
@@ -116,7 +119,7 @@ def _scene_draw(run: Run) -> dict[str, Any]:
 
 
 def bridge_inputs(run: Run, name: str) -> tuple[str, ...]:
-    """The VAE in latent space, the earlier stage's weights, the Sun's track where arcs follow it."""
+    """The VAE in latent space, the previous stage, and the Sun's track if arcs follow the ephemeris."""
     before, with_arcs = run.previous(name), SystemName.of(name).stage in ("arcs", "missing")
     return (
         *some(run.system(name).space == "latent", "vae"),
@@ -141,13 +144,13 @@ def calibration(run: Run, name: str) -> dict[str, Any]:
 
 
 def calibration_inputs(run: Run, name: str) -> tuple[str, ...]:
-    """The VAE in latent space, and the Sun's track where the main condition draws on it."""
+    """The VAE in latent space, and the Sun's track if the main condition follows the ephemeris."""
     suns = some(run.main_draw.place == "ephemeris", "ephemeris")
     return (*some(run.system(name).space == "latent", "vae"), *suns)
 
 
 def rival(run: Run, name: str) -> dict[str, Any]:
-    """Section of a learned rival's training; how members are drawn does not change the weights."""
+    """Section of a learned rival's training, without its sampler, which does not change the weights."""
     c, options = run.config, run.config.predictors.options(name)
     own = options.trained() if isinstance(options, RivalSection) else options
     return {
@@ -162,7 +165,7 @@ def rival(run: Run, name: str) -> dict[str, Any]:
 
 
 def predictor(run: Run, name: str) -> dict[str, Any]:
-    """Section of a predictor's evaluation: what its kind does not use does not enter."""
+    """Section of a predictor's evaluation, with only the keys that its kind uses."""
     c, entry = run.config, run.predictors[name]
     out = {key: getattr(c.evaluation, key) for key in ("max_patches", "batch", "bootstrap", "seed")}
     out |= {"name": name, "module": entry.module, "make": entry.make, "floor": entry.floor}
@@ -183,9 +186,9 @@ def predictor(run: Run, name: str) -> dict[str, Any]:
 
 
 def _test_draw(run: Run) -> dict[str, Any]:
-    """What a test sees of rendered scenes: all images of a set once, and as much of the ground as is known.
+    """Draw of rendered scenes in a test: all images of a set once, exact block means as a priori DEM.
 
-    Altimetry is that of finished products.
+    Altimetry, if a condition uses it, has the spots of a finished product.
     """
     drawn = _scene_draw(run)
     here = drawn["altimetry"].finished
@@ -194,7 +197,7 @@ def _test_draw(run: Run) -> dict[str, Any]:
 
 
 def _conditions(run: Run, name: str) -> dict[str, Condition]:
-    """The conditions under which a predictor is scored; those for some systems are for all rivals."""
+    """The conditions under which a predictor is scored; rivals are scored under all of them."""
     c = run.config
     return {
         label: condition.model_copy(update={"systems": "all"})
@@ -207,7 +210,7 @@ def _conditions(run: Run, name: str) -> dict[str, Condition]:
 
 
 def predictor_code(run: Run, name: str) -> tuple[str, ...]:
-    """The chosen predictor's module, and the laws' where it needs images: theirs, and its renderings'."""
+    """Modules of the predictor and of the reflectance laws: of its images, and of its own renderings."""
     entry = run.predictors[name]
     own = getattr(getattr(run.config.predictors, name, None), "reflectance", None)
     laws = (*(law(run, name) if entry.images else ()), *(() if own is None else (law_module(own),)))
@@ -215,23 +218,23 @@ def predictor_code(run: Run, name: str) -> tuple[str, ...]:
 
 
 def region_inputs(run: Run, label: str) -> tuple[str, ...]:
-    """The Sun's track where the region draws on it, and the stages of the primary system's weights."""
+    """The Sun's track if the region's light follows it, and the stages of the primary system's weights."""
     suns = some(run.config.region.light.place == "ephemeris", "ephemeris")
     return (*suns, *run.weights_stages(run.config.primary).values())
 
 
-# Clones of the first reconstruction, which only a mean is taken of.
+# Clones of the first reconstruction, of which only the mean is used.
 _FIRST_MEMBERS = 4
 
 
 def site(run: Run, label: str) -> dict[str, Any]:
-    """Section of a site: names in the place of paths, and the digests of the files."""
+    """Section of a site: file names instead of paths, and the digests of the files."""
     assert run.site is not None
     return {"site": run.site.named(run.config.site), "files": run.site.identity}
 
 
 def _map_clones(run: Run, members: int, **more: Any) -> dict[str, Any]:
-    """Section of clones; what only later stages depend on has its default."""
+    """Section of clones; keys that only later stages depend on have their defaults."""
     unused = ("steep_deg", "clones", "fallback", "use_all", "std", "members")
     drawn = run.config.map.model_copy(update={key: MapSection.model_fields[key].default for key in unused})
     sampler = run.config.pretrained.sampler
@@ -244,7 +247,7 @@ def clones_first(run: Run, label: str) -> dict[str, Any]:
 
 
 def first(run: Run, label: str) -> dict[str, Any]:
-    """Section of the first reconstruction: their mean."""
+    """Section of the first reconstruction, the mean of these clones."""
     found = clones_first(run, label)
     return {key: found[key] for key in ("map", "members")}
 
@@ -255,7 +258,7 @@ def clones(run: Run, label: str) -> dict[str, Any]:
 
 
 def clones_all(run: Run, label: str) -> dict[str, Any]:
-    """Section of the clones that see the withheld images too."""
+    """Section of the clones that use the withheld images too."""
     return _map_clones(run, run.config.map.members, role="all")
 
 

@@ -1,4 +1,4 @@
-"""The files of a site of which a map is made: what they are, what of them enters the keys, where it lies."""
+"""The files of a site of which a map is made: paths, identity, and the extent of the map."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ class SiteFiles:
 
     @property
     def place(self) -> Layout:
-        """Where the map lies."""
+        """Extent and grid of the map."""
         return Layout.from_json(self.layout)
 
     def record(self) -> dict[str, Any]:
-        """JSON values from which it is made again."""
+        """The fields as JSON values."""
         return asdict(self)
 
     def named(self, site: SiteSection) -> SiteSection:
-        """The section with names in the place of paths, which may differ between machines."""
+        """The section with file names instead of paths, which may differ between machines."""
         known = {key: Path(paths[0]).name for key, paths in self.paths.items() if key in SITE_FILES and paths}
         several = {key: [Path(p).name for p in self.paths[key]] for key in ("images", "kernels")}
         return site.model_copy(update={**known, **{k: v for k, v in several.items() if v}})
 
 
 def resolve_site(config: Config, root: Path, memory: DigestMemory) -> SiteFiles | None:
-    """Find a site's files, take their digests and decide where its map lies; None for a run without a map.
+    """Find a site's files, compute their digests and lay out its map; None for a run without a map.
 
     Raises
     ------

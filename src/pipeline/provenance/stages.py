@@ -1,7 +1,7 @@
 """All stages, each declared once: when it is part of a run, its section, its code and its inputs.
 
-Declarations are data: `pipeline.provenance.plan` makes keys and folders of them; the rules take names,
-sections and files from the plan. Nothing here imports what the stages compute with.
+Declarations are data: `pipeline.provenance.plan` computes keys and folders from them; the rules take names,
+sections and files from the plan. The code of the stages is not imported here.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class Declaration:
     name : of the stage; ``{}`` stands for a label.
     kind : class of its section, which its function takes.
     code : module whose import closure enters the key; a module that a registry names is added by `chosen`.
-    inputs : stages that it reads, those of them that the run has; ``{}`` stands for the label.
+    inputs : stages that it reads if the run has them; ``{}`` stands for the label.
     of : parts of the config that fill the section's fields by name, see `sections.filled`.
-    section : fields that are not filled so, of a run and a label.
-    also : more stages that it reads, of a run and a label.
-    over : labels; one stage each. A single stage has the label ''.
-    stored : whether results live in the store, or in the run's own folder.
-    chosen : modules that the config chooses from registries.
-    local : paths that enter the key of the folder but not what later stages depend on.
+    section : function of a run and a label that returns all other fields.
+    also : function of a run and a label that returns further stages that it reads.
+    over : function of a run that returns labels, one per stage. A single stage has the label ''.
+    stored : whether results are in the store, or in the run's own folder.
+    chosen : function of a run and a label that returns modules chosen from registries.
+    local : function of a run that returns local paths, which enter the key but not the identity.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Declaration:
 
 
 def _once_if(condition: Callable[[Run], Any]) -> Callable[[Run], tuple[str, ...]]:
-    """The one label of a single stage, where the run has it."""
+    """The label '' of a single stage if the condition holds, else no label."""
     return lambda run: some(condition(run), "")
 
 

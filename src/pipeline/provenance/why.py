@@ -1,4 +1,4 @@
-"""What would run again, and why, in words: the plan of now beside the record of the last run."""
+"""Explains which stages would run again and why: compares the present plan with the last run's record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _shown(value: Any) -> str:
 
 
 def explain(now: dict[str, Any], before: dict[str, Any] | None, root: Path) -> list[str]:
-    """One line a stage that has something to say, in the order of the work.
+    """One line per stage that changed or has no results, in the order of the plan.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def explain(now: dict[str, Any], before: dict[str, Any] | None, root: Path) -> l
 
     Returns
     -------
-    Lines of text; a line that begins with ``config`` is a changed key of the config.
+    Lines of text; a line that begins with ``config`` states a changed key of the config.
     """
     if before is None:
         return [f"{name}: runs, as this run has no record yet" for name in now["stages"]]
@@ -67,7 +67,7 @@ def _holds_results(folder: Path) -> bool:
 def _reasons(
     old: dict[str, Any] | None, new: dict[str, Any], versions: list[str], moved: set[str]
 ) -> list[str]:
-    """Why a stage's key is another one."""
+    """Why a stage's key has changed."""
     if old is None:
         return ["it is new"]
     found = []
@@ -85,7 +85,7 @@ def _reasons(
 
 
 def tell(record: str, root: Path) -> str:
-    """What `explain` finds for a run, as the text that ``make why`` prints.
+    """The text that ``make why`` prints: the lines of `explain`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Images of a region that are in memory, for instance a camera's, laid on the region's pixels."""
+"""Images of a region given as arrays on the region's pixels, for instance map-projected camera images."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ArrayImages:
     Parameters
     ----------
     images : (N, rows, cols) radiance factor on the region's pixels, N >= 1.
-    suns : (N, 3) unit vectors to the Sun, map frame (right, up on the map, zenith); or a function that gives
-        them at a row and column of the region (the middle of a window), over which the Sun turns.
-    valid : (N, rows, cols), False where an image has no data; None where it is NaN there.
+    suns : (N, 3) unit vectors to the Sun, map frame (right, up on the map, zenith); or, since they vary over
+        a large region, a function that returns them for a row and column (the middle of a window).
+    valid : (N, rows, cols), False where an image has no data; None if such pixels are NaN.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 Published weights (Repasky et al. 2026): the grassfire distance of a pixel from the window's border, 1 on the
 border and at most `blend_px`, squared, then blurred with a Gaussian that mirrors the window at its border.
-ASP's ``dem_mosaic`` takes the same steps in another order: distance, clamp, blur (sigma 5), THEN the power 2.
+ASP's ``dem_mosaic`` takes the same steps in another order: distance, clamp, blur (sigma 5), then the power 2.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def blend_weights(
 ) -> Floats:
     """Weights of a window's pixels.
 
-    Sides on the region's border do not count as border here: no other window could take over beyond them, and
-    along them the published weights of two neighbours would be equal up to the end of one, which shows as a
-    step. A window with no side on the region's border has the published weights.
+    Unlike the published weights, these do not fall off towards sides on the region's border: no other window
+    continues there, and along such a side the published weights of two neighbours would be equal up to the
+    end of one, which is visible as a step. Windows inside the region have the published weights.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def blend_weights(
 
     Returns
     -------
-    (size, size) float64, positive; read-only, since it is kept between calls.
+    (size, size) float64, positive; read-only, since it is cached.
     """
     return _weights(size, blend_px, float(sigma_px), tuple(border))
 
@@ -59,7 +59,7 @@ def _weights(size: int, blend_px: int, sigma_px: float, border: tuple[bool, ...]
 
 
 def _distance(size: int, blend_px: int, first_open: bool, last_open: bool) -> Floats:
-    """Steps to the nearer counted end of a line of pixels, 1 on the last pixel before it."""
+    """Distance to the nearer end of a line of pixels, 1 on its last pixel; open ends are ignored."""
     at = np.arange(size, dtype=np.float64)
     first = np.full_like(at, blend_px) if first_open else at + 1
     last = np.full_like(at, blend_px) if last_open else size - at
@@ -69,27 +69,32 @@ def _distance(size: int, blend_px: int, first_open: bool, last_open: bool) -> Fl
 class Mosaic:
     """Running blend of the clones of windows.
 
-    With weights w (one a window and pixel, the same for its M clones) and d over all clones of all windows,
+    With weights w (one per window and pixel, equal for its M clones) and d over all clones of all windows,
 
         mean = sum w d / sum w,    std = sqrt(sum w (d - mean)^2 / (sum w (N - 1) / N)),
 
-    where N is the number of values d at the pixel: M clones of each window that holds it. This is the
-    published standard deviation. It counts two things as one: the spread of the clones, and the
-    disagreement of windows that overlap. With one window it is the ordinary sample standard deviation. Sums
-    of squares are updated about the running mean (Chan, Golub & LeVeque 1979 with weights; West 1979), so
-    that heights of kilometres leave the centimetres of the spread alone.
+    where N is the number of values d at the pixel: M clones of each window that contains it. This is the
+    published standard deviation. It combines the spread of the clones and the disagreement of overlapping
+    windows. With one window it is the ordinary sample standard deviation. Sums of squares are updated about
+    the running mean (Chan, Golub & LeVeque 1979 with weights; West 1979), so that heights of kilometres do
+    not round off a spread of centimetres.
 
-    The clones are blended one by one, too. Their mean is the mean above; but where independent windows
-    overlap a blended clone is an average of draws, smoother than one draw, so the clones' own spread is too
+    Each clone is blended, too. Their mean is the mean above; but where independent windows overlap a blended
+    clone is an average of draws, smoother than one draw, so that the spread of the blended clones is too
     small there: use `std` for uncertainty.
 
-    Windows must come in one order for equal bits. Memory: (M + 3) maps of 64-bit numbers of the region.
+    Results are bit-identical only for one order of windows. Memory: (M + 3) float64 maps of the region.
 
     Parameters
     ----------
     rows, cols : the region, pixels.
-    members : clones a window, M >= 2.
-    weigh : weights of a window, (size, size), positive.
+    members : clones per window, M >= 2.
+    weigh : function of a window that returns its weights, (size, size), positive.
+
+    Raises
+    ------
+    ValueError
+        If there is only one member.
     """
 
     def __init__(self, rows: int, cols: int, members: int, weigh: Weigh) -> None:
@@ -108,7 +113,7 @@ class Mosaic:
         Raises
         ------
         ValueError
-            If the shape is another one or a height is not finite.
+            If the shape is wrong or a height is not finite.
         """
         if clones.shape != (self.members, window.size, window.size):
             raise ValueError(
@@ -127,16 +132,16 @@ class Mosaic:
         after = before + weight
         blended = self.clones[:, *here]
         mean = heights.mean(axis=0)
-        apart = mean - blended.mean(axis=0)
+        difference = mean - blended.mean(axis=0)
         self._squares[here] += weight * ((heights - mean) ** 2).sum(axis=0)
-        self._squares[here] += self.members * (before * weight / after) * apart**2
+        self._squares[here] += self.members * (before * weight / after) * difference**2
         blended += (heights - blended) * (weight / after)
         self._weight[here] = after
         self._windows[here] += 1
 
     @property
     def covered(self) -> NDArray[np.bool_]:
-        """Pixels that a window has reached, (rows, cols)."""
+        """Pixels covered by at least one window, (rows, cols)."""
         return self._weight > 0
 
     def mean(self) -> Floats:
@@ -155,7 +160,8 @@ def published_std(squares: Floats, weight: Floats, members: int, windows: NDArra
     Parameters
     ----------
     squares : sum of w (d - mean)^2 over all clones of all windows at a pixel, square metres.
-    weight : sum of w over its windows. members : clones of a window, M >= 2. windows : that hold the pixel.
+    weight : sum of w over the windows that contain the pixel. members : clones per window, M >= 2.
+    windows : number of these windows. All maps have the same shape.
     """
     values = members * windows
     return np.asarray(np.sqrt(squares * values / (members * weight * (values - 1))), dtype=np.float64)

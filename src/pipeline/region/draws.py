@@ -1,4 +1,4 @@
-"""What is drawn for the rendered images of a region: their Suns, and the part of the region each keeps."""
+"""Random draws for the rendered images of a region: their Suns, and the part of it that each shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.illumination.ephemeris import SunTrack, own_suns
 from pipeline.illumination.missing import WHOLE_HALF_WIDTH_PX, draw_swath
 from pipeline.illumination.place import Place
 
-# Keep this stage's random numbers apart from those of other stages, and of each other, with one seed.
+# Distinguish the random numbers of this stage's draws from each other's and other stages' with the same seed.
 SUNS_PURPOSE, STRIPS_PURPOSE = 0x52531, 0x52532
 
 Indices = NDArray[np.int64]
@@ -30,19 +30,18 @@ def draw_suns(
     *,
     directions: NDArray[np.float64],
 ) -> Indices:
-    """Draw the fixed directions that a region's images come from, as those of a patch are drawn.
+    """Draw the Sun directions of a region's images, like those of a patch.
 
-    Only directions that are drawn are traced: one that turns out to leave the whole region dark is struck out
-    and the set is drawn again with the same random numbers, so that all directions that light the region stay
-    equally likely.
+    Only drawn directions are traced: one that leaves the whole region dark is excluded and the set is drawn
+    again with the same random numbers, so that all directions that light the region stay equally likely.
 
     Parameters
     ----------
     draw : kind of place, its ranges, the declination, and the number of images N.
     tolerance : ``arcs.tolerance``. seed : of the draw.
-    lights : which of the given directions light some of the region.
-    place : the region's centre. track : where the Sun stood; where the draw's place is ``ephemeris``.
-    directions : the fixed directions.
+    lights : function that returns which of the given directions light some of the region.
+    place : the region's centre. track : the Sun's track, if the draw's place is ``ephemeris``.
+    directions : (D, 3) unit vectors to choose from.
 
     Returns
     -------
@@ -51,7 +50,7 @@ def draw_suns(
     Raises
     ------
     NoUsableDirectionError
-        If no direction is usable, or none that is lights the region.
+        If no direction is usable, or no usable one lights the region.
     ValueError
         If the draw needs a track that is not given.
     """
@@ -59,11 +58,11 @@ def draw_suns(
     useful = np.ones(len(directions), dtype=bool)
     while True:
         rng = np.random.default_rng([seed, SUNS_PURPOSE])
-        struck = None if useful.all() else useful
+        usable = None if useful.all() else useful
         try:
-            *_, chosen = draw_arc_set(draw, tolerance, rng, struck, place, suns, directions)
+            *_, chosen = draw_arc_set(draw, tolerance, rng, usable, place, suns, directions)
         except NoUsableDirectionError as error:
-            # To the draw, a region is a large patch.
+            # `draw_arc_set` treats the region as a large patch.
             message = str(error).replace("the patch", "the region")
             raise NoUsableDirectionError(f"region.light: {message}") from None
         asked = np.unique(chosen)
@@ -76,10 +75,10 @@ def draw_suns(
 def draw_strips(
     section: RegionSection, size_px: int, place: Place, pixel_m: float
 ) -> NDArray[np.float64] | None:
-    """Draw what each image keeps of the region.
+    """Draw the part of the region that each image shows.
 
-    A ``strip`` lies around a point anywhere in the region, in any direction; a ``nac`` swath is drawn as for
-    a patch of the region's size.
+    A ``strip`` is centred on a uniformly random point of the region, with random direction; a ``nac`` swath
+    is drawn as for a patch of the region's size.
 
     Parameters
     ----------
@@ -88,7 +87,7 @@ def draw_strips(
 
     Returns
     -------
-    (N, 4) or (N, 14) rows, see `pipeline.illumination.missing`; None where all images are whole.
+    (N, 4) or (N, 14) rows, see `pipeline.illumination.missing`; None if all images are complete.
     """
     rng = np.random.default_rng([section.seed, STRIPS_PURPOSE])
     if section.masks.kind == "nac":

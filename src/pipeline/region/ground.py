@@ -1,4 +1,4 @@
-"""A region's terrain: its a priori DEM and, where it is known, the true terrain that casts shadows."""
+"""A region's terrain: its a priori DEM and, if known, the true terrain around it that casts shadows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BICUBIC_CELLS = 2
 
 @dataclass(frozen=True)
 class AprioriDem:
-    """What is known of a region of S x S pixels without images, metres above R = 1737400 m.
+    """Heights of a region of S x S pixels that are known without images, metres above R = 1737400 m.
 
     Attributes
     ----------
@@ -29,10 +29,10 @@ class AprioriDem:
     factor : pixels per cell, along a side.
     halo_cells : cells around the region in `cells`.
     cells : (S / factor + 2 halo_cells,) * 2 mean heights of the cells, float64, without NaN.
-    prior : (S, S) bicubic of `cells`, float64; or the heights of a fine DEM, whose block means `cells` are.
-    spots : (S, S) altimetry spots per pixel: where there are some, `prior` is measured. None where
-        `cells` are.
-    cell_error : (S, S) 1-sigma error of `cells`, metres; None where they are exact.
+    prior : (S, S) bicubic of `cells`, float64; or the heights of a fine DEM with block means `cells`.
+    spots : (S, S) altimetry spots per pixel; `prior` is measured where there is at least one. None if the
+        data are `cells`.
+    cell_error : (S, S) 1-sigma error of `cells`, metres; None if they are exact.
     """
 
     grid: Grid
@@ -51,21 +51,21 @@ class AprioriDem:
 
 
 def apriori_dem(grid: Grid, factor: int, halo_cells: int, cells: NDArray[np.floating]) -> AprioriDem:
-    """Complete coarse heights of a region to its a priori DEM.
+    """The a priori DEM of a region from coarse heights.
 
-    Where a cell is missing the nearest one is held, as the clamped edges of a bicubic do.
+    Missing cells take the value of the nearest one.
 
     Parameters
     ----------
     grid : of the region's pixels. factor : pixels per cell.
-    halo_cells : cells around the region: at least 2 for the bicubic of endless terrain, and as many as the
-        network sees.
+    halo_cells : cells around the region: at least 2 for a bicubic without edge effects, and at least the
+        halo of the network.
     cells : (S / factor + 2 halo_cells,) * 2 metres, NaN where unknown.
 
     Raises
     ------
     ValueError
-        If the shape is another one.
+        If the shape is wrong.
     """
     shape = tuple(n // factor + 2 * halo_cells for n in (grid.height, grid.width))
     if cells.shape != shape:
@@ -77,11 +77,11 @@ def apriori_dem(grid: Grid, factor: int, halo_cells: int, cells: NDArray[np.floa
 
 @dataclass(frozen=True)
 class Ground:
-    """True terrain of a region: what its images are rendered from, and what scores compare with.
+    """True terrain of a region, from which its images are rendered, and the reference of its scores.
 
     Attributes
     ----------
-    place : where it was read. grid : map grid of the region.
+    place : square of a site. grid : map grid of the region.
     around : (S + 2m, S + 2m) heights of the region and `margin_px` = m pixels around it, metres above
         R = 1737400 m; NaN where there are no data.
     """
@@ -103,14 +103,14 @@ def read_ground(
 ) -> tuple[AprioriDem, Ground]:
     """Read a region and degrade it: block means of the region and its surroundings, and their bicubic.
 
-    At least two cells around the region are used, so that its bicubic is that of endless terrain (the
-    published one is clamped at the region's edges).
+    At least two cells around the region are used, so that its bicubic has no edge effects (the published one
+    repeats the region's edge cells).
 
     Parameters
     ----------
-    terrain, place : what and where.
+    terrain, place : terrain, and square of one of its sites.
     factor : pixels per cell; divides the region's side.
-    halo_cells : cells around a window that the network sees.
+    halo_cells : cells around a window that the network uses.
     light_halo_px : terrain around the region that casts shadows, pixels.
 
     Raises
@@ -135,7 +135,7 @@ def read_ground(
 
 
 def centre_of(grid: Grid) -> MapPlace:
-    """Where the middle of a region lies, for Suns and swaths that are seen from its own place."""
+    """Coordinates of a region's centre, for draws of Suns and swaths."""
     middle = (grid.height - 1) / 2
     lon, lat = (float(v) for v in grid.lonlat(middle, middle))
     map_lon = (lon - grid.projection.lon0) % 360.0 % 360.0

@@ -1,4 +1,4 @@
-"""Writing a reconstructed region: GeoTIFFs, numbers and a picture."""
+"""Writing a reconstructed region: GeoTIFFs, scores and a picture."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def write_outputs(outputs: Mapping[str, str], done: Reconstruction) -> None:
 
     Parameters
     ----------
-    outputs : paths of ``mean``, ``std``, ``prior``, ``images``, ``metrics``, ``quicklook``, of ``truth``
-        where it is known and, perhaps, of ``clones``.
+    outputs : paths of ``mean``, ``std``, ``prior``, ``images``, ``metrics``, ``quicklook``, of ``truth`` if
+        it is known and, optionally, of ``clones``.
     done : the finished region.
     """
     grid, mosaic, truth = done.apriori.grid, done.mosaic, done.truth

@@ -1,4 +1,4 @@
-"""The region at a glance: relief, one image, uncertainty and error maps in one PNG."""
+"""Overview picture of a region: relief, one image, uncertainty and error maps in one PNG."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _draw(done: Reconstruction, scores: Mapping[str, Any], sample: WindowImages)
         "Mean of the clones": mean,
         "One clone": done.mosaic.clones[0],
     }
-    # One stretch for all: that of the truth, or of the best that is known.
+    # One stretch for all panels: that of the truth or, without truth, of the mean.
     ends = stretch(hillshade(mean if truth is None else truth, px))
     for axis, (title, dem) in zip(axes[0], reliefs.items()):
         if truth is not None:
@@ -101,7 +101,7 @@ def _facts(scores: Mapping[str, Any]) -> str:
 
 
 def _sun_arrow(axis: Axes, azimuth: float, pixels: int) -> None:
-    """An arrow in the corner that points the way the light travels."""
+    """An arrow in the corner in the direction in which the light travels."""
     east, down = np.sin(np.radians(azimuth)), -np.cos(np.radians(azimuth))
     x, y, half = 0.09 * pixels, 0.09 * pixels, 0.05 * pixels
     axis.annotate(

@@ -1,4 +1,4 @@
-"""Where the region lies: at a given centre, or where most of it is test terrain."""
+"""Location of the region: at a given centre, or where it contains the most test patches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class PlaceError(ValueError):
-    """A region that the terrain has no place for."""
+    """The terrain has no suitable square for the region."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True)
 class SplitMap:
-    """Where the patches of each split lie.
+    """Locations of the patches of each split.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class SplitMap:
     size_px: int
 
     def inside(self, place: Place, split: str) -> NDArray[np.int64]:
-        """Rows and columns (n, 2), in the region, of a split's patches that lie wholly in it."""
+        """Rows and columns (n, 2), in the region, of a split's patches that are entirely in it."""
         row, col = self.patches.row - place.row, self.patches.col - place.col
         last = place.size_px - self.size_px
         fits = (row >= 0) & (row <= last) & (col >= 0) & (col <= last)
@@ -73,13 +73,13 @@ class SplitMap:
 def split_map(
     terrain: Terrain, labels: Mapping[str, str], size_px: int, stride_px: int, origin: Origin = "even"
 ) -> SplitMap:
-    """Put the labels of ``split/1`` on the map: a patch's id says where it lies.
+    """Locate the patches of ``split/1``, whose ids encode their positions.
 
     Parameters
     ----------
     terrain : the sites.
     labels : id -> split.
-    size_px, stride_px, origin : keys of ``patches``, which ids depend on.
+    size_px, stride_px, origin : keys of ``patches``, on which the ids depend.
 
     Raises
     ------
@@ -97,17 +97,17 @@ def split_map(
 
 
 def find_place(terrain: Terrain, section: RegionSection, splits: SplitMap) -> Place:
-    """The region's place: around `center_m`, or the one with most whole test patches.
+    """Square of the region: around `center_m`, or the one with the most complete test patches.
 
-    Without a centre, the places are those of the sites' disjoint patch grids where the square lies inside the
-    data and holds no missing pixel; ties go to the first by site, row and column. With one, the square is
-    moved to the nearest pixels, and the first site that holds it whole is taken (map coordinates alone do not
-    tell a northern site from a southern one).
+    Without a centre, candidates start at nodes of the sites' disjoint patch grids and have no missing pixel;
+    ties go to the first by site, row and column. With a centre, the square is moved to whole pixels, and the
+    first site that has data on all of it is taken (map coordinates do not distinguish a northern site from a
+    southern one).
 
     Raises
     ------
     PlaceError
-        If there is no such place; the message says what there is.
+        If there is no such square; the message says what was found.
     """
     if section.center_m is not None:
         return _given(terrain, section.center_m, section.size_px)
@@ -137,7 +137,7 @@ def _given(terrain: Terrain, center: tuple[float, float], size: int) -> Place:
 
 
 class _Cells:
-    """Cells of a site's disjoint patch grid: which hold test patches, and which miss pixels."""
+    """Cells of a site's disjoint patch grid: which contain test patches, and which have missing pixels."""
 
     def __init__(self, terrain: Terrain, site: int, splits: SplitMap) -> None:
         self.terrain, self.site, self.side = terrain, site, splits.size_px
@@ -157,7 +157,7 @@ class _Cells:
         return self.first[0] + i * self.side, self.first[1] + j * self.side
 
     def places(self, size: int) -> list[tuple[int, int, int]]:
-        """(test patches, i, j) of the cells where a square of `size` px starts that lies inside the data."""
+        """(test patches, i, j) of all cells at which a square of `size` px inside the data can start."""
         rows = np.array([self.pixel(i, 0)[0] for i in range(self.shape[0])], dtype=np.int64)
         cols = np.array([self.pixel(0, j)[1] for j in range(self.shape[1])], dtype=np.int64)
         grid = self.terrain.sites[self.site].grid
@@ -166,7 +166,7 @@ class _Cells:
             return []
         free = free_positions(self.terrain.footprints(self.site), size).at(rows, cols)
         n = size // self.side
-        # Cells beyond the last whole patch hold none.
+        # Cells beyond the last complete one contain no test patch.
         total = np.pad(self.test, ((1, n), (1, n))).cumsum(0).cumsum(1)
         down, right = total[n : n + len(rows)], np.s_[n : n + len(cols)]
         up, left = total[: len(rows)], np.s_[: len(cols)]
@@ -174,7 +174,7 @@ class _Cells:
         return [(int(count[i, j]), int(i), int(j)) for i, j in np.argwhere(free)]
 
     def whole(self, i: int, j: int, size: int) -> bool:
-        """Whether the square of `size` px at a cell misses no pixel; cells are read once and remembered."""
+        """Whether the square of `size` px at a cell has no missing pixel; cells are read only once."""
         n = size // self.side
         part = np.s_[i : i + n, j : j + n]
         for a, b in np.argwhere(~self.looked[part]):
@@ -187,7 +187,7 @@ class _Cells:
         return bool(np.isfinite(self.terrain.read(self.site, row, row + size, col, col + size)).all())
 
     def look(self, i: int, j: int) -> None:
-        """Read a cell."""
+        """Read a cell, if it was not yet read, and note whether pixels are missing."""
         if not self.looked[i, j]:
             row, col = self.pixel(i, j)
             heights = self.terrain.read(self.site, row, row + self.side, col, col + self.side)

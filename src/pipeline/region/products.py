@@ -1,8 +1,8 @@
-"""GeoTIFFs of a region: cloud-optimised, in the terrain's own lunar CRS, the same bytes for the same values.
+"""GeoTIFFs of a region: cloud-optimised, in the terrain's lunar CRS; equal values give equal bytes.
 
-Conventions: float32; **NaN is nodata**, as in the input DEMs that this project writes itself (LOLA's
--3.4028227e38 turns into a plausible mean in code that forgets to mask it, NaN cannot; GDAL, QGIS, ASP and
-xarray know both); pixels are areas; band units are set; overviews are means; no dates anywhere.
+Conventions: float32; **NaN is nodata**, as in the input DEMs that this project writes (code that does not
+mask LOLA's -3.4028227e38 may compute a plausible mean from it, but not from NaN; GDAL, QGIS, ASP and xarray
+support both); pixels are areas; band units are set; overviews are means; no dates.
 """
 
 from __future__ import annotations

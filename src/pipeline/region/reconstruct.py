@@ -1,9 +1,9 @@
-"""Stage ``region``: a moving window of clones over a region, blended into GeoTIFFs.
+"""Stage ``region``: clones of a moving window over a region, blended into GeoTIFFs.
 
-The stage's a priori DEM is the block mean of the true DEM, and its images are rendered over all of it, with
-the shadows that all of it and the terrain around it cast; `reconstruct_region` takes any a priori DEM and
-images. Every window is sampled on its own, with random numbers that depend only on the seed and its position,
-and blended by `pipeline.region.blend`.
+The stage's a priori DEM is the block mean of the true DEM, and its images are rendered for the whole region,
+with the shadows of the region and of the terrain around it; `reconstruct_region` takes any a priori DEM and
+images. Windows are sampled independently, with random numbers that depend only on the seed and the window's
+position, and blended by `pipeline.region.blend`.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from pipeline.storage.atomic import read_json
 from pipeline.terrain.index import load_terrain
 
 CLONES_PURPOSE = 0x52530
-# Windows a forward pass: fixed, because sums of some kernels depend on it in their last bits.
+# Windows per forward pass: fixed, because the last bits of some kernels' sums depend on it.
 BATCH = 16
-# Pixels of images a batch, at most.
+# Largest number of image pixels per batch.
 _BATCH_PX = 2**26
 
 
@@ -59,9 +59,9 @@ class _Patch:
 
 
 def prepare(apriori: AprioriDem, images: RegionImages, window: Window, halo_cells: int) -> _Patch:
-    """Cut a window out of the region: a priori cells, bicubic and images.
+    """Cut a window out of the region: a priori cells with a halo of `halo_cells`, bicubic and images.
 
-    The reference is the mean of the window's own cells, as in training.
+    Heights are relative to the mean of the window's own cells, as in training.
     """
     rows, cols = window.pixels
     lr = apriori.window_cells(window.row, window.col, window.size, halo_cells)
@@ -104,12 +104,12 @@ def collate(patches: Sequence[_Patch], pixel_m: float, device: torch.device | st
 
 @dataclass
 class Coverage:
-    """How many images the windows and pixels saw.
+    """Number of images of windows and pixels.
 
     Attributes
     ----------
     per_window : images used in each window, in order.
-    per_pixel : (S, S) most images with data at a pixel, over the windows that hold it.
+    per_pixel : (S, S) images with data at a pixel, the largest number over the windows that contain it.
     """
 
     per_window: list[int]
@@ -131,19 +131,19 @@ def reconstruct_windows(
     device: torch.device | str = "cpu",
     batch: int = BATCH,
 ) -> tuple[Mosaic, Coverage]:
-    """Sample every window and blend the clones; memory does not grow with the region but for the mosaic.
+    """Sample every window and blend the clones; only the mosaic's memory grows with the region.
 
     Parameters
     ----------
     system : trained network and process, on `device`.
     apriori : a priori DEM. images : of the region.
-    section : stride, clones, blending, seed. sampler : how clones are drawn.
-    batch : windows a forward pass, at most; fewer with many images.
+    section : stride, clones, blending, seed. sampler : settings of the sampler.
+    batch : windows per forward pass, at most; fewer with many images.
 
     Raises
     ------
     ValueError
-        If windows do not lie on the cells of the a priori DEM, or a clone is not finite.
+        If windows do not align with the cells of the a priori DEM, or a clone is not finite.
     """
     size, factor = system.size_px, apriori.factor
     if section.stride_px % factor:
@@ -191,14 +191,14 @@ def reconstruct_region(
     system : trained network and process, on `device`.
     apriori : a priori DEM, with the region's map grid. images : of the region, on its pixels.
     section : stride, clones, blending, seed; its place, light and masks are not used.
-    sampler : how clones are drawn.
-    truth : (S, S) true heights, metres, for scores only; None where they are not known.
-    origin : what products say of where they come from.
+    sampler : settings of the sampler.
+    truth : (S, S) true heights, metres, for scores only; None if unknown.
+    origin : provenance, for tags of the products.
 
     Raises
     ------
     ValueError
-        If the a priori DEM is not one of the system's, or for the reasons of `reconstruct_windows`.
+        If the a priori DEM does not fit the system, or as `reconstruct_windows`.
     """
     if apriori.factor != system.factor or apriori.halo_cells < system.halo_cells:
         raise ValueError(
@@ -234,7 +234,8 @@ def reconstruct(
     Raises
     ------
     ValueError
-        If the region has no place, or files do not fit each other; the message names the file or key.
+        If the terrain has no square for the region, or files do not fit each other; the message names the
+        file or key.
     """
     device = pick_device(runtime.device)
     model, vae = one_file(inputs["model"]), one_file(inputs.get("vae"))

@@ -19,11 +19,11 @@ from pipeline.region.source import RegionImages
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a region and its model come from, for tags and metrics; what is not known is left out of them.
+    """Provenance of a region and its model, for tags and metrics; unknown entries are left out.
 
     Attributes
     ----------
-    site : name of the piece of terrain. place : where on it.
+    site : name of the piece of terrain. place : square on it.
     fingerprint : of the model's weights. key : of the stage.
     patches : (n, 2) rows and columns, in the region, of whole ``test`` and ``train`` patches.
     """
@@ -41,8 +41,8 @@ class Reconstruction:
 
     Attributes
     ----------
-    apriori, truth, images, mosaic : what went in, the true heights (S, S) or None, and what came out.
-    section, sampler, size_px : how it was made; `size_px` is a window's side.
+    apriori, images : inputs. truth : (S, S) true heights, metres, or None. mosaic : blended clones.
+    section, sampler : settings. size_px : side of a window.
     images_per_window : images used in each window. images_per_pixel : (S, S) images with data.
     origin : of the region and the model.
     """
@@ -60,7 +60,7 @@ class Reconstruction:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What the products say of their origin."""
+        """Tags of the GeoTIFFs: provenance and settings."""
         return {
             "MODEL_FINGERPRINT": self.origin.fingerprint,
             "STAGE_KEY": self.origin.key,

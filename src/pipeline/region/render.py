@@ -1,4 +1,4 @@
-"""Rendered images of a region: Suns along an arc, the shadows of all terrain around, strips of kept data."""
+"""Rendered images of a region: Suns along an arc, shadows of all terrain around, strips with data."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ logger = logging.getLogger(__name__)
 
 
 class RenderedImages:
-    """Images of a region that are computed when a window of them is read.
+    """Images of a region that are rendered when a window of them is read.
 
     Parameters
     ----------
     ground : the terrain.
-    shadows : visibility of the directions in use.
+    shadows : visibility of the Sun for D directions.
     directions : (N,) each image's row in `shadows` and `suns`.
-    suns : (D, 3) float32.
-    strips : (N, 4) or (N, 14) float64 rows of kept data in region pixels, see
-        `pipeline.illumination.missing`; None for whole images.
+    suns : (D, 3) float32 unit vectors, map frame.
+    strips : (N, 4) or (N, 14) float64 rows that describe the part with data, in region pixels, see
+        `pipeline.illumination.missing`; None for complete images.
     photometry : reflectance law.
     """
 
@@ -53,7 +53,7 @@ class RenderedImages:
     ) -> None:
         size = ground.grid.height
         surface = edge_surface(ground.around, ground.margin_px, size, use_halo=True)
-        # Centred for the sake of single precision; (S + 2, S + 2).
+        # Relative to the mean height, since float32 loses digits of large heights; (S + 2, S + 2).
         self._surface = torch.from_numpy(surface - np.float32(ground.truth.mean(dtype=np.float64)))
         self._pixel_m = ground.grid.pixel_m
         self._shadows, self._photometry = shadows, photometry
@@ -69,13 +69,13 @@ class RenderedImages:
     ) -> WindowImages:
         """Images of a square window; see `pipeline.region.source.RegionImages.read`.
 
-        As in training, an image is dark when the whole window lies in shadow, whatever its strip keeps.
+        As in training, an image counts as dark if the whole window, not only its strip, is in shadow.
         """
         chosen = np.arange(self.count) if only is None else np.asarray(only, dtype=np.int64)
         valid = self._valid(chosen, row0, col0, row1 - row0)
         if only is None:
-            seen = valid.any(axis=(1, 2))
-            chosen, valid = chosen[seen], valid[seen]
+            some = valid.any(axis=(1, 2))
+            chosen, valid = chosen[some], valid[some]
         used, back = np.unique(self.directions[chosen], return_inverse=True)
         visible = self._shadows.read(used, row0, row1, col0, col1)
         if only is None:
@@ -93,7 +93,7 @@ class RenderedImages:
         if self.strips is None:
             return np.ones((len(chosen), size, size), dtype=bool)
         strips = self.strips[chosen].copy()
-        # A row holds up to three places: the strip's centre, and the corners of two blocks.
+        # A row contains up to three positions: the strip's centre, and the corners of two blocks.
         for x in (0, 6, 10)[: 1 if strips.shape[1] == STRIP else 3]:
             strips[:, x : x + 2] -= (col0, row0)
         return strip_mask(strips, size)
@@ -102,17 +102,17 @@ class RenderedImages:
 def open_images(
     section: RegionStage, inputs: Mapping[str, Any], apriori: AprioriDem, ground: Ground | None
 ) -> RenderedImages:
-    """Images that the stage's section asks for; see `pipeline.region.source.open_images`.
+    """Rendered images of the stage's section; see `pipeline.region.source.open_images`.
 
     Parameters
     ----------
-    inputs : lists of at most one file: ``track`` (the Sun's, where ``region.light.place`` is ``ephemeris``)
-        and ``far`` (far terrain, where ``illumination.far_m`` > 0).
+    inputs : lists of at most one file: ``track`` (the Sun's, if ``region.light.place`` is ``ephemeris``) and
+        ``far`` (far terrain, if ``illumination.far_m`` > 0).
 
     Raises
     ------
     ValueError
-        If there is no true terrain, or a file is needed and not given; see `render` too.
+        If there is no true terrain, or a file is needed and not given; also as `render`.
     """
     if ground is None:
         raise ValueError("images: expected true terrain to render them from, found none")
@@ -133,15 +133,15 @@ def render(
 ) -> RenderedImages:
     """Draw Suns and strips, and trace the shadows.
 
-    The Suns are drawn with replacement from the fixed directions that lie near the arc of the region's
-    assumed or true place, or near the Suns of the track, and light some of it.
+    The Suns are drawn with replacement from those fixed directions that are near the Sun's arc at the
+    region's assumed or true coordinates, or near the Suns of the track, and light some of the region.
 
     Parameters
     ----------
-    ground : the terrain. section : place of the Sun, number of images, strips, seed.
-    light, photometry : how light falls. tolerance : ``arcs.tolerance``.
-    track : where the Sun stood; where ``section.light.place`` is ``ephemeris``.
-    far : coarser terrain around the region's halo that casts shadows, or None.
+    ground : the terrain. section : kind of arc, number of images, strips, seed.
+    light : settings of ray tracing. photometry : reflectance law. tolerance : ``arcs.tolerance``.
+    track : the Sun's track, if ``section.light.place`` is ``ephemeris``.
+    far : coarser terrain beyond the region's halo that casts shadows, or None.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How good a reconstructed region is: against the truth, and against the bicubic it starts from."""
+"""Scores of a reconstructed region against the truth, and of the bicubic that it starts from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def whole_scores(truth: Floats, prior: Floats, clones: Floats, pixel_m: float, s
     Parameters
     ----------
     truth, prior : (S, S) metres. clones : (M, S, S) metres. pixel_m : pixel size, metres.
-    seed : of broken ties between ranks.
+    seed : of the random breaking of ties between ranks.
     """
     everywhere = np.zeros((1, 2), dtype=np.int64)
     scores = patch_scores(truth, prior, clones, everywhere, len(truth), pixel_m, seed)
@@ -40,7 +40,7 @@ def patch_scores(
     pixel_m: float,
     seed: int,
 ) -> dict[str, Any]:
-    """Scores over some patches of the region, with intervals over patches.
+    """Scores over some patches of the region, with bootstrap intervals over patches.
 
     Parameters
     ----------
@@ -58,11 +58,11 @@ def patch_scores(
 
 
 def std_scores(mean: Floats, std: Floats, truth: Floats | None, members: int) -> dict[str, float]:
-    """What the published standard deviation is worth as the error bar of the mean.
+    """Reliability of the published standard deviation as the error bar of the mean.
 
     Parameters
     ----------
-    mean, std, truth : (S, S) metres; the truth is None where it is not known. members : clones M.
+    mean, std, truth : (S, S) metres; the truth is None if unknown. members : number of clones M.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Which pixels of a region see the Sun: traced over all of it, with its halo and the far terrain."""
+"""Visibility of the Sun from the pixels of a region, ray-traced with its halo and the far terrain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.jobs.progress import progress
 from pipeline.region.ground import Ground
 from pipeline.region.place import Place
 
-# Results of shadow tests that are in memory before they are packed.
+# Memory of unpacked results of shadow tests, bytes.
 _TRACE_BYTES = 2**28
 
 
@@ -26,7 +26,7 @@ class Shadows:
     Attributes
     ----------
     values : (D, S, ceil(S / 8)) u1, bits packed along x; or (D, S, S) u1, visible share of the disc x 255.
-    packed : which of the two.
+    packed : whether `values` are packed bits.
     """
 
     values: NDArray[np.uint8]
@@ -44,14 +44,15 @@ class Shadows:
 
 
 def far_around(store: Path | str, place: Place, light: IlluminationSection) -> FarTerrain:
-    """Terrain that casts shadows into a region from beyond its halo.
+    """Terrain beyond the halo of a region that casts shadows into it.
 
-    It reaches `light.far_m` beyond the region's corners, so that no pixel sees less of it than a patch does.
+    It extends `light.far_m` beyond the region's corners, so that every pixel has at least as much far terrain
+    as a patch.
 
     Parameters
     ----------
     store : store of schema ``far`` of the whole terrain; '' for none.
-    place : the region. light : reach and blocks.
+    place : the region. light : extent of the far terrain, and size of its blocks.
 
     Raises
     ------
@@ -75,13 +76,14 @@ def trace_region(
 ) -> Shadows:
     """Visibility over the whole region with the configured engine.
 
-    All of the region casts shadows, `light.halo_px` pixels around it, and the far terrain. Directions go from
-    the lowest Sun up, so that an engine prepares the terrain once; a bounded number of them is in memory
-    unpacked.
+    Shadows are cast by the region, `light.halo_px` pixels around it, and the far terrain. Directions are
+    sorted by rising elevation, so that an engine prepares the terrain once; only a bounded number of them is
+    unpacked in memory.
 
     Parameters
     ----------
-    ground : the terrain. suns : (D, 3) map frame. light : engine, halo, Sun. far : coarser terrain beyond.
+    ground : the terrain. suns : (D, 3) unit vectors, map frame. light : engine, halo, kind of Sun.
+    far : coarser terrain beyond the halo, or None.
     """
     size, cut = ground.grid.height, ground.margin_px - light.halo_px
     dem = ground.around[cut : ground.around.shape[0] - cut, cut : ground.around.shape[1] - cut]
@@ -91,7 +93,7 @@ def trace_region(
     packed = light.sun == "point"
     values = np.zeros((len(suns), size, -(-size // 8) if packed else size), dtype=np.uint8)
     order = np.argsort(suns[:, 2], kind="stable")
-    # A far horizon is four bytes a pixel.
+    # A far horizon takes four bytes per pixel.
     each = (1 if packed else 4) + (0 if far is None else 4)
     step = max(1, _TRACE_BYTES // (size * size * each))
     parts = [order[i : i + step] for i in range(0, len(order), step)]

@@ -1,7 +1,7 @@
-"""What the reconstruction asks of images, whether they are rendered or taken by a camera.
+"""Interface of a region's images, rendered or taken by a camera.
 
-Another source of a stage's images is one module with a function `open_images`, and its line in `SOURCES`;
-from Python, any object with the two members of `RegionImages` serves.
+A new source of a stage's images is a module with a function `open_images` and an entry in `SOURCES`; from
+Python, any object with the two members of `RegionImages` can be used.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class RegionImages(Protocol):
         Parameters
         ----------
         row0, row1, col0, col1 : half-open window in the region, pixels.
-        only : exactly these images; None for all that show something there: images without data in the
-            window, or dark all over it, are left out.
+        only : indices of the images; None for all images except those that have no data in the window or are
+            dark all over it.
         """
 
 
@@ -74,12 +74,12 @@ def open_images(
     ----------
     source : its name. section : of the stage. inputs : the stage's files by name.
     apriori : a priori DEM, with the map grid that images lie on.
-    ground : true terrain, where there is one; only ``rendered`` images need it.
+    ground : true terrain, if known; only ``rendered`` images need it.
 
     Raises
     ------
     ValueError
-        If there is no such source, or the files or the terrain do not serve it.
+        If there is no such source, or it cannot use the files or the terrain.
     """
     if source not in SOURCES:
         raise ValueError(f"images: expected a source of {', '.join(SOURCES)}, found {source!r}")

@@ -1,4 +1,4 @@
-"""The windows that a region is reconstructed in."""
+"""Overlapping windows in which a region is reconstructed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Window:
     ----------
     row, col : its top-left pixel in the region.
     size : its side, pixels.
-    border : whether its top, right, bottom and left side lie on the region's border.
+    border : whether its top, right, bottom and left sides are on the region's border.
     """
 
     row: int
@@ -25,7 +25,7 @@ class Window:
 
     @property
     def pixels(self) -> tuple[slice, slice]:
-        """Rows and columns of the region that it covers."""
+        """Slices of the region's rows and columns that it covers."""
         return slice(self.row, self.row + self.size), slice(self.col, self.col + self.size)
 
 
@@ -35,7 +35,7 @@ def starts(length: int, size: int, stride: int) -> list[int]:
     Raises
     ------
     ValueError
-        If a window is longer than what it should cover, or windows would leave gaps.
+        If a window is longer than `length`, or windows would leave gaps.
     """
     if not 0 < size <= length:
         raise ValueError(
@@ -48,7 +48,7 @@ def starts(length: int, size: int, stride: int) -> list[int]:
 
 
 def moving_windows(rows: int, cols: int, size: int, stride: int) -> list[Window]:
-    """Windows over a region of `rows` x `cols` pixels, row by row; every pixel lies in at least one.
+    """Windows over a region of `rows` x `cols` pixels, row by row; every pixel is in at least one.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def moving_windows(rows: int, cols: int, size: int, stride: int) -> list[Window]
     Raises
     ------
     ValueError
-        See `starts`.
+        As `starts`.
     """
     return [
         Window(row, col, size, (row == 0, col + size == cols, row + size == rows, col == 0))

@@ -1,4 +1,4 @@
-"""Each claim of the sources, and what the metrics say of it: held here, did not hold, or cannot be told."""
+"""Claims of the sources, tested with the metrics: held here, did not hold, or cannot be told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.report.systems import TEST, Results, Row
 
 HELD, NOT, UNTOLD = "held here", "did not hold", "cannot be told"
-#: Errors of one size, where no interval says so.
+#: Relative difference up to which errors without an interval count as equal.
 ALIKE = 0.05
 Verdict = tuple[bool, str]
 
@@ -19,10 +19,10 @@ class Claim:
 
     Attributes
     ----------
-    source, text : who says what.
-    rows : conditions and systems whose rows it is told by, in the order of `told`'s arguments.
-    told : whether it holds, and the numbers.
-    note : what keeps this from being the source's own setting.
+    source, text : publication, and its claim.
+    rows : condition and system of the rows that are compared, the arguments of `told`.
+    told : function of these rows that returns whether the claim holds, and the numbers as text.
+    note : difference from the setting of the source.
     """
 
     source: str
@@ -32,7 +32,7 @@ class Claim:
     note: str = ""
 
     def verdict(self, results: Results) -> tuple[str, str]:
-        """One of the three answers, and why."""
+        """One of the three answers, and the numbers or the reason."""
         found: list[Row] = []
         for condition, name in self.rows:
             if state := results.state(name):
@@ -61,7 +61,7 @@ def nearer_one(key: str) -> Callable[[Row, Row], Verdict]:
 
 
 def alike(key: str, unit: str) -> Callable[[Row, Row], Verdict]:
-    """Two numbers differ by `ALIKE` of the larger at most."""
+    """Two numbers differ by at most `ALIKE` of the larger."""
 
     def told(one: Row, two: Row) -> Verdict:
         a, b = one[key], two[key]
@@ -83,7 +83,7 @@ def flat(unit: str = "m") -> Callable[..., Verdict]:
 
 
 def _step(worse: str, better: str, text: str, up: bool = False) -> Claim:
-    """One step of SIRAN's ablation; `up` where the source says that the error rises."""
+    """One step of SIRAN's ablation; `up` if the source states that the error rises."""
     first, second = (worse, better) if up else (better, worse)
     return Claim(_SIRAN, text, (("main", first), ("main", second)), lower("rmse_m", "m"))
 
@@ -112,7 +112,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         _REPASKY, "better than bicubic interpolation", (("main", "published"), ("main", "bicubic")),
-        lower("rmse_m", "m"), "of the patch alone, as published",
+        lower("rmse_m", "m"), "of the patch only, as published",
     ),
     Claim(
         _YASUDA, "SM with 10 evaluations has the error of DM with 50", _PAIR,

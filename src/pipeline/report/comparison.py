@@ -2,9 +2,9 @@
 
     python -m pipeline.report.comparison [docs/results]
 
-FOLDER holds ``metrics/<label>.json``: ``test.json`` and ``validation.json`` are metrics.json of
-config/systems.yaml and config/systems_validation.yaml. Written are ``tables/``, ``figures/`` and, beside the
-folder, ``<folder>.md``. The same files give the same bytes.
+The folder contains ``metrics/<label>.json``: ``test.json`` and ``validation.json`` are metrics.json of
+config/systems.yaml and config/systems_validation.yaml. The command writes ``tables/``, ``figures/`` and,
+beside the folder, ``<folder>.md``. Equal files give equal bytes.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _MAIN = (
 
 
 def number(row: Row, key: str) -> str:
-    """Three digits of a number, empty where there is none."""
+    """A number with three digits as text; empty if the row has none."""
     value = row.get(key)
     return "" if value is None else str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
 def _interval(row: Row) -> str:
-    """The RMSE's interval over sites, or over patches where there is none over sites."""
+    """The RMSE's interval over sites or, without it, over patches."""
     found = row.get("rmse_m_ci95_sites") or row.get("rmse_m_ci95")
     return f"{found[0]:.3g} to {found[1]:.3g}" if found else ""
 
 
 def main_table(results: Results) -> Table:
-    """All rows under the main condition; what is missing says why."""
+    """All rows under the main condition; the column `state` says why scores are missing."""
     rows, found = [], results.systems(TEST)
     for name in results.names:
         row = found.get(name, {})
@@ -55,7 +55,7 @@ def main_table(results: Results) -> Table:
 
 
 def _under_conditions(results: Results, name: str, caption: str, key: str) -> Table:
-    """A number of all systems that have it, under all conditions that do."""
+    """One number of all systems that have it, under all conditions in which some system has it."""
     found = {label: results.systems(TEST, label) for label in results.conditions}
     labels = [label for label, rows in found.items() if any(key in row for row in rows.values())]
     rows = [
@@ -78,13 +78,13 @@ def spread_table(results: Results) -> Table:
 
 
 def withheld_table(results: Results) -> Table:
-    """How well systems explain images that they were not shown, where there are some."""
-    caption = "What renderings leave of withheld images, over what those of the a priori DEM leave."
+    """How well renderings of the results fit withheld images, if there are any."""
+    caption = "Misfit of renderings to withheld images, relative to that of the a priori DEM."
     return _under_conditions(results, "withheld", caption, "withheld_vs_prior")
 
 
 def validation_table(results: Results) -> Table:
-    """What decides whether a learned rival counts as converged."""
+    """Errors on validation sites, which decide whether a learned rival counts as converged."""
     found = results.systems(VALIDATION)
     base = found.get(BASE, {}).get("rmse_m")
     rows = [
@@ -101,16 +101,15 @@ def validation_table(results: Results) -> Table:
 
 
 def floors_table(results: Results) -> Table:
-    """What VAEs lose on their own, in all metrics files."""
+    """Reconstruction errors of VAEs, in all metrics files."""
     rows = [
         [label, name, number(row, "rmse_m"), number(row, "rmse_px"), number(row, "slope_deg")]
         for label, content in results.metrics.items()
         for name, row in content["floors"].items()
     ]
     columns = ["file", "floor", "RMSE, m", "RMSE, px", "slope error, °"]
-    return Table(
-        "floors", "What encoding and decoding costs: of the truth, and of the bicubic.", columns, rows
-    )
+    caption = "Errors of the truth and of the bicubic after encoding and decoding."
+    return Table("floors", caption, columns, rows)
 
 
 def challenge_table(results: Results) -> Table:
@@ -125,7 +124,7 @@ def challenge_table(results: Results) -> Table:
 
 
 def claims_table(results: Results) -> Table:
-    """Each claim of the sources on a line of its own."""
+    """The claims of the sources, one per row."""
     columns = ["source", "claim", "here", "numbers, or why not", "note"]
     return Table("claims", "Claims of the sources.", columns, told_of(results))
 
@@ -140,7 +139,7 @@ def tables_of(results: Results) -> dict[str, Table]:
 
 
 def _runs(results: Results) -> Iterator[str]:
-    """One line for each metrics file: what was scored, on how much."""
+    """One line per metrics file: numbers of systems, patches and sites, and the conditions."""
     for label, content in results.metrics.items():
         first = next(iter(content["systems"].values()))
         sites = f" of {first['n_sites']} sites" if "n_sites" in first else ""
@@ -152,7 +151,7 @@ def _runs(results: Results) -> Iterator[str]:
 
 
 def page(results: Results, folder: str) -> str:
-    """``docs/results.md``; `folder` is where tables and figures are, seen from the page."""
+    """Content of ``docs/results.md``; `folder` is the path of tables and figures relative to the page."""
     shown = {name: as_markdown(table) if table.rows else "" for name, table in tables_of(results).items()}
     runs = list(_runs(results))
     return (
@@ -167,10 +166,14 @@ def write_comparison(folder: Path | str) -> list[Path]:
     ----------
     folder : with ``metrics/*.json``.
 
+    Returns
+    -------
+    The files that were written.
+
     Raises
     ------
     ValueError
-        If a file there is no metrics file.
+        If one of these files is no metrics file.
     """
     folder = Path(folder)
     results = read_results(folder / "metrics")
@@ -195,7 +198,7 @@ def write_comparison(folder: Path | str) -> list[Path]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line."""
+    """Run the command; returns 0, or exits with status 2 if a file is no metrics file."""
     parser = argparse.ArgumentParser(
         prog="comparison", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""What the report is made of, read from the rule's inputs; what is not there is None or empty."""
+"""Data of the report, read from the rule's inputs; absent inputs become None or empty."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from pipeline.terrain.coverage import LOW_COVERAGE
 
 @dataclass(frozen=True)
 class PatchTable:
-    """All patches that were cut: (n,) each; `role` is the split, or ``low coverage``."""
+    """All extracted patches: (n,) site index, top-left pixel and role; numbers of dropped ones by reason.
+
+    The role is the split, ``dropped`` or ``low coverage``.
+    """
 
     site: NDArray[np.int64]
     row: NDArray[np.int64]
@@ -36,7 +39,7 @@ class PatchTable:
 
 @dataclass(frozen=True)
 class Region:
-    """The region's numbers and its picture (a PNG)."""
+    """The region's ``metrics.json`` and its picture (a PNG)."""
 
     metrics: Mapping[str, Any]
     quicklook: bytes
@@ -51,7 +54,7 @@ class ReportData:
     report, photometry : config sections. record : ``stages.json``. metrics : ``metrics.json``.
     examples : system -> patch id -> example. curves : stage -> lines of its ``metrics.jsonl``.
     shards : test shards. patches : all patches. terrain : path of the index. region : reconstruction.
-    given : facts about given weights, where nothing was trained.
+    given : facts about given weights, if nothing was trained.
     """
 
     report: ReportSection
@@ -74,11 +77,11 @@ class ReportData:
 
     @property
     def primary(self) -> str:
-        """Name of the shipped system."""
+        """Name of the primary system."""
         return str(self.metrics["primary"])
 
     def ordered(self, names: Iterable[str]) -> list[str]:
-        """Names of systems: what is not trained first, then each system's stages as they were trained."""
+        """Names of systems: untrained ones first, then each system's stages in the order of training."""
         systems = list(self.config["systems"])
 
         def place(name: str) -> tuple[int, int, str]:
@@ -108,12 +111,13 @@ def read_data(section: ReportStage, inputs: Mapping[str, Any]) -> ReportData:
     Parameters
     ----------
     section : of the stage: ``report``, ``photometry`` and, with given weights, facts about them.
-    inputs : files by name; ``stages`` and ``metrics`` are needed, the rest is shown where it is there.
+    inputs : files by name, see `pipeline.report.page.write_report`; only ``stages`` and ``metrics`` are
+        required.
 
     Raises
     ------
     ValueError
-        If a file is not what its name says.
+        If a file has not the schema or format that its role requires.
     """
     record = read_json(inputs["stages"], "stages/1")
     manifests = [path for path in _listed(inputs.get("manifests")) if _has_test(path)]
@@ -167,7 +171,7 @@ def _lines(path: str) -> list[dict[str, float]]:
     try:
         return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected one JSON object a line, found {error}") from None
+        raise ValueError(f"{path}: expected one JSON object per line, found {error}") from None
 
 
 def _patches(selected: list[str], split: list[str]) -> PatchTable | None:

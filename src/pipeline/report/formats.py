@@ -1,4 +1,4 @@
-"""Tables as CSV, LaTeX (booktabs), HTML and Markdown: the same cells in each, escaped as each needs."""
+"""Tables as CSV, LaTeX (booktabs), HTML and Markdown, with cells escaped for each format."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ _SPECIAL = re.compile("[" + re.escape("".join(_LATEX)) + "]")
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text.
+    """A table of text cells.
 
     Attributes
     ----------
-    name : of its files. caption : one sentence. columns : headings. rows : as many cells each.
+    name : stem of its files. caption : one sentence. columns : headings. rows : one cell per column each.
+
+    Raises
+    ------
+    ValueError
+        If a row has another number of cells.
     """
 
     name: str
@@ -40,19 +45,19 @@ class Table:
 
 
 def latex_escaped(text: str) -> str:
-    """Text that LaTeX prints as it stands."""
+    """Text with LaTeX's special characters escaped."""
     return _SPECIAL.sub(lambda found: _LATEX[found[0]], text)
 
 
 def as_csv(table: Table) -> str:
-    """Headings and rows."""
+    """The table as CSV: headings and rows."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([table.columns, *table.rows])
     return out.getvalue()
 
 
 def as_latex(table: Table) -> str:
-    """A ``table`` of package booktabs; the first column is text, the others are to the right."""
+    """A LaTeX ``table`` in the style of booktabs; the first column is left-aligned, the others right."""
 
     def line(cells: Sequence[str]) -> str:
         return " & ".join(latex_escaped(cell) for cell in cells) + r" \\"
@@ -69,13 +74,13 @@ def as_latex(table: Table) -> str:
 
 
 def as_html(table: Table) -> str:
-    """A page of its own with one table."""
+    """A separate HTML page with the table."""
     page = templates("pipeline.report").get_template("table.html")
     return page.render(caption=table.caption, columns=table.columns, rows=table.rows)
 
 
 def as_markdown(table: Table) -> str:
-    """A table of GitHub's Markdown, without the caption."""
+    """The table in GitHub's Markdown, without the caption."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

@@ -1,4 +1,4 @@
-"""What the report's templates use: sections, config keys, columns, numbers, pictures inside the page."""
+"""Helpers of the report's templates: sections, config keys, columns, numbers, embedded pictures."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Column:
 
     Attributes
     ----------
-    key : in the rows. heading, unit : shown above. best : ``low``, ``high``, ``one`` (closest to 1) or
-        ``none``; the best value of the table is bold.
+    key : of the rows. heading, unit : shown above. best : which value is bold: ``low``, ``high``, ``one``
+        (closest to 1) or ``none``.
     """
 
     key: str
@@ -43,11 +43,11 @@ class Column:
     best: str = "none"
 
     def values(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Values by name of the row, of the rows that have one."""
+        """Values by name of the row; rows without one are left out."""
         return {name: row[self.key] for name, row in rows.items() if row.get(self.key) is not None}
 
     def leading(self, rows: Mapping[str, Mapping[str, Any]]) -> set[str]:
-        """Names of the rows with the best value, where there is something to compare."""
+        """Names of the rows with the best value; none if fewer than two rows have one."""
         found = self.values(rows)
         if self.best == "none" or len(found) < 2:
             return set()
@@ -57,13 +57,13 @@ class Column:
 
 
 class Keys:
-    """Config keys with their values, as captions show them."""
+    """Formats config keys with their values for captions."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
 
     def __call__(self, *paths: str) -> Markup:
-        """A line that names keys and their values; a key that the config lacks is left out."""
+        """A line of keys and their values; keys that the config lacks are left out."""
         texts = [text for path in paths if (text := self._text(path)) is not None]
         shown = Markup(", ").join(Markup("<code>{}</code>").format(text) for text in texts)
         return Markup('<span class="keys">Config: {}</span>').format(shown) if texts else Markup()
@@ -81,7 +81,7 @@ class Keys:
 
 
 def _plain(value: Any) -> Any:
-    """Ranges as people write them in YAML: ``[low, high]``, or one number."""
+    """Ranges as written in YAML: ``[low, high]``, or one number."""
     if not isinstance(value, Mapping):
         return value
     if set(value) == {"low", "high"}:
@@ -101,12 +101,12 @@ def number(value: Any) -> str:
 
 
 def note(text: str) -> Markup:
-    """A sentence that stands where something is not there."""
+    """A sentence in the place of absent content."""
     return Markup('<p class="note">{}</p>\n').format(text)
 
 
 def _inlined(png: bytes) -> Markup:
-    """Attributes of an ``img`` that hold a PNG."""
+    """Attributes of an ``img`` element with an embedded PNG."""
     width, height = struct.unpack(">II", png[16:24])
     data = base64.b64encode(png).decode("ascii")
     return Markup('src="data:image/png;base64,{}" width="{}" height="{}"').format(data, width, height)
@@ -114,7 +114,7 @@ def _inlined(png: bytes) -> Markup:
 
 @cache
 def report_templates() -> Environment:
-    """The templates, with what they call."""
+    """The templates, with the filters and functions that they use."""
     environment = templates("pipeline.report")
     environment.filters.update(number=number, inlined=_inlined)
     environment.globals.update(note=note, light=LIGHT)
@@ -122,10 +122,10 @@ def report_templates() -> Environment:
 
 
 def fill(template: str, **values: Any) -> Markup:
-    """A template with its values, which it escapes."""
+    """A template filled with values, which are escaped."""
     return Markup(report_templates().get_template(template).render(values))  # noqa: S704
 
 
 def part(anchor: str, heading: str, data: ReportData, **values: Any) -> Part:
-    """A section of the page from the template of its name, which gets the data and the config's keys too."""
+    """A section of the page from the template ``<anchor>.html``, with `values`, `data` and config keys."""
     return Part(anchor, heading, fill(f"{anchor}.html", data=data, keys=Keys(data.config), **values))

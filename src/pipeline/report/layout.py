@@ -1,4 +1,4 @@
-"""Names of the comparison's files, which its rule and its code share; nothing is imported."""
+"""Names of the comparison's files, shared by its rule and its code; imports nothing."""
 
 from __future__ import annotations
 

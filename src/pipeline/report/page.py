@@ -1,7 +1,6 @@
-"""Stage ``report``: the run as one page that a browser opens anywhere.
+"""Stage ``report``: the run as one self-contained HTML page.
 
-The page holds everything it needs (style and pictures are inside) and nothing that depends on when or where
-it was made: equal inputs give equal bytes.
+Style and pictures are embedded, and nothing depends on time or place: equal inputs give equal bytes.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ def write_report(section: ReportStage, inputs: Mapping[str, Any], out: Path | st
     Parameters
     ----------
     section : of the stage: ``report``, ``photometry`` and, with given weights, facts about them.
-    inputs : the rule's named inputs. Needed: ``stages`` (stages.json) and ``metrics`` (metrics.json). Shown
-        where given: ``examples`` (stores), ``training`` (metrics.jsonl of every training), ``manifests``,
+    inputs : the rule's named inputs. Required: ``stages`` (stages.json) and ``metrics`` (metrics.json).
+        Optional: ``examples`` (stores), ``training`` (metrics.jsonl of every training), ``manifests``,
         ``split``, ``selected``, ``terrain`` (index) and ``region`` (with metrics.json and quicklook.png).
-    out : HTML file to make.
+    out : HTML file to write.
 
     Raises
     ------
     ValueError
-        If an input is not what its name says; the message names the file.
+        If an input has not the schema or format of its role; the message names the file.
     """
     data = read_data(section, inputs)
     text = render(data)

@@ -1,4 +1,4 @@
-"""Parts of the report that are pictures: terrain, images, Suns, masks, training, test patches."""
+"""Sections of the report with pictures: terrain, images, Suns, masks, training, test patches."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHEET = 24
 _STRIPS = 8
 _SKIES = 3
 _UNUSED = np.random.default_rng(0)
-_NO_SHARDS = "The test shards are not at hand."
+_NO_SHARDS = "The test shards are not available."
 _NO_EXAMPLES = "No example patches were stored for the primary system."
 _NONE_MISSING = "The test shards hold no missing data."
 
@@ -50,10 +50,10 @@ def hero(data: ReportData) -> Markup:
 
 
 def terrain_part(data: ReportData) -> Part:
-    """Where the patches lie and what they are used for."""
+    """Locations of the patches and what they are used for."""
     heading = "Terrain and patches"
     if data.terrain is None or data.patches is None:
-        return Part("terrain", heading, note("The terrain index or the split is not at hand."))
+        return Part("terrain", heading, note("The terrain index or the split is not available."))
     table = data.patches
     counts: dict[str, int] = dict(Counter(table.role.tolist()))
     terrain = load_terrain(data.terrain)
@@ -87,7 +87,7 @@ def _main(data: ReportData) -> Condition:
 
 
 def _draw_name(data: ReportData) -> str:
-    """The named draw of the main condition, or the first there is."""
+    """Name of the main condition's draw of arcs, or the first of all draws."""
     main = _main(data)
     return main.draw if main.light == "arcs" else sorted(data.config["arcs"]["test"])[0]
 
@@ -109,7 +109,7 @@ def _batch(shard: Shard, patch: int, images: ImageSet, photometry: PhotometrySec
 
 
 def images_part(data: ReportData) -> Part:
-    """Contact sheets of one test patch, whole and with missing data."""
+    """Contact sheets of one test patch, complete and with missing data."""
     heading = "Images of a test patch"
     if data.shards is None:
         return Part("images", heading, note(_NO_SHARDS))
@@ -146,14 +146,14 @@ def _sheet(shard: Shard, batch: Batch, images: ImageSet, picked: Any, repeats: A
 
 
 def _missing_sheet(data: ReportData, shard: Shard, patch: int, name: str) -> bytes | str:
-    """A PNG of the first images with missing data, or why there is none."""
+    """A PNG of the first images with missing data, or a sentence why there is none."""
     try:
         images = StoredScene(name, True).image_set(shard, patch, _UNUSED)
     except StoreError:
         return _NONE_MISSING
     batch = _batch(shard, patch, images, data.photometry)
     if bool(batch.valid.all()):
-        return "The stored draw leaves every image of this patch whole: masks.test loses no data here."
+        return "Every image of this patch is complete in the stored draw: masks.test removes no data here."
     return _sheet(shard, batch, images, slice(_STRIPS), None)
 
 
@@ -185,7 +185,7 @@ def suns_part(data: ReportData) -> Part:
 
 
 def masks_part(data: ReportData) -> Part:
-    """Strips of missing data and how many images are left at each pixel."""
+    """Missing data, and the number of images with data at each pixel."""
     heading = "Missing data"
     if data.shards is None:
         return Part("masks", heading, note(_NO_SHARDS))
@@ -197,14 +197,14 @@ def masks_part(data: ReportData) -> Part:
     batch = _batch(shard, patch, images, data.photometry)
     valid, radiance = batch.valid[0].numpy(), batch.images[0].numpy()
     if valid.all():
-        return Part("masks", heading, note("Every image of the shown patch is whole: none has missing data."))
+        return Part("masks", heading, note("Every image of the shown patch is complete."))
     figure = draw_masks(valid, radiance, float(shard.attrs["pixel_m"]))
     values = {"patch": int(shard.ids[patch]), "count": valid.sum(axis=0), "images": len(valid)}
     return part("masks", heading, data, figure=figure, **values)
 
 
 def training_part(data: ReportData) -> Part:
-    """Loss curves, one row a system."""
+    """Loss curves, one row per system."""
     curves = data.curves
     groups = [["loss", "reconstruction"], ["generator", "critic"], ["kl"]]
     vae = draw_curves([("VAE", curves["vae"])], groups) if curves.get("vae") else None
@@ -217,12 +217,12 @@ def training_part(data: ReportData) -> Part:
             paths = ["process", "score", "space", *(f"stages.{name.stage}.samples" for name in names)]
             bridges.append((system, len(names), figure, [f"{system}.{path}" for path in paths]))
     if vae is None and not bridges:
-        return Part("training", "Training", note("No training curves are at hand."))
+        return Part("training", "Training", note("No training curves are available."))
     return part("training", "Training", data, vae=vae, bridges=bridges)
 
 
 def patches_part(data: ReportData) -> Part:
-    """Test patches as rows, then one patch as every system makes it."""
+    """Rows of test patches, then the reconstructions of one patch by all systems."""
     heading = "Test patches"
     if data.typical is None:
         return Part("patches", heading, note(_NO_EXAMPLES))

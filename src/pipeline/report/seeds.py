@@ -1,9 +1,9 @@
-"""Numbers over training seeds, mean and standard deviation, and the figures of Yasuda (2025).
+"""Mean and standard deviation of scores over training seeds, and the figures of Yasuda (2025).
 
     python -m pipeline.report.seeds FILE... --out FOLDER
 
 FILE is a ``metrics.json``, with ``patches.csv`` beside it, or a part of it, ``evaluation/parts/<name>.json``.
-Systems called ``<name>seed<number>`` are trainings of one system that differ in their seed.
+Systems named ``<name>seed<number>`` are trainings of one system with different seeds.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Tables = dict[tuple[str, str], Columns]
 _SEED = re.compile(r"(.+?)seed\d+")
 _NFE = re.compile(r"nfe_\d+")
 LOSS = "member_ssim_loss"
-#: What is drawn over the number of evaluations.
+#: Scores that are drawn over the number of evaluations, and labels of their axes.
 OVER_NFE = (("member_rmse_case_mean_m", "RMSE of single clones, m"), (LOSS, "SSIM loss of single clones"))
 
 
 def read_scores(paths: Sequence[Path | str]) -> tuple[Rows, Tables]:
-    """Pooled scores and those of single patches.
+    """Read pooled scores, and scores of single patches.
 
     Parameters
     ----------
@@ -77,11 +77,11 @@ def read_scores(paths: Sequence[Path | str]) -> tuple[Rows, Tables]:
 
 
 def over_seeds(systems: Mapping[str, Row]) -> dict[str, dict[str, tuple[float, float, int]]]:
-    """Mean, standard deviation (divisor n - 1; 0 of one) and number n of each number, by system.
+    """Mean, standard deviation (divisor n - 1; 0 if n = 1) and number of seeds n of each score, by system.
 
     Parameters
     ----------
-    systems : rows of one condition; those of seeds are put together, others stand for themselves.
+    systems : rows of one condition; those of different seeds are grouped, others are groups of one.
     """
     groups: dict[str, list[Row]] = {}
     for name, row in systems.items():
@@ -98,7 +98,7 @@ def over_seeds(systems: Mapping[str, Row]) -> dict[str, dict[str, tuple[float, f
 
 
 def table_of(rows: Rows) -> str:
-    """CSV: a row per condition and system, the number of seeds, and mean and ``_std`` of each number."""
+    """CSV: one row per condition and system, with the number of seeds, and mean and ``_std`` of scores."""
     keys = (*COLUMNS, LOSS)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -116,14 +116,14 @@ def table_of(rows: Rows) -> str:
 
 
 def spread_and_error(table: Columns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean standard deviation, with divisor M as Yasuda's, and RMSE of each patch, (n,) metres."""
+    """Mean standard deviation, with divisor M as in Yasuda (2025), and RMSE of each patch, (n,) metres."""
     members = len(table["ranks"][0].split()) - 1
     spread = np.array(table["std_m"]) * np.sqrt((members - 1) / members)
     return spread, np.sqrt(np.array(table["mse_m2"]))
 
 
 def nfe_series(rows: Rows, key: str) -> dict[str, Series]:
-    """A number's mean and standard deviation over seeds, by system and evaluations per clone."""
+    """Mean and standard deviation over seeds of one score, by system and network evaluations per clone."""
     out: dict[str, dict[int, tuple[float, float]]] = {}
     for label, systems in rows.items():
         if _NFE.fullmatch(label):
@@ -134,7 +134,7 @@ def nfe_series(rows: Rows, key: str) -> dict[str, Series]:
 
 
 def write_seeds(paths: Sequence[Path | str], out: Path | str) -> list[Path]:
-    """Write ``seeds.csv``, and ``spread.png``, ``ranks_<name>.png`` and ``nfe.png`` where there are some.
+    """Write ``seeds.csv`` and, if there are data, ``spread.png``, ``ranks_<name>.png`` and ``nfe.png``.
 
     Parameters
     ----------
@@ -143,6 +143,11 @@ def write_seeds(paths: Sequence[Path | str], out: Path | str) -> list[Path]:
     Returns
     -------
     The files that were written.
+
+    Raises
+    ------
+    ValueError
+        As `read_scores`.
     """
     rows, tables = read_scores(paths)
     folder = Path(out)
@@ -166,7 +171,7 @@ def write_seeds(paths: Sequence[Path | str], out: Path | str) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command of the module."""
+    """Run the command of the module."""
     parser = argparse.ArgumentParser(
         prog="pipeline.report.seeds", description=(__doc__ or "").partition("\n")[0]
     )

@@ -1,4 +1,4 @@
-"""The rows of the comparison of systems, read from metrics files, and which of them may support a claim."""
+"""Rows of the comparison of systems, read from metrics files, and which of them can support a claim."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class Results:
 
     Attributes
     ----------
-    metrics : label, the file's name without suffix, to the content of a ``metrics.json``. challenge : set and
-        a priori DEM to rows.
+    metrics : label (the file's name without suffix) -> content of a ``metrics.json``.
+    challenge : challenge set and a priori DEM -> rows.
     """
 
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     challenge: Mapping[str, Rows] = field(default_factory=dict)
 
     def systems(self, label: str, condition: str = "main") -> Rows:
-        """Rows of a metrics file under a condition; what needs no image has one row under all."""
+        """Rows of a metrics file under a condition; bicubics have the same row under all conditions."""
         content = self.metrics.get(label)
         if content is None:
             return {}
@@ -72,11 +72,11 @@ class Results:
 
     @property
     def names(self) -> list[str]:
-        """Names of all rows: the expected ones, then what else was scored."""
+        """Names of all rows: the expected ones, then all others that were scored."""
         return list(dict.fromkeys((*SYSTEMS, *self.systems(TEST))))
 
     def state(self, name: str) -> str:
-        """Why a row supports no claim; empty where it does.
+        """Why a row supports no claim; empty if it does.
 
         A learned rival must beat `BASE` on the validation sites.
         """
@@ -92,7 +92,7 @@ class Results:
 
 
 def title(name: str) -> str:
-    """What a row is called in tables: its name in the metrics, and what it is."""
+    """Title of a row in tables: its name in the metrics, and a description."""
     return f"{name}: {SYSTEMS[name][0]}" if name in SYSTEMS else name
 
 

@@ -1,4 +1,4 @@
-"""Parts of the report that are numbers: headline, given weights, scores, region, provenance."""
+"""Sections of the report with numbers: headline, given weights, scores, region, provenance."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CALIBRATION = (
     Column("rank_js_distance", "rank JS distance", "0 is flat", "low"),
     Column("spread_error_correlation", "spread–error correlation", "", "high"),
     Column("members", "clones", ""),
-    Column("nfe", "NFE", "evaluations a clone"),
+    Column("nfe", "NFE", "evaluations per clone"),
 )
 _DETAILS = (
     Column("bias_m", "bias", "m"),
@@ -95,12 +95,12 @@ def headline(data: ReportData) -> Markup:
 
 
 def weights_part(data: ReportData) -> Part:
-    """Given weights, in the place of training curves."""
-    rows = [(name, _said(value)) for name, value in (data.given or {}).items()]
+    """Facts about given weights, instead of training curves."""
+    rows = [(name, _text(value)) for name, value in (data.given or {}).items()]
     return part("weights", "Given weights", data, rows=rows)
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return number(value) if value is None or isinstance(value, (int, float)) else str(value)
@@ -143,13 +143,13 @@ def scores_part(data: ReportData) -> Part:
 
 
 def _with_sites(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose intervals are those over sites."""
+    """A row with intervals over sites instead of patches."""
     keys = ("rmse_m", "slope_deg", "spread_skill_fair", "crps_fair_m")
     return {**row, **{f"{key}_ci95": row.get(f"{key}_ci95_sites") for key in keys}}
 
 
 def _by_class(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers of the classes of terrain, one key each."""
+    """Scores of the classes of terrain, each under its own key."""
     keys = (key for key, *_ in _TERRAIN if f"terrain_{key}" in row)
     return {f"{key}_{name}": value for key in keys for name, value in zip(CLASSES, row[f"terrain_{key}"])}
 
@@ -163,7 +163,7 @@ def region_part(data: ReportData) -> Part:
 
 
 def _in_order(data: ReportData) -> list[tuple[str, dict[str, Any]]]:
-    """Stages after their inputs: data, trainings as they follow each other, evaluations, the rest."""
+    """Stages after their inputs: data, trainings in their order, evaluations, the rest."""
     stages = data.record["stages"]
     last = ("evaluation", "region", "report", "bundle")
     names = [str(SystemName(system, stage)) for system in data.config["systems"] for stage in BRIDGE_STAGES]
@@ -176,7 +176,7 @@ def _in_order(data: ReportData) -> list[tuple[str, dict[str, Any]]]:
     while len(out) < len(stages):
         ready = [n for n in stages if n not in out and all(i in out for i in stages[n]["inputs"])]
         if not ready:
-            raise ValueError("stages.json: expected stages whose inputs are stages, found a circle or a gap")
+            raise ValueError("stages.json: expected stages whose inputs are stages, found a cycle or a gap")
         name = min(ready, key=lambda n: (ranks[n], n))
         out[name] = stages[name]
     return list(out.items())

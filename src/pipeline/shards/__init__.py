@@ -1,4 +1,4 @@
-"""The data contract: schema, stores, readers and image sets; ``pipeline.shards.open(path)`` opens a store."""
+"""Training and test data: writers, readers and image sets; ``pipeline.shards.open(path)`` opens a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From shards to tensors: patches are read on the host, radiance is computed where the network lives."""
+"""From shards to tensors: patches are read on the host, radiance is computed on the network's device."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from pipeline.terrain.blocks import block_mean, fill_nearest
 
 @dataclass(frozen=True)
 class Sample:
-    """One patch on the host: what `assemble` turns into tensors.
+    """One patch on the host, input of `assemble`.
 
     Attributes
     ----------
     surface : terrain of the patch and one pixel around it, metres, (P+2, P+2).
     lr : block means with the halo, metres, (L, L).
-    visible : visible share of the Sun, (n, P, P) u1.
-    suns : (n, 3); strips : (n, 4) or (n, 14), see `pipeline.illumination.missing`, or None.
+    visible : visible share of the solar disc x 255, (n, P, P) u1.
+    suns : (n, 3) unit vectors, map frame. pixel_m : pixel size, metres.
+    strips : (n, 4) or (n, 14), see `pipeline.illumination.missing`; None for complete images.
     """
 
     surface: NDArray[np.float32]
@@ -43,7 +44,7 @@ class Sample:
 
 
 def read_sample(shard: Shard, patch: int, images: ImageSet, halo_cells: int) -> Sample:
-    """Read one patch and its images from a shard; arrays are copies of the little that is needed."""
+    """Read one patch and its images from a shard; `halo_cells` is the network's halo."""
     halo, size, factor = (int(shard.attrs[k]) for k in ("halo_px", "size_px", "factor"))
     dem = shard.dem(patch)
     reach = halo_cells * factor
@@ -62,11 +63,11 @@ def read_sample(shard: Shard, patch: int, images: ImageSet, halo_cells: int) -> 
 def valid_pixels(
     present: torch.Tensor, strips: Sequence[NDArray[np.float64] | None], size: int
 ) -> torch.Tensor:
-    """Where images have data, (B, N, P, P): `present`, (B, N), less what each sample's strips leave out.
+    """Where images have data, (B, N, P, P) bool.
 
     Parameters
     ----------
-    present : whether there is an image. strips : of each sample, as in `Sample`. size : P.
+    present : (B, N) bool, whether there is an image. strips : of each sample, as in `Sample`. size : P.
     """
     valid = present[:, :, None, None].expand(-1, -1, size, size)
     given = [rows for rows in strips if rows is not None]
@@ -74,9 +75,9 @@ def valid_pixels(
         return valid
     padded = np.zeros((*present.shape, max(rows.shape[1] for rows in given)), np.float32)
     padded[..., 3] = 1e6
-    for whole, rows in zip(padded, strips):
+    for target, rows in zip(padded, strips):
         if rows is not None:
-            whole[: len(rows), : rows.shape[1]] = rows
+            target[: len(rows), : rows.shape[1]] = rows
     return valid & strip_mask(torch.from_numpy(padded).to(present.device), size)
 
 
@@ -91,7 +92,7 @@ def assemble(
 ) -> Batch:
     """Make a batch: pad the image sets to one size and compute the radiance on `device`.
 
-    Images and Sun vectors get `imperfections`, each sample's drawn from its own generator in `rngs`.
+    Images and Sun vectors get `imperfections`, drawn with one generator of `rngs` per sample.
     """
     size = samples[0].surface.shape[-1] - 2
     visible = pad_sets([s.visible for s in samples])

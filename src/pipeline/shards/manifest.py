@@ -1,4 +1,4 @@
-"""Stages ``manifest``: the list of shards with their digests, and train-only statistics."""
+"""Stages ``manifest``: the list of shards with their digests, and statistics of the training patches."""
 
 from __future__ import annotations
 
@@ -27,8 +27,15 @@ def write_manifest(shards: Mapping[str, Any], section: ManifestStage, out: Path 
     Parameters
     ----------
     shards : split name -> paths.
-    section : how many training patches enter the statistics, where there are some.
+    section : number of training patches that enter the statistics, if there are any.
     out : manifest to write; shard paths in it are relative to its folder.
+
+    Raises
+    ------
+    StoreError
+        If a shard is of another split.
+    ValueError
+        If a split has no patches.
     """
     out = Path(out)
     entries: list[dict[str, Any]] = []
@@ -59,7 +66,7 @@ def _statistics(paths: list[Path], most: int) -> dict[str, float]:
     """Height statistics of training patches, in units of the pixel size.
 
     ``relief_px``: RMS of the DEM about each patch's mean. ``residual_px``: RMS of the DEM minus its
-    nearest-neighbour block mean, the scale of what super-resolution has to add.
+    nearest-neighbour block mean, the scale of the detail that super-resolution has to add.
     """
     relief, detail, n = 0.0, 0.0, 0
     for path in paths:
@@ -79,12 +86,12 @@ def _statistics(paths: list[Path], most: int) -> dict[str, float]:
 def verify_shards(
     manifest: Path | str, content: Mapping[str, Any] | None = None, split: str | None = None
 ) -> None:
-    """Check that the shards of a manifest hold the bytes that it lists.
+    """Check that the shards of a manifest have the digests that it lists; of one `split`, or all.
 
     Raises
     ------
     StoreError
-        Naming the shard, what was found and what was expected, and the command that rebuilds it.
+        If one differs; the message names the shard, both digests and the command that rebuilds it.
     """
     manifest = Path(manifest)
     content = content or read_json(manifest, "manifest/1")
@@ -96,7 +103,7 @@ def verify_shards(
         if found != entry["sha256"]:
             raise StoreError(
                 f"{path}: expected a shard with sha256 {entry['sha256']}, found {found}; "
-                # Deleted only, all that was made from it would be made again with it.
-                f"rebuild it alone: `rm -f {path}`, then the same command with {path} as its only target, "
+                # If it is only deleted, everything that depends on it is made again.
+                f"rebuild only it: `rm -f {path}`, then the same command with {path} as its only target, "
                 f"then the same command again"
             )

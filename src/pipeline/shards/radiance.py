@@ -1,4 +1,4 @@
-"""Plain images of the test patches under the fixed directions, for users; no stage reads them."""
+"""Images of the test patches under the fixed directions, for users; no stage reads them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RadianceWriter:
         dems : (patch, y, x) heights with halo, m, of the shard's patches.
         light : group ``fixed`` of the tile's visibility store. rows : each patch's row in it.
         """
-        import torch  # heavy, and needed for images alone
+        import torch  # slow to import, and only needed for images
 
         from pipeline.illumination.photometry import radiance
 
@@ -51,7 +51,7 @@ class RadianceWriter:
         suns = torch.from_numpy(sun)
         for patch, row in enumerate(rows):
             surface = edge_surface(dems[patch], halo, size, use_halo=int(attrs["light_halo_px"]) > 0)
-            # Centred for the sake of single precision.
+            # Relative to the mean height, since float32 loses digits of large heights.
             ground = torch.from_numpy(surface - surface[1:-1, 1:-1].mean())
             full = radiance(ground, float(attrs["pixel_m"]), suns, None, self.photometry)[:, 1:-1, 1:-1]
             if "share" in light:
@@ -62,5 +62,5 @@ class RadianceWriter:
 
 
 def image_writer(photometry: PhotometrySection | None) -> RadianceWriter | None:
-    """What writes the images of a shard under a reflectance law; nothing for None."""
+    """The writer of a shard's images under a reflectance law; None without a law."""
     return None if photometry is None else RadianceWriter(photometry)

@@ -1,4 +1,4 @@
-"""Random access to shards: patches and single images are mapped from the file, nothing is copied twice."""
+"""Random access to shards: patches and single images are memory-mapped from the file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from pipeline.storage.store import Stored, StoreError, read_store
 class Shard:
     """One shard, read patch by patch.
 
-    The big arrays (``dem``, ``*/lit``, ``*/share``, ``scenes/radiance``, ``scenes/expected``) are
-    uncompressed with one patch a chunk, so a chunk is a plain run of bytes in the file; it is mapped instead
-    of read through zarr.
+    The large arrays (``dem``, ``*/lit``, ``*/share``, ``scenes/radiance``, ``scenes/expected``) are
+    uncompressed with one patch per chunk. A chunk is thus a contiguous range of bytes in the file, which is
+    memory-mapped instead of read through zarr.
+
+    Raises
+    ------
+    StoreError
+        If the file is no shard; methods also raise it if an array or chunk is absent or has the wrong size.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -41,11 +46,11 @@ class Shard:
 
     @cached_property
     def _bytes(self) -> np.ndarray:
-        return np.asarray(np.memmap(self.path, np.uint8, "r"))  # views of a plain array are made faster
+        return np.asarray(np.memmap(self.path, np.uint8, "r"))  # slicing a plain array is faster
 
     @cached_property
     def _offsets(self) -> dict[str, tuple[int, int]]:
-        """Where each stored entry's bytes lie: name -> (offset, size)."""
+        """Position of each entry's bytes in the file: name -> (offset, size)."""
         out: dict[str, tuple[int, int]] = {}
         with zipfile.ZipFile(self.path) as archive:
             for info in archive.infolist():
@@ -98,7 +103,7 @@ class Shard:
 
     @cached_property
     def places(self) -> list[Place]:
-        """Where the patches lie."""
+        """Coordinates of the patches."""
         return patch_places(self.root)
 
     @cached_property
@@ -122,7 +127,7 @@ class Shard:
 
     @cached_property
     def scene_shifts(self) -> np.ndarray:
-        """Pixels by which each image lies too low and too far right, (patch, image, 2)."""
+        """Displacement of each image down and to the right, pixels, (patch, image, 2)."""
         return self._scenes["shift"].values
 
     @cached_property
@@ -136,7 +141,7 @@ class Shard:
         return self._scenes["relief"].values
 
     def scene_expected(self, patch: int, images: Any = slice(None)) -> np.ndarray:
-        """Whether the block means let the whole Sun be seen, for the given images: (n, P, P) bool."""
+        """Whether the whole solar disc is visible above the terrain of block means: (n, P, P) bool."""
         bits = self._chunk("scenes/expected", patch, self._scenes["expected"].shape[1:], "u1")[images]
         return np.unpackbits(bits, axis=-1, count=int(self.attrs["size_px"])).view(np.bool_)
 
@@ -146,12 +151,12 @@ class Shard:
         Raises
         ------
         StoreError
-            If the shard holds no rendered sets: the run's config has no section ``scenes``.
+            If the shard has no rendered sets, because the run's config has no section ``scenes``.
         """
         return self._chunk("scenes/radiance", patch, self._scenes["radiance"].shape[1:], "<f2")[images]
 
     def draws(self, name: str) -> dict[str, np.ndarray]:
-        """The fixed draws of a test shard: lon, lat, images (patch, image), strips (patch, image, number)."""
+        """A named draw of a test shard: lon, lat (patch,), images, strips (patch, image, ...)."""
         if name not in self._draws:
             group = read_store(self.path, f"draws_{name}")
             self._draws[name] = {key: group[key].values for key in ("lon", "lat", "images", "strips")}

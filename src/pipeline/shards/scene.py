@@ -1,4 +1,4 @@
-"""Image sets: which images light a patch, drawn anew for training or read from the fixed draws."""
+"""Image sets: the images of a patch, drawn again for each training sample or read from the fixed draws."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ImageSet:
     group : ``fixed`` or ``fibonacci``.
     images : indices into the group's directions, (n,).
     suns : unit vectors to the Sun, (n, 3), map frame.
-    strips : missing data, (n, 4) or (n, 14), see `pipeline.illumination.missing`; None for whole images.
+    strips : missing data, (n, 4) or (n, 14), see `pipeline.illumination.missing`; None for complete images.
     """
 
     group: Literal["fixed", "fibonacci"]
@@ -41,7 +41,7 @@ NO_IMAGES = ImageSet("fixed", np.zeros(0, np.int64), np.zeros((0, 3)))
 
 
 def draw_strips(rng: np.random.Generator, masks: StripDraw, shard: Shard, patch: int, count: int) -> Floats:
-    """Missing data of so many images of a patch, one row per image."""
+    """Draw missing data of `count` images of a patch, one row per image."""
     where = (shard.places[patch], float(shard.attrs["pixel_m"])) if masks.kind == "nac" else ()
     return np.array(
         [draw_strip(rng, masks, int(shard.attrs["size_px"]), *where) for _ in range(count)], float
@@ -49,7 +49,7 @@ def draw_strips(rng: np.random.Generator, masks: StripDraw, shard: Shard, patch:
 
 
 class Scene(Protocol):
-    """Anything that gives a patch its images."""
+    """A source of image sets."""
 
     def image_set(self, shard: Shard, patch: int, rng: np.random.Generator) -> ImageSet:
         """The images of one patch of a shard."""
@@ -61,13 +61,19 @@ class FibonacciScene:
 
     Attributes
     ----------
-    images : least and most images a set.
+    images : smallest and largest number of images per set.
     """
 
     images: tuple[int, int] = (5, 100)
 
     def image_set(self, shard: Shard, patch: int, rng: np.random.Generator) -> ImageSet:
-        """Draw a set; directions below the horizon and fully dark images are left out."""
+        """Draw a set; directions below the horizon and entirely dark images are left out.
+
+        Raises
+        ------
+        ValueError
+            If none is left.
+        """
         suns, present = shard.fibonacci_suns(patch)
         usable = np.flatnonzero(present & shard.lit_any("fibonacci", patch))
         if not len(usable):
@@ -81,14 +87,14 @@ class FibonacciScene:
 
 @dataclass(frozen=True)
 class ArcScene:
-    """Second and third training stage: a Sun arc of an assumed or the true place, drawn anew for each sample.
+    """Second and third training stage: a Sun arc at assumed or true coordinates, drawn for each sample.
 
     Attributes
     ----------
-    draw : kind of place; ranges of the place, the declination and the number of images.
-    tolerance : chord distance of usable directions from the arc.
+    draw : kind of place; ranges of its coordinates, the declination and the number of images.
+    tolerance : largest chord distance of usable directions from the arc (unit vectors).
     strips : missing data (third stage), or None.
-    track : where the Sun stood; where the draw's place is ``ephemeris``.
+    track : the Sun's track, if the draw's place is ``ephemeris``.
     """
 
     draw: ArcDraw
@@ -97,7 +103,13 @@ class ArcScene:
     track: SunTrack | None = None
 
     def image_set(self, shard: Shard, patch: int, rng: np.random.Generator) -> ImageSet:
-        """Draw a place, its usable directions, the images, and their strips."""
+        """Draw coordinates, images from the usable directions there, and their strips.
+
+        Raises
+        ------
+        NoUsableDirectionError
+            If no direction is usable; the message names the shard and the patch.
+        """
         lit = shard.lit_any("fixed", patch)
         place = None if self.draw.place == "assumed" else shard.places[patch]
         suns = own_suns(self.draw, place, self.track)
@@ -119,7 +131,7 @@ class StoredScene:
     Attributes
     ----------
     name : the draw's name in `arcs.test`.
-    missing : apply the stored strips.
+    missing : whether to apply the stored strips.
     """
 
     name: str
@@ -139,7 +151,7 @@ class AllFibonacciScene:
     """All of a patch's Fibonacci images, each once: the published first stage, and an evaluation."""
 
     def image_set(self, shard: Shard, patch: int, rng: np.random.Generator) -> ImageSet:
-        """The present, not fully dark directions; `rng` is not used."""
+        """All directions above the horizon whose images are not entirely dark; `rng` is not used."""
         suns, present = shard.fibonacci_suns(patch)
         chosen = np.flatnonzero(present & shard.lit_any("fibonacci", patch))
         return ImageSet("fibonacci", chosen, suns[chosen].astype(float))

@@ -1,6 +1,6 @@
-"""Samples of rendered scenes: an a priori DEM as users have it, and images of one set of a patch.
+"""Samples of rendered scenes: a realistic a priori DEM, and images of one set of a patch.
 
-The a priori DEM is exact block means, block means with an error, or altimetry of simulated tracks; see
+The a priori DEM is exact block means, block means with an error, or altimetry along simulated tracks; see
 `pipeline.config.altimetry`.
 """
 
@@ -28,23 +28,24 @@ from pipeline.terrain.altimetry import simulate
 from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean, fill_nearest
 
-# Terrain around a patch whose altimetry is simulated too, pixels: passes are displaced.
+# Margin around a patch in which altimetry is simulated, pixels, since tracks are displaced.
 _AROUND_PX = 8
 _LEAST_SPOTS = 16
 
 
 @dataclass(frozen=True)
 class SceneSample:
-    """One patch on the host: what `assemble_scenes` turns into tensors.
+    """One patch on the host, input of `assemble_scenes`.
 
     Attributes
     ----------
     dem : (P, P) truth, metres.
-    lr : (L, L) block means with the halo, metres, with their errors.
-    cell_error : 1-sigma error of the block means, metres: 0 exact; infinite, altimetry in their place.
-    heights, spots : (P, P) metres and spots per pixel of altimetry; without it, no spot anywhere.
-    images : (n, P, P) radiance factors. suns : (n, 3). strips : (n, 4) or (n, 14), or None.
-    expected : (n, P, P) whether the whole Sun is expected to be seen.
+    lr : (L, L) block means with the halo, metres, including their errors.
+    cell_error : 1-sigma error of the block means, metres; 0 if exact, infinite if altimetry replaces them.
+    heights, spots : (P, P) heights (metres) and spots per pixel of altimetry; zeros without altimetry.
+    images : (n, P, P) radiance factors. suns : (n, 3) unit vectors, map frame.
+    strips : (n, 4) or (n, 14), see `pipeline.illumination.missing`, or None. pixel_m : pixel size, metres.
+    expected : (n, P, P) whether the whole solar disc should be visible above the known terrain.
     """
 
     dem: NDArray[np.float32]
@@ -67,13 +68,12 @@ def read_scene(
     masks: StripDraw | None,
     halo_cells: int,
 ) -> SceneSample:
-    """Draw what is known of a patch, and images of one of its sets.
+    """Draw an a priori DEM of a patch, and images of one of its sets.
 
     Parameters
     ----------
-    shard, patch : where it lies. rng : of the sample. draw : what is drawn. masks : missing data of the
-        images.
-    halo_cells : cells beyond the patch that the network sees.
+    shard, patch : shard, and index of the patch in it. rng : of the sample. draw : settings.
+    masks : missing data of the images. halo_cells : halo of the network, cells.
     """
     halo, size, factor = (int(shard.attrs[k]) for k in ("halo_px", "size_px", "factor"))
     pixel_m = float(shard.attrs["pixel_m"])
@@ -109,7 +109,7 @@ def read_scene(
 
 
 def without_images(sample: SceneSample) -> SceneSample:
-    """The same ground, of which there is no image."""
+    """The same sample without images."""
     images, suns, expected = sample.images[:0], sample.suns[:0], sample.expected[:0]
     return replace(sample, images=images, suns=suns, strips=None, expected=expected)
 
@@ -126,7 +126,7 @@ def _kind(rng: np.random.Generator, draw: SceneDraw) -> str:
 def _images(
     shard: Shard, patch: int, rng: np.random.Generator, draw: SceneDraw
 ) -> tuple[NDArray[np.int64], np.float32]:
-    """Some images of one set: any number up to all, small ones more often; and the factor on its heights."""
+    """Indices of a random number of images of one set (small numbers more often); factor on the heights."""
     sets = shard.scene_sets[patch]
     members = np.flatnonzero(sets == rng.integers(int(sets.max()) + 1))
     count = int((len(members) + 1) * rng.random() ** draw.images_power)
@@ -145,7 +145,7 @@ def assemble_scenes(
     imperfections: ImperfectionsSection | None = None,
     rngs: Sequence[np.random.Generator] | None = None,
 ) -> Batch:
-    """Make a batch: pad the image sets to one size; cameras record them with `imperfections`."""
+    """Make a batch: pad the image sets to one size and apply `imperfections`, see `assemble`."""
     size = samples[0].dem.shape[-1]
 
     def to(array: NDArray[Any]) -> torch.Tensor:

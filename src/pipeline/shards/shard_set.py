@@ -11,17 +11,17 @@ from pipeline.storage.atomic import read_json
 
 
 class ShardSet:
-    """All patches of one split, from a manifest whose digests are verified first.
+    """All patches of one split, from a manifest.
 
     Parameters
     ----------
-    manifest : JSON made by `pipeline.shards.manifest.write_manifest`.
-    split : ``train``, ``validation`` or ``test``.
+    manifest : JSON written by `pipeline.shards.manifest.write_manifest`.
+    split : ``train``, ``validation`` or ``test``. verify : whether to check the shards' digests.
 
     Raises
     ------
     StoreError
-        If a shard is absent or its bytes are not those of the manifest; the message names it.
+        If a shard is absent or differs from its digest; the message names it.
     """
 
     def __init__(self, manifest: Path | str, split: str, verify: bool = True) -> None:

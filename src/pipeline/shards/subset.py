@@ -1,4 +1,4 @@
-"""A few patches of a split as one shard with a manifest of its own, which reads as the whole split does."""
+"""A few patches of a split as one shard with its own manifest, to be read like the whole split."""
 
 from __future__ import annotations
 

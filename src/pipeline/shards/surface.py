@@ -1,4 +1,4 @@
-"""The surface whose gradients light a patch."""
+"""The surface from whose gradients the radiance of a patch is computed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from numpy.typing import NDArray
 
 
 def edge_surface(dem: NDArray[np.float32], halo: int, size: int, use_halo: bool) -> NDArray[np.float32]:
-    """The patch and one pixel around it.
+    """The patch and one pixel around it, (size + 2, size + 2) metres.
 
-    Where the surroundings are absent, or not to be used, the surface goes on linearly, so that central
-    differences become one-sided ones.
+    Where surrounding pixels are absent or not to be used, the surface is extrapolated linearly, so that
+    central differences become one-sided.
+
+    Parameters
+    ----------
+    dem : (size + 2 halo,) * 2 heights, metres, NaN where there are no data. use_halo : whether to use them
+        around the patch.
     """
     patch = dem[halo : halo + size, halo : halo + size]
     out = np.full((size + 2, size + 2), np.nan, np.float32)
@@ -24,5 +29,5 @@ def edge_surface(dem: NDArray[np.float32], halo: int, size: int, use_halo: bool)
         (np.s_[:, -1], np.s_[:, -2], np.s_[:, -3]),
     ):
         out[edge] = np.where(np.isnan(out[edge]), 2 * out[first] - out[second], out[edge])
-    # Corners carry no gradient; any number will do.
+    # Corners enter no gradient; their value is arbitrary.
     return np.nan_to_num(out, nan=0.0)

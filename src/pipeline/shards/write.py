@@ -1,4 +1,4 @@
-"""Stage ``shards``: a tile's patches of one split, with their light, in one store."""
+"""Stage ``shards``: a tile's patches of one split, with the visibility of the Sun, in one store."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def write_shard(
     patch_store, visibility_store : the tile's stores.
     split_json : the split of all patches.
     factor : super-resolution factor, recorded for readers.
-    out : store to make; chunks hold one patch each, uncompressed, so that readers can map them.
+    out : store to write; chunks hold one patch each, uncompressed, so that readers can memory-map them.
     arcs_json, masks_json : the tile's fixed draws, for the test split.
-    images : writes images for users (`pipeline.shards.radiance.RadianceWriter`), or None. It is handed in, as
-        what it imports would otherwise be part of what every shard's key is made of.
-    scenes_store : the tile's image sets of this split; None for none.
+    images : writer of images for users (`pipeline.shards.radiance.RadianceWriter`), or None. It is an
+        argument, since its imports would otherwise enter the key of every shard.
+    scenes_store : the tile's rendered image sets of this split, or None.
 
     Raises
     ------
     ValueError
-        If a kept patch has no visibility or, where there are image sets, none of those; or a test patch has
-        no draws.
+        If a patch of the split lacks visibility or (with `scenes_store`) image sets, or a test patch lacks
+        draws.
     """
     assigned = read_json(split_json, "split/1")["patches"]
     patches = read_store(patch_store, schema="patches")
@@ -96,7 +96,7 @@ def _rows_of(wanted: list[int], store: Any, path: Path | str, what: str) -> list
 
 
 class _Rows:
-    """Some rows of an array, each read when it is asked for."""
+    """Some rows of an array, read one by one on access."""
 
     def __init__(self, array: Any, rows: Any) -> None:
         self._array, self._rows = array, rows
@@ -114,7 +114,7 @@ def _copy(writer: StoreWriter, name: str, array: Any, rows: Any) -> None:
 
 
 def _write_draws(writer: StoreWriter, ids: list[int], arcs_json: Path | str, masks_json: Path | str) -> None:
-    """Write the fixed draws of the test patches, one group a named draw."""
+    """Write the fixed draws of the test patches, one group per named draw."""
     arcs = read_json(arcs_json, "arcs/1")["draws"]
     masks = read_json(masks_json, "masks/1")["draws"]
     for name, table in arcs.items():
@@ -123,7 +123,7 @@ def _write_draws(writer: StoreWriter, ids: list[int], arcs_json: Path | str, mas
             raise ValueError(f"{arcs_json}: {name}: expected a draw for test patch {lost[0]}, found none")
         most = max((len(table[str(i)]["images"]) for i in ids), default=0)
         images = np.full((len(ids), most), -1, np.int32)
-        # Strips alone (4 numbers), or with seams and blocks, where zeros mean none.
+        # Strips only (4 numbers), or with seams and blocks, where zeros mean none.
         lengths = {len(strip) for i in ids for strip in masks[name][str(i)]["strips"]}
         strips = np.zeros((len(ids), most, max(lengths, default=4)))
         for row, i in enumerate(ids):
@@ -132,7 +132,7 @@ def _write_draws(writer: StoreWriter, ids: list[int], arcs_json: Path | str, mas
             rows = masks[name][str(i)]["strips"]
             if len(rows) != len(drawn):
                 raise ValueError(
-                    f"{masks_json}: {name}: patch {i}: expected {len(drawn)} masks, one an image, "
+                    f"{masks_json}: {name}: patch {i}: expected {len(drawn)} masks, one per image, "
                     f"found {len(rows)}"
                 )
             for image, strip in enumerate(rows):

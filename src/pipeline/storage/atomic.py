@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written atomically: complete, or not at all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """Give a temporary name beside `path`; on success sync it to disk and rename it to `path`.
+    """Context with a temporary path beside `path`; on success it is synced to disk and renamed to `path`.
 
-    On an error the temporary file is removed and `path` is left as it was; an `OSError` that names no file
-    (a full disk) is given the name of `path`.
+    On an error the temporary file is removed and `path` is left as it was; an `OSError` without a file name
+    (e.g. a full disk) gets the name of `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        if error.errno is not None:  # otherwise its text is all there is, and a name would replace it
+        if error.errno is not None:  # without errno, a file name would replace the message
             error.filename = error.filename or str(path)
         raise
     finally:
@@ -38,7 +38,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename durable; not every file system lets a folder be synced."""
+    """Make a rename durable, if the file system supports syncing folders."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -58,7 +58,8 @@ def write_zip(path: Path | str, members: Mapping[str, Path | bytes], kind: int =
 
     Parameters
     ----------
-    members : name in the zip -> file to copy, or bytes. kind : of the members' modes, e.g. `stat.S_IFREG`.
+    path : zip to write. members : name in the zip -> file to copy, or bytes.
+    kind : file type bits of the members' modes, e.g. `stat.S_IFREG`.
     """
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(members):

@@ -1,15 +1,15 @@
-"""How much wider clones must be spread than a network's own draws: curves and tails.
+"""Calibration of the clones' spread: a law that scales a network's own draws, and its file.
 
-A draw's departure from the estimate is multiplied, pixel by pixel, by exp(level(s) + log_spread z): s is the
-standard deviation that the network itself expects at the pixel, z one standard normal a clone. The level is
-piecewise linear in log s: a network that was trained for hours is surest of itself where it knows least. The
-clones are then a scale mixture, as Student's t is one of Gaussians, with heavy tails. Above the last knot,
-beyond what validation patches showed, clones are spread as at the knot. Pixels that no image lights have a
-curve of their own: a network remembers the ground in the shadows of its training terrain, and expects too
-little error there elsewhere. There is a law for clean images and one for noisy ones, of which a network is
-less sure; networks that refine have one for each kind of what is known of the heights, with images and
-without. And where no law can know, on a patch that lies all in the dark, clones are no further apart, over
-the whole patch, than terrain is from the a priori DEM.
+A draw's departure from the estimate is multiplied at each pixel by exp(level(s) + log_spread z), with s the
+standard deviation that the network expects at the pixel and z one standard normal number per clone. The level
+is piecewise linear in log s, since a network trained for hours is most overconfident where it has the least
+information. The clones are thus a scale mixture with heavy tails (as Student's t is one of Gaussians). Above
+the last knot, beyond the range of the validation patches, clones have the spread at the knot. Pixels that no
+image lights have a separate curve: a network memorises the shadowed ground of its training terrain, and
+expects too small errors in shadows elsewhere. There are separate laws for clean and for noisy images;
+networks that refine have one for each kind of a priori heights, with images and without. On a patch that is
+entirely dark, where no law can be fitted, the clones' departures over the whole patch are limited to the
+error of the a priori DEM.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.storage.atomic import read_json
 SCHEMA = "calibration/4"
 #: Name of the file beside given weights.
 FILE = "calibration.json"
-#: What is known of the heights before the images, and whether there are none: names of laws, by their index.
+#: Kinds of a priori heights, with or without images: names of laws, by their index.
 BLIND = " without images"
 HEIGHTS = ("exact block means", "block means with errors", "altimetry")
 KINDS = (*HEIGHTS, *(name + BLIND for name in HEIGHTS))
@@ -33,12 +33,12 @@ KINDS = (*HEIGHTS, *(name + BLIND for name in HEIGHTS))
 
 @dataclass(frozen=True)
 class Curve:
-    """The level of the factor's logarithm over the expected spread.
+    """Level of the factor's logarithm as a function of the expected spread.
 
     Attributes
     ----------
-    spreads_px : rising standard deviations, pixels of height, where the level is given; one alone holds
-        for all.
+    spreads_px : knots: rising standard deviations in units of a pixel; with a single one, the level is
+        constant.
     log_scales : the levels there.
     """
 
@@ -63,14 +63,15 @@ class Law:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Laws for image sets of some noise, or for kinds of what is known of the heights.
+    """Laws for image sets by their noise, or by the kind of a priori heights.
 
     Attributes
     ----------
-    noises : rising; `pipeline.models.photometric.set_radiance` measures it; between them laws are
-        interpolated in its logarithm. Empty where laws are of kinds. laws : one for each.
-    most_px : largest root mean square, over a patch, of the departures that a law expects, pixels of height.
-    kinds : names of `KINDS`, one for each law; empty where laws are of noises.
+    noises : rising noise of each law's image sets, as `pipeline.models.photometric.set_radiance` measures it;
+        laws are interpolated in its logarithm. Empty if there are `kinds`.
+    laws : one for each noise or kind.
+    most_px : largest expected root mean square of departures over a patch, in units of a pixel.
+    kinds : entries of `KINDS`, one for each law; empty if there are `noises`.
     """
 
     noises: tuple[float, ...]
@@ -80,12 +81,12 @@ class Calibration:
 
 
 def read_calibration(path: Path | str, fingerprint: str) -> Calibration:
-    """Read what the stage ``calibration`` fitted for the model of the given fingerprint.
+    """Read the calibration of the model with the given fingerprint.
 
     Raises
     ------
     ValueError
-        If the file is absent, is no calibration, holds impossible numbers, or is another model's.
+        If the file is absent, is no calibration, has numbers out of range, or is of another model.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path}: expected a calibration, found no file")
@@ -137,7 +138,7 @@ def _curve(path: Path | str, row: dict[str, Any], name: str) -> Curve:
 
 
 def _rising(values: Any) -> bool:
-    """Whether these are one or more numbers that rise from above 0."""
+    """Whether these are one or more positive, strictly rising numbers."""
     return _numbers(values) and values[0] > 0 and all(a < b for a, b in pairwise(values))
 
 

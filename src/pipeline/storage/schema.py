@@ -1,4 +1,4 @@
-"""What each store must hold; writers validate against it and readers assert ``attrs["schema"]``."""
+"""Schemas of the zarr stores; writers validate against them and readers check ``attrs["schema"]``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Schema:
-    """Arrays (name -> dtype and dimensions) that a store must, or may, hold."""
+    """Required and optional arrays (name -> dtype and dimensions) and required attributes of a store."""
 
     tag: str
     required: Mapping[str, tuple[str, tuple[str, ...]]]
@@ -37,7 +37,7 @@ _SUNS = {
     "fibonacci/present": ("b1", ("patch", "direction")),
 }
 
-# The fixed draws of a test shard, one group a name in `arcs.test`; images are padded with -1.
+# The fixed draws of a test shard, one group per name in `arcs.test`; images are padded with -1.
 _DRAWS = {
     "draws_*/lon": ("f8", ("patch",)),
     "draws_*/lat": ("f8", ("patch",)),
@@ -45,10 +45,10 @@ _DRAWS = {
     "draws_*/strips": ("f8", ("patch", "image", "strip")),
 }
 
-# Plain images for users; no stage reads them.
+# Images for users; no stage reads them.
 _IMAGES = {"fixed/radiance": ("f2", ("patch", "direction", "y", "x"))}
 
-# Rendered image sets, one set after the other along `image`.
+# Rendered image sets, concatenated along `image`.
 _SCENES = {
     "sun": ("f4", ("patch", "image", "vector")),
     "shift": ("f4", ("patch", "image", "axis")),
@@ -77,14 +77,14 @@ SCHEMAS: dict[str, Schema] = {
         {**_LIGHT, **_DRAWS, **_IMAGES, **{f"scenes/{name}": kind for name, kind in _SCENES.items()}},
         ("pixel_m", "size_px", "halo_px", "factor", "split", "light_halo_px", "sun"),
     ),
-    # One group a pixel lattice; `lattice`, `row` and `col` say where each site's first pixel lies on it.
+    # One group per pixel lattice; `lattice`, `row` and `col` locate each site's first pixel.
     "far": Schema(
         "far/1",
         {"lattice": ("i4", ("site",)), "row": ("i8", ("site",)), "col": ("i8", ("site",))},
         {"lattice_*/dem": ("f4", ("y", "x"))},
         ("pixel_m", "cell_px"),
     ),
-    # A site's a priori DEM on the map's pixels: `surface` with the terrain around that casts shadows.
+    # A site's a priori DEM on the map's pixels; `surface` includes the terrain around that casts shadows.
     "ground": Schema(
         "ground/1",
         {
@@ -109,7 +109,7 @@ SCHEMAS: dict[str, Schema] = {
         {},
         ("size_px",),
     ),
-    # Where a map is the a priori DEM (share 1), and that DEM's own uncertainty, metres.
+    # Share of the a priori DEM in a map (1: no reconstruction), and that DEM's uncertainty, metres.
     "fallback": Schema(
         "fallback/1", {"share": ("f4", ("y", "x")), "sigma": ("f4", ("y", "x"))}, {}, ("verdict",)
     ),
@@ -126,12 +126,12 @@ SCHEMAS: dict[str, Schema] = {
 
 
 def check_written(name: str, arrays: Mapping[str, tuple[str, ...]], root: Any, path: Path) -> None:
-    """Check what a writer made against its schema.
+    """Check a written store against its schema.
 
     Raises
     ------
     ValueError
-        Naming the store, the array or attribute, what was found and what was expected.
+        If it differs; the message names the store, the array or attribute, and what was expected and found.
     """
     schema = SCHEMAS[name]
     for key in schema.required:
@@ -141,7 +141,7 @@ def check_written(name: str, arrays: Mapping[str, tuple[str, ...]], root: Any, p
     for key, found_dims in arrays.items():
         match = next((pattern for pattern in known if fnmatchcase(key, pattern)), None)
         if match is None:
-            raise ValueError(f"{path}: schema {schema.tag}: found an array it does not know: {key!r}")
+            raise ValueError(f"{path}: schema {schema.tag}: found an unknown array {key!r}")
         dtype, dims = known[match]
         if found_dims != dims:
             raise ValueError(f"{path}: {key}: expected dimensions {dims}, found {found_dims}")

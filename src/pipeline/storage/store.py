@@ -1,6 +1,6 @@
-"""Zarr stores as one ordinary, reproducible file.
+"""Zarr stores, each in one reproducible file.
 
-A store is written as a folder in scratch, then packed into an uncompressed zip whose entries are sorted
+A store is written as a temporary folder, then packed into an uncompressed zip whose entries are sorted
 and dated 1980-01-01: equal content gives equal bytes, Snakemake tracks one file, and xarray opens it
 through ``zarr.storage.ZipStore(path, mode="r")``. Zarr format 2 with consolidated metadata is used
 because xarray opens it without a warning.
@@ -27,11 +27,11 @@ from pipeline.storage.schema import SCHEMAS, check_written
 
 
 class StoreError(ValueError):
-    """A store that cannot be read, or that does not hold what its schema promises."""
+    """A store that cannot be read, or that violates its schema."""
 
 
 class _Archive(zarr.storage.ZipStore):
-    """A zip whose damaged entries are named: zlib's own message does not say which file it read."""
+    """A zip that names damaged entries; zlib's own messages do not name the file."""
 
     async def get(self, key: str, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -48,7 +48,7 @@ class StoreWriter:
 
     Parameters
     ----------
-    path : file to make (``*.zarr.zip``).
+    path : file to write (``*.zarr.zip``).
     schema : name in `pipeline.storage.schema.SCHEMAS`; recorded as ``attrs["schema"]``.
     attrs : JSON-able attributes of the root group.
     """
@@ -62,7 +62,7 @@ class StoreWriter:
 
     def __enter__(self) -> StoreWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target: as much room as the store itself needs, and not the memory that /tmp may be.
+        # Beside the target, which needs the same space anyway; /tmp may be in memory.
         self._folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
         self._root = zarr.open_group(str(self._folder), mode="w", zarr_format=2)
         self._root.attrs.update(dict(sorted({"schema": SCHEMAS[self.schema].tag, **self.attrs}.items())))
@@ -70,7 +70,7 @@ class StoreWriter:
         return self
 
     def describe(self, attrs: Mapping[str, Any]) -> None:
-        """Add attributes to the root group: what is only known when the arrays are written."""
+        """Add attributes to the root group that are only known after arrays are written."""
         self._root.attrs.update(attrs)
 
     def create(
@@ -83,11 +83,17 @@ class StoreWriter:
         attrs: Mapping[str, Any] | None = None,
         compress: bool = False,
     ) -> zarr.Array:
-        """Make an array to be filled by region; `name` may hold a group (``fixed/lit``)."""
+        """Create an array to be filled by region; `name` may contain a group (``fixed/lit``).
+
+        Raises
+        ------
+        ValueError
+            If the number of dimension names is not that of the axes.
+        """
         if len(shape) != len(dims):
-            raise ValueError(f"{self.path}: {name}: expected one dimension name an axis, found {dims}")
+            raise ValueError(f"{self.path}: {name}: expected one dimension name per axis, found {dims}")
         dtype = np.dtype(dtype)
-        # xarray takes an integer fill value for "missing" and would turn the array into floats.
+        # xarray interprets an integer fill value as missing data and would convert the array to floats.
         fill: Any = np.nan if dtype.kind == "f" else None
         array = self._root.create_array(
             name,
@@ -96,7 +102,7 @@ class StoreWriter:
             chunks=tuple(max(1, int(c)) for c in (chunks or shape)),
             compressors=Zstd(level=3) if compress else None,
             fill_value=fill,
-            # Missing chunks would read as the fill value: a chunk must exist to be trusted.
+            # A lost chunk would be read as the fill value, so all chunks must exist.
             config={"write_empty_chunks": True},
             attributes={"_ARRAY_DIMENSIONS": list(dims), **dict(sorted((attrs or {}).items()))},
         )
@@ -106,7 +112,7 @@ class StoreWriter:
     def write(
         self, name: str, data: Any, dims: Sequence[str], chunks: Sequence[int] | None = None, **options: Any
     ) -> None:
-        """Write a whole array; `options` are the others of `create`."""
+        """Write a whole array; `options` are further arguments of `create`."""
         data = np.asarray(data)
         array = self.create(name, data.shape, data.dtype, dims, chunks, **options)
         if data.size:
@@ -117,7 +123,7 @@ class StoreWriter:
     ) -> None:
         try:
             if isinstance(error, OSError) and error.filename is None:
-                error.filename = str(self.path)  # a full disk, which the system reports without a name
+                error.filename = str(self.path)  # the system reports a full disk without a file name
             if kind is None:
                 check_written(self.schema, self._arrays, self._root, self.path)
                 for group in sorted({name.rpartition("/")[0] for name in self._arrays} | {""}):
@@ -129,7 +135,7 @@ class StoreWriter:
 
 
 class StoredArray:
-    """One array of a store, read when asked; the part of `xarray.DataArray` that stages need."""
+    """One array of a store, read on access; the part of `xarray.DataArray` that stages need."""
 
     def __init__(self, array: zarr.Array) -> None:
         self._array = array
@@ -148,7 +154,7 @@ class StoredArray:
 class Stored(dict[str, StoredArray]):
     """The arrays of one group of a store by name, and its attributes.
 
-    xarray brings pandas, whose import takes longer than most stages work: stages read through this.
+    Stages use this class instead of xarray, which imports pandas and so takes longer than most stages.
     """
 
     def __init__(self, group: zarr.Group) -> None:
@@ -158,7 +164,7 @@ class Stored(dict[str, StoredArray]):
 
 @contextmanager
 def _opened(path: Path | str, group: str, schema: str | None) -> Iterator[_Archive]:
-    """Check what a file is, then give its archive; a missing group is named."""
+    """Context with the archive of a store of the given schema; a missing group is named in the error."""
     path = Path(path)
     found = store_attrs(path).get("schema")
     if schema is not None and found != SCHEMAS[schema].tag:
@@ -170,7 +176,7 @@ def _opened(path: Path | str, group: str, schema: str | None) -> Iterator[_Archi
 
 
 def read_store(path: Path | str, group: str = "", schema: str | None = None) -> Stored:
-    """Open a store without xarray; parameters and errors are those of `open_store`."""
+    """Open a store without xarray; parameters and errors as `open_store`."""
     with _opened(path, group, schema) as archive:
         return Stored(zarr.open_group(archive, path=group, mode="r", zarr_format=2, use_consolidated=True))
 
@@ -180,15 +186,15 @@ def open_store(path: Path | str, group: str = "", schema: str | None = None) -> 
 
     Parameters
     ----------
-    path : a ``*.zarr.zip`` made by `StoreWriter`.
+    path : a ``*.zarr.zip`` written by `StoreWriter`.
     group : group inside the store; the root by default.
     schema : schema that the store must have; any by default.
 
     Raises
     ------
     StoreError
-        If the file is absent, is not a whole zip, has another schema, or lacks the group; and, when an array
-        is read, if its bytes are damaged.
+        If the file is absent, is not a complete zip, has another schema, or lacks the group; also when an
+        array with damaged bytes is read.
     """
     import xarray as xr
 
@@ -197,7 +203,13 @@ def open_store(path: Path | str, group: str = "", schema: str | None = None) -> 
 
 
 def store_attrs(path: Path | str) -> dict[str, Any]:
-    """Attributes of a store's root, read without zarr; the cheap check that the file is one of ours."""
+    """Attributes of a store's root, read without zarr: a fast check that the file is a store.
+
+    Raises
+    ------
+    StoreError
+        If the file is absent or is no zarr store.
+    """
     path = Path(path)
     if not path.is_file():
         raise StoreError(f"{path}: expected a zarr store, found no file")

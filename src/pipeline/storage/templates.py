@@ -1,4 +1,4 @@
-"""Texts made from templates: a package keeps its own in a folder ``templates`` beside its modules."""
+"""Text templates: each package has its own in a folder ``templates`` beside its modules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 @cache
 def templates(package: str) -> Environment:
-    """The templates of a package. Values are escaped in HTML; a value that is not given is an error."""
+    """The templates of a package. Values are escaped in HTML; a missing value is an error."""
     return Environment(
         loader=PackageLoader(package),
         autoescape=select_autoescape(),

@@ -1,11 +1,10 @@
-"""Simulated altimetry of a window of terrain: heights along tracks, with the errors that real ones have.
+"""Simulated altimetry of a window of terrain: heights along tracks, with realistic errors.
 
 A pass crosses the window in a straight line. Its shots are 57 m apart, each with a cross of five spots, or
 two of them on the night side (`pipeline.terrain.synthetic.tracks` has the numbers and their source). Passes
-are added until the wanted share of the pixels is hit; a pixel's height is the mean of its spots. Real passes
-are off by 11 to 18 m horizontally and by 0.8 m in height before their adjustment, so one pass's errors are
-alike along all of it: they are what makes the ridges along tracks in gridded altimetry. Passes that were
-adjusted keep a tenth of them.
+are added until the wanted share of the pixels is hit; a pixel's height is the mean of its spots. Before
+adjustment, real passes have errors of 11 to 18 m horizontally and 0.8 m in height, which are constant along a
+pass and cause ridges along tracks in gridded altimetry. Adjusted passes keep a tenth of these errors.
 """
 
 from __future__ import annotations
@@ -31,25 +30,25 @@ from pipeline.terrain.synthetic.tracks import (
     SPOT_ROTATION_DEG,
 )
 
-# The bias of a pass is at most this many pixels: grids of fine pixels are made of adjusted passes.
+# Largest height bias of a pass, pixels: grids of fine pixels are made from adjusted passes.
 BIAS_LIMIT_PX = 0.05
-# Bunches of passes per dominant direction, and their half widths over that of the window.
+# Bunches of passes per dominant direction, and range of their half widths relative to the window's.
 BUNCHES = 4
 BUNCH_WIDTH = (0.02, 0.15)
-# Shots per pixel along a pass at most: where pixels are wider, one simulated shot stands for several.
+# Largest number of simulated shots per pixel along a pass: for larger pixels, one shot represents several.
 SHOTS_PER_PIXEL = 2
-# What the adjustment of passes to each other leaves of a pass's bias and offset.
+# Share of a pass's bias and offset that remains after the adjustment of passes to each other.
 _ADJUSTED = 0.1
-# Simulated spots per pixel after which a window counts as covered as it can be.
+# Simulated spots per pixel after which no more passes are added.
 MOST_SPOTS = 60
-# Handed to the kernel, as numba's cache on disk does not see that another file's constants have changed.
+# Passed to the kernel as an argument, since numba's cache does not notice changed constants of another file.
 _TRACKS = (
     SHOT_SPACING_M, SPOT_RADIUS_M, np.radians(SPOT_ROTATION_DEG), NIGHT_SHARE, NIGHT_BEAMS, LOST_SHARE
 )  # fmt: skip
 
 
 class Errors(NamedTuple):
-    """What was drawn for a window: standard deviations in metres, and a shift (rows, columns) in pixels."""
+    """Error amplitudes of a window: standard deviations in metres, and a shift (rows, columns) in pixels."""
 
     bias_m: float
     offset_m: float
@@ -65,8 +64,8 @@ class Altimetry:
     ----------
     height : (H, W) float32, mean height of a pixel's spots, m; NaN where there is none.
     count : (H, W) uint16, spots per pixel.
-    passes : number of passes. wanted : share of the pixels that were to be hit.
-    errors : amplitudes that the errors were drawn with; all 0 in a window without.
+    passes : number of passes. wanted : requested share of hit pixels.
+    errors : amplitudes with which the errors were drawn; all 0 in a window without errors.
     """
 
     height: NDArray[np.float32]
@@ -79,13 +78,13 @@ class Altimetry:
 def simulate(
     dem: NDArray[np.float32], pixel_m: float, rng: np.random.Generator, section: AltimetrySection
 ) -> Altimetry:
-    """Draw the altimetry of a window.
+    """Simulate the altimetry of a window.
 
     Parameters
     ----------
-    dem : (H, W) heights, m, at least 2 x 2; NaN where there is no terrain, which no spot hits. What a pass
-        or the whole altimetry is displaced by is taken from beside: give a halo where it matters.
-    pixel_m : pixel size, m. rng : source of all randomness. section : what is drawn.
+    dem : (H, W) heights, m, at least 2 x 2; NaN where there is no terrain, which no spot hits. Displaced
+        passes use heights from beside a pixel: include a halo where this matters.
+    pixel_m : pixel size, m. rng : source of all randomness. section : settings.
 
     Raises
     ------
@@ -129,10 +128,10 @@ def simulate(
 
 
 def linear_dem(altimetry: Altimetry) -> NDArray[np.float32]:
-    """The gridded DEM as users have it: linear between the pixels that are hit, the next one's height beyond.
+    """A gridded DEM like published ones: linear interpolation between hit pixels, nearest neighbour outside.
 
-    Linear interpolation is over the Delaunay triangles of the hit pixels' centres; outside of their hull, or
-    where they span none, a pixel has the height of the nearest.
+    Linear interpolation is on the Delaunay triangles of the hit pixels' centres; outside their convex hull,
+    or if they are collinear, a pixel has the height of the nearest hit one.
 
     Returns
     -------
@@ -162,7 +161,7 @@ def _uniform(rng: np.random.Generator, within: Range) -> float:
 
 
 def _errors(rng: np.random.Generator, section: AltimetrySection, pixel_m: float) -> Errors:
-    """Amplitudes of a window's errors; the same numbers are drawn whether it has any or not."""
+    """Error amplitudes of a window; windows with and without errors use equally many random numbers."""
     exact, adjusted, shifted = rng.random(3) < (section.exact, section.adjusted, section.shifted)
     bias = min(_uniform(rng, section.bias_m), BIAS_LIMIT_PX * pixel_m)
     offset, noise = _uniform(rng, section.offset_m), _uniform(rng, section.noise_m)
@@ -176,8 +175,10 @@ def _errors(rng: np.random.Generator, section: AltimetrySection, pixel_m: float)
 
 @njit(cache=True, nogil=True)
 def _height(dem, y, x):  # type: ignore[no-untyped-def]
-    """Bilinear height at a place in pixels (centres are whole numbers); nearest beside NaN, at most half a
-    pixel beyond the outermost centres."""
+    """Bilinear height at a position in pixels (centres are whole numbers); nearest neighbour beside NaN.
+
+    Positions more than half a pixel beyond the outermost centres are moved back to there.
+    """
     rows, columns = dem.shape
     i, j = min(max(int(np.floor(y)), 0), rows - 2), min(max(int(np.floor(x)), 0), columns - 2)
     v, u = min(max(y - i, -0.5), 1.5), min(max(x - j, -0.5), 1.5)
@@ -191,7 +192,7 @@ def _height(dem, y, x):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _chord(y, x, down, right, height, width, margin):  # type: ignore[no-untyped-def]
-    """Where a line enters and leaves a window with a margin, as distances along it from (y, x)."""
+    """Distances from (y, x) along a line to its entry into and exit from a window with a margin."""
     first, last = -np.inf, np.inf
     for place, step, side in ((y, down, height), (x, right, width)):
         if abs(step) > 1e-12:
@@ -207,9 +208,9 @@ def _fill(  # type: ignore[no-untyped-def]
     dem, total, weight, pixel_m, stride, goal, axes, spread, bunching, centres, widths, amounts, shift,
     tracks, rng,
 ):  # fmt: skip
-    """Add passes until `goal` pixels are hit; the sums and numbers of spots go to `total` and `weight`.
+    """Add passes until `goal` pixels are hit; adds heights and numbers of spots to `total` and `weight`.
 
-    Lengths are in metres from the window's upper left corner. Each simulated shot stands for `stride`.
+    Lengths are in metres from the window's upper left corner. Each simulated shot represents `stride` shots.
     """
     rows, columns = dem.shape
     height, width = rows * pixel_m, columns * pixel_m
@@ -239,7 +240,7 @@ def _fill(  # type: ignore[no-untyped-def]
             for k in range(used):  # the first of a random order
                 other = k + int(rng.random() * (5 - k))
                 beams[k], beams[other] = beams[other], beams[k]
-        spots += 5  # a pass beside the window counts, so that the loop ends
+        spots += 5  # also for a pass beside the window, so that the loop ends
         along = first + rng.random() * spacing * stride
         while along < last:
             if rng.random() >= lost_share:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 def bicubic_up(lr: Tensor, factor: int) -> Tensor:
-    """Keys' cubic convolution (a = -0.75), pixel centres aligned, edges clamped.
+    """Cubic convolution (Keys 1981; a = -0.75), pixel centres aligned, edge pixels repeated.
 
     torch's ``bicubic`` with ``align_corners=False``, the published upsampling: (..., h, w) to
     (..., h * factor, w * factor).
@@ -22,16 +22,16 @@ def bicubic_up(lr: Tensor, factor: int) -> Tensor:
 
 
 def prior_from_lr(lr_with_halo: Tensor, halo_cells: int, factor: int) -> Tensor:
-    """Bicubic of an a priori DEM that reaches `halo_cells` beyond the patch, cropped to the patch.
+    """Bicubic of an a priori DEM with a halo of `halo_cells`, cropped to the patch.
 
-    Two cells of halo give what the bicubic of an endless DEM would give; none gives the published
-    baseline, whose edges are clamped.
+    With two cells of halo the result is the crop of an unbounded DEM's bicubic; without halo it is the
+    published baseline, whose edge cells are repeated.
 
     Parameters
     ----------
     lr_with_halo : (..., L, L) block means, halo included.
     halo_cells : cells of halo on each side.
-    factor : pixels a cell.
+    factor : pixels per cell, along a side.
 
     Returns
     -------

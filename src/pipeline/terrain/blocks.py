@@ -1,4 +1,4 @@
-"""Block means: a DEM on coarser pixels, as the a priori DEM sees it, and what is held beyond its edge."""
+"""Block means of a DEM, which make an a priori DEM, and extrapolation beyond the edge of the data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def block_mean(dem: Maps, factor: int, dtype: Any = None) -> Maps:
     Raises
     ------
     ValueError
-        If the map does not divide into blocks.
+        If height or width is not a multiple of `factor`.
     """
     height, width = dem.shape[-2:]
     if height % factor or width % factor:
@@ -32,11 +32,11 @@ def block_mean(dem: Maps, factor: int, dtype: Any = None) -> Maps:
 
 
 def fill_nearest(cells: NDArray[Real]) -> NDArray[Real]:
-    """Replace NaN by the nearest value: the edge of the data is held, as bicubic interpolation does."""
+    """Replace NaN by the value of the nearest cell with data; cells without NaN are returned as they are."""
     bad = np.isnan(cells)
     if not bad.any():
         return cells
-    from scipy import ndimage  # heavy, and needed at the edge of the data alone
+    from scipy import ndimage  # slow to import, and only needed at the edge of the data
 
     nearest = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
     return cells[tuple(nearest)]

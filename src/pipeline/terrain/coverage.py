@@ -16,7 +16,7 @@ from pipeline.storage.store import read_store
 logger = logging.getLogger(__name__)
 
 SCHEMA = "selected/1"
-#: Code of patches that hold too few spots; `reason` says it in words.
+#: Code of patches with too few spots; the entry `reason` explains it in words.
 LOW_COVERAGE = "low_coverage"
 _CHUNK = 256
 
@@ -26,16 +26,16 @@ class CoverageError(ValueError):
 
 
 def select_tile(patch_store: Path | str, coverage: CoverageSection, out_json: Path | str) -> None:
-    """Write which patches of a tile are kept, and why the others are not.
+    """Write which patches of a tile are kept, and why others are not.
 
     A patch's coverage is its share of pixels with at least one LOLA spot (count > 0; a missing count is
-    none). It is kept when that is at least ``coverage.min_share``.
+    zero). A patch is kept if this is at least ``coverage.min_share``.
 
     Parameters
     ----------
     patch_store : store made by `extract_tile`.
     coverage : section ``coverage``.
-    out_json : JSON to make, schema ``selected/1``.
+    out_json : JSON to write, schema ``selected/1``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Stage ``patches``: cut one tile's share of the terrain into patches with a halo."""
+"""Stage ``patches``: extract one tile's patches, with a halo, from the terrain."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ WINDOW_PX = 1 << 23
 def extract_tile(index_path: Path | str, patches: PatchesStage, tile: int, out: Path | str) -> None:
     """Write the patches of one tile.
 
-    A tile is a contiguous run of all candidates (see `pipeline.terrain.patch_grid`). Candidates with a
-    missing pixel are left out; attrs tell how many. Of the halo there is what the data have: the rest is NaN.
+    A tile is a contiguous range of all candidates (see `pipeline.terrain.patch_grid`). Candidates with a
+    missing pixel are left out; the store's attributes say how many. Halo pixels without data are NaN.
 
     Parameters
     ----------
     index_path : index made by `index_terrain`.
     patches : side, halo, stride and origin of patches, and the number of tiles.
     tile : 0 to ``patches.tiles - 1``.
-    out : store to make, schema ``patches``. A tile without patches gives a store of length 0.
+    out : store to write, schema ``patches``. A tile without patches gives a store of length 0.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def extract_tile(index_path: Path | str, patches: PatchesStage, tile: int, out: 
     if not len(every):
         least = patches.size_px if patches.origin == "even" else 2 * (patches.size_px + MARGIN_PX)
         raise RasterError(
-            f"{index_path}: expected DEMs of at least {least} px a side (patches.size_px), found "
+            f"{index_path}: expected DEMs of at least {least} px per side (patches.size_px), found "
             f"{', '.join(f'{s.grid.height} x {s.grid.width}' for s in terrain.sites)}"
         )
     mine = np.arange(len(every))[every.part(tile, patches.tiles)]
@@ -94,7 +94,7 @@ def _attrs(terrain: Terrain, every: Candidates, patches: PatchesStage) -> dict[s
         "size_px": patches.size_px,
         "halo_px": patches.halo_px,
         "stride_px": patches.stride_px,
-        # Of the first site; with both poles in one run each site tells its own.
+        # Of the first site; with both poles in one run, see the sites' own.
         "crs_wkt": terrain.sites[0].grid.crs_wkt,
         "sites": sites,
     }
@@ -102,7 +102,7 @@ def _attrs(terrain: Terrain, every: Candidates, patches: PatchesStage) -> dict[s
 
 @dataclass(frozen=True)
 class _Block:
-    """Candidates of one site that are read in one window; `members` index the list that was grouped."""
+    """Candidates of one site that are read in one window; `members` are indices into the grouped list."""
 
     site: int
     members: NDArray[np.int64]
@@ -113,15 +113,15 @@ class _Block:
 
 
 def _blocks(every: Candidates, which: NDArray[np.int64], reach: int, largest: int) -> Iterator[_Block]:
-    """Group candidates so that a window holds many and no window is larger than WINDOW_PX.
+    """Group candidates so that a window contains many and no window is larger than WINDOW_PX.
 
-    Files are stored by rows and candidates run along columns: reading patch by patch would decode the
-    same strips over and over.
+    Files are stored by rows and candidates are ordered along columns: reading patch by patch would decode
+    the same strips many times.
 
     Parameters
     ----------
     every, which : candidates and the indices to group.
-    reach : side of what is read for one patch, halo included, pixels.
+    reach : side of a patch, including its halo if it is read, pixels.
     largest : largest side of a window, pixels.
     """
     for site in np.unique(every.site[which]):
@@ -136,7 +136,7 @@ def _blocks(every: Candidates, which: NDArray[np.int64], reach: int, largest: in
 
 
 def _runs(values: NDArray[np.int32], span: int) -> Iterator[tuple[int, int]]:
-    """Cut sorted values into runs whose last is at most `span` from the first."""
+    """Split sorted values into runs whose first and last differ by at most `span`; yields both."""
     start = 0
     while start < len(values):
         stop = int(np.searchsorted(values, values[start] + span, side="right"))
@@ -152,7 +152,7 @@ def _without_gaps(
     blocks = list(_blocks(every, which, size, 8192))
     for b in progress(blocks, len(blocks), f"tile {tile}: looking for gaps"):
         missing = np.isnan(terrain.read(b.site, b.row0, b.row1 + size, b.col0, b.col1 + size))
-        # Missing pixels in any rectangle by differences of a summed-area table.
+        # Count missing pixels of rectangles by differences of a summed-area table.
         table = np.zeros((missing.shape[0] + 1, missing.shape[1] + 1), dtype=np.int32)
         table[1:, 1:] = missing.cumsum(axis=0, dtype=np.int32).cumsum(axis=1)
         r, c = every.row[which[b.members]] - b.row0, every.col[which[b.members]] - b.col0
@@ -164,7 +164,7 @@ def _without_gaps(
 def _write_table(
     store: StoreWriter, terrain: Terrain, every: Candidates, kept: NDArray[np.int64], size: int
 ) -> None:
-    """Write where each patch is."""
+    """Write each patch's site, pixel, map coordinates, longitude, latitude and pole."""
     place = {name: np.zeros(len(kept)) for name in ("x0", "y0", "lon", "lat")}
     pole = np.zeros(len(kept), dtype=np.int8)
     for site in terrain.sites:
@@ -219,10 +219,10 @@ def _write_pixels(
 
 
 def valid_halo(patch: NDArray[np.float32], halo: int) -> NDArray[np.int32]:
-    """Width of the halo that has data on each side of a patch.
+    """Width of the halo with data on each side of a patch.
 
-    A side's width counts the lines next to the patch, along the whole of its edge, without a missing
-    pixel. Corners belong to no side: they may be NaN where both of their sides are valid.
+    The width is the number of adjacent lines, of the length of the patch's edge, without a missing pixel.
+    Corners belong to no side: they may be NaN even if both of their sides are valid.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Square footprints on the ground, and which of them come close to which others."""
+"""Square footprints of patches on the ground, and tests of their distance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Squares:
     ----------
     x, y : centres, metres.
     half : half a side, metres.
-    pole : +1 or -1; squares of different poles never meet.
+    pole : +1 or -1; squares of different poles never touch.
     """
 
     x: NDArray[np.float64]
@@ -36,16 +36,16 @@ class Squares:
         lon0: NDArray[np.float64],
         scale: NDArray[np.float64],
     ) -> Squares:
-        """Bring squares of polar stereographic maps to longitude of origin 0 and scale 1.
+        """Transform squares of polar stereographic maps to longitude of origin 0 and scale 1.
 
-        Squares of a map with another longitude of origin stand askew there; the upright square around
-        one takes its place, so that none is thought to be farther away than it is.
+        Squares of a map with another longitude of origin are rotated there; each is replaced by the upright
+        square around it, so that no distance is overestimated.
 
         Parameters
         ----------
-        x, y : centres on each one's own map, metres.
+        x, y : centres, each on its own map, metres.
         half : half a side, metres.
-        pole, lon0, scale : of each one's map (see `pipeline.terrain.grid.Projection`).
+        pole, lon0, scale : parameters of each map (see `pipeline.terrain.grid.Projection`).
         """
         turn = np.radians(lon0) * -pole
         cos, sin = np.cos(turn), np.sin(turn)
@@ -58,17 +58,17 @@ class Squares:
 
 
 def touching(mine: Squares, others: Squares, gap: float) -> NDArray[np.bool_]:
-    """Which squares have one of the others less than `gap` metres away along x and along y.
+    """Which squares are less than `gap` metres away, along x and along y, from one of the others.
 
-    With a gap of 0, squares that share an edge do not touch, but rounding decides: give a slightly negative
-    gap to be sure that they do not.
+    With a gap of 0, rounding decides whether squares that share an edge touch: a slightly negative gap
+    ensures that they do not.
 
     Returns
     -------
     bool, shape (len(mine.x),).
     """
     out = np.zeros(len(mine.x), dtype=bool)
-    # A k-d tree knows points, not squares: one query for each pair of poles and sizes (there are few).
+    # A k-d tree contains points, not squares: one query for each pair of pole and size (there are few).
     for pole, half in sorted({(int(p), float(h)) for p, h in zip(others.pole, others.half, strict=True)}):
         theirs = (others.pole == pole) & (others.half == half)
         tree = cKDTree(np.column_stack([others.x[theirs], others.y[theirs]]))

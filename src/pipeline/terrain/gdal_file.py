@@ -1,4 +1,4 @@
-"""A file that GDAL reads: opened when it is needed, closed and pickled at any time."""
+"""A raster file read by GDAL: opened on first use; can be closed and pickled at any time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pipeline.terrain.grid import RasterError
 
 
 class GdalFile:
-    """An open raster file; one object is for one thread at a time.
+    """A raster file; an object must be used by only one thread at a time.
 
     Parameters
     ----------
-    path : of the file. what : it is, for error messages.
+    path : of the file. what : kind of file, for error messages.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class GdalFile:
 
             try:
                 with warnings.catch_warnings():
-                    # Files without a map get an error of their reader's own.
+                    # Readers report files without georeference themselves.
                     warnings.simplefilter("ignore", NotGeoreferencedWarning)
                     self._dataset = rasterio.open(self._path)
             except RasterioError as error:

@@ -1,7 +1,7 @@
-"""Map grids: where the pixels of a lunar polar raster lie, in metres from the pole.
+"""Map grids: positions of the pixels of a lunar polar raster, in metres from the pole.
 
-Every grid is brought to one canonical form, a polar stereographic plane in metres with the pole at (0, 0),
-so that files which say the same thing in different words (names, units, false origins) share one lattice.
+Every grid is converted to one canonical form, a polar stereographic plane in metres with the pole at (0, 0),
+so that files which describe the same grid differently (names, units, false origins) share one lattice.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from numpy.typing import ArrayLike, NDArray
 MOON_RADIUS_M = 1737400.0
 RADIUS_TOLERANCE_M = 1000.0
 
-# No terrain that this project works on is sampled more finely than this (LOLA's finest is 5 m, NAC DEMs
-# about 1 m), so a "metre" grid below it must have its numbers in kilometres.
+# Smallest pixel size, metres (LOLA's finest is 5 m, that of NAC DEMs about 1 m): coordinates of a "metre"
+# grid with smaller pixels must be in kilometres.
 FINEST_PIXEL_M = 0.5
 
 
 class RasterError(ValueError):
-    """A raster file that cannot be used; the message names the file, what was found and expected."""
+    """A raster file that cannot be used; the message names the file, and what was found and expected."""
 
 
 class GridError(RasterError):
-    """A raster whose map grid is not one the pipeline works on."""
+    """A raster whose map grid is not supported."""
 
 
 @dataclass(frozen=True)
@@ -174,12 +174,12 @@ class Grid:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-able form; `from_json` undoes it exactly."""
+        """The grid as JSON values, from which `from_json` makes an equal one."""
         return {**vars(self), "transform": [float(v) for v in self.transform[:6]]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Grid:
-        """Make a grid from what `to_json` gave."""
+        """Make a grid from the output of `to_json`."""
         return cls(**{**value, "transform": Affine(*value["transform"])})
 
 
@@ -220,7 +220,7 @@ def moon_crs(wkt: str, name: str, expected: str) -> tuple[Any, float]:
 
     Parameters
     ----------
-    wkt : anything that pyproj reads. name : file, and `expected` what it should have, for error messages.
+    wkt : any CRS that pyproj reads. name, expected : file and its expected CRS, for error messages.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def moon_crs(wkt: str, name: str, expected: str) -> tuple[Any, float]:
     major, minor = (body.semi_major_metre, body.semi_minor_metre) if body else (math.nan, math.nan)
     if not (abs(major - MOON_RADIUS_M) <= RADIUS_TOLERANCE_M and abs(major - minor) < 1.0):
         hint = (
-            " (kilometres in the place of metres?)"
+            " (kilometres instead of metres?)"
             if abs(major * 1e3 - MOON_RADIUS_M) <= RADIUS_TOLERANCE_M
             else ""
         )
@@ -249,11 +249,11 @@ def moon_crs(wkt: str, name: str, expected: str) -> tuple[Any, float]:
 
 
 def make_grid(name: str, wkt: str | None, transform: Affine, width: int, height: int) -> Grid:
-    """Check a file's CRS and transform and bring them to the canonical form.
+    """Check a file's CRS and transform and convert them to the canonical form.
 
-    The file's numbers are metres or kilometres by the CRS's linear unit. Where that gives pixels smaller
-    than `FINEST_PIXEL_M` the numbers are kilometres whatever the CRS says: the northern 20 m product has
-    0.02 for a pixel size. Heights are not touched: they are in metres in that product too.
+    The CRS's linear unit says whether coordinates are metres or kilometres. If that gives pixels smaller
+    than `FINEST_PIXEL_M`, they are taken as kilometres: the northern LOLA product of 20 m has a pixel size of
+    0.02 "metres". Heights are not changed: they are in metres in that product, too.
 
     Parameters
     ----------
@@ -266,7 +266,7 @@ def make_grid(name: str, wkt: str | None, transform: Affine, width: int, height:
     ------
     GridError
         If the CRS is missing or not lunar polar stereographic, if pixels are not square and north-up,
-        or if the grid lies beyond the Moon.
+        or if the grid extends beyond one hemisphere.
     """
     if not wkt:
         raise GridError(f"{name}: expected a lunar polar stereographic CRS, found none")
@@ -291,16 +291,16 @@ def make_grid(name: str, wkt: str | None, transform: Affine, width: int, height:
     grid = Grid(projection.wkt(), canonical, int(width), int(height), float(unit))
     reach = max(abs(v) for v in grid.bounds)
     limit = 2 * projection.radius_m * projection.scale
-    if not reach <= 1.01 * limit:  # a hemisphere's own raster may have a margin
+    if not reach <= 1.01 * limit:  # a raster of a hemisphere may have a margin
         raise GridError(
             f"{name}: expected map coordinates within {limit / 1e3:.0f} km of the pole (one hemisphere), "
-            f"found {reach / 1e3:.0f} km with {unit:g} m a unit and pixels of {pixel:g} m"
+            f"found {reach / 1e3:.0f} km with {unit:g} m per unit and pixels of {pixel:g} m"
         )
     return grid
 
 
 def _snap(value: float, tolerance: float) -> float:
-    """Round to a whole millimetre where that is the same number but for the noise of its storage."""
+    """Round to a whole millimetre if this changes the value by less than the rounding errors of its file."""
     rounded = round(value, 3)
     return rounded if abs(rounded - value) <= tolerance else value
 

@@ -1,8 +1,8 @@
-"""The code that the International Astronomical Union's registry has for a lunar CRS.
+"""Codes of lunar CRSs in the registry of the International Astronomical Union.
 
-A GeoTIFF keeps a CRS's parameters and drops its code, and files name one CRS differently. So CRSs are
-compared by what their parameters do: method, radius, centre, scale, false origin and unit are alike where
-both put the same places at the same coordinates.
+A GeoTIFF keeps a CRS's parameters but not its code, and names of a CRS vary. CRSs are therefore compared
+numerically: method, radius, centre, scale, false origin and unit are equal if both map the same points of the
+sphere to the same coordinates.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from pipeline.terrain.map_grid import LunarProjection, lunar_projection
 
 _AUTHORITY = "IAU_2015"
-# NAIF's number of the Moon, times 100: codes of its CRSs begin here.
+# Codes of the Moon's CRSs: its NAIF number (301) times 100, and up.
 _FIRST, _LAST = 30100, 30199
-# Coordinates that are alike, metres (or degrees): far below what any parameter of a map is given to.
+# Tolerance of equal coordinates, metres (or degrees), far below the precision of any map parameter.
 _ALIKE = 1e-3
 _LON, _LAT = np.meshgrid(np.linspace(-165, 165, 12), (-89.0, -70.0, -35.0, -5.0, 20.0, 55.0, 80.0, 90.0))
 
 
 def iau_code(projection: LunarProjection) -> str | None:
-    """Code of a CRS, such as ``IAU_2015:30135`` (south polar stereographic); None where none matches.
+    """Code of a CRS, such as ``IAU_2015:30135`` (south polar stereographic); None if none matches.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def iau_code(projection: LunarProjection) -> str | None:
 
 @lru_cache(maxsize=1)
 def _registry() -> tuple[tuple[str, LunarProjection, NDArray[np.float64]], ...]:
-    """Codes of the Moon's CRSs that PROJ's database has, their projections, and places on them."""
+    """Codes of the Moon's CRSs in PROJ's database, their projections, and coordinates of test points."""
     from pyproj.database import query_crs_info
     from pyproj.enums import PJType
 
@@ -55,5 +55,5 @@ def _registry() -> tuple[tuple[str, LunarProjection, NDArray[np.float64]], ...]:
 
 
 def _points(projection: LunarProjection) -> NDArray[np.float64]:
-    """Places of the whole sphere on a map, (2, n); not finite where the map does not show them."""
+    """Map coordinates (2, n) of test points all over the sphere; not finite outside the map's domain."""
     return np.array(projection.xy(_LON, _LAT)).reshape(2, -1)

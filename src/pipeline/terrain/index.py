@@ -1,4 +1,4 @@
-"""Stage ``terrain``: open and check every input early, and write down where everything lies."""
+"""Stage ``terrain``: check all input files early, and write an index of files, grids and sites."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def index_terrain(
     dem_paths : DEM files.
     count_paths : a count map for each DEM, in the same order; None or empty for none.
     inputs : the stage's section; its `pixel_m` is checked.
-    out : JSON file to make. Its bytes depend on the files' headers, sizes and paths as given, only.
+    out : JSON file to write. Its bytes depend only on the files' headers, sizes and given paths.
 
     Raises
     ------
     RasterError
-        If a file is missing, truncated, unreadable or repeated, holds something other than heights, or
-        differs from a file it overlaps.
+        If a file is missing, truncated, unreadable or repeated, contains no heights, or differs from a file
+        that it overlaps.
     GridError
-        If a file is on a grid that the pipeline does not work on, has another pixel size than expected or
-        than the others, or a count map is not on its DEM's grid.
+        If a file's grid is not supported, its pixel size is not the expected one or differs from the others',
+        or a count map is not on its DEM's grid.
     """
     counts = list(count_paths or [])
     if not dem_paths:
@@ -63,7 +63,7 @@ def index_terrain(
             raise RasterError(f"{a.path}: expected each DEM once in inputs.dem, found it twice")
     first, pixel = sources[0].path, sources[0].grid.pixel_m
     for source in sources[1:]:
-        if abs(source.grid.pixel_m - pixel) > 1e-6 * pixel:  # a model is trained for one
+        if abs(source.grid.pixel_m - pixel) > 1e-6 * pixel:  # a model is trained for one pixel size
             raise GridError(
                 f"{source.path}: expected the pixel size of {first} ({pixel:g} m) for all DEMs of a run, "
                 f"found {source.grid.pixel_m:g} m"
@@ -74,7 +74,7 @@ def index_terrain(
     terrain.close()
     write_json(out, terrain_json(terrain))
     logger.info(
-        "terrain: %d files, %d sites, %g m a pixel", len(sources), len(terrain.sites), terrain.pixel_m
+        "terrain: %d files, %d sites, %g m per pixel", len(sources), len(terrain.sites), terrain.pixel_m
     )
 
 
@@ -95,7 +95,7 @@ def _source(dem: str, count: str | None, inputs: TerrainStage) -> Source:
 
 
 def _check_heights(terrain: Terrain) -> None:
-    """Look at samples of each DEM: radii, kilometres of radius or unmarked nodata are not heights."""
+    """Check samples of each DEM: radii or nodata that is not marked are out of the range of heights."""
     for source in terrain.sources:
         raster = terrain._raster(source, count=False)
         for window in sample_windows(0, source.grid.height, 0, source.grid.width):
@@ -109,7 +109,7 @@ def _check_heights(terrain: Terrain) -> None:
 
 
 def terrain_json(terrain: Terrain) -> dict[str, Any]:
-    """The index as JSON-able data."""
+    """The index as JSON values."""
     return {
         "schema": SCHEMA,
         "pixel_m": terrain.pixel_m,
@@ -136,7 +136,7 @@ def terrain_json(terrain: Terrain) -> dict[str, Any]:
 
 
 def load_terrain(index_path: Path | str) -> Terrain:
-    """Open the terrain that an index describes; files are opened when they are first read.
+    """Open the terrain of an index; files are opened when they are first read.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Several DEM files as one terrain: pixel lattices, sites, and reads that cross file borders.
 
-Files whose pixels coincide (one projection, one pixel size, origins a whole number of pixels apart) lie on
-one lattice and are read as one raster, so that no pixel is cut twice where windows overlap. A *site* is a
-connected piece of such files: footprints that overlap or touch.
+Files whose pixels coincide (one projection, one pixel size, origins a whole number of pixels apart) are on
+one lattice and are read as one raster, so that no pixel is used twice where files overlap. A *site* is a
+connected group of such files: their footprints overlap or touch.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _OPEN_FILES = 64
 
 @dataclass(frozen=True)
 class Source:
-    """One DEM file and its count map, as paths the user gave, with the grid they share.
+    """Paths of a DEM file and its count map as given by the user, with their common grid.
 
-    `data_bytes` and `count_bytes` are file sizes when the terrain was indexed: a file that changed since
-    is refused.
+    `data_bytes` and `count_bytes` are the file sizes at the time of indexing: a file that has changed is
+    refused.
     """
 
     path: str
@@ -40,7 +40,7 @@ class Source:
 
     @property
     def stem(self) -> str:
-        """File name without folder and suffix; what the patterns of ``split.test_sites`` match."""
+        """File name without folder and suffix, which the patterns of ``split.test_sites`` match."""
         return Path(self.path).stem
 
 
@@ -59,10 +59,10 @@ class Site:
 
     Attributes
     ----------
-    index : place in `Terrain.sites`.
+    index : position in `Terrain.sites`.
     name : sorted file stems joined by ``+``.
-    lattice : number of the pixel lattice it lies on.
-    grid : its bounding box; rows and columns of a site count from that box's top-left pixel.
+    lattice : number of its pixel lattice.
+    grid : its bounding box; rows and columns of a site count from the top-left pixel of this box.
     members : its files.
     """
 
@@ -76,7 +76,7 @@ class Site:
 class Terrain:
     """All sites, read through windows.
 
-    At most `_OPEN_FILES` files are open at once, and memory is bounded by the window that is asked for.
+    At most `_OPEN_FILES` files are open at once; memory is bounded by the size of the requested window.
 
     Parameters
     ----------
@@ -114,17 +114,22 @@ class Terrain:
         Parameters
         ----------
         site : index in `sites`.
-        row0, row1, col0, col1 : half-open window on the site's grid; it may reach outside.
+        row0, row1, col0, col1 : half-open window on the site's grid; it may extend beyond it.
 
         Returns
         -------
-        array of shape (row1 - row0, col1 - col0), NaN where no file has data. Where files overlap the
-        first valid one counts; they agree (see `check_overlaps`).
+        array of shape (row1 - row0, col1 - col0), NaN where no file has data. Where files overlap, the first
+        one with data is used; they agree (see `check_overlaps`).
+
+        Raises
+        ------
+        RasterError
+            If a file cannot be read or has changed since it was indexed.
         """
         return self._read(site, row0, row1, col0, col1, count=False)
 
     def read_count(self, site: int, row0: int, row1: int, col0: int, col1: int) -> NDArray[np.float32]:
-        """LOLA spots a pixel in a window of a site; as `read`.
+        """LOLA spots per pixel in a window of a site; as `read`.
 
         Raises
         ------
@@ -179,7 +184,7 @@ def arrange(sources: Sequence[Source]) -> tuple[Site, ...]:
 
     Returns
     -------
-    sites, south pole first, then by name and place; the order of `sources` does not matter.
+    sites, south pole first, then by name and origin; independent of the order of `sources`.
     """
     order = sorted(range(len(sources)), key=lambda i: (sources[i].stem, sources[i].path))
     lattices: list[list[int]] = []
@@ -237,7 +242,7 @@ def _meet(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
 
 
 def sample_windows(row0: int, row1: int, col0: int, col1: int) -> Iterator[tuple[int, int, int, int]]:
-    """Small windows spread evenly over a larger one, its corners among them."""
+    """Small windows spread evenly over a larger one, including its corners."""
 
     def starts(low: int, high: int) -> list[int]:
         last = max(low, high - _SAMPLE_PX)
@@ -249,12 +254,12 @@ def sample_windows(row0: int, row1: int, col0: int, col1: int) -> Iterator[tuple
 
 
 def check_overlaps(terrain: Terrain) -> None:
-    """Compare overlapping files of a site, on samples, where both have data.
+    """Compare samples of overlapping files of a site where both have data.
 
     Raises
     ------
     RasterError
-        If two files differ by more than `AGREEMENT_M`; names both and says where.
+        If two files differ by more than `AGREEMENT_M`; the message names both, and the position.
     """
     for site in terrain.sites:
         boxes = terrain.footprints(site.index)

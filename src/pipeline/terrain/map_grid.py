@@ -1,7 +1,8 @@
 """Map grids in any lunar projection, for maps of a user's own site.
 
-The pipeline's own terrain is polar stereographic (`pipeline.terrain.grid`). A site may lie anywhere: its map
-is made in the projection of its DEM where that is conformal there, else in a stereographic one of its own.
+The pipeline's own terrain is polar stereographic (`pipeline.terrain.grid`). A user's site may be anywhere on
+the Moon: its map has the projection of its DEM if that is conformal there, else a stereographic one about the
+site.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from pipeline.terrain.grid import MOON_RADIUS_M, Grid, moon_crs
 Floats = NDArray[np.float64]
 
 _EXPECTED = "a CRS of the Moon (sphere of about 1737.4 km)"
-# Step that measures scale and direction, degrees: 30 m, far above the centimetres to which some of PROJ's
-# projections of a sphere are rounded (transverse Mercator at the equator).
+# Step of finite differences for scale and direction, degrees: 30 m, far above the centimetres to which PROJ
+# rounds some projections of a sphere (transverse Mercator at the equator).
 _STEP_DEG = 1e-3
-#: Scales along a meridian and a parallel that differ by no more than this pass for conformal.
+#: Largest relative difference of the scales along meridian and parallel of a map that counts as conformal.
 CONFORMAL = 0.005
 
 
@@ -33,11 +34,11 @@ class LunarProjection:
 
     Parameters
     ----------
-    wkt : anything that pyproj reads. name : file or key, for error messages.
+    wkt : any CRS that pyproj reads. name : file or key, for error messages.
 
     Attributes
     ----------
-    wkt_text : WKT of the CRS. radius_m : of its sphere. geographic : whether coordinates are degrees.
+    wkt_text : WKT of the CRS. radius_m : of its sphere, metres. geographic : whether coordinates are degrees.
     metres : metres per unit of its coordinates; 1 for degrees.
 
     Raises
@@ -53,12 +54,12 @@ class LunarProjection:
         self.wkt_text = _wkt(crs)
         self.geographic = bool(crs.is_geographic)
         self._project: Any = None if self.geographic else Proj(crs)
-        # `Proj` takes and gives the CRS's own unit.
+        # `Proj` uses the CRS's own unit.
         unit = 1.0 if self.geographic else float(crs.axis_info[0].unit_conversion_factor)
         self.metres = unit if crs.axis_info else 1.0
 
     def in_metres(self) -> LunarProjection:
-        """The same with coordinates in metres."""
+        """The same projection with coordinates in metres; geographic coordinates are unchanged."""
         if self.geographic or self.metres == 1:
             return self
         from pyproj import CRS
@@ -84,7 +85,7 @@ class LunarProjection:
         return np.asarray(x), np.asarray(y)
 
     def distortion(self, lon: float, lat: float) -> tuple[float, float, float]:
-        """What the map does to the ground at a place.
+        """Scale and rotation of the map at a point (degrees).
 
         Returns
         -------
@@ -97,7 +98,7 @@ class LunarProjection:
         return along, along if east is None else math.hypot(*east), turn
 
     def conformal(self, lon: float, lat: float) -> bool:
-        """Whether the map keeps shapes at a place, nearly: equal scales, north and east at right angles."""
+        """Whether the map is nearly conformal at a point: equal scales, north and east at right angles."""
         if self.geographic:
             return False
         north, east = self._metre(lon, lat)
@@ -108,12 +109,12 @@ class LunarProjection:
         return abs(along / across - 1) <= CONFORMAL and abs(skew) <= CONFORMAL
 
     def _metre(self, lon: float, lat: float) -> tuple[tuple[float, float], tuple[float, float] | None]:
-        """A true metre to the north and to the east of a place, on the map (right, up), in map metres.
+        """Map vectors (right, up; map metres) of one true metre to the north and to the east of a point.
 
-        At a pole there is no parallel, and None stands for the east.
+        At a pole there is no parallel: None for the east.
         """
         step = math.radians(_STEP_DEG) * self.radius_m
-        # Towards the equator, since beyond a pole there is no latitude.
+        # Towards the equator, since latitudes end at the pole.
         sign = -1.0 if lat > 0 else 1.0
         north = self._step(lon, lat, 0.0, sign, step)
         ring = step * math.cos(math.radians(lat))
@@ -126,7 +127,7 @@ class LunarProjection:
     def _step(
         self, lon: float, lat: float, east: float, north: float, ground_m: float
     ) -> tuple[float, float]:
-        """A short step in longitude or latitude, told in the positive direction, per true metre."""
+        """Map vector of a short step in longitude or latitude, in positive direction, per true metre."""
         (x0, y0) = self.xy(lon, lat)
         x1, y1 = self.xy(lon + east * _STEP_DEG, lat + north * _STEP_DEG)
         size = (east + north) * self.metres / ground_m
@@ -134,7 +135,7 @@ class LunarProjection:
 
 
 def _wkt(crs: Any) -> str:
-    """WKT 1, which files hold; WKT 2 of what it has no words for, as the Mercator projection of a sphere."""
+    """WKT 1, as in files; WKT 2 if WKT 1 cannot express the CRS (Mercator projection of a sphere)."""
     from pyproj.exceptions import CRSError
 
     try:
@@ -145,12 +146,12 @@ def _wkt(crs: Any) -> str:
 
 @lru_cache(maxsize=64)
 def lunar_projection(wkt: str, name: str = "crs") -> LunarProjection:
-    """`LunarProjection`, kept between calls."""
+    """`LunarProjection`, cached."""
     return LunarProjection(wkt, name)
 
 
 def local_projection(lon: float, lat: float, radius_m: float = MOON_RADIUS_M) -> LunarProjection:
-    """Stereographic about a place, true to scale there (Snyder 1987, p. 154)."""
+    """Stereographic projection about a point (degrees), true to scale there (Snyder 1987, p. 154)."""
     return lunar_projection(
         f"+proj=stere +lat_0={lat:.9f} +lon_0={lon:.9f} +k=1 +x_0=0 +y_0=0 +R={radius_m:.12g} +units=m "
         "+no_defs +type=crs"

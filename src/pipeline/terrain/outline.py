@@ -1,7 +1,7 @@
-"""The outline of a map in longitude and latitude, as GeoJSON has it (RFC 7946).
+"""Outline of a map in longitude and latitude as GeoJSON (RFC 7946).
 
-Rings run counterclockwise and are cut at the meridian of 180 deg; a map with a pole in it reaches from -180
-to 180 deg and on to the pole.
+Rings are counterclockwise and split at the meridian of 180 deg; the outline of a map that contains a pole
+extends from -180 to 180 deg and to the pole.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pipeline.terrain.map_grid import MapGrid
 
 Floats = NDArray[np.float64]
 
-# Points along an edge; straight lines in longitude and latitude join them.
+# Points per edge, joined by straight lines in longitude and latitude.
 _POINTS = 33
-# Nearer to a pole than this, degrees, is on it: 3 cm. PROJ's latitudes there are rounded to 2 cm.
+# Points within this distance (degrees; 3 cm) of a pole are on it: PROJ rounds latitudes there to 2 cm.
 _ON_POLE = 1e-6
-# Beside a pole points are no further apart than this in longitude, degrees.
+# Largest longitude step between points beside a pole, degrees.
 _STEP_DEG = 7.5
-# Decimals of what is written: 3 mm.
+# Decimals of the written coordinates: 3 mm.
 _DECIMALS = 7
 
 
 def outline(grid: MapGrid) -> tuple[dict[str, Any], list[float]]:
-    """Polygon of a map, or two where the meridian of 180 deg crosses it, and the box around.
+    """Polygon of a map, or two if the meridian of 180 deg crosses it, and the bounding box.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def outline(grid: MapGrid) -> tuple[dict[str, Any], list[float]]:
     Returns
     -------
     geometry : of GeoJSON, degrees east and north.
-    box : west, south, east, north; west is the greater one where the map lies across the meridian of 180 deg.
+    box : west, south, east, north, degrees; west > east if the map crosses the meridian of 180 deg.
     """
     rings = [np.round(ring, _DECIMALS) for ring in _rings(grid)]
     box = [
@@ -49,11 +49,11 @@ def outline(grid: MapGrid) -> tuple[dict[str, Any], list[float]]:
 
 
 def _rings(grid: MapGrid) -> list[Floats]:
-    """Rings (n, 2) of longitude and latitude, the last point apart from the first, from west to east."""
+    """Rings (n, 2) of longitude and latitude, from west to east; the first point is not repeated."""
     ring = np.stack([np.asarray(v) for v in grid.lonlat(*_border(grid))], axis=1)
     on_pole = np.abs(ring[:, 1]) >= 90 - _ON_POLE
     if on_pole.any():
-        # A pole has all longitudes: the ring comes to it along one meridian and leaves along another.
+        # A pole has all longitudes: the ring reaches it along one meridian and leaves along another.
         pole = np.copysign(90.0, ring[on_pole][0, 1])
         first = int(np.argmax(~on_pole & np.roll(on_pole, 1)))
         beside = np.roll(ring, -first, axis=0)[: int((~on_pole).sum())]
@@ -90,7 +90,7 @@ def _border(grid: MapGrid) -> tuple[Floats, Floats]:
 
 
 def _around_pole(ring: Floats, pole: int) -> Floats:
-    """A ring of longitudes that grow by 360 deg in all, cut at 180 deg and led to the pole."""
+    """A ring around the pole (longitudes rise by 360 deg), cut at 180 deg and extended to the pole."""
     east = ring[:, 0] - 360 * np.floor((ring[0, 0] + 180) / 360)
     wide = np.append(east, east[0] + 360)
     first = int(np.argmax(wide >= 180))
@@ -104,7 +104,7 @@ def _around_pole(ring: Floats, pole: int) -> Floats:
 
 
 def _cut(ring: Floats) -> list[Floats]:
-    """A ring, or its parts on both sides of the meridian of 180 deg."""
+    """The ring, or its two parts on both sides of the meridian of 180 deg."""
     ring = ring.copy()
     ring[:, 0] -= 360 * np.floor((ring[:, 0].min() + 180 + 10**-_DECIMALS) / 360)
     if ring[:, 0].max() <= 180 + 10**-_DECIMALS:
@@ -128,7 +128,7 @@ def _clipped(ring: Floats, side: float) -> Floats:
 
 
 def _left_handed(ring: Floats) -> Floats:
-    """A ring with its inside on the left, without points that repeat the one before."""
+    """The ring in counterclockwise order, without repeated points."""
     ring = ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)]
     x, y = ring[:, 0] - ring[0, 0], ring[:, 1]
     return ring if np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) > 0 else ring[::-1]

@@ -1,16 +1,16 @@
-"""Where patches lie on a site: the anchor of its disjoint grid, and every candidate position.
+"""Positions of patches on a site: the anchor of its disjoint grid, and all candidate positions.
 
-The anchor is the place, of the size_px x size_px possible ones, that gives most disjoint patches wholly
-inside the site's files; ties go to the anchor that leaves the most even margins around the bounding box.
+The anchor is the one, of size_px x size_px possible offsets, that gives the most disjoint patches entirely
+inside the site's files; ties go to the anchor with the most even margins in the bounding box.
 
-One case differs. A raster that is centred on a pole (a whole cap, as all published LOLA products are) is cut
-on the grid whose middle patch is centred on the pole, if that costs less than 1 % of the patches: 315 x 315
-patches of 30400 px.
+One case differs. A raster that is centred on a pole (a whole cap, as all published LOLA products are) has the
+grid whose middle patch is centred on the pole, if that costs less than 1 % of the patches: 315 x 315 patches
+of 30400 px.
 
-With ``patches.origin: corner`` patches lie as the public code lays them: the first starts 2 px from the left
+With ``patches.origin: corner`` patches are placed as in the public code: the first starts 2 px from the left
 and the bottom edge of the site's bounding box, rows count upwards, and there are (side - size - 4) // size of
 them along a side (315 along 30400 px, where 316 would fit). A patch of a whole cap then has the published
-index column * 315 + row, those of the northern cap 99,225 further on.
+index column * 315 + row, plus 99,225 in the northern cap.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pipeline.terrain.lattice import Terrain
 
 CENTRED_COST = 0.01
-#: Margin of the patches of origin ``corner``: so many pixels more are traced on each side.
+#: Margin around patches of origin ``corner``, pixels, which is ray-traced too.
 MARGIN_PX = 2
 Origin = Literal["even", "corner"]
 Box = tuple[int, int, int, int]
@@ -33,11 +33,11 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Positions:
-    """Positions that a square may take: (row, col) is free if its cell of the edges' mesh is.
+    """Possible positions of a square: (row, col) is free if the mesh cell that contains it is.
 
     Attributes
     ----------
-    row_edges, col_edges : ascending cell borders, half open.
+    row_edges, col_edges : ascending borders of the mesh cells, half open.
     free : (rows of cells, columns of cells) bool.
     """
 
@@ -46,7 +46,7 @@ class Positions:
     free: NDArray[np.bool_]
 
     def at(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the positions rows x cols are free, shape (len(rows), len(cols))."""
+        """Whether the positions rows x cols are free, shape (len(rows), len(cols))."""
         r = np.searchsorted(self.row_edges, rows, side="right") - 1
         c = np.searchsorted(self.col_edges, cols, side="right") - 1
         return self.free[np.ix_(r, c)]
@@ -59,9 +59,9 @@ class Positions:
 
 
 def free_positions(boxes: Sequence[Box], size: int) -> Positions:
-    """Top-left corners of the size x size squares that lie wholly inside a union of boxes.
+    """Top-left corners of all size x size squares entirely inside a union of boxes.
 
-    Exact, and independent of the boxes' sizes: it works on the mesh of their edges.
+    Exact, and with a cost independent of the boxes' sizes, since it uses the mesh of their edges.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def _cells(edges: NDArray[np.int64], low: int, high: int) -> slice:
 
 
 def _residues(edges: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """How many whole numbers of each cell leave each rest, shape (cells, size)."""
+    """Number of integers in each mesh cell with each remainder modulo `size`, shape (cells, size)."""
     below = (edges[:, None] + size - 1 - np.arange(size)) // size
     return np.diff(below, axis=0)
 
@@ -138,8 +138,8 @@ class Candidates:
     Attributes
     ----------
     id : index in that order among ALL positions of the strided grids in the sites' bounding boxes
-        (``column * n_rows + row``), so it depends on neither the tiles nor the data. Rows count upwards where
-        the origin is the corner.
+        (``column * n_rows + row``), so that it depends neither on the tiles nor on the data. Rows count
+        upwards if the origin is the corner.
     site, row, col : site and top-left pixel on its grid.
     on_grid : whether the patch belongs to the disjoint grid.
     anchors : anchor of each site's disjoint grid.
@@ -156,12 +156,12 @@ class Candidates:
         return len(self.id)
 
     def part(self, tile: int, tiles: int) -> slice:
-        """The contiguous run of candidates that tile `tile` of `tiles` works on."""
+        """The contiguous range of candidates of tile `tile` of `tiles`."""
         return slice(len(self) * tile // tiles, len(self) * (tile + 1) // tiles)
 
 
 def corner_starts(height: int, width: int, size: int, stride: int) -> tuple[NDArray, NDArray]:
-    """First rows and columns of the patches that count from the bottom left corner; rows upwards.
+    """First rows and columns of patches with origin ``corner``; rows count upwards.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def corner_starts(height: int, width: int, size: int, stride: int) -> tuple[NDAr
 
 
 def candidates(terrain: Terrain, size: int, stride: int, origin: Origin = "even") -> Candidates:
-    """All patches of `size` px, `stride` px apart, that lie wholly inside a site's files.
+    """All patches of `size` px, `stride` px apart, that are entirely inside a site's files.
 
     Parameters
     ----------

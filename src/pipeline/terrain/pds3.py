@@ -1,4 +1,4 @@
-"""PDS3 labels: the text beside (or before) an ``.IMG`` that says what its bytes mean.
+"""PDS3 labels, the texts beside (or at the start of) an ``.IMG`` that describe its content, and images.
 
 Written for the LOLA gridded products (LDEM, LDEC) of LRO-L-LOLA-4-GDR-V1.0 from the PDS Standards Reference
 3.8, chapters 12 (ODL) and appendix A (IMAGE, IMAGE_MAP_PROJECTION). GDAL's driver (3.10) does not serve: it
@@ -114,10 +114,10 @@ def parse_label(text: str, name: str) -> dict[str, Block]:
 
 
 class PdsRaster(Raster):
-    """A PDS3 image, read through a memory map: no more of it is loaded than is asked for.
+    """A PDS3 image, read through a memory map: only requested windows are loaded.
 
-    `image` is the file that holds the pixels. It is named by its ``.LBL``, by itself with the ``.LBL`` beside
-    it, or starts with its label.
+    `image` is the file with the pixels. The given path is that of its ``.LBL`` or its own; its label is then
+    beside it or at its start.
 
     Raises
     ------
@@ -153,7 +153,7 @@ class PdsRaster(Raster):
                 raise RasterError(f"{name}: expected {keyword} = {wanted}, found {found:g}")
         rows, cols = int(image.number("LINES")), int(image.number("LINE_SAMPLES"))
         expected, size = start + rows * cols * stored.itemsize, image_path.stat().st_size
-        # A last record may be padded; more than that belongs to another label.
+        # The last record may be padded; a larger file does not belong to this label.
         if not expected <= size < expected + max(int(label.number("RECORD_BYTES", 0)), 1):
             cut = "truncated: " if size < expected else ""
             raise RasterError(

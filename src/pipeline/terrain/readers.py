@@ -1,4 +1,4 @@
-"""Raster files behind one face: windows of float32 with NaN where there are no data."""
+"""Raster files with one interface: windows of float32 with NaN where there are no data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ _KILOMETRES = {"km", "kilometer", "kilometers", "kilometre", "kilometres"}
 
 
 class Raster(ABC):
-    """One open raster file."""
+    """One open raster file.
+
+    Attributes
+    ----------
+    name : path as text. grid : map grid. data_bytes : size of the file with the pixels, bytes.
+    """
 
     name: str
     grid: Grid
@@ -34,7 +39,7 @@ class Raster(ABC):
 
     @abstractmethod
     def _inside(self, top: int, bottom: int, left: int, right: int) -> NDArray[np.float64]:
-        """A window that lies inside the raster."""
+        """A window inside the raster, in double precision."""
 
     @abstractmethod
     def close(self) -> None:
@@ -42,7 +47,7 @@ class Raster(ABC):
 
 
 def open_raster(path: Path | str) -> Raster:
-    """Open a GeoTIFF (or anything else GDAL georeferences) or a PDS3 image and check its header.
+    """Open a GeoTIFF (or another georeferenced format of GDAL) or a PDS3 image and check its header.
 
     Parameters
     ----------
@@ -53,7 +58,7 @@ def open_raster(path: Path | str) -> Raster:
     RasterError
         If the file is missing, unreadable, truncated, or has more than one band.
     GridError
-        If it is not on a north-up, square-pixel, lunar polar stereographic grid.
+        If its grid is not lunar polar stereographic, north-up and with square pixels.
     """
     path = Path(path)
     if not path.is_file():
@@ -66,7 +71,7 @@ def open_raster(path: Path | str) -> Raster:
 
 
 def check_whole(name: str, dataset: Any, data_bytes: int) -> None:
-    """Compare the place of every TIFF block with the file's size: a cut file opens without complaint.
+    """Compare the end of every TIFF block with the file's size, since GDAL opens truncated files.
 
     Parameters
     ----------
@@ -82,7 +87,7 @@ def check_whole(name: str, dataset: Any, data_bytes: int) -> None:
     if dataset.driver not in ("GTiff", "COG"):
         return
     end = 0
-    # Bands that are interleaved by pixel share their blocks.
+    # Bands interleaved by pixel share their blocks.
     bands = dataset.indexes if dataset.profile.get("interleave") == "band" else (1,)
     for band in bands:
         rows, cols = dataset.block_shapes[band - 1]
@@ -98,7 +103,7 @@ def check_whole(name: str, dataset: Any, data_bytes: int) -> None:
 
 
 class GdalRaster(GdalFile, Raster):
-    """A raster that GDAL reads; band scale, offset, nodata and mask are applied."""
+    """A raster read by GDAL; scale, offset, nodata and mask of the band are applied."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "raster")
@@ -114,7 +119,7 @@ class GdalRaster(GdalFile, Raster):
         self._scale, self._offset = dataset.scales[0] * metres, dataset.offsets[0] * metres
 
     def _grid_of(self, dataset: Any) -> Grid:
-        """The grid that the file states."""
+        """The grid of the file."""
         wkt = dataset.crs.to_wkt() if dataset.crs else None
         return make_grid(self.name, wkt, dataset.transform, dataset.width, dataset.height)
 

@@ -1,4 +1,4 @@
-"""Rasters of a user's site: in any lunar projection, with square pixels or not."""
+"""Rasters of a user's site, in any lunar projection, with square or rectangular pixels."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from pipeline.terrain.readers import GdalRaster, Raster, open_raster
 
 Floats = NDArray[np.float64]
 
-# Pixels of a regular grid whose sides differ by no more than this are square.
+# Largest relative difference of the sides of a square pixel.
 _SQUARE = 1e-6
-# Heights above this, metres, can only be distances from the Moon's centre.
+# Heights above this, metres, are distances from the Moon's centre.
 _RADIUS_M = 1.6e6
-# Slopes of the Moon's ground, metres per metre: no map has a median above the one (72 deg), and none whose
-# heights differ has a root mean square below the other (0.06 deg).
+# Slopes of the Moon, metres per metre: no map has a larger median than the first (72 deg), and none that is
+# not constant has a smaller root mean square than the second (0.06 deg).
 _STEEPEST, _SMOOTHEST = 3.0, 1e-3
-# The Moon's heights lie within -9.2 and 10.8 km: a coarse DEM of no more than so many units is in kilometres.
+# The Moon's heights are between -9.2 and 10.8 km: a coarse DEM with only smaller numbers is in kilometres.
 _KILOMETRES = 12.0
 
 
 class SiteRaster(GdalRaster):
-    """A raster on any north-up lunar grid; `grid` is None where its pixels are not square metres.
+    """A raster on any north-up lunar grid.
 
     Attributes
     ----------
     projection : of the file. transform : from (column, row) of pixel corners to its coordinates.
-    square : whether `grid` is the file's own grid.
+    square : whether pixels are square metres on the map; else `grid` has only valid rows and columns.
     """
 
     projection: LunarProjection
@@ -58,7 +58,7 @@ class SiteRaster(GdalRaster):
                 )
         a, e = self.transform.a, -self.transform.e
         self.square = not self.projection.geographic and math.isclose(a, e, rel_tol=_SQUARE)
-        # For windows of pixels, whatever they are; only a square one has metres.
+        # Windows need rows and columns of any grid; only a square one has a pixel size in metres.
         return MapGrid(self.projection.wkt_text, self.transform, dataset.width, dataset.height)
 
     def lonlat_box(self) -> tuple[Floats, Floats]:
@@ -83,7 +83,7 @@ class SiteRaster(GdalRaster):
 
 
 def open_site_raster(path: Path | str) -> Raster:
-    """Open a user's raster: as `open_raster`, in any lunar projection.
+    """Open a user's raster: like `open_raster`, but in any lunar projection.
 
     Raises
     ------
@@ -103,17 +103,17 @@ def open_site_raster(path: Path | str) -> Raster:
 def heights_in_metres(
     name: str, values: Floats, pixel_m: float, unit: str | None = None
 ) -> tuple[Floats, list[str]]:
-    """Heights as metres above the DEM's datum, and what was done to make them so.
+    """Heights in metres above the DEM's datum, and notes on their conversion.
 
     Parameters
     ----------
-    name : file, for error messages. values : heights, NaN where there are none. pixel_m : of the DEM.
-    unit : ``m`` or ``km`` of the values; None for metres, unless they cannot be.
+    name : file, for error messages. values : heights, NaN where there are none. pixel_m : of the DEM, metres.
+    unit : ``m`` or ``km``, of the values; None for metres, if they are plausible.
 
     Raises
     ------
     RasterError
-        If there are no heights at all, if metres can only be kilometres, or heights are none of the Moon's.
+        If there are no heights, if the unit must be another one, or heights are impossible on the Moon.
     """
     known = values[np.isfinite(values)]
     if not known.size:

@@ -1,11 +1,11 @@
-"""Stage ``split``: which kept patches train, validate and test.
+"""Stage ``split``: assigns kept patches to training, validation and test.
 
-Only patches of the disjoint grid are held out (validation, test); the extra ones of a stride smaller than a
-patch can only train. A training patch that shares a pixel with a held-out one, or lies within
-``split.gap_px`` of one, is dropped, so no pixel is in two splits. The result depends on the kept patches and
-the section alone, not on the tiles they came in. With method ``test`` every kept patch tests, those off the
-grid too; these share pixels. With method ``index`` files name the patches of each split; the other kept
-patches are dropped.
+Only patches of the disjoint grid are held out (validation, test); the additional ones of a stride smaller
+than a patch are only used for training. A training patch that shares a pixel with a held-out one, or is
+within ``split.gap_px`` of one, is dropped, so that no pixel is in two splits. The result depends only on the
+kept patches and the section, not on the tiles. With method ``test`` every kept patch is a test patch, also
+those off the grid, which share pixels. With method ``index`` files list the patches of each split; all other
+kept patches are dropped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCHEMA = "split/1"
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST, DROPPED = range(4)
 _LABELS = (*SPLITS, "dropped")
-# Keeps this purpose's random numbers apart from those of others with the same seed.
+# Distinguishes this stage's random numbers from those of others with the same seed.
 _PURPOSE = 0x5B117
 
 
@@ -47,18 +47,17 @@ def split_patches(
 
     Parameters
     ----------
-    selected_jsons : files made by `select_tile`, one for each tile, in any order.
-    section : how they are split, and the side of a patch.
-    out_json : JSON to make, schema ``split/1``. With method ``index``, `not_kept` counts the patches that are
-        named but were not kept.
+    selected_jsons : files written by `select_tile`, one for each tile, in any order.
+    section : settings of the split, and the side of a patch.
+    out_json : JSON to write, schema ``split/1``. With method ``index``, `not_kept` is the number of listed
+        patches that were not kept.
     index : with method ``index``, the files of the splits train, validation and test.
 
     Raises
     ------
     SplitError
-        If the tiles do not belong together, a site pattern matches nothing, an index file is no such file or
-        names a patch that there is not, or a split comes out empty (but for the two that method ``test``
-        leaves empty).
+        If the tiles are of different runs, a site pattern matches nothing, an index file is invalid or lists
+        an unknown patch, or a split is empty (except the two that method ``test`` leaves empty).
     """
     split, size_px = section.split, section.size_px
     kept, others, sites, pixel_m = _gather(selected_jsons, size_px)
@@ -98,7 +97,7 @@ def split_patches(
 def named(
     kept: list[dict], others: set[int], index: Sequence[Path | str]
 ) -> tuple[NDArray[np.int64], list[str | None], int]:
-    """First labels by index files, the reasons of those that they drop, and how many they name in vain.
+    """Initial labels by index files, reasons of dropped patches, and number of listed patches not kept.
 
     Parameters
     ----------
@@ -108,23 +107,23 @@ def named(
     Raises
     ------
     SplitError
-        If a file is no such file, or names a patch that there is not.
+        If a file is invalid, or lists an unknown patch.
     """
-    place = {p["id"]: i for i, p in enumerate(kept)}
+    position = {p["id"]: i for i, p in enumerate(kept)}
     label = np.full(len(kept), DROPPED)
-    in_vain = 0
+    not_kept = 0
     for split, (path, ids) in enumerate(zip(index, read_index(index), strict=True)):
-        unknown = [i for i in ids.tolist() if i not in place and i not in others]
+        unknown = [i for i in ids.tolist() if i not in position and i not in others]
         if unknown:
             raise SplitError(
                 f"{path}: expected ids of the terrain's patches, found {len(unknown)} others, first "
                 f"{unknown[0]}; see patches.origin, patches.size_px and the order of inputs.dem"
             )
-        label[[place[i] for i in ids.tolist() if i in place]] = split
-        in_vain += sum(i in others for i in ids.tolist())
-    if in_vain:
-        logger.warning("split: index files name %d patches that coverage.min_share does not keep", in_vain)
-    return label, ["named in no index file" if i == DROPPED else None for i in label], in_vain
+        label[[position[i] for i in ids.tolist() if i in position]] = split
+        not_kept += sum(i in others for i in ids.tolist())
+    if not_kept:
+        logger.warning("split: index files name %d patches that coverage.min_share does not keep", not_kept)
+    return label, ["named in no index file" if i == DROPPED else None for i in label], not_kept
 
 
 def _gather(paths: Sequence[Path | str], size: int) -> tuple[list[dict], set[int], list[dict], float]:
@@ -162,7 +161,7 @@ def _squares(kept: list[dict], sites: list[dict], size: int, pixel_m: float) -> 
 def assign(
     kept: list[dict], sites: list[dict], squares: Squares, size: int, split: SplitSection
 ) -> tuple[NDArray[np.int64], list[str | None]]:
-    """First labels, before overlaps are cleared, and the reasons of those already dropped."""
+    """Initial labels, before overlapping patches are dropped, and reasons of those already dropped."""
     on_grid = np.array([p["on_grid"] for p in kept])
     rng = np.random.default_rng([split.seed, _PURPOSE])
     label = np.full(len(kept), TRAIN)
@@ -185,15 +184,15 @@ def assign(
     for i, unit in enumerate(units):
         label[i] = chosen.get(unit, TRAIN)
         if label[i] != TRAIN and not on_grid[i]:
-            # It would neither test (off the grid) nor train (in held-out terrain).
+            # Neither for tests (off the grid) nor for training (in held-out terrain).
             label[i], reason[i] = DROPPED, "off the grid in held-out terrain"
     return label, reason
 
 
 def random_labels(n: int, split: SplitSection, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Labels of n patches, shuffled: train and validation rounded down, test takes the rest.
+    """Shuffled labels of n patches: numbers of train and validation are rounded down, the rest is test.
 
-    Exact decimals, as the shares are written: 91,708 patches at .8 / .1 / .1 give the published
+    Shares are exact decimals as written: 91,708 patches at .8 / .1 / .1 give the published
     73,366 / 9,170 / 9,172.
     """
     validation, test = Fraction(str(split.validation)), Fraction(str(split.test))
@@ -206,7 +205,7 @@ def random_labels(n: int, split: SplitSection, rng: np.random.Generator) -> NDAr
 
 
 def _block(patch: dict[str, Any], sites: list[dict], size: int, block_px: int) -> tuple[int, ...]:
-    """The spatial block that holds a patch's centre; blocks start at the anchor of the site's patch grid."""
+    """The spatial block with a patch's centre; blocks start at the anchor of the site's patch grid."""
     anchor = sites[patch["site"]]["anchor"]
     row = (2 * (patch["row"] - anchor[0]) + size) // (2 * block_px)
     col = (2 * (patch["col"] - anchor[1]) + size) // (2 * block_px)
@@ -216,10 +215,11 @@ def _block(patch: dict[str, Any], sites: list[dict], size: int, block_px: int) -
 def allot(
     sizes: Counter[tuple[int, ...]], split: SplitSection, rng: np.random.Generator, found: str
 ) -> dict[tuple[int, ...], int]:
-    """Choose whole units (blocks or sites) for test and validation, at random, close to the shares.
+    """Randomly choose whole units (blocks or sites) for test and validation, close to the shares.
 
-    Units are tried in shuffled order and taken while that brings the split closer to its share of the
-    patches; a split that took none gets the smallest unit left. Other units train.
+    In shuffled order, a unit is taken if this brings the split closer to its share of the patches; a split
+    that took none gets the smallest remaining unit. All other units are for training. `found` describes the
+    units in the error message.
 
     Raises
     ------
@@ -250,7 +250,7 @@ def allot(
 
 
 def _named_sites(sites: list[dict], split: SplitSection) -> dict[tuple[int, ...], int]:
-    """Sites that the patterns of the config put into validation and test."""
+    """Labels of the sites that match the config's patterns of validation and test sites."""
     chosen: dict[tuple[int, ...], int] = {}
     for label, key, patterns in (
         (TEST, "test_sites", split.test_sites),
@@ -279,8 +279,8 @@ def _clear_overlaps(
 ) -> None:
     """Drop validation patches that overlap test ones, and training patches near either.
 
-    Validation and test can only overlap where files on different lattices cover the same ground.
-    `slack_m` keeps patches that merely touch apart from patches that overlap.
+    Validation and test patches can only overlap where files on different lattices cover the same ground.
+    `slack_m` is a tolerance for patches that touch without overlapping.
     """
     near = "within split.gap_px of a held-out patch" if gap_m else "overlaps a held-out patch"
     for who, against, gap, why in (

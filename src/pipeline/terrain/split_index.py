@@ -1,4 +1,4 @@
-"""Index files: splits that are given by the ids of their patches."""
+"""Index files: splits given as lists of patch ids."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Ids = NDArray[np.int64]
 
 
 class SplitError(ValueError):
-    """Patches that cannot be split as asked; the message says what was found and what to change."""
+    """Patches that cannot be split as configured; the message says what was found and what to change."""
 
 
 def read_index(paths: Sequence[Path | str]) -> list[Ids]:
-    """Ids of each split.
+    """Read the ids of each split.
 
     Parameters
     ----------
@@ -25,8 +25,8 @@ def read_index(paths: Sequence[Path | str]) -> list[Ids]:
     Raises
     ------
     SplitError
-        If a file cannot be read, holds anything but whole numbers from 0 on, or names a patch that it or
-        another file has named.
+        If a file cannot be read, contains anything but whole numbers >= 0, or lists a patch that is already
+        listed in it or another file.
     """
     found: list[Ids] = []
     owner: dict[int, Path | str] = {}

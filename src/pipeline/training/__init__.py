@@ -1,1 +1,1 @@
-"""Optimisation in time: one loop, checkpoints, data order, one module a stage."""
+"""Training: one loop, checkpoints, order of the data, one module per stage."""

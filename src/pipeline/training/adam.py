@@ -1,7 +1,7 @@
-"""Adam and AdamW by torch's functional form.
+"""Adam and AdamW with torch's functional form.
 
-`torch.optim.Adam` imports torch's compiler as soon as it is made: seconds of CPU time in each job, more than
-a short training works. The arithmetic is the same to the last bit; tests hold it to that.
+`torch.optim.Adam` imports torch's compiler when it is created, which takes seconds of CPU time, longer than a
+short training. The arithmetic is the same to the last bit, as tests check.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Adam:
 
     Parameters
     ----------
-    parameters : what is trained; those that never get a gradient are left alone and have no state.
+    parameters : to train; those without a gradient are not changed and have no state.
     learning_rate : step size; may be set between steps.
-    betas : decay of the averages of the gradient and of its square.
-    weight_decay : share of each weight, times the step size, that a step takes away; 0 is plain Adam.
+    betas : decay rates of the averages of the gradient and of its square.
+    weight_decay : each step subtracts this share, times the step size, of each weight; 0 is plain Adam.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class Adam:
         self._state: dict[int, dict[str, Tensor]] = {}
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Delete the gradients."""
         for parameter in self.parameters:
             parameter.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move the parameters that have a gradient."""
+        """Update the parameters that have a gradient."""
         moved = [(i, p) for i, p in enumerate(self.parameters) if p.grad is not None]
         slots = [self._slots(i, p) for i, p in moved]
         averages, squares, steps = ([s[k] for s in slots] for k in ("exp_avg", "exp_avg_sq", "step"))
@@ -57,18 +57,18 @@ class Adam:
         )  # fmt: skip
 
     def _slots(self, index: int, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """A parameter's averages and its count of steps (on the CPU, where it is read)."""
+        """A parameter's averages and number of steps (on the CPU, where it is read)."""
         if index not in self._state:
             zeros = partial(torch.zeros_like, parameter, memory_format=torch.preserve_format)
             self._state[index] = {"step": torch.tensor(0.0), "exp_avg": zeros(), "exp_avg_sq": zeros()}
         return self._state[index]
 
     def state(self) -> dict[int, dict[str, Tensor]]:
-        """What a checkpoint must hold: tensors by the parameter's number and the slot's name."""
+        """State for a checkpoint: tensors by number of the parameter and name of the slot."""
         return self._state
 
     def load_state(self, state: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Take over what `state` gave, on the parameters' device."""
+        """Restore the output of `state`, on the parameters' device."""
         self._state = {
             index: {
                 name: value.clone() if name == "step" else value.to(self.parameters[index].device, copy=True)

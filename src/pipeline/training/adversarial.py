@@ -1,4 +1,4 @@
-"""Trainings with a critic: generator and critic take a step each on every batch."""
+"""Adversarial trainings: one step of the generator and one of the critic on every batch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Terms = dict[str, tuple[float, Tensor]]
 
 
 class AdversarialTask(RivalTask[A]):
-    """A generator, the module ``model``, against a critic; DEMs are maps (B, 1, P, P) in pixels.
+    """Training of a generator, the module ``model``, and a critic; DEMs (B, 1, P, P) in units of a pixel.
 
-    Where several processes train, losses that compare samples do so within each process's share of a batch.
+    With several processes, losses that compare samples do so within each process's share of a batch.
     """
 
     @property
@@ -32,7 +32,7 @@ class AdversarialTask(RivalTask[A]):
 
     @abstractmethod
     def generator_terms(self, made: Tensor, truth: Tensor) -> Terms:
-        """The generator's losses but for the adversarial one."""
+        """The generator's losses except the adversarial one."""
 
     @abstractmethod
     def adversarial(self, made: Tensor, truth: Tensor) -> Tensor:

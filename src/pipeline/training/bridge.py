@@ -1,4 +1,4 @@
-"""Stages ``<system>_<stage>``: train a bridge, each stage from the last one's weights."""
+"""Stages ``<system>_<stage>``: train a bridge, each stage from the weights of the previous one."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from pipeline.training.loop import average_gradients
 from pipeline.training.patches import PatchTask
 
 _INIT = 0xB41D
-# Beyond what the seeds (32 bits) of the other stages reach.
+# Larger than the seeds (32 bits) of all other stages.
 _SCENES = 1 << 40
 RESIDUAL_SAMPLES = 64
 
 
 def order_seed(seed: int, stage: str) -> int:
-    """Seed of all that a stage draws: another one for each stage and seed."""
+    """Seed of a stage's data order and random numbers; different for each stage and seed."""
     if stage in SCENE_STAGES:
         return _SCENES + seed * 4 + SCENE_STAGES.index(stage)
     return seed * 4 + BRIDGE_STAGES.index(stage) + 1
 
 
 def training_scene(stage: BridgeStage, track: Sequence[Path | str] = ()) -> Scene:
-    """Where a stage's images come from, by the stage's section and the Sun's track (one file or none).
+    """Source of a stage's images, from its section and the Sun's track (one file or none).
 
     Raises
     ------
@@ -57,7 +57,7 @@ def training_scene(stage: BridgeStage, track: Sequence[Path | str] = ()) -> Scen
 
 
 class BridgeTask(PatchTask):
-    """One stage of one system."""
+    """Training of one stage of one system."""
 
     def __init__(
         self,
@@ -76,14 +76,14 @@ class BridgeTask(PatchTask):
         self.optimisers = {"model": Adam(system.network.parameters(), rate, weight_decay=decay)}
 
     def residual_std(self, numbers: Sequence[int]) -> float:
-        """RMS of truth minus start over the given samples, in states."""
+        """RMS of truth minus start over the given samples, in units of the state."""
         batch = self._assemble(self.prepare(numbers), numbers)
         return self.system.residual_std(batch, [self.order.noise(n) for n in numbers])
 
     def step(
         self, prepared: list[Sample] | list[SceneSample], numbers: Sequence[int], seen: int
     ) -> dict[str, float]:
-        """Radiance, losses, backward, clipped optimiser step."""
+        """Compute radiance and losses, and take an optimiser step with clipped gradients."""
         batch = self.batch(prepared, numbers)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             losses = self.system.losses(batch, [self.order.noise(n) for n in numbers])
@@ -111,15 +111,15 @@ def train_bridge(
 ) -> None:
     """Train one stage and write ``model.safetensors``, ``config.json`` and ``metrics.jsonl``.
 
-    The config names the fingerprint of the weights that the first stage started from, if any, as `init`.
+    The config's entry `init` is the fingerprint of the weights from which the first stage started, if any.
 
     Parameters
     ----------
     section : of the stage. key : its key. manifest : of the training shards.
-    vae : weights of the VAE, for latent systems. previous : weights to start from, but for the first stage.
-    runtime : device and checkpoint interval. out : weights to write; the others go beside it.
+    vae : weights of the VAE, for latent systems. previous : weights of the previous stage, if any.
+    runtime : device and checkpoint interval. out : weights to write; the other files are beside it.
     track : the Sun's track, for arcs with ``place: ephemeris``.
-    init : given weights that a first stage starts from, as far as they fit.
+    init : given weights from which a first stage starts, as far as they fit.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def train_bridge(
     task = BridgeTask(section, system, shards, device, track)
     if bridge.process == "diffusion" and not previous and residual is None:
         system.rescale(task.residual_std(range(RESIDUAL_SAMPLES)))
-    # What was trained and nothing else: stages still to come and the sampler are not known here.
+    # Only what was trained: later stages and the sampler are not part of the weights.
     before = model_config(previous[0], "bridge") if previous else {}
     stages = before["section"]["stages"] if previous else {}
     stages[section.stage] = section.optimiser.model_dump(mode="json")

@@ -1,8 +1,8 @@
-"""Checkpoints that can be trusted: written whole, indexed by hash, verified before they are used.
+"""Checkpoints: written atomically, indexed by digest, and verified before use.
 
-A checkpoint is one safetensors file (tensors) with its JSON state in the index. The newest one whose hash
-fits is loaded; a damaged one is skipped with a warning; when there are some but none fits, training stops
-instead of silently starting over.
+A checkpoint is one safetensors file (tensors) with its JSON state in the index. The newest one with the right
+digest is loaded; damaged ones are skipped with a warning; if all are damaged, training stops instead of
+silently starting again.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Checkpoints:
 
     Parameters
     ----------
-    folder : where they live; not a declared output, so that it survives a failed job.
+    folder : of the checkpoints; not a declared output, so that it survives a failed job.
     key : the stage's key; checkpoints of another key are refused.
-    keep : how many of the newest are kept.
+    keep : number of the newest ones that are kept.
     """
 
     def __init__(self, folder: Path | str, key: str, keep: int = 3) -> None:
@@ -41,7 +41,7 @@ class Checkpoints:
         self._index = self.folder / "index.json"
 
     def _entries(self) -> list[dict[str, Any]]:
-        """The index's entries, oldest first; none when nothing was ever saved."""
+        """The index's entries, oldest first; empty if nothing was saved yet."""
         found = "none"
         if self._index.is_file():
             try:
@@ -70,7 +70,7 @@ class Checkpoints:
         """Write a checkpoint after `samples` training samples, then drop the oldest ones."""
         entries = [e for e in self._entries() if e["samples"] < samples]
         if not self._index.is_file():
-            # Before the first weights: weights without an index are damage, not a first save cut short.
+            # Before the first weights: weights without an index then mean damage, not an interrupted save.
             write_json(self._index, {"key": self.key, "checkpoints": []})
         name = f"{samples:012d}.safetensors"
         content = save({k: v.detach().cpu().contiguous() for k, v in sorted(tensors.items())})
@@ -80,12 +80,12 @@ class Checkpoints:
         self._keep([*entries, entry], self.keep)
 
     def load(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-        """The newest checkpoint that verifies, or None when there is none at all.
+        """Samples, tensors and state of the newest intact checkpoint, or None if there is none.
 
         Raises
         ------
         CheckpointError
-            If there are checkpoints but none is whole.
+            If there are checkpoints but all are damaged, or they are of another key.
         """
         entries = self._entries()
         for entry in reversed(entries):
@@ -103,11 +103,11 @@ class Checkpoints:
         return None
 
     def keep_newest(self) -> None:
-        """Remove all checkpoints but the newest."""
+        """Remove all checkpoints except the newest."""
         self._keep(self._entries(), 1)
 
     def _keep(self, entries: list[dict[str, Any]], count: int) -> None:
-        """Make the newest of these entries the index, and remove the files of the others."""
+        """Write an index of the newest entries, and remove the files of the others."""
         write_json(self._index, {"key": self.key, "checkpoints": entries[-count:]})
         for old in entries[:-count]:
             with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Stage ``diffusion``: the training of the diffusion of residuals (DM of Yasuda 2025)."""
+"""Stage ``diffusion``: training of the diffusion model of residuals (DM of Yasuda 2025)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESIDUAL_SAMPLES = 64
 
 
 class DiffusionTask(StochasticTask[DiffusionSection]):
-    """See `StochasticTask`; the process assumes residuals of an RMS of 1."""
+    """See `StochasticTask`; the process assumes residuals with an RMS of 1."""
 
     def build(self, size_px: int, factor: int) -> dict[str, nn.Module]:
         """The network."""

@@ -1,6 +1,6 @@
 """Event files that TensorBoard reads, written by its own package without TensorFlow.
 
-They hold wall times, so they are no results: nothing declares, compares or bundles them.
+They contain wall times and are therefore no results: no stage declares, compares or bundles them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 class EventFile:
     """The curve of one training for TensorBoard; the file appears with the first point.
 
-    Points that an earlier file of the folder holds beyond `seen` belong to work that was lost and is done
-    again: a start mark after `seen` makes TensorBoard drop them.
+    Points beyond `seen` in earlier files of the folder belong to lost work that is repeated: a start mark
+    after `seen` makes TensorBoard drop them.
 
     Parameters
     ----------
-    folder : of all the files of this training. seen : samples already seen when it starts or goes on.
+    folder : of all the files of this training. seen : samples already seen when it starts or resumes.
     """
 
     def __init__(self, folder: Path, seen: int) -> None:
@@ -26,7 +26,7 @@ class EventFile:
         self._path: Path | None = None
 
     def write(self, samples: int, values: Mapping[str, float]) -> None:
-        """Append the values after `samples` samples; nothing stays in a buffer or open file."""
+        """Append values after `samples` samples; the file is closed after each call."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.record_writer import RecordWriter

@@ -1,4 +1,4 @@
-"""A whole training: from the task to history and weights on disk, with one checkpoint left."""
+"""A complete training: from the task to the files of curve and weights."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ def train_and_write(
 ) -> None:
     """Train; write ``metrics.jsonl``, the weights and their ``config.json``; remove the older checkpoints.
 
-    The last one stays until the workflow has noted that the stage is done: a Snakemake that was killed before
-    has its successor delete the outputs and ask for them again. Only the first process of a group writes.
+    The last checkpoint stays until the workflow has recorded the stage as finished: if Snakemake is killed
+    before, its next start deletes the outputs and requests them again. Only the first process of a group
+    writes.
 
     Parameters
     ----------
-    task : what is trained; in the end its model loads what was written, before checkpoints go.
+    task : what is trained; its model loads the written weights before checkpoints are removed.
     section, ema, name : see `pipeline.training.loop.train`.
-    config : what the weights mean, with the stage's ``key``.
+    config : content of ``config.json``, with the stage's ``key``.
     runtime : device and checkpoint interval.
-    out : weights to write; the others go beside it.
+    out : weights to write; the other files are beside it.
     """
     out = Path(out)
     folder, device = out.parent / "checkpoints", pick_device(runtime.device)

@@ -1,6 +1,7 @@
-"""Stage ``gan``: the training of a GAN in the manner of ESRGAN (Wang et al. 2018).
+"""Stage ``gan``: training of a GAN after ESRGAN (Wang et al. 2018).
 
-Generator: weighted absolute error and the relativistic average adversarial loss (Jolicoeur-Martineau 2018).
+Generator loss: weighted sum of absolute error and relativistic average adversarial loss (Jolicoeur-Martineau
+2018).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class GanTask(AdversarialTask[GanSection]):
         return {"pixel": (self.section.pixel_weight, F.l1_loss(made, truth))}
 
     def adversarial(self, made: Tensor, truth: Tensor) -> Tensor:
-        """See `AdversarialTask`: real maps should seem less real than the mean of those made, too."""
+        """See `AdversarialTask`; it also asks that real maps seem less real than the mean generated map."""
         real, fake = relative(self.critic(truth), self.critic(made))
         return critic_loss(fake, real)
 

@@ -1,4 +1,4 @@
-"""Stage ``guided``: the training of the deformable kernel network."""
+"""Stage ``guided``: training of the deformable kernel network (Kim, Ponce & Ham 2021)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Given weights as the start of a training: what of them fits the network is taken."""
+"""Given weights as the start of a training: all tensors that fit the network are used."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pipeline.models.files import model_config, read_state
 
 logger = logging.getLogger(__name__)
 
-#: Keys of a section that say what a state is; scales of one kind of state say nothing about another.
+#: Keys of a section that define the kind of state; scales are only valid for the same kind.
 _STATE = ("space", "target", "height_unit", "posterior_mean")
 
 
 @torch.no_grad()
 def start_from(path: Path | str, network: nn.Module) -> None:
-    """Take each tensor whose name and shape agree; the log names the others, which stay as they are.
+    """Copy each tensor whose name and shape agree; the log lists the others, which stay as initialised.
 
     Parameters
     ----------
-    path : weights of a bridge; its config lies beside. network : of the system that is to be trained.
+    path : weights of a bridge; its config is beside them. network : of the system that is to be trained.
 
     Raises
     ------
     ValueError
-        If the weights are no whole bridge, or fit fewer than half of the network's tensors.
+        If the weights are not those of a complete bridge, or fit fewer than half of the network's tensors.
     """
     given = read_state(path, model_config(path, "bridge").get("fingerprint"))
     own = network.state_dict()
@@ -46,9 +46,9 @@ def start_from(path: Path | str, network: nn.Module) -> None:
 
 
 def scales(path: Path | str, section: BridgeSection) -> tuple[float, float] | None:
-    """Scales of states and of residuals that weights were trained with.
+    """Scales of states and of residuals with which weights were trained.
 
-    None where the section has a state scale of its own, or another kind of state than the weights' section.
+    None if the section has its own state scale, or another kind of state than the weights' section.
     """
     config = model_config(path, "bridge")
     given = config.get("section", {})

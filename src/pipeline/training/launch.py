@@ -1,6 +1,6 @@
-"""Where a training runs: in the job's own process, in several of one node (torchrun), or on several nodes.
+"""Starts a training: in the job's process, in several processes of one node (torchrun), or on several nodes.
 
-Run as a module it is one node's torchrun (``node``) or one process of a training (``worker``).
+Run as a module, this is the torchrun of one node (``node``) or one process of a training (``worker``).
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ STAGES: dict[str, tuple[type[Section], Callable[..., None]]] = {
 }
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
-# What torchrun gives its processes to save after a signal; Slurm's KillWait may be shorter.
+# Seconds that torchrun gives its processes to save after a signal; Slurm's KillWait may be shorter.
 SAVE_SECONDS = 600
 
 
 def launch(stage: str, work: Work[Any], log: str | None, **arguments: Any) -> None:
-    """Train in as many processes as the config and the GPUs of this job say; return when all is written.
+    """Train in as many processes as the config or the job's GPUs require; return when all files are written.
 
     Parameters
     ----------
-    stage : a name in `STAGES`. work : the stage's section, its key and how it is run.
-    log : of the job, for processes of their own.
-    arguments : further ones of the stage's function, JSON-able; `out` is the file of the weights.
+    stage : a name in `STAGES`. work : the stage's section, key and runtime settings.
+    log : log file of the job, for separate processes.
+    arguments : further arguments of the stage's function, JSON values; `out` is the file of the weights.
 
     Raises
     ------
     ValueError
         If the processes do not fit the machine, or another process is training into the same folder.
     SystemExit
-        With 75 where the training was asked to stop and saved; with another code where it failed.
+        With 75 if the training was asked to stop and saved; with another code if it failed.
     """
     arguments = {name: _plain(value) for name, value in arguments.items()} | {"key": work.key}
     runtime = work.runtime
@@ -73,7 +73,7 @@ def launch(stage: str, work: Work[Any], log: str | None, **arguments: Any) -> No
 
 
 def processes_here(runtime: RuntimeSection) -> int:
-    """Number of processes of a training on this node: the config's, else one a GPU that this job may use.
+    """Number of processes of a training on this node: the config's, else one per GPU of this job.
 
     Raises
     ------
@@ -92,14 +92,14 @@ def processes_here(runtime: RuntimeSection) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Snakemake's lists of files as lists, and its files as texts."""
+    """Snakemake's file objects as strings, and its lists of them as lists."""
     if isinstance(value, str):
         return str(value)
     return [str(item) for item in value] if isinstance(value, Sequence) else value
 
 
 def _request(stage: str, work: Work[Any], log: str | None, arguments: dict[str, Any]) -> str:
-    """All that a process of its own must know, as JSON."""
+    """Everything that a separate process needs, as JSON."""
     wanted = {
         "stage": stage,
         "section": work.section.model_dump(mode="json"),
@@ -112,12 +112,12 @@ def _request(stage: str, work: Work[Any], log: str | None, arguments: dict[str, 
 
 
 def _torchrun(request: str, rendezvous: Sequence[str]) -> None:
-    """Run one worker a GPU, or as many as the config says, and leave as they do.
+    """Run one worker per GPU, or as many as the config says; exit with their status if they fail.
 
     Raises
     ------
     SystemExit
-        With the code of the worker that left first; 75 after a signal, which all workers got and saved on.
+        With the exit code of the worker that failed first; 75 after a signal, on which all workers saved.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -130,7 +130,7 @@ def _torchrun(request: str, rendezvous: Sequence[str]) -> None:
     options = [f"--nproc-per-node={count}", "--max-restarts=0", f"--signals-to-handle={signals}"]
     options += [f"--shutdown-timeout={SAVE_SECONDS}", *rendezvous]
     logger.info("torchrun: %d processes", count)
-    # A signal before the workers are there ends this process: nothing is lost yet.
+    # A signal before the workers have started ends this process: nothing is lost yet.
     try:
         run(parse_args([*options, "-m", "pipeline.training.launch", "worker", request]))
     except ChildFailedError as error:
@@ -141,14 +141,14 @@ def _torchrun(request: str, rendezvous: Sequence[str]) -> None:
 
 
 def _on_nodes(request: str, runtime: RuntimeSection, cpu_threads: int) -> None:
-    """Start torchrun once on each node of this Slurm job and leave as they do.
+    """Start torchrun once on each node of this Slurm job; exit with their status if they fail.
 
     Raises
     ------
     ValueError
-        If this is no job of Slurm.
+        If this is no Slurm job.
     SystemExit
-        With the highest code of the nodes, unless all ended well.
+        With the highest exit code of the nodes, unless it is 0.
     """
     if "SLURM_JOB_ID" not in os.environ or shutil.which("srun") is None:
         raise ValueError(
@@ -175,7 +175,7 @@ def _on_nodes(request: str, runtime: RuntimeSection, cpu_threads: int) -> None:
 
 
 def _node(nodes: str, meeting: str, name: str, request: str) -> None:
-    """One node's share of a training on several: its torchrun."""
+    """Run torchrun on one of several nodes."""
     wanted = json.loads(request)
     with job(None, wanted["runtime"]["log_level"]):
         meet = ["--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id={name}"]
@@ -183,8 +183,8 @@ def _node(nodes: str, meeting: str, name: str, request: str) -> None:
 
 
 def _worker(request: str) -> None:
-    """One process of a training: the first one tells, the others only warn."""
-    with suppress(OSError, AttributeError):  # where the system can: save and leave when torchrun is killed
+    """Run one process of a training; all processes except the first log only warnings."""
+    with suppress(OSError, AttributeError):  # on Linux: save and exit when torchrun is killed
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     wanted = json.loads(request)
     level = wanted["runtime"]["log_level"] if os.environ.get("RANK", "0") == "0" else "WARNING"

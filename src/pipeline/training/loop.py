@@ -1,4 +1,4 @@
-"""One readable training loop: progress in samples, resume by running the same command again."""
+"""The training loop: progress is counted in samples; running the same command again resumes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAVED = 75  # exit code EX_TEMPFAIL: worth a retry
 
 
 class TrainingStopped(SystemExit):
-    """Training was asked to stop; everything is saved and the same command goes on from there."""
+    """Training was asked to stop; everything is saved, and the same command resumes it."""
 
     def __init__(self, samples: int) -> None:
         super().__init__(SAVED)
@@ -39,8 +39,8 @@ class TrainingStopped(SystemExit):
 class Task(Protocol):
     """What is trained. `modules` and `optimisers` are saved under their names; `model` is the product.
 
-    Each process of a group works on its share of every batch, and `step` must average the gradients
-    (`average_gradients`), so that all processes hold the same weights.
+    Each process of a group computes its share of every batch, and `step` must average the gradients
+    (`average_gradients`), so that all processes have the same weights.
     """
 
     modules: dict[str, nn.Module]
@@ -59,8 +59,8 @@ class Outcome:
 
     Attributes
     ----------
-    state : the product's weights (EMA where there is one).
-    history : the lines of its curve.
+    state : the product's weights (their moving average, if there is one).
+    history : lines of the training curve.
     first : whether this process is the first of its group, the one that writes results.
     """
 
@@ -71,7 +71,7 @@ class Outcome:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[tuple[int, int]]:
-    """Join the group that `torchrun` announces in the environment; give (rank, world size)."""
+    """Context in the process group of `torchrun`, read from the environment; yields (rank, world size)."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield 0, 1
@@ -95,7 +95,7 @@ def averaged(values: Tensor) -> Tensor:
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Average gradients over the processes of the group, in one message."""
+    """Average gradients over the processes of the group, in one communication."""
     if not dist.is_initialized():
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -124,7 +124,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the average; early on it forgets faster, so that it does not remember the start."""
+        """Update the average; the first updates decay faster, so that initial weights are forgotten."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, value in self.module.state_dict().items():
@@ -135,12 +135,12 @@ class Ema:
                     self.average[name].copy_(value)
 
     def state(self) -> dict[str, Tensor]:
-        """The weights to ship."""
+        """The averaged weights; without a decay, the weights themselves."""
         return self.average or {k: v.detach().clone() for k, v in self.module.state_dict().items()}
 
 
 class _StopRequest:
-    """Notes SIGTERM (cancel, time limit) and SIGUSR1 (early warning) so that the loop can save and leave."""
+    """Records SIGTERM (cancel, time limit) and SIGUSR1 (early warning): the loop then saves and exits."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -150,7 +150,7 @@ class _StopRequest:
         for number in (signal.SIGTERM, signal.SIGUSR1):
             try:
                 self._before[number] = signal.signal(number, self._note)
-            except ValueError:  # not the main thread: nobody sends signals here
+            except ValueError:  # signals are only received by the main thread
                 break
         return self
 
@@ -158,7 +158,7 @@ class _StopRequest:
         self.asked = True
 
     def __exit__(self, *_: object) -> None:
-        if self.asked:  # this process is about to leave: a second signal must not cut that short
+        if self.asked:  # this process is about to exit: a second signal must not interrupt that
             return
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -175,20 +175,20 @@ def train(
     checkpoint_minutes: float,
     name: str,
 ) -> Outcome:
-    """Train until `section.samples` samples were seen, from the newest whole checkpoint if there is one.
+    """Train for `section.samples` samples, from the newest intact checkpoint if there is one.
 
     Parameters
     ----------
     task : modules, optimisers and one step. section : length, batch, learning rate.
-    ema : decay of the average that is shipped; 0 ships the weights.
-    key : the stage's key. folder : where checkpoints live; event files go to ``events`` beside it.
-    name : for log lines.
+    ema : decay of the moving average of the weights that is returned; 0 returns the weights themselves.
+    key : the stage's key. folder : of checkpoints; event files are in ``events`` beside it.
+    device : of the losses. checkpoint_minutes : interval between checkpoints. name : for log lines.
 
     Raises
     ------
     ValueError
-        If a loss, or a weight to be saved, is not finite (the last good checkpoint is kept), or the batch
-        does not divide into the processes.
+        If a loss, or a weight to be saved, is not finite (the last good checkpoint is kept), or the batch is
+        not a multiple of the number of processes.
     CheckpointError
         If there are checkpoints but none can be used.
     TrainingStopped
@@ -218,7 +218,7 @@ def train(
 
         def save() -> None:
             tensors = _tensors(task, average)
-            # A gradient can spoil the weights while the losses were still finite.
+            # A gradient may be infinite although the losses were still finite.
             spoilt = [k for k, v in tensors.items() if not bool(torch.isfinite(v).all())]
             if spoilt:
                 raise ValueError(
@@ -243,19 +243,19 @@ def train(
             display.show(losses, run.advance(losses, rate))
             if asked:
                 save()
-                _agree({}, True, device)  # until the first process has saved: the first to leave ends all
+                _agree({}, True, device)  # wait until the first process has saved: any exit ends all
                 logger.warning("%s: asked to stop; saved at %d samples", name, run.seen)
                 raise TrainingStopped(run.seen)
             if time.monotonic() - last_save > 60 * checkpoint_minutes:
                 save()
                 last_save = time.monotonic()
         if starts:
-            save()  # whatever happens while the results are written
+            save()  # so that nothing is lost if writing the results fails
     return Outcome(average.state(), run.history, rank == 0)
 
 
 def _one_ahead(task: Task, shares: Iterable[range]) -> Iterator[tuple[range, Any]]:
-    """Samples and what `prepare` made of them, made in a thread while the step before is computed."""
+    """Sample numbers and the output of `prepare`, computed in a thread during the previous step."""
     waiting: tuple[range, Future[Any]] | None = None
     with ThreadPoolExecutor(1) as thread:
         for numbers in shares:
@@ -269,7 +269,7 @@ def _one_ahead(task: Task, shares: Iterable[range]) -> Iterator[tuple[range, Any
 def _agree(losses: Mapping[str, float], asked: bool, device: torch.device) -> tuple[dict[str, float], bool]:
     """Losses of the whole batch, and whether any process was asked to stop.
 
-    All processes of a group get the same answer, so they leave the loop at the same step.
+    All processes of a group get the same result, so that they leave the loop at the same step.
     """
     *means, stops = averaged(torch.tensor([*losses.values(), float(asked)], device=device)).tolist()
     return dict(zip(losses, means)), stops > 0

@@ -1,4 +1,4 @@
-"""Which patch, and which random numbers, the n-th training sample has: pure functions of (seed, n)."""
+"""Patch and random numbers of the n-th training sample: pure functions of (seed, n)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IMPERFECTIONS, _TRANSPOSE = 0x5EED05, 0x5EED06
 
 
 class DataOrder:
-    """A fresh permutation of the patches each epoch, independent of workers, processes and restarts.
+    """A new permutation of the patches in each epoch, independent of threads, processes and restarts.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class DataOrder:
         return np.array([np.random.default_rng([self.seed, _FLIP, n]).random(2) < 0.5 for n in numbers])
 
     def transpositions(self, numbers: Sequence[int]) -> NDArray[np.bool_]:
-        """Whether rows and columns of each sample change places, (n,), with probability 1/2."""
+        """Whether each sample is transposed, (n,); with probability 1/2."""
         return np.array([np.random.default_rng([self.seed, _TRANSPOSE, n]).random() < 0.5 for n in numbers])
 
     def noise(self, number: int) -> torch.Generator:

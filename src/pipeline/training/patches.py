@@ -18,15 +18,15 @@ from pipeline.training.order import DataOrder
 
 
 class PatchTask:
-    """What the trainings of a stage's networks share: which samples, and how they become a batch.
+    """Common part of all trainings on patches: choice of samples, and assembly of batches.
 
     Parameters
     ----------
-    stage : photometry, imperfections, scenes and masks of the images. scene : where images come from; not
-        used with rendered scenes.
-    shards : of the training patches. seed : of all that is drawn.
-    halo_cells : a priori cells beyond the patch. augmentation : ``flips`` or ``square``.
-    device : where batches are.
+    stage : photometry, imperfections, scenes and masks of the images. scene : source of image sets; not used
+        with rendered scenes.
+    shards : of the training patches. seed : of the data order and all random draws.
+    halo_cells : a priori cells around the patch. augmentation : ``flips`` or ``square``.
+    device : of the batches.
     """
 
     modules: dict[str, torch.nn.Module]
@@ -69,7 +69,7 @@ class PatchTask:
         return read_scene(shard, patch, rng, self.draw, self.masks, self.halo_cells)
 
     def _assemble(self, prepared: list[Sample] | list[SceneSample], numbers: Sequence[int]) -> Batch:
-        """Radiance and imperfections."""
+        """Make a batch: compute radiance and apply imperfections."""
         halo, factor, off = self.halo_cells, self.factor, self.imperfections.off
         rngs = None if off else [self.order.imperfections_rng(n) for n in numbers]
         if self.scene is None:
@@ -79,7 +79,7 @@ class PatchTask:
         return assemble(prepared, halo, factor, self.photometry, self.device, self.imperfections, rngs)
 
     def batch(self, prepared: list[Sample] | list[SceneSample], numbers: Sequence[int]) -> Batch:
-        """A batch, turned at random."""
+        """A batch with random flips and, for ``square``, transpositions."""
         batch = flip(self._assemble(prepared, numbers), self.order.flips(numbers))
         if self.augmentation == "square":
             batch = transpose(batch, self.order.transpositions(numbers))

@@ -1,4 +1,4 @@
-"""How far a training is: the lines of its curve, and how people see them."""
+"""Progress of a training: the lines of its curve, and their display."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pipeline.training.events import EventFile
 
 logger = logging.getLogger(__name__)
 
-LOG_LINES = 200  # lines of metrics.jsonl a training writes
+LOG_LINES = 200  # approximate number of lines of metrics.jsonl per training
 
 
 class Progress:
-    """Samples seen and the lines of the curve; a pure function of the losses, so that a resume repeats it.
+    """Samples seen and lines of the curve; a pure function of the losses, so that a resumed run repeats it.
 
     Parameters
     ----------
-    batch : samples a step. samples : of the whole training.
+    batch : samples per step. samples : of the whole training.
     """
 
     def __init__(self, batch: int, samples: int) -> None:
@@ -30,21 +30,21 @@ class Progress:
         self.every = max(1, steps // LOG_LINES)
         self.history: list[dict[str, float]] = []
         self.sums: dict[str, float] = {}
-        self.counts: dict[str, int] = {}  # steps that had the loss: not all have all
+        self.counts: dict[str, int] = {}  # number of steps with each loss, which not all steps have
         self.count = 0
 
     def resume(self, seen: int, state: dict[str, Any]) -> None:
-        """Take over what a checkpoint holds."""
+        """Restore the state of a checkpoint."""
         self.seen = seen
         self.history, self.sums, self.count = state["history"], state["sums"], state["count"]
         self.counts = state.get("counts", dict.fromkeys(self.sums, self.count))
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold."""
+        """State for a checkpoint."""
         return {"history": self.history, "sums": self.sums, "counts": self.counts, "count": self.count}
 
     def advance(self, losses: dict[str, float], rate: float) -> dict[str, float] | None:
-        """Count a step; return a line of the curve when one is due."""
+        """Count a step; return a line of the curve if one is due."""
         self.seen += self.batch
         self.count += 1
         for name, value in losses.items():
@@ -60,12 +60,12 @@ class Progress:
 
 
 class Display:
-    """Tell people: a bar on a terminal, plain lines in a log, and event files for TensorBoard.
+    """Displays progress: a bar on a terminal, lines in a log, and event files for TensorBoard.
 
     Parameters
     ----------
-    name : of the training. run : its progress, resumed if it goes on.
-    events : folder of its event files. shown : False in all processes of a group but the first.
+    name : of the training. run : its progress, already restored if it resumes.
+    events : folder of its event files. shown : False in all processes of a group except the first.
     """
 
     def __init__(self, name: str, run: Progress, events: Path, shown: bool) -> None:
@@ -88,7 +88,7 @@ class Display:
             self._bar.close()
 
     def show(self, losses: dict[str, float], line: dict[str, float] | None) -> None:
-        """After a step: its losses, and the line of the curve when one was due."""
+        """Show the losses of a step, and the line of the curve if one is due."""
         if not self.shown:
             return
         if line is not None:
@@ -100,7 +100,7 @@ class Display:
             logger.info("%s: %s", self.name, self.describe(line))
 
     def describe(self, line: dict[str, float]) -> str:
-        """A line for people: share done, losses, time left."""
+        """A log line: samples seen, losses, speed, remaining time."""
         spent = time.monotonic() - self._start
         rate = (self.run.seen - self._first) / max(spent, 1e-9)
         left = (self.run.samples - self.run.seen) / max(rate, 1e-9)
@@ -111,5 +111,5 @@ class Display:
         )
 
     def _done(self) -> int:
-        """Samples seen; the last batch may go beyond the end."""
+        """Samples seen, at most the total: the last batch may extend beyond it."""
         return min(self.run.seen, self.run.samples)

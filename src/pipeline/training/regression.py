@@ -1,4 +1,4 @@
-"""Stage ``regression``: the training of direct regression."""
+"""Stage ``regression``: training of direct regression."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ def train_rival(
     out: Path | str,
     track: Sequence[str] = (),
 ) -> None:
-    """Train a rival and write its weights, by the function `train` of its module.
+    """Train a rival and write its weights, with the function `train` of its module.
 
-    It takes the same arguments: the stage's section and key, the manifest of the training shards, how it is
-    run, the file of the weights, ``model.safetensors``, and the Sun's track, for arcs with ``place:
-    ephemeris``; ``config.json`` and ``metrics.jsonl`` go beside the weights (see
+    `train` takes the same arguments: the stage's section and key, the manifest of the training shards, the
+    runtime settings, the file of the weights, ``model.safetensors``, and the Sun's track, for arcs with
+    ``place: ephemeris``. ``config.json`` and ``metrics.jsonl`` are written beside the weights (see
     `pipeline.training.finish`).
     """
     import_module(section.module).train(section, key, manifest, runtime, out, track)

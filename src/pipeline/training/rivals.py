@@ -1,4 +1,4 @@
-"""What trainings of learned rivals share: batches, one optimiser step, weights."""
+"""Common part of the trainings of learned rivals: batches, optimiser step, weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pipeline.training.loop import average_gradients
 from pipeline.training.patches import PatchTask
 
 _INIT = 0x21FA1
-# Beyond what the seeds (32 bits) of the bridges' stages reach; all rivals of a seed see the same samples.
+# Larger than the seeds of all stages of bridges; rivals with equal seeds are trained on the same samples.
 _ORDER = 1 << 41
 S = TypeVar("S", bound=RivalSection)
 D = TypeVar("D", bound=DirectSection)
@@ -37,12 +37,12 @@ Prepared = list[Sample] | list[SceneSample]
 
 
 class RivalTask(PatchTask, ABC, Generic[S]):
-    """One training of a rival: arcs with missing data, as the last stage of bridges has them, or scenes.
+    """Training of a rival, on arcs with missing data, like the last stage of bridges, or on rendered scenes.
 
     Parameters
     ----------
-    stage : of the training. section : of the rival. shards : of the training patches.
-    device : where it trains.
+    stage : section of the training stage. section : of the rival. shards : of the training patches.
+    device : of the training.
     track : the Sun's track, for arcs with ``place: ephemeris``.
     """
 
@@ -58,7 +58,7 @@ class RivalTask(PatchTask, ABC, Generic[S]):
         grid = shards.manifest["grid"]
         suns = read_track(track[0]) if track else None
         scene = ArcScene(stage.arcs.train, stage.arcs.tolerance, stage.masks, suns)
-        # The bicubic of an endless a priori DEM reaches two cells beyond the patch.
+        # A bicubic without edge effects needs two cells around the patch.
         halo_cells = min(2, grid["halo_px"] // grid["factor"])
         super().__init__(
             stage, scene, shards, _ORDER + section.seed, halo_cells, section.augmentation, device
@@ -71,7 +71,7 @@ class RivalTask(PatchTask, ABC, Generic[S]):
 
     @abstractmethod
     def build(self, size_px: int, factor: int) -> dict[str, nn.Module]:
-        """Networks by name; ``model`` is the rival, and what is shipped of it."""
+        """Networks by name; ``model`` is the rival, whose weights are the result."""
 
     @abstractmethod
     def step(self, prepared: Prepared, numbers: Sequence[int], seen: int) -> dict[str, float]:
@@ -89,7 +89,7 @@ class RivalTask(PatchTask, ABC, Generic[S]):
         return Adam(parameters, rate, weight_decay=decay)
 
     def _descend(self, name: str, loss: Tensor) -> None:
-        """Backward, clipped optimiser step."""
+        """Take an optimiser step with clipped gradients."""
         optimiser = self.optimisers[name]
         optimiser.zero_grad()
         loss.backward()
@@ -103,7 +103,7 @@ class RivalTask(PatchTask, ABC, Generic[S]):
 
 
 class DirectTask(RivalTask[D]):
-    """A rival that learns from the error of its result: of heights, and of slopes."""
+    """A rival whose loss is the error of heights and of slopes."""
 
     def step(self, prepared: Prepared, numbers: Sequence[int], seen: int) -> dict[str, float]:
         """One optimiser step on a batch."""
@@ -134,7 +134,7 @@ def train_rival_network(
 
     Parameters
     ----------
-    name : of the rival, also for its variants. task : class of the training. kind : of its section.
+    name : of the rival, also for its variants. task : class of the training. kind : class of the section.
     section, key, manifest, runtime, out, track : see `pipeline.training.rival.train_rival`.
 
     Raises

@@ -1,6 +1,6 @@
-"""Stage ``siran``: the training of SIRAN (Paul & Gupta 2024).
+"""Stage ``siran``: training of SIRAN (Paul & Gupta 2024).
 
-Generator, over DEMs G and y in pixels:
+Loss of the generator, for its DEM G and the true DEM y in units of a pixel:
 
     w_P mean (G - y)^2 - w_S mean log SSIM(G, y) - w_A mean log D(G) + w_OT S_eps(G, y),
 
@@ -8,10 +8,10 @@ with S the debiased Sinkhorn divergence of the batch (the source's slide omits y
 
     - mean log D(y) - mean log(1 - D(G)) + w_DA mean (A_s(x) - A_s(y))^2.
 
-The last is the source's domain adaptation: attention maps are taken of the a priori DEM x, since at use there
-is no other, while the critic looks at fine DEMs; so maps of x and of y should agree. It adapts between coarse
-and fine DEMs, not between regions: no data of test regions may enter a training. Steps alternate on every
-batch; the source does not tell how often each is taken.
+The last term is the source's domain adaptation: in use, attention maps are computed from the a priori DEM x,
+the only one available, while the critic is trained on fine DEMs; maps of x and of y should therefore agree.
+It adapts between coarse and fine DEMs, not between regions: no data of test regions may enter a training.
+Generator and critic take one step each on every batch; the source does not state this ratio.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from pipeline.training.rivals import train_rival_network
 
 
 class SiranTask(AdversarialTask[SiranSection]):
-    """See `AdversarialTask`; generator and critic are one module, each with its own optimiser."""
+    """See `AdversarialTask`; generator and critic are in one module, each with its own optimiser."""
 
     def __init__(
         self,
@@ -90,8 +90,8 @@ class SiranTask(AdversarialTask[SiranSection]):
         """See `AdversarialTask`."""
         terms: Terms = {"judged": (1.0, critic_loss(self.critic(truth), self.critic(made)))}
         if self.section.spatial_attention:
-            apart = F.mse_loss(self.critic.attention(prior), self.critic.attention(truth))
-            terms["adaptation"] = self.section.adaptation_weight, apart
+            difference = F.mse_loss(self.critic.attention(prior), self.critic.attention(truth))
+            terms["adaptation"] = self.section.adaptation_weight, difference
         return terms
 
 

@@ -1,4 +1,4 @@
-"""What the trainings of `yasuda` and `diffusion` share: a unit of height, and the loss of the process."""
+"""Common part of the trainings of `yasuda` and `diffusion`: a unit of height, and the loss of the process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StochasticTask(RivalTask[S]):
 
     @abstractmethod
     def own_unit_px(self) -> float:
-        """The unit of height where the section gives none, pixels."""
+        """The unit of height, pixels, if the section has none."""
 
     def step(self, prepared: Prepared, numbers: Sequence[int], seen: int) -> dict[str, float]:
         """See `pipeline.training.loop.Task`."""

@@ -40,8 +40,9 @@ _INIT = 0x7AE1
 class VaeTask:
     """Reconstruction + KL + delayed adaptive hinge GAN (Rombach et al. 2022).
 
-    Autoencoder and critic descend in every step, or take turns of ``gan_alternate`` steps. Turns are counted
-    from the first step on, so that before the GAN starts the critic's train nothing, as published.
+    Autoencoder and critic are updated in every step, or in alternating turns of ``gan_alternate`` steps.
+    Turns are counted from the first step on; before the GAN starts, the critic's turns update nothing, as
+    published.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class VaeTask:
         self.section, self.shards, self.device = section, shards, device
         self.order = DataOrder(len(shards), section.seed)
         self.grid = shards.manifest["grid"]
-        # The bicubic a priori DEM, which the target `residual` needs, reaches two cells.
+        # The bicubic a priori DEM, which the target `residual` needs, uses two cells around the patch.
         self.halo_cells = min(2, self.grid["halo_px"] // self.grid["factor"])
 
         def adam(module: torch.nn.Module) -> Adam:
@@ -77,7 +78,7 @@ class VaeTask:
         return [read_sample(shard, patch, NO_IMAGES, self.halo_cells) for shard, patch in places]
 
     def critics_turn(self, seen: int) -> bool:
-        """Whether the step after `seen` samples is left to the critic alone."""
+        """Whether the step after `seen` samples updates only the critic."""
         turn = self.section.gan_alternate
         return self.adversarial and turn > 0 and seen // self.section.optimiser.batch // turn % 2 == 1
 
@@ -148,8 +149,8 @@ def train_vae(
     Parameters
     ----------
     section : of the stage. key : its key. manifest : of the training shards.
-    runtime : device and checkpoint interval. out : weights to write; the others go beside it.
-    lpips_weights : file of the perceptual loss's weights, of which the section holds the digest.
+    runtime : device and checkpoint interval. out : weights to write; the other files are beside it.
+    lpips_weights : file of the perceptual loss's weights, whose digest is in the section.
 
     Raises
     ------

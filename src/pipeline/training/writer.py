@@ -1,4 +1,4 @@
-"""One training a folder: two would mix up their checkpoints."""
+"""Lock that allows only one training per folder: two would mix up their checkpoints."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def sole_writer(out: Path | str) -> Iterator[None]:
-    """Hold the folder of `out` until the block ends; a kill lets go of it, too.
+    """Context that locks the folder of `out`; the lock ends with the process, too.
 
     Raises
     ------
     ValueError
-        If another process holds it: where that is, and how to end it.
+        If another process has the lock; the message says where it runs and how to end it.
     """
     path = Path(out).with_name(".training.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def sole_writer(out: Path | str) -> Iterator[None]:
 
 
 def _locked(path: Path) -> IO[str]:
-    """Open and lock a file that nobody has removed in between."""
+    """Open and lock a file, again if it was removed in between."""
     while True:
         stream = path.open("a+", encoding="utf-8")
         try:
@@ -59,7 +59,7 @@ def _locked(path: Path) -> IO[str]:
 
 
 def _advice(folder: Path, holder: str) -> str:
-    """Who trains there and what to do."""
+    """Error message: which process trains there, and what to do."""
     try:
         found = json.loads(holder)
         slurm, pid, host = found["slurm_job"], found["pid"], found["host"]

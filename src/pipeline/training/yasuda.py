@@ -1,4 +1,4 @@
-"""Stage ``yasuda``: the training of the stochastic interpolant (SM of Yasuda 2025)."""
+"""Stage ``yasuda``: training of the stochastic interpolant (SM of Yasuda 2025)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.training.stochastic import StochasticTask
 
 
 class YasudaTask(StochasticTask[YasudaSection]):
-    """See `StochasticTask`; heights have the training patches' RMS about their means as a unit."""
+    """See `StochasticTask`; the unit of height is the RMS of training patches about their means."""
 
     def build(self, size_px: int, factor: int) -> dict[str, nn.Module]:
         """The network."""

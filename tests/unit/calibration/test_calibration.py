@@ -34,7 +34,7 @@ from pipeline.calibration.fit import (
     unlit_curve,
 )
 from pipeline.calibration.sets import known_heights
-from pipeline.calibration.stage import Kind, told_apart
+from pipeline.calibration.stage import Kind, distinguishable
 from pipeline.config.bridge import BridgeSampler
 from pipeline.config.scene_draw import SceneDraw
 from pipeline.evaluation.metrics import PatchScores
@@ -271,11 +271,11 @@ def test_a_margin_widens_the_clones_of_sets_with_images() -> None:
 def test_kinds_whose_noise_is_alike_have_one_law() -> None:
     found = ensemble(LAWS["wider"], 0.0)[:4]
     noisy, plain = Kind(found[:1], 0.05, 0.2, found[:2]), Kind(found[1:], 0.01, 0.3, found[:3])
-    assert told_apart([noisy, plain]) == [plain, noisy]
-    (both,) = told_apart([plain, Kind(found[:1], 0.0115, 0.2, found[:2])])
+    assert distinguishable([noisy, plain]) == [plain, noisy]
+    (both,) = distinguishable([plain, Kind(found[:1], 0.0115, 0.2, found[:2])])
     assert both.noise == 0.01 and both.prior_px == 0.3
-    assert len(both.found) == 4 and len(both.trained) == 5
-    assert told_apart([noisy]) == [noisy]
+    assert len(both.validation) == 4 and len(both.trained) == 5
+    assert distinguishable([noisy]) == [noisy]
 
 
 def test_a_calibrated_system_draws_its_clones_further_from_its_estimate(tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ REFUSED: dict[str, tuple[Case, str]] = {
     ),
     "kilometres of radius": (
         with_dem(crs=SOUTH.replace("1737400", "1737.4")),
-        "found radii 1.7374 and 1.7374 km (kilometres in the place of metres?)",
+        "found radii 1.7374 and 1.7374 km (kilometres instead of metres?)",
     ),
     "the other pole": (
         with_dem(crs=NORTH),
@@ -377,7 +377,7 @@ def test_real_files_that_lie_are_refused(tmp_path: Path, shared_data: Path) -> N
     cube = shared_data / "isis" / "M143947267L.cal.echo.crop.cub"
     if not (lying.is_file() and cube.is_file()):
         pytest.skip("lola_1600m and isis are not beside the project")
-    with pytest.raises(ValueError, match="kilometres in the place of metres"):
+    with pytest.raises(ValueError, match="kilometres instead of metres"):
         met(tmp_path, {"dem": str(lying)})
     with rasterio.open(lying) as file:
         values, place = file.read(1), file.transform

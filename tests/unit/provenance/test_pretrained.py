@@ -192,7 +192,7 @@ def test_a_recorded_plan_needs_no_files(root: Path, tmp_path_factory: pytest.Tem
     [
         ({"size_px": 64}, {}, r"patches\.size_px: expected 64, as the model of w/config\.json has, found 32"),
         ({"factor": 4}, {}, r"patches\.factor: expected 4, as the model of w/config\.json has, found 8"),
-        ({"lr_halo_px": 24}, {}, r"patches\.halo_px: expected at least the 24 px \(lr_halo_px\) .*found 16"),
+        ({"lr_halo_px": 24}, {}, r"patches\.halo_px: expected at least 24 px, the lr_halo_px .*found 16"),
         (
             {"height_unit": "km"},
             {},

@@ -186,12 +186,12 @@ def test_a_bare_run_still_has_every_section(tmp_path: Path) -> None:
     assert [a["id"] for name, a in page.tags if name in ("header", "section")] == SECTIONS
     for sentence in (
         "No region was reconstructed in this run.",
-        "none has missing data",
+        "Every image of the shown patch is complete.",
         "No other system was trained",
-        "The terrain index or the split is not at hand.",
-        "No training curves are at hand.",
+        "The terrain index or the split is not available.",
+        "No training curves are available.",
         "This run has no VAE",
-        "This run evaluates the main condition alone.",
+        "This run evaluates only the main condition.",
     ):
         assert sentence in page.text, sentence
 

@@ -87,6 +87,6 @@ def test_strips_with_seams_and_blocks_keep_their_numbers(tmp_path: Path) -> None
     table["draws"]["main"][str(ids[1])]["strips"] = full[:3]
     masks.write_text(json.dumps(table))
     with pytest.raises(
-        ValueError, match=rf"masks\.json: main: patch {ids[1]}: expected 4 masks, one an image, found 3"
+        ValueError, match=rf"masks\.json: main: patch {ids[1]}: expected 4 masks, one per image, found 3"
     ):
         write_shard("test", tile.patches, tile.visibility, split, FACTOR, out, arcs, masks)

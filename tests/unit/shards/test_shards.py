@@ -255,7 +255,7 @@ def test_a_damaged_shard_is_named_with_the_command_that_mends_it(
         with pytest.raises(StoreError) as caught:
             check()
         assert str(caught.value).startswith(f"{path}: expected a shard with sha256 ")
-        assert "rebuild it alone: `rm -f " in str(caught.value)
+        assert "rebuild only it: `rm -f " in str(caught.value)
         assert "\n" not in str(caught.value)
     assert len(ShardSet(manifest, "validation")) == 2  # other splits are not concerned
 

@@ -103,11 +103,11 @@ def test_a_full_disk_is_named_and_leaves_the_old_file(
     ("change", "message"),
     [
         ({"skip": "mean"}, "examples/1: expected an array 'mean', found none"),
-        ({"extra": "slope"}, "examples/1: found an array it does not know: 'slope'"),
+        ({"extra": "slope"}, "examples/1: found an unknown array 'slope'"),
         ({"dtype": "f8"}, "mean: expected type f4, found f8"),
         ({"dims": ("patch", "x", "y")}, r"mean: expected dimensions \('patch', 'y', 'x'\), found"),
         ({"attrs": {"pixel_m": 1.0}}, "examples/1: expected an attribute 'system', found none"),
-        ({"dims": ("patch",)}, "mean: expected one dimension name an axis"),
+        ({"dims": ("patch",)}, "mean: expected one dimension name per axis"),
     ],
 )
 def test_schema_violations_are_named(tmp_path: Path, change: dict, message: str) -> None:

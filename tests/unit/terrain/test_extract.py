@@ -141,7 +141,7 @@ def test_refused(tmp_path: Path) -> None:
     path = index(tmp_path, [write_tif(tmp_path / "a.tif", relief(15, 400))])
     with pytest.raises(ValueError, match=r"tile: expected 0 to 2 \(patches.tiles\), found 3"):
         extract_tile(path, SMALL, 3, tmp_path / "x")
-    with pytest.raises(RasterError, match=r"at least 16 px a side .* found 15 x 400"):
+    with pytest.raises(RasterError, match=r"at least 16 px per side .* found 15 x 400"):
         extract_tile(path, SMALL, 0, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 

@@ -1,1 +1,1 @@
-"""Figures of the report, one module a figure; each draws arrays it is given and returns PNG bytes."""
+"""Figures of the report, one module per figure; functions draw arrays and return PNG bytes."""

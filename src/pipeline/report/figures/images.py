@@ -1,4 +1,4 @@
-"""The images that a patch is reconstructed from, and where they have data."""
+"""The images from which a patch is reconstructed, and where they have data."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _KEPT = ListedColormap(["#3b4252", "#ecd9a0"])
 
 
 def distinct_suns(suns: Floats, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Distinct Suns of a set, by azimuth; more than `most` are thinned evenly.
+    """Distinct Suns of a set (N, 3), sorted by azimuth; more than `most` are thinned evenly.
 
     Returns
     -------
-    Index of the first image of each, and how often each occurs.
+    Index of the first image of each Sun, and how often it occurs.
     """
     _, first, count = np.unique(np.round(suns, 6), axis=0, return_index=True, return_counts=True)
     order = np.lexsort(azimuth_elevation(suns[first])[::-1])
@@ -38,12 +38,12 @@ def distinct_suns(suns: Floats, most: int) -> tuple[NDArray[np.int64], NDArray[n
 def draw_contact_sheet(
     images: Floats, valid: Mask, suns: Floats, repeats: NDArray[np.int64] | None, pixel_m: float
 ) -> Figure:
-    """Images in rows, each with its Sun.
+    """Images in rows, each with azimuth and elevation of its Sun.
 
     Parameters
     ----------
     images : (n, P, P) radiance factor. valid : (n, P, P), False where there are no data.
-    suns : (n, 3). repeats : how often the set holds each image, or None to leave that out.
+    suns : (n, 3) unit vectors, map frame. repeats : how often the set contains each image, or None.
     pixel_m : pixel size, metres.
     """
     rows = math.ceil(len(images) / COLUMNS)
@@ -64,7 +64,7 @@ def draw_contact_sheet(
 
 
 def _white(values: Floats) -> float:
-    """End of an image's grey scale: its 99.5th percentile, or its maximum where hardly a pixel is lit."""
+    """End of an image's grey scale: its 99.5th percentile, or its maximum if hardly any pixel is lit."""
     if not values.size:
         return 0.0
     return float(np.quantile(values, 0.995)) or float(values.max())
@@ -72,7 +72,13 @@ def _white(values: Floats) -> float:
 
 @drawn
 def draw_masks(valid: Mask, images: Floats, pixel_m: float, shown: int = 6) -> Figure:
-    """The first images that lose data, and how many images have data, and light, at each pixel."""
+    """Masks of the first images with missing data, and numbers of images with data, and light, per pixel.
+
+    Parameters
+    ----------
+    valid : (N, P, P), False where there are no data. images : (N, P, P) radiance factor.
+    pixel_m : pixel size, metres. shown : largest number of masks.
+    """
     picked = np.flatnonzero(~valid.all(axis=(1, 2)))[:shown]
     figure = new_figure(11, 3.5)
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.05, 1))[0]

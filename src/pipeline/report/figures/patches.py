@@ -20,12 +20,12 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class PatchExample:
-    """One test patch as a system saw and made it; heights are metres above the a priori mean, (P, P).
+    """A system's reconstruction of one test patch; heights are metres above the a priori mean, (P, P).
 
     Attributes
     ----------
-    label : what the row is called. truth, prior, mean, clone, std : metres; `prior` is the bicubic start.
-    pixel_m : pixel size. factor : super-resolution factor.
+    label : of the row. truth, prior, mean, clone, std : metres; `prior` is the bicubic.
+    pixel_m : pixel size, metres. factor : super-resolution factor.
     """
 
     label: str
@@ -44,7 +44,7 @@ class PatchExample:
 
 @drawn
 def draw_reconstruction(example: PatchExample) -> Figure:
-    """A priori DEM, mean of the clones and truth, side by side on one light."""
+    """A priori DEM, mean of the clones and truth, side by side with the same illumination."""
     figure = new_figure(11, 4.0)
     axes = figure.subplots(1, 3)
     ends = stretch(hillshade(example.truth, example.pixel_m))
@@ -62,7 +62,7 @@ def draw_reconstruction(example: PatchExample) -> Figure:
 
 @drawn
 def draw_rows(examples: Sequence[PatchExample], error_m: float, std_m: float) -> Figure:
-    """One row a patch: five hillshades on one light, the error of the mean, and the standard deviation.
+    """One row per patch: five hillshades with the same illumination, error of the mean, standard deviation.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def draw_rows(examples: Sequence[PatchExample], error_m: float, std_m: float) ->
 def _reliefs(axes: Sequence[Axes], example: PatchExample) -> None:
     ends = stretch(hillshade(example.truth, example.pixel_m))
     cells = block_mean(example.truth, example.factor, np.float64)
-    # Shaded at their own resolution: on the fine grid flat cells have no slope but at their borders.
+    # Shaded at their own resolution: on the fine grid, flat cells have slopes only at their borders.
     show_relief(axes[0], cells, example.pixel_m * example.factor, ends)
     maps = (example.prior, example.mean, example.clone, example.truth)
     for axis, dem in zip(axes[1:], maps, strict=True):
@@ -104,7 +104,7 @@ def _reliefs(axes: Sequence[Axes], example: PatchExample) -> None:
 
 
 def scale_ends(examples: Sequence[PatchExample]) -> tuple[float, float]:
-    """Ends of the colour scales of `draw_rows`, m: 99th percentiles of |error| and standard deviation."""
+    """Ends of the colour scales of `draw_rows`, metres: 99th percentiles of |error| and of std."""
     errors = np.concatenate([np.abs(e.mean - e.truth).ravel() for e in examples])
     spreads = np.concatenate([np.asarray(e.std).ravel() for e in examples])
     return round_up(float(np.quantile(errors, 0.99))), round_up(float(np.quantile(spreads, 0.99)))

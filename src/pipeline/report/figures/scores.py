@@ -1,4 +1,4 @@
-"""Scores of all systems at a glance, and the rank histogram."""
+"""Scores of all systems with their intervals, and the rank histogram."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def draw_scores(rows: Mapping[str, Mapping[str, Any]], primary: str, baselines: 
     Parameters
     ----------
     rows : ``systems`` of metrics.json, in the order they are shown from the top.
-    primary : the shipped system. baselines : names that hold no learning.
+    primary : name of the primary system. baselines : names of systems without learning.
     """
     figure = new_figure(11, 0.9 + 0.27 * len(rows))
     axes = figure.subplots(1, 2, sharey=True)
@@ -55,7 +55,7 @@ def _draw(
 
 @drawn
 def draw_ranks(histogram: Sequence[int], title: str) -> Figure:
-    """Share of pixels whose truth has each rank among the clones; a reliable ensemble is flat."""
+    """Share of pixels per rank of the truth among the clones; flat for a reliable ensemble."""
     figure = new_figure(min(11, 4 + 0.4 * len(histogram)), 2.7)
     axis = figure.subplots()
     counts = np.asarray(histogram, float)

@@ -1,4 +1,4 @@
-"""Where the Sun stands: directions, arcs and image sets on the sky."""
+"""Sky plots: directions, arcs and image sets of the Sun."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SkyView:
     Attributes
     ----------
     title : above the plot. offered : (n, 3) directions to choose from. chosen : (m, 3), repeats allowed.
-    arc : (k, 3) the Sun's path at the patch's place, or None where the images follow no arc.
+    arc : (k, 3) the Sun's path at the patch's coordinates, or None if the images follow no arc.
     """
 
     title: str
@@ -41,7 +41,7 @@ def multiplicity(suns: Floats) -> tuple[Floats, NDArray[np.int64]]:
 
 @drawn
 def draw_sky(views: Sequence[SkyView]) -> Figure:
-    """One polar plot a patch: the zenith in the middle, the horizon outside, map up at the top."""
+    """One polar plot per patch: zenith in the centre, horizon at the edge, map up at the top."""
     figure = new_figure(11, 4.2)
     axes = figure.subplots(1, len(views), subplot_kw={"projection": "polar"}, squeeze=False)[0]
     most = max(int(multiplicity(v.chosen)[1].max(initial=1)) for v in views)

@@ -1,4 +1,4 @@
-"""Yasuda's figures: spread against error of every patch, and errors over the number of evaluations."""
+"""Figures of Yasuda (2025): spread against error per patch, and errors over the number of evaluations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Series = Mapping[int, tuple[float, float]]
 
 @drawn
 def draw_spread(systems: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> Figure:
-    """Scatter of spread and error, one panel per system; a reliable ensemble lies along the diagonal.
+    """Scatter plots of spread and error, one panel per system; on the diagonal for a reliable ensemble.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def draw_spread(systems: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> Fig
 
 @drawn
 def draw_over_nfe(panels: Sequence[tuple[str, Mapping[str, Series]]]) -> Figure:
-    """Numbers over the network evaluations per clone, with bars of one standard deviation over seeds.
+    """Scores over the network evaluations per clone, with bars of one standard deviation over seeds.
 
     Parameters
     ----------

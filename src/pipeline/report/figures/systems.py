@@ -1,4 +1,4 @@
-"""The comparison of systems: error under the main condition with intervals, and over conditions."""
+"""Comparison of systems: errors under the main condition with intervals, and under all conditions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def draw_conditions(errors: Mapping[str, Sequence[float | None]], conditions: Se
 
     Parameters
     ----------
-    errors : RMSE, metres, by system and condition, None where there is none. conditions : their names.
+    errors : RMSE, metres, by system and condition, None if not scored. conditions : their names.
     """
     figure = new_figure(9, 4.2)
     axis = figure.subplots()

@@ -1,4 +1,4 @@
-"""The input terrain with its patches, coloured by what they are used for."""
+"""The input terrain with its patches, coloured by their role."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.floating[Any]]
 
-# In drawing order: held-out patches lie on top of the training patches they overlap.
+# In drawing order: held-out patches are drawn over the training patches that they overlap.
 ROLES = {
     "train": "#0072b2",
     "low coverage": "#3a3a3a",
@@ -39,7 +39,7 @@ class SiteMap:
 
     Attributes
     ----------
-    name : of the site. relief : (r, c) hillshade, NaN where there are no data. pixel_m : of `relief`.
+    name : of the site. relief : (r, c) hillshade, NaN where there are no data. pixel_m : its pixel size.
     roles : (r, c) index into `ROLES` + 1, 0 where there is no patch.
     """
 
@@ -50,7 +50,7 @@ class SiteMap:
 
 
 def read_reduced(terrain: Terrain, site: int, most_px: int) -> tuple[NDArray[np.float32], int]:
-    """A site's heights at a panel's resolution; memory is bounded by a few rows of the site.
+    """A site's heights at a panel's resolution; only a few rows of the site are in memory.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def read_reduced(terrain: Terrain, site: int, most_px: int) -> tuple[NDArray[np.
 
     Returns
     -------
-    (r, c) means, metres, over `step` columns and the middle rows (8 at most) of each `step`; and `step`, px.
+    (r, c) means, metres, over `step` columns and at most 8 middle rows of each `step`; and `step`, pixels.
     """
     grid = terrain.sites[site].grid
     step = max(1, math.ceil(max(grid.height, grid.width) / most_px))
@@ -95,7 +95,7 @@ def site_map(
     heights, step = read_reduced(terrain, site, most_px)
     pixel_m = terrain.pixel_m * step
     painted = np.zeros(heights.shape, np.uint8)
-    # A seam shows where one patch ends, if patches are large enough to spare it.
+    # A seam separates patches, if they are large enough.
     seam = 1 if size_px / step >= 8 else 0
     wanted = np.array(roles)
     for number, role in enumerate(ROLES, start=1):
@@ -112,7 +112,7 @@ def panel_px(sites: int) -> int:
 
 
 def shown_sites(sites: int) -> int:
-    """How many sites the figure has room for."""
+    """Number of sites that the figure shows."""
     return min(sites, _MOST_SITES)
 
 
@@ -152,7 +152,7 @@ def draw_terrain(maps: Sequence[SiteMap], counts: dict[str, int]) -> Figure:
 
 
 def _short(name: str, most: int) -> str:
-    """A site's name that fits over its panel."""
+    """A site's name, shortened to fit above its panel."""
     first, *others = name.split("+")
     text = first if not others else f"{first} and {len(others)} more"
     return text if len(text) <= most else text[: most - 1] + "…"
@@ -161,7 +161,7 @@ def _short(name: str, most: int) -> str:
 def _painted(site: SiteMap) -> Floats:
     """(r, c, 3) colours: the hillshade, tinted by the roles of the patches."""
     low, high = stretch(site.relief) if np.isfinite(site.relief).any() else (0.0, 1.0)
-    # Shadows stay light enough to take a tint.
+    # Shadows stay light enough for a tint to be visible.
     grey = 0.2 + 0.8 * np.clip((site.relief - low) / (high - low), 0, 1)
     picture = np.where(np.isnan(grey)[..., None], to_rgb(NO_DATA), np.repeat(grey[..., None], 3, axis=2))
     table = np.array([(0, 0, 0), *map(to_rgb, ROLES.values())])

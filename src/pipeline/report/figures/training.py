@@ -17,13 +17,13 @@ Lines = Sequence[Mapping[str, float]]
 
 _NOT_LOSSES = ("samples", "learning_rate")
 _COLOURS = {"loss": "#1a1a1a"}
-# Lines of metrics.jsonl a running mean spans.
+# Length of the running mean, lines of metrics.jsonl.
 _SPAN = 10
 
 
 @drawn
 def draw_curves(panels: Sequence[tuple[str, Lines]], groups: Sequence[Sequence[str]] | None = None) -> Figure:
-    """One panel a training stage (or a group of its losses), all in one row.
+    """One panel per training stage, or per group of losses, all in one row.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def draw_curves(panels: Sequence[tuple[str, Lines]], groups: Sequence[Sequence[s
 
 
 def losses(lines: Lines) -> list[str]:
-    """Names of the losses in a curve, sorted; a total that equals its only part is left out."""
+    """Sorted names of the losses in a curve; a total that equals its only part is left out."""
     found = sorted({key for line in lines for key in line} - set(_NOT_LOSSES))
     if len(found) == 2 and "loss" in found and all(line[found[0]] == line[found[1]] for line in lines):
         found.remove("loss")
@@ -52,7 +52,7 @@ def losses(lines: Lines) -> list[str]:
 
 
 def running_mean(values: Floats, span: int = _SPAN) -> Floats:
-    """Mean of the last `span` values (fewer at the start), as long as the input."""
+    """Mean of the last `span` values (fewer at the start), of the input's length."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     end = np.arange(1, len(values) + 1)
     start = np.maximum(0, end - span)

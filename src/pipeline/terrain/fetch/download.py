@@ -1,4 +1,4 @@
-"""Download of large rasters: resumable, verified, and never half a file under the final name."""
+"""Download of large rasters: resumable, verified, and never incomplete under the final name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipeline.storage.sha256 import file_sha256
 logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 1 << 20
-# HTTP answers that say "try again": time-outs, throttling and faults of the server.
+# HTTP status codes after which a retry may succeed: time-outs, throttling and server errors.
 TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 PROGRESS_EVERY_S = 10.0
 LONGEST_WAIT_S = 120
@@ -38,7 +38,7 @@ class DownloadError(ValueError):
 
 
 class TransientError(Exception):
-    """A fault that another attempt may not meet."""
+    """An error after which another attempt may succeed; `wait_s` is the server's requested wait, seconds."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class TransientError(Exception):
 
 @dataclass
 class Partial:
-    """What is known of a partial file, kept beside it so that another process can go on.
+    """State of a partial file, stored beside it so that another process can resume the download.
 
     Attributes
     ----------
@@ -81,19 +81,19 @@ def fetch(
     retries: int = 5,
     backoff_s: float = 1.0,
 ) -> str:
-    """Download a file unless it is there already, and verify it.
+    """Download a file unless it exists already, and verify it.
 
-    The bytes gather in ``<destination>.part``; an interrupted download goes on from there, also in a later
-    process, when the server can prove (``If-Range``) that the file is still the same, and starts again
-    otherwise. Without a pinned digest the first download is trusted: its digest is written to
-    ``<destination>.sha256`` and every later run is held to it.
+    Bytes are collected in ``<destination>.part``. An interrupted download is resumed there, also by a later
+    process, if the server confirms (``If-Range``) that the file is unchanged; otherwise it starts again.
+    Without a pinned digest the first download is trusted: its digest is written to ``<destination>.sha256``
+    and later runs must match it.
 
     Parameters
     ----------
     url : str
         An http or https address.
     destination : path
-        Where the file goes; it appears there complete and verified or not at all.
+        File to write; it appears complete and verified, or not at all.
     sha256 : str, optional
         Pinned digest, 64 hex digits.
     timeout_s : float
@@ -111,8 +111,8 @@ def fetch(
     Raises
     ------
     DownloadError
-        The URL or pinned digest is malformed, the server refuses or keeps failing, the disk is full, another
-        process is at it, or the digest is not the expected one.
+        If the URL or pinned digest is malformed, the server refuses or keeps failing, the disk is full,
+        another process downloads the same file, or the digest is not the expected one.
     """
     destination = Path(destination)
     expected = _checked(url, sha256)
@@ -137,7 +137,7 @@ def fetch(
 
 
 def _checked(url: str, sha256: str | None) -> str | None:
-    """Refuse what is no web address or no digest; return the digest in lower case."""
+    """Refuse a malformed address or digest; return the digest in lower case."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise DownloadError(f"{url}: expected an http or https address, found scheme {parts.scheme!r}")
@@ -147,9 +147,9 @@ def _checked(url: str, sha256: str | None) -> str | None:
 
 
 def _verify(name: str, found: str, pinned: str | None, record: Path, part: Path | None = None) -> None:
-    """Hold a digest to the pinned one, else to the ``.sha256`` file, and write that file if need be.
+    """Compare a digest with the pinned one, else with the ``.sha256`` file; write that file if necessary.
 
-    It has the form that ``sha256sum --check`` reads. A partial file of another digest is removed.
+    The file has the format of ``sha256sum --check``. A partial file with another digest is removed.
     """
     text = record.read_text(encoding="utf-8") if record.is_file() else None
     trusted, source = pinned, "pinned in the config (inputs.sha256)"
@@ -175,9 +175,9 @@ def _discard(part: Path) -> None:
 
 @contextmanager
 def _locked(part: Path) -> Iterator[FileIO]:
-    """Open the partial file for one process alone: two writers would mix their bytes.
+    """Open and lock the partial file, so that only one process writes it.
 
-    Unbuffered, so that a full disk shows where the bytes are written and not when the file is closed.
+    Unbuffered, so that a full disk raises an error on writing and not on closing the file.
     """
     alone = f"{part}: expected to be alone"
     with FileIO(os.open(part, os.O_RDWR | os.O_CREAT, 0o644), "r+") as stream:
@@ -187,7 +187,7 @@ def _locked(part: Path) -> Iterator[FileIO]:
             raise DownloadError(f"{alone}, found another process downloading it") from None
         except OSError:
             logger.warning("%s: this file system has no locks", part)
-        # Between our open and our lock another process may have moved this very file into place.
+        # Between opening and locking, another process may have moved this file to its final name.
         if not (part.exists() and os.path.samestat(os.fstat(stream.fileno()), part.stat())):
             raise DownloadError(f"{alone}, found that another process has just finished it")
         try:
@@ -198,8 +198,8 @@ def _locked(part: Path) -> Iterator[FileIO]:
 
 
 def _download(url: str, stream: FileIO, part: Path, timeout_s: float, retries: int, backoff_s: float) -> None:
-    """Attempt after attempt until the partial file is whole."""
-    # urllib3's Retry sends the same request again; here each asks for the bytes that are missing by then.
+    """Make attempts until the partial file is complete."""
+    # urllib3's Retry repeats the same request; here each attempt requests the bytes that are still missing.
     failed = 0
     while True:
         known, have = _resumable(url, part, stream)
@@ -219,12 +219,12 @@ def _download(url: str, stream: FileIO, part: Path, timeout_s: float, retries: i
 
 
 def _facts_path(part: Path) -> Path:
-    """Where the `Partial` of a partial file is kept."""
+    """File with the `Partial` of a partial file."""
     return part.with_name(part.name + ".json")
 
 
 def _resumable(url: str, part: Path, stream: FileIO) -> tuple[Partial, int]:
-    """What is known of the partial file, and its bytes; it is emptied when these cannot be gone on from."""
+    """State and size of the partial file; it is emptied if the download cannot be resumed from it."""
     known, size = Partial(url), stream.seek(0, os.SEEK_END)
     with suppress(FileNotFoundError, ValueError, TypeError):
         known = Partial(**json.loads(_facts_path(part).read_text(encoding="utf-8")))
@@ -236,9 +236,9 @@ def _resumable(url: str, part: Path, stream: FileIO) -> tuple[Partial, int]:
 
 
 def _attempt(known: Partial, have: int, stream: FileIO, part: Path, timeout_s: float) -> None:
-    """Send one request, from the partial file's end on when it has any bytes, and append what comes.
+    """Send one request for the missing bytes, and append them to the partial file.
 
-    What the server says of the file's version is written beside the partial file before any byte of it.
+    The server's validators of the version are stored beside the partial file before its first byte.
     """
     headers = {"Accept-Encoding": "identity", "User-Agent": "lunar-bridge"}
     if have and known.validator:
@@ -259,7 +259,7 @@ def _attempt(known: Partial, have: int, stream: FileIO, part: Path, timeout_s: f
             raise TransientError(status, wait_s)
         if response.status_code not in (200, 206):
             raise DownloadError(f"{known.url}: expected the file, found {status}")
-        # A 206 may leave the validators out; they are still those of the first answer.
+        # A 206 response may omit the validators; they are still those of the first response.
         fresh = known
         if response.status_code == 200:
             etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
@@ -276,7 +276,7 @@ def _attempt(known: Partial, have: int, stream: FileIO, part: Path, timeout_s: f
 
 
 def _continues(response: requests.Response, have: int, known: Partial) -> bool:
-    """Whether a partial answer continues the same version at the byte asked for."""
+    """Whether a partial response continues the same version at the requested byte."""
     headers = response.headers
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", "").strip())
     return (
@@ -288,11 +288,11 @@ def _continues(response: requests.Response, have: int, known: Partial) -> bool:
 
 
 def _check_content(response: requests.Response, fresh: Partial, part: Path, have: int) -> None:
-    """Refuse what is not the file itself, or does not fit on the disk."""
+    """Refuse a response that is not the file itself, or does not fit on the disk."""
     if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
         raise DownloadError(f"{fresh.url}: expected the file as it is, found content encoding {encoding!r}")
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    # Portals answer "200 OK" with a page when a file has moved; without a pin it would be trusted for ever.
+    # Portals answer "200 OK" with a web page if a file has moved; without a pin it would always be trusted.
     if kind == "text/html" and part.suffixes[-2:-1] not in ([".html"], [".htm"]):
         raise DownloadError(f"{fresh.url}: expected a data file, found a web page (Content-Type {kind})")
     needed, free = (fresh.total or 0) - have, shutil.disk_usage(part.parent).free
@@ -302,9 +302,9 @@ def _check_content(response: requests.Response, fresh: Partial, part: Path, have
 
 
 def _copy(response: requests.Response, stream: FileIO, part: Path, fresh: Partial, have: int) -> None:
-    """Append the answer's body to the partial file, and make sure that all of it came.
+    """Append the response's body to the partial file, and check that it is complete.
 
-    Logs lines "45 % (1170 of 2600 MB), 12.0 MB/s", at most one in `PROGRESS_EVERY_S`.
+    Logs lines "45 % (1170 of 2600 MB), 12.0 MB/s", at most one per `PROGRESS_EVERY_S` seconds.
     """
     name, total, before = fresh.url.rsplit("/", 1)[-1], fresh.total, have
     if have:
@@ -340,7 +340,7 @@ class _Web(requests.Session):
     """Follows redirects to http(s) only, and never from https down to http."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Where an answer sends us on, if it does."""
+        """Target of a redirect, or None."""
         target = super().get_redirect_target(resp)
         if target:
             here, there = urlsplit(resp.url).scheme, urlsplit(urljoin(resp.url, target)).scheme

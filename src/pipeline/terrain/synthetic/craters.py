@@ -1,8 +1,8 @@
-"""Impact craters: how many, how old, and what shape diffusion has left of them.
+"""Impact craters: their number and ages, and their shape after topographic diffusion.
 
-A crater's age enters through its **exposure**: the number of 1 km craters that have formed in a square
-kilometre since it did (km^-2). Small impacts are what wears the surface down, so exposure measures both
-the number of craters and their degradation, and the heavy bombardment before 3.5 Ga needs no special case.
+A crater's age enters through its **exposure**: the number of craters larger than 1 km that have formed per
+square kilometre since then (km^-2). Small impacts degrade the surface, so that exposure determines both the
+number of craters and their degradation, and the heavy bombardment before 3.5 Ga needs no special case.
 
 Sources
 -------
@@ -35,25 +35,25 @@ PRODUCTION = (
 )  # fmt: skip
 # Craters of 1 km made in 10^6 years today, per km^2: the linear term of the chronology function.
 FLUX_PER_MYR = 8.38e-7
-# Diffusivity grows as diameter^DIFFUSION_EXPONENT: larger craters are also worn by larger impacts.
+# Diffusivity grows as diameter^DIFFUSION_EXPONENT: larger craters are also degraded by larger impacts.
 DIFFUSION_EXPONENT = 0.6
-# Diffusion times in units of radius^2: beyond the last one a crater is a dent of 5 % of its first depth.
+# Diffusion times in units of radius^2: after the last one a crater has 5 % of its initial depth.
 WEAR = np.concatenate([[0.0], np.geomspace(1e-4, 1.5, 40)])
 _ROOT_WEAR = np.sqrt(WEAR)
-# Where ejecta fade out and end, and the radii at which shapes are tabulated, in units of a crater's radius.
+# Radii at which ejecta begin to fade out and end, and at which shapes are tabulated, in crater radii.
 FADE_FROM, REACH = 2.5, 4.5
 RADII = np.arange(451) * 0.01
 SIMPLE_BELOW_M = 15_000.0
 # Radius at which a simple crater's conical wall rounds into its floor, and the exponent of a complex cavity.
 ROUNDING = 0.6
 COMPLEX_POWER = 2.4
-# Craters of 40 m form in loose regolith, with this share of the depth of those above 400 m.
+# Depth/diameter of craters of 40 m, which form in loose regolith, relative to those above 400 m.
 SMALL_SHALLOWNESS = 0.6
-# Craters are drawn from this diameter on, pixels: smaller ones are less than a bump on the grid.
+# Smallest diameter of drawn craters, pixels: smaller ones are not resolved by the grid.
 SMALLEST_PX = 2.0
-# Older terrain is levelled inside a new crater and its near ejecta; this share of it shows through.
+# Older terrain is levelled inside a new crater and its near ejecta; this share of its relief remains.
 INHERITED = 0.1
-# Large craters placed on purpose formed after the surface, during this share of its exposure.
+# Range of the exposure of the prescribed large craters, relative to that of the surface.
 LARGE_EXPOSURE = (0.1, 1.0)
 
 
@@ -80,7 +80,7 @@ class Craters:
 
 
 def production(diameter_m: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """Craters larger than a diameter for each crater larger than 1 km (production function).
+    """Number of craters larger than a diameter per crater larger than 1 km (production function).
 
     Parameters
     ----------
@@ -92,12 +92,12 @@ def production(diameter_m: NDArray[np.float64] | float) -> NDArray[np.float64]:
 
 
 def exposure(age_ga: float) -> float:
-    """Craters larger than 1 km that form in a square kilometre over an age in 10^9 years (chronology)."""
+    """Number of craters larger than 1 km per km^2 for an age in 10^9 years (chronology function)."""
     return 5.44e-14 * np.expm1(6.93 * age_ga) + 8.38e-4 * age_ga
 
 
 def wear_rate(diameter_m: NDArray[np.float64], diffusivity_m2_per_myr: float) -> NDArray[np.float64]:
-    """Diffusion time in units of radius^2 that a crater gains for a unit of exposure (km^2)."""
+    """Diffusion time of a crater, in units of radius^2, per unit of exposure (km^2)."""
     diffusivity = diffusivity_m2_per_myr * (diameter_m / 1000.0) ** DIFFUSION_EXPONENT
     return diffusivity / FLUX_PER_MYR / (diameter_m / 2.0) ** 2
 
@@ -105,9 +105,9 @@ def wear_rate(diameter_m: NDArray[np.float64], diffusivity_m2_per_myr: float) ->
 def draw_craters(section: SyntheticSection, generator: np.random.Generator) -> Craters:
     """Draw the craters of a tile and its surroundings.
 
-    In each of many narrow ranges of diameter the number is Poisson distributed with the production function's
-    mean over the tile and the margin from which such craters reach into it. Craters too worn to see are
-    not drawn, which is what makes small ones young and puts the population in equilibrium.
+    In each of many narrow ranges of diameter the number is Poisson distributed, with the mean from the
+    production function over the tile and the margin from which such craters reach into it. Craters that are
+    too degraded to be visible are not drawn: small ones are thus young and the population is in equilibrium.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def draw_craters(section: SyntheticSection, generator: np.random.Generator) -> C
             area_km2 = ((side + 2 * margin) / 1000.0) ** 2
             mean = section.crater_density * area_km2 * visible * (more - fewer)
             count = int(generator.poisson(mean))
-            # Inside a narrow range the numbers follow a power law closely: uniform in log diameter is enough.
+            # Within a narrow range, numbers nearly follow a power law: uniform in log diameter is accurate.
             diameter = np.exp(generator.uniform(np.log(low), np.log(high), count))
             place = generator.uniform(-margin, side + margin, (2, count))
             columns.append((*place, diameter, generator.uniform(0.0, visible, count)))
@@ -147,7 +147,7 @@ def draw_craters(section: SyntheticSection, generator: np.random.Generator) -> C
     x, y, diameter, since = (np.concatenate(values) for values in zip(*columns, strict=True))
     order = np.argsort(-since, kind="stable")
     wear = np.minimum(wear_rate(diameter, section.diffusivity_m2_per_myr) * since, WEAR[-1])
-    # Outlines wander by a few per cent, more in large craters whose walls slump.
+    # Outlines deviate from circles by a few per cent, more for large craters, whose walls slump.
     spread = 0.02 * np.clip(diameter / 1000.0, 0.5, 4.0) ** 0.5
     irregularity = generator.standard_normal((len(x), 4, 2)) * spread[:, None, None]
     irregularity /= np.arange(1, 5)[None, :, None]
@@ -158,7 +158,7 @@ def draw_craters(section: SyntheticSection, generator: np.random.Generator) -> C
 def worn_shapes(simple: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cavity and rim of a unit crater after every diffusion time in `WEAR`.
 
-    The radial diffusion law ``dz/dt = (1/r) d/dr (r dz/dr)``, on rings of finite volume, implicit in time.
+    Solves radial diffusion ``dz/dt = (1/r) d/dr (r dz/dr)`` with finite volumes, implicit in time.
 
     Parameters
     ----------
@@ -169,9 +169,9 @@ def worn_shapes(simple: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     Returns
     -------
     cavity, rim : array (wear, radius)
-        The cavity for a depth of 1; the rim, level inside and thinning as r^-3 outside, for a height of 1.
+        The cavity for a depth of 1; the rim, flat inside and decreasing as r^-3 outside, for a height of 1.
     """
-    # The far edge, where nothing flows, is well beyond the radii that are kept.
+    # The outer boundary, without flux, is far beyond the tabulated radii.
     step = float(RADII[1])
     radii = np.arange(801) * step
     inside = radii < 1.0
@@ -212,15 +212,15 @@ def fresh_size(diameter_m: float, depth_diameter: float) -> tuple[float, float, 
         grown = min(max((diameter_m - 40.0) / 360.0, 0.0), 1.0)
         share = SMALL_SHALLOWNESS + (1.0 - SMALL_SHALLOWNESS) * grown
         return share * depth_diameter * diameter_m, share * 36.0 * km**1.014, True
-    # Scaled so that another ratio for simple craters moves the complex ones with it.
+    # Complex craters are scaled with the ratio of simple ones.
     return 1044.0 * km**0.301 * depth_diameter / 0.2, 236.0 * km**0.399, False
 
 
 def radial_profile(diameter_m: float, wear: float, depth_diameter: float) -> NDArray[np.float64]:
-    """Height of a worn crater over the surrounding plain at the radii `RADII`, metres."""
+    """Height of a degraded crater above the surrounding plain at the radii `RADII`, metres."""
     depth, rim_height, simple = fresh_size(diameter_m, depth_diameter)
     cavity, rim = worn_shapes(simple)
-    # Linear in sqrt(wear): the rim rounds off as a diffusion length, sqrt(4 kappa t).
+    # Linear in sqrt(wear): the rim is smoothed over the diffusion length, sqrt(4 kappa t).
     low = min(int(np.searchsorted(WEAR, wear, side="right")), len(WEAR) - 1) - 1
     share = (np.sqrt(wear) - _ROOT_WEAR[low]) / (_ROOT_WEAR[low + 1] - _ROOT_WEAR[low])
     profile = (depth * (1.0 - share)) * cavity[low]
@@ -235,8 +235,8 @@ def stamp_craters(
 ) -> None:
     """Add craters to a relief, in place, oldest first.
 
-    Each one first levels what lies under it towards the regional plane (fitted round its rim), so that young
-    craters cut old ones. Work goes in strips of rows: memory does not grow with the largest crater.
+    Each crater first levels the terrain under it towards the regional plane (fitted around its rim), so that
+    young craters overprint old ones. Strips of rows bound the memory for large craters.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def stamp_craters(
     depth_diameter : float
         Depth over diameter of fresh simple craters.
     strip_px : int
-        Rows handled at a time; the result does not depend on it.
+        Rows per strip; the result does not depend on it.
     """
     rows, columns = relief.shape
     for i in range(len(craters)):
@@ -270,7 +270,7 @@ def stamp_craters(
             region = relief[first:last, left:right]
             if plane is not None:
                 level = plane[0] + plane[1] * dx[None, :] + plane[2] * dy[:, None]
-                # Full inside 0.9 radii, nothing beyond 1.7: where ejecta are thick enough to bury.
+                # Full inside 0.9 radii, none beyond 1.7, where ejecta are too thin to bury terrain.
                 weight = np.clip((1.7 - distance) / 0.8, 0.0, 1.0)
                 weight *= weight * (3.0 - 2.0 * weight) * (1.0 - INHERITED)
                 region += weight * (level - region)
@@ -282,7 +282,7 @@ def _span(centre: float, reach: float, size: int) -> tuple[int, int]:
 
 
 def _lookup(profile: NDArray[np.float64], distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear interpolation on the even radii `RADII`; zero beyond them."""
+    """Linear interpolation on the equidistant radii `RADII`; zero beyond them."""
     position = np.minimum(distance * (1.0 / RADII[1]), len(RADII) - 1.001)
     low = position.astype(np.intp)
     return profile[low] + (position - low) * (profile[low + 1] - profile[low])
@@ -301,16 +301,16 @@ def _outline_distance(
     for cosine, sine in harmonics:
         turn = turn * unit
         wave += cosine * turn.real + sine * turn.imag
-    # Fading to a circle at the centre keeps the floor smooth there.
+    # Circular at the centre, so that the floor is smooth there.
     return distance / (1.0 + (np.clip(wave, 0.75, 1.25) - 1.0) * np.minimum(distance, 1.0))
 
 
 def _regional_plane(
     relief: NDArray[np.float64], centre_x: float, centre_y: float, radius: float
 ) -> NDArray[np.float64]:
-    """Least-squares plane (height, rise per radius in x and y) through 96 points round the rim.
+    """Least-squares plane (height, rise per radius in x and y) through 96 points around the rim.
 
-    Points outside the tile take the nearest edge pixel's height, at their own clipped place.
+    Points outside the tile are moved to the nearest edge pixel.
     """
     angle = np.arange(96) * (2 * np.pi / 96)
     ring = np.tile([1.0, 1.3, 1.6], 32) * radius
@@ -318,6 +318,6 @@ def _regional_plane(
     row = np.clip(np.rint(centre_y + ring * np.sin(angle)), 0, relief.shape[0] - 1).astype(np.intp)
     u, v = (column - centre_x) / radius, (row - centre_y) / radius
     design = np.stack([np.ones(96), u, v], axis=1)
-    # Ridge: a crater whose ring lies along one edge of the tile cannot tell the tilt across it.
+    # Ridge regression: for a ring along one edge of the tile, the tilt across the edge is undetermined.
     normal = design.T @ design + np.diag([0.0, 1.0, 1.0])
     return np.linalg.solve(normal, design.T @ relief[row, column])

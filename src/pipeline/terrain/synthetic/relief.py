@@ -2,7 +2,7 @@
 
 Lunar highlands are self-affine over many octaves (Rosenburg et al. 2011, JGR 116, E02001: Hurst exponent
 about 0.95 in the highlands). Their power spectrum is ``P(k) ~ k^-(2H+2)``; here it may be damped at short
-wavelengths, as old relief is that 3.9 Gyr of small impacts have smoothed.
+wavelengths, like old relief that was smoothed by 3.9 Gyr of small impacts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import scipy.fft
 import scipy.special
 from numpy.typing import NDArray
 
-# Longer waves than this are not part of a relief: the polar highlands are stationary beyond it.
+# Wavelength above which the spectrum is constant: the polar highlands are stationary beyond it.
 OUTER_SCALE_M = 60_000.0
 
 
@@ -55,8 +55,8 @@ class SelfAffine:
     def draw(self, size_px: int, pixel_m: float, generator: np.random.Generator) -> NDArray[np.float64]:
         """Draw a square realisation.
 
-        It is cut from a grid 1.5 times as wide, so that opposite edges do not match, and gets a plane with
-        the mean square tilt of the waves too long for that grid.
+        It is cut from a grid 1.5 times as wide, so that it is not periodic, and a plane is added with the
+        mean square tilt of the waves that are too long for that grid.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class SelfAffine:
         return relief
 
     def _tilt_variance(self, side_m: float) -> float:
-        """Variance of the slope along one axis, of the waves longer than `side_m`."""
+        """Variance of the slope along one axis due to waves longer than `side_m`."""
         if side_m >= OUTER_SCALE_M:
             return 0.0
         grid = np.geomspace(1.0 / OUTER_SCALE_M, 1.0 / side_m, 2_000)

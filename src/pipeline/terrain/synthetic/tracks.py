@@ -1,9 +1,9 @@
-"""Altimeter ground tracks over a polar tile, and the spots they leave in each pixel.
+"""Altimeter ground tracks over a polar tile, and the number of spots in each pixel.
 
-The Lunar Orbiter Laser Altimeter fires 28 shots a second, 57 m apart on the ground; each lights five spots:
-one in the middle and four 25 m round it, in a cross turned 26 degrees against the track (Smith et al. 2010,
-Space Sci. Rev. 150, 209). Polar orbits make tracks converge on the pole, so coverage falls with colatitude;
-and it is patchy, because tracks bunch and on the night side fewer of the five beams return.
+The Lunar Orbiter Laser Altimeter fires 28 shots per second, 57 m apart on the ground; each has five spots:
+one in the centre and four at 25 m from it, in a cross rotated by 26 degrees against the track (Smith et al.
+2010, Space Sci. Rev. 150, 209). Tracks of polar orbits converge at the pole, so that coverage decreases with
+colatitude; it is uneven, because tracks cluster and on the night side fewer of the five beams return.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ SPHERE_M = 1_737_400.0
 SHOT_SPACING_M = 57.0
 SPOT_RADIUS_M = 25.0
 SPOT_ROTATION_DEG = 26.0
-# Share of passes on the night side, and the beams that return there (the thermal blanket's pull).
+# Share of passes on the night side, and number of beams that return there (the contracting thermal
+# blanket misaligns the optics).
 NIGHT_SHARE = 0.5
 NIGHT_BEAMS = 2
-# Share of shots that give no range at all.
+# Share of shots without any range.
 LOST_SHARE = 0.05
-# Standard deviation of a track's least distance from the pole, degrees: the orbit is not quite polar.
+# Standard deviation of a track's smallest distance from the pole, degrees: the orbit is not exactly polar.
 POLE_DISTANCE_DEG = 1.0
-# Passes bunch in longitude (orbit resonances, outages): their density varies by this share of itself between
-# bins this wide. With it the share of patches above the published coverage is that of the real count map:
-# about three quarters at 81 degrees south, nearly all from 85 degrees on.
+# Passes cluster in longitude (orbit resonances, outages): relative variation of their density between bins,
+# and number of bins. With these the share of patches above the published coverage is that of the real count
+# map: about three quarters at 81 degrees south, nearly all from 85 degrees on.
 BUNCHING = 0.3
 BUNCHING_BINS = 720
-# Spots worked on at a time, which bounds the memory.
+# Spots processed at a time, which bounds the memory.
 BLOCK_SPOTS = 2_000_000
 
 
@@ -41,8 +42,8 @@ def spot_count(
     """Count the altimeter's spots in each pixel of a square polar tile.
 
     A pass is a great circle. With ``a`` its point nearest to the pole and ``b`` its direction there (unit
-    vectors), it runs through ``a cos s + b sin s``; the map is the polar stereographic projection of the
-    sphere, ``2 R (x, y)/(1 + z)``, true at the pole.
+    vectors), its points are ``a cos s + b sin s``; the map is the polar stereographic projection of the
+    sphere, ``2 R (x, y)/(1 + z)``, true to scale at the pole.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def spot_count(
     centre_m : pair of float
         Map coordinates (x, y) of the tile's centre, metres.
     tracks : int
-        Passes over the polar cap, all longitudes together.
+        Number of passes over the polar cap, at all longitudes.
     generator : numpy.random.Generator
         Source of all randomness.
 
@@ -68,7 +69,7 @@ def spot_count(
     night = generator.random(tracks) < NIGHT_SHARE
     beam_order = np.argsort(generator.random((tracks, 5)), axis=1)
     half_diagonal = size_px * pixel_m / np.sqrt(2.0)
-    # On the map a pass is nearly the straight line at this distance from the pole: its bow is below 2 km.
+    # On the map a pass is nearly a straight line at this distance from the pole, to better than 2 km.
     nearest = 2 * SPHERE_M * np.tan(pole_distance / 2)
     across = np.abs(centre_m[0] * np.cos(azimuth) + centre_m[1] * np.sin(azimuth) - nearest)
     chosen = np.flatnonzero(across < half_diagonal + 3000.0)
@@ -80,11 +81,11 @@ def spot_count(
         passes = chosen[start : start + step]
         x, y = _shots(azimuth[passes], pole_distance[passes], phase[passes], along[passes], shots)
         spot_x, spot_y = _spots(x, y, azimuth[passes])
-        seen = generator.random(x.shape) >= LOST_SHARE
+        returned = generator.random(x.shape) >= LOST_SHARE
         beams = np.where(night[passes, None], beam_order[passes] < NIGHT_BEAMS, True)
         column = np.floor((spot_x - centre_m[0]) / pixel_m + size_px / 2).astype(np.int64)
         row = np.floor((centre_m[1] - spot_y) / pixel_m + size_px / 2).astype(np.int64)
-        hit = seen[:, :, None] & beams[:, None, :]
+        hit = returned[:, :, None] & beams[:, None, :]
         hit &= (column >= 0) & (column < size_px) & (row >= 0) & (row < size_px)
         pixels, number = np.unique(row[hit] * size_px + column[hit], return_counts=True)
         total[pixels] += number
@@ -93,7 +94,7 @@ def spot_count(
 
 
 def _azimuths(tracks: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Directions from the pole of the passes' nearest points: random, with a density that varies by bins."""
+    """Azimuths, about the pole, of the passes' nearest points: random, with a density that varies by bins."""
     spread = np.sqrt(np.log1p(BUNCHING**2))
     density = np.exp(spread * generator.standard_normal(BUNCHING_BINS))
     cumulative = np.concatenate([[0.0], np.cumsum(density)]) / density.sum()

@@ -1,4 +1,4 @@
-"""Seeded synthetic polar terrain in the form of a LOLA DEM and its count map."""
+"""Seeded synthetic polar terrain, in the format of a LOLA DEM and its count map."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 # South polar stereographic on the sphere of LOLA products, true scale at the pole.
 SOUTH_POLAR = "+proj=stere +lat_0=-90 +lat_ts=-90 +lon_0=0 +x_0=0 +y_0=0 +R=1737400 +units=m +no_defs"
-# Heights are rounded to this step, metres: it hides the last bits of the arithmetic, which may differ between
-# processors, and it is a hundredth of LOLA's own precision.
+# Heights are rounded to this step, metres: it removes the last bits of the arithmetic, which may differ
+# between processors, and is a hundredth of LOLA's precision.
 HEIGHT_STEP_M = 2.0**-9
-# One random stream for each purpose, so that a change to one does not move the others.
+# One random stream for each purpose, so that a change of one does not affect the others.
 _RELIEF, _CRATERS, _TEXTURE, _TRACKS = 11, 12, 13, 14
 
 
@@ -65,7 +65,7 @@ def synthetic_count(section: SyntheticSection) -> NDArray[np.uint16]:
 def synthesize(section: SyntheticSection, dem: Path | str, count: Path | str) -> None:
     """Write a synthetic DEM and its count map as GeoTIFFs.
 
-    Equal sections give equal bytes. Each file appears whole or not at all.
+    Equal sections give equal bytes. Each file is written atomically.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def synthesize(section: SyntheticSection, dem: Path | str, count: Path | str) ->
     spots = synthetic_count(section)
     _write(Path(count), spots, transform, predictor=2)
     logger.info(
-        "synthetic terrain: %.0f %% of the pixels hold an altimeter spot; %.1f s",
+        "synthetic terrain: %.0f %% of the pixels have an altimeter spot; %.1f s",
         100 * float(np.mean(spots > 0)),
         time.perf_counter() - start,
     )
