@@ -21,9 +21,9 @@ COLUMNS = (
     "rmse_case_mean_m", "bias_m", "abs_error_p75_m", "le90_m", "abs_error_p95_m", "abs_error_p99_m",
     "slope_angle_deg", "aspect_deg", "roughness_error_m", "roughness_ratio",
     *(f"power_ratio_{band}px" for band in BAND_NAMES), "ssim", "psnr_db", "prior_rmse_m", "rmse_vs_prior",
-    "cells_rms_m", "withheld_residual", "withheld_vs_prior", "member_mae_m", "member_rmse_case_mean_m", "member_ssim",
-    *(f"member_power_ratio_{band}px" for band in BAND_NAMES), "spread_skill_plain", "spread_skill_yasuda",
-    "spread_skill_case_mean", "crps_plain_m", "energy_fair_m", *(f"coverage_{level}" for level in LEVELS),
+    "cells_rms_m", "withheld_residual", "withheld_vs_prior", "member_mae_m", "member_rmse_case_mean_m",
+    "member_ssim", *(f"member_power_ratio_{band}px" for band in BAND_NAMES), "spread_skill_plain",
+    "spread_skill_yasuda", "spread_skill_case_mean", "crps_plain_m", "energy_fair_m", *(f"coverage_{level}" for level in LEVELS),
     "n_sites", "n_blocks",
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ def make_part(
 
 
 def models_of(section: PredictorStage, files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Fingerprints and training keys of a predictor's weights by name, from the ``config.json`` beside them."""
+    """Fingerprints and training keys of a predictor's weights by name, from ``config.json`` beside them."""
     models = {}
     for role, label in (("model", section.name), ("vae", section.vae)):
         for path in files.get(role, ()):
