@@ -23,8 +23,8 @@ COLUMNS = (
     *(f"power_ratio_{band}px" for band in BAND_NAMES), "ssim", "psnr_db", "prior_rmse_m", "rmse_vs_prior",
     "cells_rms_m", "withheld_residual", "withheld_vs_prior", "member_mae_m", "member_rmse_case_mean_m",
     "member_ssim", *(f"member_power_ratio_{band}px" for band in BAND_NAMES), "spread_skill_plain",
-    "spread_skill_yasuda", "spread_skill_case_mean", "crps_plain_m", "energy_fair_m", *(f"coverage_{level}" for level in LEVELS),
-    "n_sites", "n_blocks",
+    "spread_skill_yasuda", "spread_skill_case_mean", "crps_plain_m", "energy_fair_m",
+    *(f"coverage_{level}" for level in LEVELS), "n_sites", "n_blocks",
 )  # fmt: skip
 
 

@@ -53,11 +53,11 @@ def select_arcs(
 ) -> None:
     """Draw image sets, and assumed places, for every kept validation and test patch of a tile.
 
-    Writes ``{"schema": "arcs/1", "draws": {"<name>": {"<id>": {"lon", "lat", "images"}}}}`` with one entry per
-    named draw of `arcs.test`: degrees (the longitude from the map's central meridian), and indices into the
-    fixed directions, none of which leaves the whole patch dark. A draw depends only on the seed, its name and
-    the patch (its id, and its own place unless one is assumed), so adding a name or a patch does not change
-    the others.
+    Writes ``{"schema": "arcs/1", "draws": {"<name>": {"<id>": {"lon", "lat", "images"}}}}`` with one entry
+    per named draw of `arcs.test`: degrees (the longitude from the map's central meridian), and indices into
+    the fixed directions, none of which leaves the whole patch dark. A draw depends only on the seed, its name
+    and the patch (its id, and its own place unless one is assumed), so adding a name or a patch does not
+    change the others.
 
     Parameters
     ----------

@@ -35,8 +35,8 @@ class Terrain(NamedTuple):
     ``flat`` (rows * stride,) heights in m; ``pooled`` the same shape, the highest terrain of the square of
     WINDOW pixels per side whose top-left corner is there; ``start`` (tile rows * TILE * tile columns * TILE,)
     heights of the receiving pixels, +ABSENT where there is none; ``lowest`` (tile rows, tile columns) their
-    minimum per tile. ``top``, ``left``: first receiving pixel; ``row0`` to ``row1``, ``col0`` to ``col1``: the
-    DEM, in ``flat``.
+    minimum per tile. ``top``, ``left``: first receiving pixel; ``row0`` to ``row1``, ``col0`` to ``col1``:
+    the DEM, in ``flat``.
     """
 
     flat: np.ndarray
@@ -58,8 +58,8 @@ class Terrain(NamedTuple):
 def compiled(function: Callable[..., None]) -> Any:
     """Compile a kernel at its first call and cache it until its file or this one changes.
 
-    numba's cache on disk checks the file of the called function only, so the names of cached functions contain
-    this file's digest.
+    numba's cache on disk checks the file of the called function only, so the names of cached functions
+    contain this file's digest.
     """
     function.__qualname__ += f"_{_DIGEST}"
     return njit(cache=True, nogil=True)(function)

@@ -177,8 +177,8 @@ def _slope(sun: NDArray[np.float32]) -> NDArray[np.float32]:
 def _beside(sun: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """For a Sun along the grid's rows or columns, two directions that differ from it very slightly.
 
-    Whether a ray along the border of the mesh meets it depends on rounding. The border belongs to the terrain:
-    such a ray is occluded when it would be on either side.
+    Whether a ray along the border of the mesh meets it depends on rounding. The border belongs to the
+    terrain: such a ray is occluded when it would be on either side.
     """
     level = np.hypot(sun[0], sun[1])
     if min(abs(sun[0]), abs(sun[1])) > 1e-5 * level or level == 0:

@@ -121,8 +121,9 @@ def _on_finer(far: FarTerrain, mesh: int) -> FarTerrain:
 class SlopeTables:
     """Radiance over the ground's slope, one table per Sun.
 
-    With the camera at the zenith and one Sun, the phase angle is the same all over a patch, so the reflectance
-    depends only on the slopes towards the Sun and across that direction, and is even in the latter.
+    With the camera at the zenith and one Sun, the phase angle is the same all over a patch, so the
+    reflectance depends only on the slopes towards the Sun and across that direction, and is even in the
+    latter.
 
     Parameters
     ----------

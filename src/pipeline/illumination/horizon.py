@@ -73,8 +73,8 @@ class HorizonVisibility(Visibility):
 
         The horizon within the disc is taken as a straight level line at the horizon's elevation in the
         azimuth of the disc's centre, so the share is that of a circular segment. This is an approximation: a
-        uniform slope across the disc cancels to first order (one half loses what the other gains), but terrain
-        narrower than the disc counts in full in front of its centre and not at all beside it.
+        uniform slope across the disc cancels to first order (one half loses what the other gains), but
+        terrain narrower than the disc counts in full in front of its centre and not at all beside it.
         """
         check_disc(disc_deg, limb_darkening)
         azimuth, elevation = azimuth_elevation(sun_vectors(sun))

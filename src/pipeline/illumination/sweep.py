@@ -4,8 +4,8 @@ The cost of `illumination.horizon` grows with the distance to the terrain that m
 beyond a few pixels is sampled along lines that run away from the Sun, one per pixel of the grid's side. Row
 by row, the shadow's height on a line falls by the Sun's slope and rises to any higher terrain: a running
 maximum, with the same cost per row for a window of any size. A pixel lies between two lines and takes the
-interpolated height of their shadows. Terrain nearer than NEAR_PX rows is taken from the exact crossings of the
-pixel's ray with the mesh.
+interpolated height of their shadows. Terrain nearer than NEAR_PX rows is taken from the exact crossings of
+the pixel's ray with the mesh.
 
 Azimuths within 45 degrees of the rows are computed on the transposed terrain, which is the same mesh.
 """

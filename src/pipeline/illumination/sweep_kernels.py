@@ -1,7 +1,7 @@
 """Compiled kernels of the line sweep: exact near crossings, shadows carried along lines, row by row.
 
-Compiled functions that call each other are in one file, as numba's cache on disk checks the file of the called
-function only. LLVM vectorises loops that write to another array than they read. The kernels are
+Compiled functions that call each other are in one file, as numba's cache on disk checks the file of the
+called function only. LLVM vectorises loops that write to another array than they read. The kernels are
 single-threaded; each pixel is computed independently.
 """
 

@@ -1,7 +1,7 @@
 """Stage ``visibility``: pixels of every kept patch that see the Sun, for the fixed and Fibonacci directions.
 
-Visibility is the expensive part of illumination, so it is stored (one bit per pixel, packed along x); radiance
-is computed whenever an image is read.
+Visibility is the expensive part of illumination, so it is stored (one bit per pixel, packed along x);
+radiance is computed whenever an image is read.
 """
 
 from __future__ import annotations
