@@ -8,8 +8,9 @@ self-affine prior together:
         + |z - z0|^2 in the inverse of the spectrum k^-(2H + 2) + block means, where they are exact.
 
 Heights are in pixels. The quadratic problem is solved for coarse surfaces first (`pipeline.models.nodes`),
-then by a fixed number of conjugate-gradient steps, preconditioned in the cosine basis. Robust weights (Cauchy's, squared) suppress effects that the rendering
-lacks, above all penumbrae and shadows, which only darken.
+then by a fixed number of conjugate-gradient steps, preconditioned in the cosine basis. Robust weights
+(Cauchy's, squared) suppress effects that the rendering lacks, above all penumbrae and shadows, which only
+darken.
 """
 
 from __future__ import annotations
