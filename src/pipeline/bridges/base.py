@@ -20,12 +20,12 @@ from pipeline.bridges.fields import NoiseField, WindowNoise
 Generators = torch.Generator | Sequence[torch.Generator | NoiseField]
 """One generator for the whole batch, or one per sample.
 
-One generator draws a tensor of the whole batch's shape, so a sample's noise then depends on its place in the
-batch. With one generator per sample, each sample's result is its own, whatever stands beside it.
+A single generator draws one tensor for the whole batch, so a sample's noise depends on its position in the
+batch. With one generator per sample, a sample's result does not depend on the rest of the batch.
 """
 
 Sources = Sequence[torch.Generator] | Sequence[WindowNoise]
-"""Where the clones of several samples take their noise: a stream, or a field over a map."""
+"""Noise sources, one per sample: random streams, or the parts of a map's noise fields."""
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """Network with its conditioning bound: ``(x_t (B,C,H,W), t (B,) float32) -> (B,C,H,W)``."""
@@ -34,14 +34,14 @@ Draw = Callable[[], Tensor]
 """Next standard normal tensor of the state's shape."""
 
 Evaluate = Callable[[Tensor, float], Tensor]
-"""One network evaluation at one time shared by the batch."""
+"""One network evaluation at a time that the whole batch shares."""
 
 GRID_POWERS = {"uniform": 1, "quadratic": 2}
 
 
 @dataclass(frozen=True)
 class TrainingPair:
-    """What one training step needs.
+    """Input, target and weights of one training step.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class Process(ABC):
         kind : sampler, one of ``kinds``; the first of them by default.
         eta : share of the full noise in each step of ``dbim``; other kinds ignore it.
         grid : ``uniform`` steps, or ``quadratic`` ones that shrink towards the truth.
-        noise_free : put zero in the place of every noise tensor; the result then depends on no generator.
+        noise_free : replace every noise tensor by zeros; the result then depends on no generator.
 
         Returns
         -------
@@ -199,7 +199,7 @@ def implicit_step(
     here, there : laws of the state now and after the step. From a point mass (``here.std == 0``) the step
         must be stochastic, so all of ``there.std`` is drawn.
     full : std of the exact Markov transition given x0, reached at ``eta = 1``.
-    eta : share of it that is drawn anew; 0 keeps the noise already in the state.
+    eta : fraction of `full` that is drawn as new noise; 0 keeps the noise already in the state.
     draw : gives standard normal noise; not called when ``g = 0``.
     """
     fresh = there.std if here.std == 0.0 else min(eta * full, there.std)
@@ -247,11 +247,11 @@ def check_pair(x0: Tensor, x1: Tensor) -> None:
 def _drawn(
     draw: Callable[..., Tensor], shape: tuple[int, ...], dtype: torch.dtype, generator: Generators
 ) -> Tensor:
-    """Numbers of a batch, on the device of their generator, or each sample's of its own."""
+    """Random numbers of a batch on the generators' device: drawn together, or one sample at a time."""
     if isinstance(generator, torch.Generator):
         return draw(shape, generator=generator, device=generator.device, dtype=dtype)
     if len(generator) != shape[0]:
-        raise ValueError(f"generator: expected one a sample, {shape[0]} in all, found {len(generator)}")
+        raise ValueError(f"generator: expected one per sample, {shape[0]} in all, found {len(generator)}")
     parts = []
     for source in generator:
         if isinstance(source, NoiseField):
@@ -266,7 +266,7 @@ def _drawn(
 
 
 def one_for_each(sources: Sources, clones: int) -> list[torch.Generator | NoiseField]:
-    """The source of every clone's noise, sample by sample: the same stream for all, or a field for each."""
+    """Noise source of every clone, sample by sample: a stream that its clones share, or a field each."""
     return [
         source.clone(number) if isinstance(source, WindowNoise) else source
         for source in sources
@@ -275,5 +275,5 @@ def one_for_each(sources: Sources, clones: int) -> list[torch.Generator | NoiseF
 
 
 def shared_by_clones(sources: Sources) -> list[torch.Generator | NoiseField]:
-    """The source of each sample's noise that is not one clone's own."""
+    """Source of the noise that all clones of a sample have in common, one per sample."""
     return [source.clone(-1) if isinstance(source, WindowNoise) else source for source in sources]

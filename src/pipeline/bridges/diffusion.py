@@ -1,6 +1,6 @@
 """Conditional diffusion of the residual, the baseline of Yasuda (2025).
 
-``y_0 = (x0 - x1) / scale`` is drowned in noise by ``dy = -lambda_t/2 y dt + sqrt(lambda_t) dW``, with lambda
+Noise is added to ``y_0 = (x0 - x1) / scale`` by ``dy = -lambda_t/2 y dt + sqrt(lambda_t) dW``, with lambda
 rising linearly (variance preserving; Song et al. 2021, arXiv 2011.13456): ``y_t = mu_t y_0 + sigma_t eta``.
 Time runs from the truth at t = 0 to noise at t = 1.
 """
@@ -24,18 +24,24 @@ T_MIN = 1e-3
 class Diffusion(Process):
     """The diffusion and its samplers ``euler`` (published) and ``dbim`` (DDIM's family, arXiv 2010.02502).
 
-    The published loss ``|| -eta/sigma_t - s ||^2`` blows up at t = 0. The network returns the noise
+    The published loss ``|| -eta/sigma_t - s ||^2`` diverges at t = 0. The network returns the noise
     ``-sigma_t s`` instead of the score s, so target and output are of order one, and the very same loss
     reads ``|| eta - output ||^2 / sigma_t^2``. Times below ``T_MIN`` are not drawn, yet the weight still
     reaches 1.7e5 at a mean of 183, and half of it lies on t < 0.0021, one sample in a thousand: a batch of
-    256 counts as 3 samples, (sum w)^2 / sum w^2, and training hardly gets anywhere. With the weight 1 every
-    time is learned at the same pace; the best network is the same, since it is best at each time.
+    256 has an effective size of 3 samples, (sum w)^2 / sum w^2, and training makes hardly any progress. With
+    the weight 1 every time is learned at the same pace; the optimal network is the same, since it is optimal
+    at each time.
 
     Parameters
     ----------
-    scale : what the residual is divided by to have a std of about one, which the forward process assumes.
+    scale : std of the residual, by which it is divided: the forward process assumes a std of about one.
     weighting : weight of a sample's squared error: ``noise`` (1; Ho et al. 2020, arXiv 2006.11239) or
         ``score`` (1/sigma_t^2, the published loss).
+
+    Raises
+    ------
+    ValueError
+        If the scale is not positive or there is no such weighting.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("euler", "dbim")
@@ -66,7 +72,7 @@ class Diffusion(Process):
         return x1 + self.scale * residual
 
     def marginal(self, t: float) -> Marginal:
-        """Coefficients of y_t given y_0; there is no start in it."""
+        """Coefficients of y_t given y_0; the a priori start does not enter."""
         time = torch.tensor(t, dtype=torch.float64)
         return Marginal(float(_signal(time)), 0.0, float(_noise(time)))
 
@@ -90,8 +96,8 @@ class Diffusion(Process):
             output = evaluate(y, t)
             y0 = (y - here.std * output) / here.truth
             if earlier == 0.0:
-                # lambda dt / sigma^2 is about 2 here, so Euler-Maruyama would overshoot the denoised residual
-                # by as much as it lacked, and add noise: the last step goes exactly to the residual.
+                # lambda dt / sigma^2 is about 2 here: Euler-Maruyama would go twice as far as the denoised
+                # residual, and add noise. The last step goes exactly to the residual.
                 y = y0
             elif kind == "dbim":
                 keep = here.truth / there.truth * (there.std / here.std) ** 2

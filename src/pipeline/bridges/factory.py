@@ -1,4 +1,4 @@
-"""From the config's ``bridge`` section to a process and the arguments of its sampler."""
+"""The process and the sampler's arguments that the config's ``bridge`` section describes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def make_process(section: BridgeSection, *, residual_scale: float = 1.0) -> Proc
 
     Parameters
     ----------
-    section : the bridge's config; ``process`` chooses, ``beta_max``, ``steps`` and ``start_share`` serve
-        I2SB, ``noise`` the interpolant, ``weighting`` the diffusion.
-    residual_scale : std of ``x0 - x1`` over the training set, used by the diffusion alone.
+    section : the bridge's config; ``process`` selects the class. I2SB uses ``beta_max``, ``steps`` and
+        ``start_share``, the interpolant ``noise``, the diffusion ``weighting``.
+    residual_scale : std of ``x0 - x1`` over the training set; used by the diffusion only.
 
     Raises
     ------

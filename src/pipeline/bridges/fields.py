@@ -1,9 +1,9 @@
 """Noise fields: the random numbers of windows that are parts of one map.
 
-A clone of a map is one terrain only if its windows were drawn with the same noise where they overlap. Here
-each number belongs to a place on the map: the k-th tensor that a clone draws is a field over the whole map,
-of which a window takes its part. A field depends on the seed, the clone, k and the channel, not on the order
-or the tiling in which windows are drawn.
+A clone of a map is consistent across its windows only if they are drawn with the same noise where they
+overlap. Here each number belongs to a position on the map: the k-th tensor that a clone draws is a field over
+the whole map, of which a window takes its part. A field depends on the seed, the clone, k and the channel,
+not on the order or the tiling in which windows are drawn.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ from torch import Tensor
 
 # Clones that a stratified sequence tells apart: 2 to this power.
 _DIGITS = 12
-# Cells of a block of the field, which is drawn as a whole.
+# Side of a block of the field, cells; a block is drawn as a whole.
 _BLOCK = 64
 
 
 @dataclass
 class NoiseField:
-    """The noise of one clone in one window; a stand-in for `torch.Generator` in `bridges.base.normal`.
+    """The noise of one clone in one window; takes the place of `torch.Generator` in `bridges.base.normal`.
 
     Parameters
     ----------
-    seed : of the map. clone : number of the clone, -1 for what all clones share.
+    seed : of the map. clone : number of the clone, -1 for the noise that all clones share.
     row, col : the window's top-left pixel on the map, both at least 0. size : its side, pixels.
 
     Notes
     -----
     A tensor with h cells along the window's side is white noise on cells of size / h pixels. Where the window
-    does not begin on a cell of the map, a value is mixed of the four nearest, with weights that keep the
-    variance at 1; neighbours are then correlated. A single number belongs to the clone, not to the window:
-    there are as few of them as clones, so clones have it from one stratified sequence (`stratified_normal`).
+    does not begin on a cell of the map, a value is a weighted sum of the four nearest, with weights that keep
+    the variance at 1; neighbours are then correlated. A tensor of one cell belongs to the clone, not to the
+    window: there are as few of them as clones, so clones have it from one stratified sequence
+    (`stratified_normal`).
     """
 
     seed: int
@@ -82,7 +83,7 @@ class NoiseField:
 
 @dataclass(frozen=True)
 class WindowNoise:
-    """Where a window's noise comes from: `clone` gives each clone its own field.
+    """Noise source of a window: `clone` gives each clone its own field.
 
     Parameters
     ----------
@@ -104,7 +105,11 @@ def field(key: tuple[int, ...], row: int, col: int, rows: int, cols: int) -> NDA
 
     Parameters
     ----------
-    key : what tells this field from others. row, col : first cell, at least 0. rows, cols : number of cells.
+    key : seed of the field. row, col : first cell, at least 0. rows, cols : number of cells.
+
+    Returns
+    -------
+    ``(rows, cols)``.
     """
     out = np.empty((rows, cols), dtype=np.float32)
     for i in range(row // _BLOCK, (row + rows - 1) // _BLOCK + 1):
@@ -159,7 +164,7 @@ def _block(key: tuple[int, ...], i: int, j: int) -> NDArray[np.float32]:
 
 
 def _mixed(values: NDArray[np.float32], share: float, axis: int) -> NDArray[np.float32]:
-    """Neighbours along an axis mixed, a `share` of the way to the next, at unit variance."""
+    """Interpolation between neighbours along an axis, a `share` of the way to the next, at unit variance."""
     if not share:
         return values
     first, second = (values[:-1], values[1:]) if axis == 0 else (values[:, :-1], values[:, 1:])

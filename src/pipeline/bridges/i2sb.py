@@ -29,14 +29,14 @@ class I2SB(Process):
     beta_max : N times the variance at which the linear ramp of standard deviations would end (published 0.3).
     steps : N, number of time indices (published 1000). The total variance depends on it: ``sum b`` is 0.1410
         only for N = 1000, because the first step's variance is fixed, not scaled by N.
-    start_share : share of the training pairs at the start, index N-1. Uniform indices (0, published) visit it
-        once in N, and soon below it the state tells the truth: where the noise is small, few pairs teach
-        what the first evaluation must know.
+    start_share : fraction of the training pairs at the a priori end, index N-1, where the state carries no
+        information about the truth and sampling begins. Uniform indices (0, published) give 1/N; where the
+        noise is small, lower indices already reveal the truth, so few pairs train the first evaluation.
 
     Attributes
     ----------
     variance : (N,) float64 ``b_k``.
-    sf, sb : (N,) float64 standard deviation gathered from the truth up to k, and from the start down to k.
+    sf, sb : (N,) float64 standard deviation accumulated from the truth up to k, and from the start down to k.
     truth, start, std : (N,) float64 coefficients of the marginal q(x_k | x0, x1).
     """
 

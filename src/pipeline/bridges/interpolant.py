@@ -21,7 +21,7 @@ FIRST_SHARE = 0.25  # first informed evaluation of `dbim`, as a share of the fir
 class StochasticInterpolant(Process):
     """The interpolant and its samplers ``euler`` (published), ``heun`` and ``dbim``.
 
-    ``heun`` spends two evaluations a step, so its ``nfe`` must be even. ``dbim`` with ``eta = 1`` makes the
+    ``heun`` spends two evaluations per step, so its ``nfe`` must be even. ``dbim`` with ``eta = 1`` makes the
     exact transitions of the published equation given the denoiser; ``eta = 0`` keeps the noise drawn first.
 
     Parameters
@@ -42,8 +42,8 @@ class StochasticInterpolant(Process):
         x_t = per_sample(1 - t, x0) * x1 + per_sample(t**2, x0) * x0
         x_t = x_t + per_sample(self.noise * (1 - t), x0) * wiener
         target = per_sample(2 * t, x0) * x0 - x1 - self.noise * wiener
-        seen = t.to(device=x0.device, dtype=torch.float32)
-        return TrainingPair(x_t, seen, target, torch.ones_like(seen))
+        t_shown = t.to(device=x0.device, dtype=torch.float32)
+        return TrainingPair(x_t, t_shown, target, torch.ones_like(t_shown))
 
     def denoise(self, x_t: Tensor, t: Tensor, output: Tensor, x1: Tensor) -> Tensor:
         """Return ``(x_t + (1-t) b) / (t (2-t))``; the start is not needed.
@@ -57,7 +57,7 @@ class StochasticInterpolant(Process):
         """
         if bool((t <= 0).any()):
             raise ValueError(
-                "t: expected positive times, since the drift at 0 says nothing of the truth, found 0"
+                "t: expected positive times, as the drift at 0 carries no information on the truth, found 0"
             )
         time = t.double()
         scale = per_sample(1.0 / (time * (2.0 - time)), x_t)
@@ -85,7 +85,7 @@ class StochasticInterpolant(Process):
         super().check_sampler(nfe, kind, eta, grid)
         if kind == "heun" and nfe % 2:
             raise ValueError(
-                f"sampler.nfe: expected an even number with 'heun' (two evaluations a step), found {nfe}"
+                f"sampler.nfe: expected an even number with 'heun' (two evaluations per step), found {nfe}"
             )
 
     def _run(
@@ -96,7 +96,7 @@ class StochasticInterpolant(Process):
         steps = nfe // 2 if kind == "heun" else nfe
         y = x1
         for t, later in pairwise(_times(steps, grid)):
-            # The score is 0/0 at t = 0, so the first step follows the interpolant itself: drift b, noise eps.
+            # The score is 0/0 at t = 0: the first step follows the interpolant itself, drift b and noise eps.
             first = t == 0.0
             slope = self._drift(y, t, evaluate(y, t), x1, first)
             kick = (self.noise if first else self.diffusion(t)) * (later - t) ** 0.5 * draw()
@@ -120,8 +120,9 @@ class StochasticInterpolant(Process):
     ) -> Tensor:
         """Exact transitions through the denoiser, on Euler's grid.
 
-        The evaluation at t = 0 would be wasted. It moves to a quarter of the first step, to a state drawn
-        from the interpolant with x1 in the place of the unknown truth, whose weight there is only t^2.
+        An evaluation at t = 0 would carry no information. It is made at a quarter of the first step instead,
+        at a state drawn from the interpolant with x1 in place of the unknown truth, whose weight there is
+        only t^2.
         """
         times = _times(nfe, grid)
         times[0] = FIRST_SHARE * times[1]

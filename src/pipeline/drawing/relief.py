@@ -12,7 +12,7 @@ from pipeline.drawing.style import show_map
 
 Floats = NDArray[np.floating[Any]]
 
-# From the map's upper left, as on printed maps: lit from elsewhere, craters read as hills.
+# From the map's upper left, as on printed maps: lit from the lower side, craters look like hills.
 AZIMUTH_DEG, ELEVATION_DEG = 315.0, 35.0
 LIGHT = f"light from azimuth {AZIMUTH_DEG:g}° (clockwise from map up), elevation {ELEVATION_DEG:g}°"
 
@@ -41,11 +41,11 @@ def hillshade(
 
 
 def stretch(shade: Floats) -> tuple[float, float]:
-    """Ends of a grey scale that leaves out the darkest and brightest 0.5 % of a hillshade."""
+    """Ends of a grey scale that saturates at the darkest and brightest 0.5 % of a hillshade."""
     low, high = np.nanquantile(shade, (0.005, 0.995))
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
 
 
 def show_relief(axis: Axes, dem: Floats, pixel_m: float, ends: tuple[float, float], title: str = "") -> None:
-    """One hillshade panel."""
+    """Draw the hillshade of a DEM, (Y, X) metres, as one panel."""
     show_map(axis, hillshade(dem, pixel_m), "gray", ends, title)

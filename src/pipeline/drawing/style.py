@@ -1,4 +1,4 @@
-"""What all figures share: type, colours, colour bars, scale bars, and PNGs with the same bytes every time."""
+"""Common parts of all figures: fonts, colours, colour bars, scale bars, and reproducible PNG files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 INK, QUIET, NO_DATA, GRID = "#1a1a1a", "#5c5c5c", "#dfe3ea", "#d9d9d9"
-# Okabe and Ito (2008): told apart with any colour vision, and in this order on white paper too.
+# Okabe and Ito (2008): distinguishable with any colour vision, and in this order on white paper too.
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 DPI = 130
 STYLE: Any = {
@@ -50,14 +50,14 @@ def drawn(draw: Callable[P, Figure]) -> Callable[P, bytes]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches, with a layout that keeps labels inside."""
+    """An empty figure of a width and height in inches, with a layout that keeps labels inside."""
     figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def _png(figure: Figure) -> bytes:
-    """The figure as an opaque PNG without any metadata: equal pixels give equal bytes."""
+    """Bytes of the figure as an opaque PNG without metadata: equal pixels give equal bytes."""
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     figure.set_dpi(DPI)
@@ -88,7 +88,7 @@ def show_map(
     unit: str = "",
     extend: str = "neither",
 ) -> AxesImage:
-    """One panel; pixels of small maps are drawn as they are.
+    """Draw a map as one panel; pixels of small maps are not interpolated.
 
     Parameters
     ----------
@@ -97,17 +97,17 @@ def show_map(
     unit : label of a colour bar below the panel; '' for none. extend : ends that values may lie beyond.
     """
     image_axis(axis, title)
-    how = "nearest" if max(values.shape) < 400 else "antialiased"
-    panel = axis.imshow(values, cmap=colours, vmin=ends[0], vmax=ends[1], interpolation=how)
+    smoothing = "nearest" if max(values.shape) < 400 else "antialiased"
+    panel = axis.imshow(values, cmap=colours, vmin=ends[0], vmax=ends[1], interpolation=smoothing)
     if unit:
         colour_bar(axis, panel, unit, extend)
     return panel
 
 
 def colour_bar(axis: Axes, panel: Any, label: str, extend: str = "neither", fill: bool = False) -> None:
-    """A horizontal bar below a panel's axis, with its unit; or one that fills an axis of its own."""
-    where: Any = {"cax": axis} if fill else {"ax": axis, "fraction": 0.05, "pad": 0.02, "aspect": 28}
-    bar = axis.figure.colorbar(panel, orientation="horizontal", extend=extend, **where)
+    """Draw a horizontal colour bar below a panel's axis, or in the whole of `axis` (`fill`)."""
+    position: Any = {"cax": axis} if fill else {"ax": axis, "fraction": 0.05, "pad": 0.02, "aspect": 28}
+    bar = axis.figure.colorbar(panel, orientation="horizontal", extend=extend, **position)
     bar.outline.set_linewidth(0.4)
     bar.ax.tick_params(length=2, width=0.5, pad=2)
     bar.ax.locator_params(nbins=4)
@@ -115,27 +115,27 @@ def colour_bar(axis: Axes, panel: Any, label: str, extend: str = "neither", fill
 
 
 def scale_bar(axis: Axes, pixels: float, pixel_m: float) -> None:
-    """A bar of a round length in the lower left of a panel that is `pixels` wide."""
+    """Draw a scale bar of a round length in the lower left of a panel that is `pixels` wide."""
     metres = round_down(pixels * pixel_m / 3.5)
     bar = AnchoredSizeBar(
         axis.transData, metres / pixel_m, metres_text(metres), "lower left", pad=0.3, borderpad=0.4, sep=2,
         color="white", size_vertical=0.012 * pixels, label_top=True,
         fontproperties=FontProperties(family=STYLE["font.family"], size=8, weight="bold"),
     )  # fmt: skip
-    # A dark plate keeps the bar legible on sunlit slopes.
+    # A dark background keeps the bar legible on sunlit slopes.
     bar.patch.set(facecolor="black", alpha=0.55, edgecolor="none")
     axis.add_artist(bar)
 
 
 def round_ticks(axis: Axis) -> None:
-    """Ticks at 1, 2 and 5 times powers of ten, without exponents, on a logarithmic axis."""
+    """Set ticks of a logarithmic axis at 1, 2 and 5 times powers of ten, labelled without exponents."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def metres_text(metres: float) -> str:
-    """A length with its unit."""
+    """A length as text, in metres or kilometres."""
     return f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
 
 
@@ -146,7 +146,7 @@ def round_down(value: float) -> float:
 
 
 def round_up(value: float) -> float:
-    """A value rounded up to two digits, for the end of a colour bar; 1 where there is none."""
+    """A value rounded up to two digits, for the end of a colour bar; 1 unless it is finite and positive."""
     if not value > 0 or not np.isfinite(value):
         return 1.0
     power = 10.0 ** (np.floor(np.log10(value)) - 1)

@@ -1,1 +1,1 @@
-"""Metrics, baselines, tables and figures."""
+"""Scores of predictors: conditions, metrics, intervals and tables."""

@@ -1,4 +1,4 @@
-"""Stage ``evaluation``: all numbers in one place."""
+"""Stage ``evaluation``: the scores of all predictors, merged into one file."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ COLUMNS = (
     "slope_angle_deg", "aspect_deg", "roughness_error_m", "roughness_ratio",
     *(f"power_ratio_{band}px" for band in BAND_NAMES), "ssim", "psnr_db", "prior_rmse_m", "rmse_vs_prior",
     "cells_rms_m", "withheld_residual", "withheld_vs_prior", "member_mae_m", "member_rmse_case_mean_m",
-    "member_ssim",
-    *(f"member_power_ratio_{band}px" for band in BAND_NAMES), "spread_skill_plain", "spread_skill_yasuda",
-    "spread_skill_case_mean", "crps_plain_m", "energy_fair_m", *(f"coverage_{level}" for level in LEVELS),
-    "n_sites", "n_blocks",
+    "member_ssim", *(f"member_power_ratio_{band}px" for band in BAND_NAMES), "spread_skill_plain",
+    "spread_skill_yasuda", "spread_skill_case_mean", "crps_plain_m", "energy_fair_m",
+    *(f"coverage_{level}" for level in LEVELS), "n_sites", "n_blocks",
 )  # fmt: skip
 
 
 def make_part(
     section: PredictorStage, rows: Mapping[str, Mapping[str, Any]], models: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What one predictor adds to the metrics.
+    """One predictor's part of the metrics, schema ``evaluation_part/2``.
 
     Parameters
     ----------
-    section : its stage's. rows : pooled scores under each of its headings. models : see `models_of`.
+    section : of the predictor's stage. rows : pooled scores by heading. models : see `models_of`.
     """
     nfe = {
         label: {k: v for k, v in section.options_under(condition).items() if k == "nfe"}
@@ -52,13 +51,13 @@ def make_part(
 
 
 def models_of(section: PredictorStage, files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Fingerprints and training keys of a predictor's weights, from beside them, by name."""
-    found = {}
+    """Fingerprints and training keys of a predictor's weights by name, from ``config.json`` beside them."""
+    models = {}
     for role, label in (("model", section.name), ("vae", section.vae)):
         for path in files.get(role, ()):
             config = read_json(Path(path).with_name("config.json"), "model/1")
-            found[label] = {"fingerprint": config["fingerprint"], "key": config.get("key")}
-    return found
+            models[label] = {"fingerprint": config["fingerprint"], "key": config.get("key")}
+    return models
 
 
 def merged(primary: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -92,7 +91,7 @@ def merged(primary: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def table_of(metrics: Mapping[str, Any]) -> str:
-    """``metrics.csv``: the main condition, the floors, the other conditions."""
+    """Text of ``metrics.csv``: rows of the main condition, the floors and the other conditions."""
     groups = {"main": metrics["systems"], "floor": metrics["floors"]}
     groups |= {label: entry["systems"] for label, entry in metrics["conditions"].items() if label != "main"}
     out = io.StringIO()
@@ -115,22 +114,27 @@ def collect_metrics(
 
     Parameters
     ----------
-    section : with the primary system's name. parts : of `pipeline.evaluation.stage`.
+    section : with the primary system's name. parts : files that `pipeline.evaluation.stage` wrote.
     metrics, table, patches : files to write: JSON, CSV, and every patch's scores
         (`pipeline.evaluation.per_patch`).
+
+    Raises
+    ------
+    ValueError
+        If the primary system is not among the parts, or a file is of another schema.
     """
     read = [read_json(path, "evaluation_part/2") for path in parts]
-    found = merged(section.primary, read)
-    write_json(metrics, found)
-    write_text(table, table_of(found))
+    scores = merged(section.primary, read)
+    write_json(metrics, scores)
+    write_text(table, table_of(scores))
     write_text(patches, as_csv(_every_patch(read)))
 
 
 def _every_patch(parts: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Any]:
     """The patches' scores of all parts by condition and system: main condition, floors, others."""
-    found = {(label, part["name"]): t for part in parts for label, t in part["patches"].items()}
-    order = list(dict.fromkeys(("main", "floor", *(label for label, _ in found))))
-    return dict(sorted(found.items(), key=lambda item: order.index(item[0][0])))
+    tables = {(label, part["name"]): t for part in parts for label, t in part["patches"].items()}
+    order = list(dict.fromkeys(("main", "floor", *(label for label, _ in tables))))
+    return dict(sorted(tables.items(), key=lambda item: order.index(item[0][0])))
 
 
 def _shown(value: Any) -> str:

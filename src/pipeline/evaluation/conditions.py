@@ -1,4 +1,4 @@
-"""Batches of test patches as a condition of the evaluation asks for them."""
+"""Batches of test patches with the images of an evaluation condition."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _APRIORI: dict[str, dict[str, Any]] = {
 
 
 def scene_of(condition: Condition) -> Scene:
-    """The stored draws, or the Fibonacci images, that a condition names."""
+    """The stored image sets, or all Fibonacci images, that a condition names."""
     if condition.light == "fibonacci":
         return AllFibonacciScene()
     return StoredScene(condition.draw, condition.missing)
@@ -47,34 +47,36 @@ def batch_under(
 ) -> Batch:
     """Patches with the images of a condition; without images for None.
 
-    What is drawn depends on the section's seed and the patch, imperfections on the condition's label too:
-    neither on the predictor nor on the batch.
+    Random numbers depend on the section's seed and the patch, those of imperfections on the condition's label
+    too; neither on the predictor nor on the batch.
 
     Parameters
     ----------
     places : shards and positions in them. halo_cells : a priori cells beyond the patch.
     """
     entropy = [section.seed, _IMPERFECTIONS, zlib.crc32(label.encode())]
-    how = section.imperfections if condition is not None and condition.imperfections else None
-    rngs = None if how is None else [np.random.default_rng([*entropy, int(s.ids[p])]) for s, p in places]
+    amplitudes = section.imperfections if condition is not None and condition.imperfections else None
+    rngs = None
+    if amplitudes is not None:
+        rngs = [np.random.default_rng([*entropy, int(s.ids[p])]) for s, p in places]
     factor = int(places[0][0].attrs["factor"])
     if condition is not None and condition.light == "scenes":
         from pipeline.shards.scene_samples import assemble_scenes  # heavy, and needed for scenes only
 
         scenes = [_scene(condition, s, p, section, halo_cells) for s, p in places]
-        return assemble_scenes(scenes, halo_cells, factor, device, how, rngs)
+        return assemble_scenes(scenes, halo_cells, factor, device, amplitudes, rngs)
     samples = [
         read_sample(s, p, NO_IMAGES if condition is None else _images(condition, s, p, section), halo_cells)
         for s, p in places
     ]
-    batch = assemble(samples, halo_cells, factor, section.photometry, device, how, rngs)
+    batch = assemble(samples, halo_cells, factor, section.photometry, device, amplitudes, rngs)
     return batch if condition is None or batch.images.shape[1] else _with_an_absent_image(batch)
 
 
 def _kept(
     condition: Condition, count: int, section: PredictorStage, patch_id: int
 ) -> slice | NDArray[np.int64]:
-    """Which of a set's images a condition has, in their order: of more images, those of fewer and others."""
+    """Indices of the images that a condition shows, ascending; larger numbers include smaller ones."""
     if condition.images is None or condition.images >= count:
         return slice(None)
     return np.sort(_order(count, section, patch_id)[: condition.images])
@@ -83,7 +85,7 @@ def _kept(
 def withheld_of(
     condition: Condition, count: int, section: PredictorStage, patch_id: int, most: int
 ) -> NDArray[np.int64]:
-    """Which of a set's images a condition does not show, in their order; at most so many."""
+    """Indices of the images that a condition does not show, ascending; at most `most` of them."""
     shown = count if condition.images is None else condition.images
     return np.sort(_order(count, section, patch_id)[shown:][-most:])
 
@@ -105,7 +107,7 @@ def _images(condition: Condition, shard: Shard, patch: int, section: PredictorSt
 def _scene(
     condition: Condition, shard: Shard, patch: int, section: PredictorStage, halo_cells: int
 ) -> SceneSample:
-    """A patch's rendered images and what is known of its heights: one set for all conditions of a seed."""
+    """A patch's rendered images and a priori heights: the same image set for all conditions of a seed."""
     from pipeline.shards.scene_samples import read_scene
 
     assert section.scenes is not None and section.masks is not None
@@ -124,7 +126,7 @@ def _scene(
 
 
 def _with_an_absent_image(batch: Batch) -> Batch:
-    """The batch with one image that nobody has: networks need at least one."""
+    """The batch with one image marked absent: networks need at least one image."""
     size, shape = len(batch), (len(batch), 1, *batch.prior.shape[1:])
     sun = torch.zeros(size, 1, 3, dtype=batch.sun.dtype, device=batch.sun.device)
     sun[..., 2] = 1
@@ -138,7 +140,7 @@ def _with_an_absent_image(batch: Batch) -> Batch:
 
 
 def exact_batch(places: Sequence[tuple[Shard, int]], halo_cells: int) -> Batch:
-    """Terrain in double precision above zero, without images; see `Predictor.exact`."""
+    """Batch of double-precision heights with a reference of 0, without images; see `Predictor.exact`."""
     halo, size, factor = (int(places[0][0].attrs[k]) for k in ("halo_px", "size_px", "factor"))
     reach, dems, cells = halo_cells * factor, [], []
     for shard, patch in places:

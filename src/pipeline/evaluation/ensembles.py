@@ -16,11 +16,11 @@ LEVELS = (50, 68, 90, 95)
 
 
 def covered(mean: Floats, std: Floats, truth: Floats, members: int) -> NDArray[np.int64]:
-    """Pixels whose truth lies in the central prediction interval of each level of `LEVELS`.
+    """Number of pixels whose truth lies in the central prediction interval of each level of `LEVELS`.
 
     ``|y - mean| <= t s sqrt(1 + 1/M)`` with t of Student's law with M - 1 degrees of freedom: where truth and
-    members come from one normal law, this holds for exactly the level's share at any M. Intervals between
-    members reach (M - 1) / (M + 1) at most, 82 % with ten, and are what the rank histogram shows.
+    members come from one normal distribution, this holds with exactly the level's probability at any M.
+    Intervals between members cover (M - 1) / (M + 1) at most, 82 % with ten; the rank histogram shows those.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ def covered(mean: Floats, std: Floats, truth: Floats, members: int) -> NDArray[n
 
 
 def fair_energy_score(members: Floats, truth: Floats) -> float:
-    """Fair energy score of a field, metres: as the CRPS, with RMS differences of whole fields.
+    """Fair energy score of a field, metres: the CRPS with RMS differences of whole fields.
 
-    ``mean d(x_i, y) - sum_ij d(x_i, x_j) / (2 M (M - 1))``, d the root mean square difference over the
-    pixels: the Euclidean distance over the root of their number (Gneiting & Raftery 2007; fair as Ferro
-    2014).
+    ``mean d(x_i, y) - sum_ij d(x_i, x_j) / (2 M (M - 1))``, with d the root mean square difference over the
+    pixels: the Euclidean distance divided by the root of their number (Gneiting & Raftery 2007; fair as in
+    Ferro 2014).
 
     Parameters
     ----------

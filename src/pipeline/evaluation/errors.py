@@ -17,31 +17,31 @@ BINS = _FINE * (_HIGH - _LOW)
 
 
 def count_errors(error: Floats, pixel_m: float) -> str:
-    """Pixels by their absolute error, in bins of 2^(1/16) each.
+    """Histogram of absolute errors in bins of a factor 2^(1/16), as text.
 
     Parameters
     ----------
-    error : metres. pixel_m : pixel size, metres.
+    error : any shape, metres. pixel_m : pixel size, metres.
 
     Returns
     -------
-    Number of the first bin that holds some, then the counts from it to the last one that does.
+    Index of the first bin that is not empty, then the counts from it to the last one that is not.
     """
     with np.errstate(divide="ignore"):
-        place = np.floor(_FINE * (np.log2(np.abs(error) / pixel_m) - _LOW))
-    counts = np.bincount(np.clip(place, 0, BINS - 1).astype(np.int64).ravel(), minlength=BINS)
+        index = np.floor(_FINE * (np.log2(np.abs(error) / pixel_m) - _LOW))
+    counts = np.bincount(np.clip(index, 0, BINS - 1).astype(np.int64).ravel(), minlength=BINS)
     some = np.flatnonzero(counts)
     first, last = (int(some[0]), int(some[-1])) if len(some) else (0, 0)
     return " ".join(map(str, (first, *counts[first : last + 1])))
 
 
 def read_counts(text: str) -> Counts:
-    """All bins' counts, (BINS,), of what `count_errors` returned.
+    """Counts of all bins, (BINS,), from the text that `count_errors` returned.
 
     Raises
     ------
     ValueError
-        If there are other numbers than it gives.
+        If the text is no such histogram.
     """
     first, *numbers = (int(word) for word in text.split())
     if not (0 <= first and first + len(numbers) <= BINS and min(numbers, default=-1) >= 0):
@@ -52,9 +52,9 @@ def read_counts(text: str) -> Counts:
 
 
 def percentiles_m(counts: Counts, percents: Sequence[float], pixel_m: float) -> list[float]:
-    """Percentiles of the absolute error, metres; within about 0.5 % of those of the pixels themselves.
+    """Percentiles of the absolute error, metres; accurate to about 0.5 %.
 
-    Between the edges of a bin the logarithm of the error is taken as uniform.
+    Within a bin the logarithm of the error is taken as uniformly distributed.
 
     Parameters
     ----------
@@ -65,9 +65,9 @@ def percentiles_m(counts: Counts, percents: Sequence[float], pixel_m: float) -> 
     out = []
     for percent in percents:
         wanted = below[-1] * percent / 100
-        place = min(max(int(np.searchsorted(below, wanted, "left")) - 1, 0), BINS - 1)
-        share = (wanted - below[place]) / max(1, counts[place])
-        # The first bin holds the errors below it too, down to none.
-        found = 2.0 ** (edges[place] + share / _FINE) if place else share * 2.0 ** edges[1]
-        out.append(float(found * pixel_m))
+        index = min(max(int(np.searchsorted(below, wanted, "left")) - 1, 0), BINS - 1)
+        share = (wanted - below[index]) / max(1, counts[index])
+        # The first bin also holds all smaller errors, down to 0.
+        error_px = 2.0 ** (edges[index] + share / _FINE) if index else share * 2.0 ** edges[1]
+        out.append(float(error_px * pixel_m))
     return out

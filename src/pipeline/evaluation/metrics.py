@@ -1,7 +1,7 @@
 """Verification metrics of DEMs and ensembles of DEMs, in the field's standard terms.
 
 All functions take numpy arrays; sums are float64. docs/metrics.md has each number with its formula, unit and
-source; `surfaces`, `errors`, `ensembles`, `resampling` and `pooled` beside this file hold what is not here.
+source. Further metrics are in `surfaces`, `errors`, `ensembles`, `resampling` and `pooled` beside this file.
 """
 
 from __future__ import annotations
@@ -41,11 +41,15 @@ def slope_error_deg(estimate: Floats, truth: Floats, pixel_m: float) -> tuple[Fl
 def fair_crps(members: Floats, truth: Floats) -> Floats:
     """Fair continuous ranked probability score at each pixel.
 
-    ``mean|x_i - y| - sum_ij|x_i - x_j| / (2 M (M - 1))``: the biased form divides by M^2 instead.
+    ``mean|x_i - y| - sum_ij|x_i - x_j| / (2 M (M - 1))`` (Ferro 2014); the biased form divides by 2 M^2.
 
     Parameters
     ----------
-    members : (M, ...), M >= 2. truth : (...).
+    members : (M, ...), M >= 2. truth : (...), in the same unit.
+
+    Returns
+    -------
+    (...), in that unit.
     """
     m = members.shape[0]
     ordered = np.sort(np.asarray(members, float), axis=0)
@@ -56,7 +60,7 @@ def fair_crps(members: Floats, truth: Floats) -> Floats:
 
 
 def ranks(members: Floats, truth: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Rank of the truth among the members, 0..M, ties broken at random."""
+    """Rank of the truth (...) among the members (M, ...), 0..M; ties are broken at random."""
     below = (members < truth).sum(axis=0)
     ties = (members == truth).sum(axis=0)
     return below + rng.integers(0, ties + 1)
@@ -99,7 +103,7 @@ class PatchScores:
             self.table.setdefault(name, []).append(value if name in TEXTS else float(value))
 
     def place(self, site: int, block: str) -> None:
-        """Say where the patch that is added next, or was added last, lies; for intervals over sites."""
+        """Record site and block of the patch that is added next, or was added last."""
         self.table.setdefault("site", []).append(int(site))
         self._append(block=block)
 
@@ -182,12 +186,12 @@ class PatchScores:
     def add_withheld(
         self, withheld_power: float, withheld_misfit: float, withheld_prior_misfit: float
     ) -> None:
-        """Say of the patch that was added last what it leaves of images that it was not shown.
+        """Record how well the patch that was added last explains the images withheld from the predictor.
 
         Parameters
         ----------
-        withheld_power, withheld_misfit, withheld_prior_misfit : sums over images of the mean squares of their
-            radiance, and of what the estimate and the a priori DEM leave of it.
+        withheld_power, withheld_misfit, withheld_prior_misfit : sums over images of the mean square of their
+            radiance, and of the residuals of the estimate's and of the a priori DEM's renderings.
         """
         self._append(
             withheld_power=withheld_power,
@@ -220,7 +224,7 @@ class PatchScores:
         if "ranks" in table:
             histogram = np.sum([[int(n) for n in row.split()] for row in table["ranks"]], axis=0)
             m = len(histogram) - 1
-            # A table that was read holds no squares of rounded roots: the variance stands for them.
+            # A table that was read from a file lacks these sums; the variance equals them up to rounding.
             spreads = self._spreads or table["variance_m2"]
             moments = [table["std_m"], table["mae_m"], spreads, table["mse_m2"], table["std_error_m2"]]
             s, e, ss, ee, se = np.mean(np.stack(moments, axis=1), axis=0)

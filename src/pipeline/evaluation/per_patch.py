@@ -1,4 +1,4 @@
-"""Scores of single patches: what the pooled scores are made of, as a table that anyone can pool again."""
+"""Scores of single patches as a table, from which anyone can compute the pooled scores again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.evaluation.errors import read_counts
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.surfaces import BAND_NAMES
 
-# Of every estimate, then of ensembles alone; `docs/formats.md` says what they mean.
+# Of every estimate, then of ensembles only; `docs/formats.md` explains them.
 ALWAYS = (
     "mse_m2", "mae_m", "slope_deg", "bias_m", "slope_angle_deg", "aspect_deg", "truth_slope", "roughness_m",
     "truth_roughness_m", "ssim", "psnr_db", *(f"truth_power_{band}" for band in BAND_NAMES),
@@ -29,7 +29,7 @@ ENSEMBLE = (
 COUNTS = ("errors", "ranks", "covered")
 HEAD = ("condition", "system", "patch", "computed_on", "site", "block")
 TABLE = (*HEAD, *ALWAYS, *ENSEMBLE, *COUNTS)
-#: Columns that may cancel to nearly nothing, and what they are compared with instead of themselves.
+#: Columns whose values may nearly cancel, and the column whose size is their tolerance's scale instead.
 AGAINST = {
     "bias_m": "mae_m",
     "cells_mse_m2": "mse_m2",
@@ -60,7 +60,7 @@ def columns(scores: PatchScores, ids: Sequence[int], computed_on: str) -> Column
 
 
 def as_csv(found: Mapping[tuple[str, str], Columns]) -> str:
-    """A table by (condition, system) as CSV text; numbers keep every digit."""
+    """Tables by (condition, system) as CSV text; numbers keep every digit."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(TABLE)
@@ -110,7 +110,7 @@ def _cells(row: Sequence[str], where: str) -> Iterator[tuple[str, Any]]:
 
 
 def moved(name: str, one: str, two: str) -> float:
-    """Share of the pixels that two cells of a column of `COUNTS` count differently; 1 if they do not fit."""
+    """Fraction of pixels that two cells of a column of `COUNTS` count differently; 1 if lengths differ."""
     read = read_counts if name == "errors" else lambda text: np.array([int(n) for n in text.split()])
     a, b = read(one), read(two)
     return 1.0 if len(a) != len(b) else float(np.abs(a - b).sum() / (2 * max(1, int(b.sum()))))

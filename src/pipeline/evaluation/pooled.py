@@ -29,7 +29,7 @@ def _root(table: Table, name: str) -> float:
 
 
 def _ratios(table: Table, of: str, name: str) -> dict[str, float]:
-    """Powers over the truth's in the bands where it has some."""
+    """Ratios of power to the truth's power in the bands where the latter is not zero."""
     truth = {band: _mean(table, f"truth_power_{band}") for band in surfaces.BAND_NAMES}
     return {
         f"{name}_{band}px": _mean(table, f"{of}_{band}") / power for band, power in truth.items() if power > 0
@@ -37,7 +37,7 @@ def _ratios(table: Table, of: str, name: str) -> dict[str, float]:
 
 
 def of_surfaces(table: Table, pixel_m: float) -> dict[str, Any]:
-    """Numbers of any estimate beyond RMSE, mean absolute error and slope error."""
+    """Scores of any estimate beyond RMSE, mean absolute error and slope error."""
     counts = np.sum([read_counts(text) for text in table["errors"]], axis=0)
     p75, p90, p95, p99 = percentiles_m(counts, (75, 90, 95, 99), pixel_m)
     weight, aspect = np.array(table["truth_slope"]), np.array(table["aspect_deg"])
@@ -76,15 +76,15 @@ def of_surfaces(table: Table, pixel_m: float) -> dict[str, Any]:
 
 
 def _spread_skill(variance: Floats, squared: Floats, members: float) -> Floats:
-    """Fair ratios of pooled spread and RMSE; 0 where nothing errs."""
+    """Fair ratios of pooled spread and RMSE; 0 where the RMSE is 0."""
     ratio = (members + 1) / members * variance / np.maximum(squared, 1e-300)
     return np.sqrt(np.where(squared > 0, ratio, 0.0))
 
 
 def of_ensembles(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers of ensembles beyond the fair ones, from the patches and the row so far."""
+    """Further scores of ensembles, from the patches' table and the `row` of fair scores."""
     m, rmse = row["members"], row["rmse_m"]
-    # With divisor M, as in Yasuda's ratio, which knows no factor for the number of members.
+    # With divisor M, as in Yasuda's ratio, which has no correction for the number of members.
     std = np.array(table["std_m"]) * np.sqrt((m - 1) / m)
     own = np.sqrt(table["mse_m2"])
     pixels = sum(int(n) for text in table["ranks"] for n in text.split())
@@ -107,7 +107,7 @@ def of_ensembles(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def over_sites(table: Table, members: int | None, bootstrap: int, seed: int) -> dict[str, Any]:
-    """95 % intervals where sites, and blocks of patches in them, are resampled."""
+    """95 % bootstrap intervals from resampled sites and blocks of patches in them."""
     weights = site_weights(table["site"], table["block"], bootstrap, seed)
 
     def interval(values: Any) -> list[float]:
@@ -128,7 +128,7 @@ def over_sites(table: Table, members: int | None, bootstrap: int, seed: int) -> 
 
 
 def by_terrain(table: Table, members: int | None) -> dict[str, Any]:
-    """Scores of the classes of `CLASSES`, as lists in their order; none of fewer patches than classes."""
+    """Scores of each class of `CLASSES`, as lists in that order; empty with fewer patches than classes."""
     slope = np.array(table["truth_slope"])
     if len(slope) < len(CLASSES):
         return {}

@@ -1,4 +1,4 @@
-"""Intervals of pooled scores by resampling sites and blocks of patches in them."""
+"""Bootstrap weights for intervals of pooled scores: sites and blocks of patches in them are resampled."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def block_of(row: int, col: int, size_px: int) -> str:
 def site_weights(sites: Sequence[int], blocks: Sequence[str], bootstrap: int, seed: int) -> Floats:
     """How often each patch is drawn in each resample of a two-stage bootstrap.
 
-    Sites are drawn with replacement, as many as there are; of each drawn site its blocks, as many as it has;
-    a block brings all of its patches. Near patches are alike, so intervals over single patches are too narrow
-    for claims about other ground.
+    Sites are drawn with replacement, as many as there are; in each drawn site its blocks, as many as it has;
+    a block counts with all of its patches. Neighbouring patches are correlated, so intervals over single
+    patches are too narrow for statements about other terrain.
 
     Parameters
     ----------
@@ -55,6 +55,6 @@ def site_weights(sites: Sequence[int], blocks: Sequence[str], bootstrap: int, se
 
 
 def weighted_means(weights: Floats, values: Sequence[float]) -> Floats:
-    """Mean of the patches' values in each resample, (bootstrap,)."""
-    found: Floats = np.einsum("bp,p->b", weights, np.asarray(values, float)) / weights.sum(axis=1)
-    return found
+    """Mean of the patches' values (patches,) in each resample, (bootstrap,)."""
+    means: Floats = np.einsum("bp,p->b", weights, np.asarray(values, float)) / weights.sum(axis=1)
+    return means

@@ -36,7 +36,7 @@ EXAMPLES = 24
 
 @dataclass(frozen=True)
 class Prediction:
-    """Members of one patch, (M, P, P) metres above the batch's reference; `row` is its row there."""
+    """Members of one patch, (M, P, P) metres above the reference; `row` is the patch's row in the batch."""
 
     index: int
     patch_id: int
@@ -60,7 +60,7 @@ class Prediction:
         return lr[halo_cells : len(lr) - halo_cells, halo_cells : len(lr) - halo_cells]
 
 
-def _where(shards: ShardSet) -> list[tuple[int, str]]:
+def _sites_and_blocks(shards: ShardSet) -> list[tuple[int, str]]:
     """Site and block of every patch, in the order of the set."""
     out = []
     for shard in shards.shards:
@@ -80,8 +80,8 @@ def predict(
 ) -> Iterator[Prediction]:
     """Members of the chosen patches, one patch at a time.
 
-    A patch's members depend on the seed and its id, not on the batch it is computed in; only a floor is given
-    the truth.
+    A patch's members depend on the seed and its id, not on the other patches of the batch. Only a floor is
+    given the truth.
     """
     picked = chosen(len(shards), section.max_patches)
     groups = [picked[i : i + section.batch] for i in range(0, len(picked), section.batch)]
@@ -113,9 +113,17 @@ def evaluate(
     Parameters
     ----------
     manifest : of the test shards.
-    files : its weights by role; without any it computes on the CPU.
-    out : JSON part, see `pipeline.evaluation.collect.make_part`.
-    examples : store of a few patches of the main condition, for the report; for predictors that draw.
+    manifest : of the test shards.
+    files : the predictor's weights by role; without any, the CPU computes.
+    runtime : device.
+    out : JSON part to write, see `pipeline.evaluation.collect.make_part`.
+    examples : store to write of a few patches of the main condition, for the report; predictors of ensembles
+        only.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device, or a condition asks for images that the shards do not hold.
     """
     device = pick_device(runtime.device if any(files.values()) else "cpu")
     shards = ShardSet(manifest, "test")
@@ -123,13 +131,13 @@ def evaluate(
     picked = chosen(len(shards), section.max_patches)
     keep = {picked[k] for k in chosen(len(picked), EXAMPLES)}
     make = getattr(import_module(section.module), section.make)
-    rows, tables, where = {}, dict[str, Columns](), _where(shards)
+    rows, tables, locations = {}, dict[str, Columns](), _sites_and_blocks(shards)
     for label, condition in section.headings.items():
         predictor = make(Setup(grid, section.options_under(condition), files, device))
         scores, ids, shown = PatchScores(float(grid["pixel_m"])), list[int](), list[Prediction]()
         for found in predict(predictor, section, label, condition, shards, device):
             ids.append(found.patch_id)
-            scores.place(*where[found.index])
+            scores.place(*locations[found.index])
             known = found.field(found.batch.prior), found.cells(predictor.halo_cells)
             if len(found.members) == 1:
                 scores.add(found.members[0], found.truth, *known)
@@ -150,7 +158,7 @@ def evaluate(
 
 
 def _write_examples(path: Path | str, shown: list[Prediction], system: str, pixel_m: float) -> None:
-    """Store what the report draws: metres above the patch's a priori mean, and one image."""
+    """Store the report's examples: heights in metres above the batch's reference, and one image per patch."""
     fields = {
         "truth": [d.truth for d in shown],
         "prior": [d.field(d.batch.prior) for d in shown],

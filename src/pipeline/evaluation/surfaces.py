@@ -1,4 +1,4 @@
-"""What two surfaces have in common: slope, aspect, roughness, similarity, power by wavelength.
+"""Comparison of two surfaces: slope, aspect, roughness, similarity and power by wavelength.
 
 All functions take numpy arrays in metres and work in float64, without libraries whose sums depend on the
 number of threads.
@@ -16,11 +16,11 @@ from scipy.ndimage import correlate1d
 
 Floats = NDArray[np.floating[Any]]
 
-#: Wavelengths of the bands of the power spectrum, pixels: at least the first, less than the second.
+#: Wavelengths of the bands of the power spectrum, pixels: first end included, second excluded.
 BANDS = ((2, 4), (4, 8), (8, 16), (16, 32))
 #: Their names in columns and numbers.
 BAND_NAMES = tuple(f"{low}_{high}" for low, high in BANDS)
-# Below this range, over the pixel size, ground counts as flat: SSIM and PSNR need a range.
+# Least range of heights in units of the pixel size: SSIM and PSNR need one that is not zero.
 _LEAST_RANGE = 1e-6
 _MOST_DB = 120.0
 _SIGMA, _RADIUS = 1.5, 5
@@ -46,7 +46,7 @@ def horn_gradient(z: Floats, pixel_m: float) -> tuple[Floats, Floats]:
 
 
 def slope_and_aspect_error_deg(estimate: Floats, truth: Floats, pixel_m: float) -> tuple[float, float, float]:
-    """Errors of the slope's angle and of its direction, by Horn's stencil.
+    """Errors of slope angle and aspect, by Horn's stencil.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def roughness_m(z: Floats) -> float:
 
 
 def _blurred(fields: Floats) -> Floats:
-    """Gaussian means of (..., P, P) where the window, of 11 x 11 pixels or what fits, lies inside."""
+    """Gaussian means of (..., P, P) over windows of 11 x 11 pixels (less on small fields) that lie inside."""
     radius = min(_RADIUS, (fields.shape[-1] - 1) // 2)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / _SIGMA) ** 2)
     weights /= weights.sum()
@@ -92,7 +92,7 @@ def _blurred(fields: Floats) -> Floats:
 
 
 def data_range_m(truth: Floats, pixel_m: float) -> float:
-    """Highest less lowest true height of a patch, metres; not 0."""
+    """Range of true heights of a patch, metres; above 0."""
     return max(float(np.ptp(truth)), _LEAST_RANGE * pixel_m)
 
 
@@ -127,14 +127,14 @@ def psnr_db(mse_m2: float, range_m: float) -> float:
 
 @lru_cache(maxsize=4)
 def _window_and_bands(size: int) -> tuple[Floats, NDArray[np.int64], Floats]:
-    """Hann window over a patch; band of each coefficient of its real transform, or one more; their counts."""
+    """Hann window; band of each real-FFT coefficient (`len(BANDS)`: none); their multiplicities."""
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(size) + 0.5) / size)
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     band = np.full(frequency.shape, len(BANDS))
     for number, (low, high) in enumerate(BANDS):
         # Wavelengths from `low` on; the last digits of 1 / 4 must not decide.
         band[(frequency * low <= 1 + 1e-9) & (frequency * high > 1 + 1e-9)] = number
-    # A real transform holds one of each pair of conjugates.
+    # A real FFT holds one of each pair of conjugates.
     twice = np.full(frequency.shape, 2.0)
     twice[:, 0] = 1.0
     if size % 2 == 0:
@@ -145,8 +145,8 @@ def _window_and_bands(size: int) -> tuple[Floats, NDArray[np.int64], Floats]:
 def band_powers(z: Floats) -> Floats:
     """Power of heights in the bands of `BANDS`, over all directions, metres squared.
 
-    The plane of least squares is taken off and a Hann window laid over the field; the powers are those of the
-    windowed field, divided by the window's mean square.
+    A least-squares plane is subtracted and a Hann window applied; the powers are those of the windowed field,
+    divided by the window's mean square.
 
     Parameters
     ----------

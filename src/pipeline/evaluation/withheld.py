@@ -1,7 +1,7 @@
-"""How well an estimate explains images that nobody was shown.
+"""How well an estimate explains images that the predictor was not given.
 
 A condition with `images` shows some of a set's images and withholds the rest. These are rendered from the
-estimate and compared with what the truth gave: a test that needs no true heights.
+estimate and compared with the images of the truth: a test of the surface that users can make without a truth.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from pipeline.evaluation.conditions import scene_of, withheld_of
 from pipeline.illumination.photometry import radiance
 from pipeline.shards.reader import Shard
 
-#: At most so many withheld images of a patch are looked at.
+#: Largest number of withheld images of a patch that are compared.
 MOST = 8
-# Images of whose pixels less than this share sees the whole Sun say little.
+# Images with a smaller share of fully lit pixels are left out.
 _LEAST_LIT = 0.05
 
 
 class WithheldImages:
     """Images of one patch that a condition does not show.
 
-    Only pixels that see the whole Sun count, and those whose neighbours lie inside the patch, as slopes are
-    central differences. Brightness is free: each rendering is scaled to its image by least squares. Images
-    are without the condition's imperfections and missing data.
+    Only pixels count that see the whole Sun and whose neighbours lie inside the patch, as slopes are central
+    differences. Brightness is free: each rendering is scaled to its image by least squares. The images have
+    none of the condition's imperfections and missing data.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class WithheldImages:
         return radiance(surface, self._pixel_m, self._suns, None, self._section)[:, 1:-1, 1:-1]
 
     def columns(self, estimate: NDArray[Any], prior: NDArray[Any]) -> dict[str, float]:
-        """Columns of ``patches.csv`` for an estimate and the a priori DEM, (P, P) metres each."""
+        """Values of ``patches.csv`` for an estimate and the a priori DEM, (P, P) metres each."""
         return {
             "withheld_power": self.power,
             "withheld_misfit": self.misfit(estimate),
@@ -70,15 +70,15 @@ class WithheldImages:
 
     @property
     def power(self) -> float:
-        """Sum over the images of their mean square on the pixels that count."""
+        """Sum over the images of the mean square of their radiance, on the pixels that count."""
         return float(self._mean(self._images.square()).sum())
 
     def misfit(self, dem: NDArray[Any]) -> float:
-        """Sum over the images of the mean square that a DEM, (P, P) metres, does not explain."""
-        found = self._rendered(dem)
-        both, own = self._mean(found * self._images), self._mean(found.square())
+        """Sum over the images of the mean square residual of a DEM's rendering, (P, P) metres."""
+        rendered = self._rendered(dem)
+        both, own = self._mean(rendered * self._images), self._mean(rendered.square())
         gain = both / own.clamp(min=1e-300)
-        return float(self._mean((self._images - gain[:, None, None] * found).square()).sum())
+        return float(self._mean((self._images - gain[:, None, None] * rendered).square()).sum())
 
     def _mean(self, maps: Tensor) -> Tensor:
         """(n,) means over the pixels that count."""
@@ -88,9 +88,10 @@ class WithheldImages:
 def withheld(
     condition: Condition | None, place: tuple[Shard, int], section: PredictorStage
 ) -> WithheldImages | None:
-    """What a condition withholds of a patch's stored images, at most `MOST`, the same ones for all systems.
+    """Stored images of a patch that a condition withholds, at most `MOST`, the same for all systems.
 
-    None where it shows all of them, or where they are rendered scenes, whose laws differ.
+    None where the condition shows all of them, or where they are rendered scenes, whose reflectance laws
+    differ.
     """
     if condition is None or condition.images is None or condition.light != "arcs":
         return None

@@ -27,7 +27,7 @@ ARCS_PURPOSE = 0x4152
 
 
 def directions_that_light(fixed: Any, row: int) -> NDArray[np.bool_]:
-    """Which fixed directions light at least one pixel of a patch.
+    """Fixed directions that light at least one pixel of a patch.
 
     Parameters
     ----------
@@ -51,13 +51,13 @@ def select_arcs(
     patch_store: Sequence[Path | str] = (),
     track: Sequence[Path | str] = (),
 ) -> None:
-    """Draw image sets, and places where they are assumed, for every kept validation and test patch of a tile.
+    """Draw image sets, and assumed places, for every kept validation and test patch of a tile.
 
-    Writes ``{"schema": "arcs/1", "draws": {"<name>": {"<id>": {"lon", "lat", "images"}}}}`` with one entry a
-    named draw of `arcs.test`: degrees (the longitude from the map's central meridian), and indices into the
-    fixed directions, of which none leaves the whole patch dark. A draw depends on the seed, its name and the
-    patch (its id; its place where that is not drawn) alone, so adding a name or a patch leaves the others as
-    they were.
+    Writes ``{"schema": "arcs/1", "draws": {"<name>": {"<id>": {"lon", "lat", "images"}}}}`` with one entry
+    per named draw of `arcs.test`: degrees (the longitude from the map's central meridian), and indices into
+    the fixed directions, none of which leaves the whole patch dark. A draw depends only on the seed, its name
+    and the patch (its id, and its own place unless one is assumed), so adding a name or a patch does not
+    change the others.
 
     Parameters
     ----------

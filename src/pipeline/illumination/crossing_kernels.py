@@ -1,6 +1,6 @@
 """Compiled kernels of the mesh's crossings: where the ray of one azimuth meets the edges of the terrain.
 
-What they read, `Terrain`, and the sizes of its tiles stand here too: `horizon_kernels` and `sweep_kernels`
+Their input, `Terrain`, and the sizes of its tiles are defined here too: `horizon_kernels` and `sweep_kernels`
 share them.
 """
 
@@ -20,7 +20,7 @@ from pipeline.storage.sha256 import file_sha256
 _DIGEST = file_sha256(__file__)[:12]
 
 LANES = 8  # float32 values handled at once: one AVX2 register; LLVM splits it for narrower machines
-TILE = 8  # pixels a side of the tiles that skip terrain together
+TILE = 8  # pixels per side of the tiles that skip terrain together
 SPAN = 4  # most rows and columns that the corners of one group of crossings may spread over
 WINDOW = TILE + SPAN  # side of the square of terrain that a tile can meet in one group
 #: Stands for "no terrain" (negative) and "no pixel" (positive), safe in sums and products.
@@ -30,13 +30,13 @@ _VERTEX = 1e-7  # a crossing this close to a vertex (pixels) is at the vertex
 
 
 class Terrain(NamedTuple):
-    """What the kernels read: the surface with a margin of absent terrain, and the pixels that receive light.
+    """Input of the kernels: the surface with a margin of absent terrain, and the pixels that receive light.
 
     ``flat`` (rows * stride,) heights in m; ``pooled`` the same shape, the highest terrain of the square of
-    WINDOW pixels a side whose top-left corner is there; ``start`` (tile rows * TILE * tile columns * TILE,)
+    WINDOW pixels per side whose top-left corner is there; ``start`` (tile rows * TILE * tile columns * TILE,)
     heights of the receiving pixels, +ABSENT where there is none; ``lowest`` (tile rows, tile columns) their
-    minimum a tile. ``top``, ``left``: first receiving pixel; ``row0`` to ``row1``, ``col0`` to ``col1``: the
-    DEM, in ``flat``.
+    minimum per tile. ``top``, ``left``: first receiving pixel; ``row0`` to ``row1``, ``col0`` to ``col1``:
+    the DEM, in ``flat``.
     """
 
     flat: np.ndarray
@@ -56,10 +56,10 @@ class Terrain(NamedTuple):
 
 
 def compiled(function: Callable[..., None]) -> Any:
-    """Compile a kernel at its first call and cache it for as long as its file and this one stay as they are.
+    """Compile a kernel at its first call and cache it until its file or this one changes.
 
-    numba's cache on disk looks at the file of the called function only, so the names of cached functions
-    carry this file's digest.
+    numba's cache on disk checks the file of the called function only, so the names of cached functions
+    contain this file's digest.
     """
     function.__qualname__ += f"_{_DIGEST}"
     return njit(cache=True, nogil=True)(function)
@@ -69,9 +69,9 @@ def compiled(function: Callable[..., None]) -> Any:
 def crossings_of(east, south, terrain, first, second, weight, nearness, groups):
     """Fill the crossings of one azimuth, nearest first, and cut them into groups; returns the group count.
 
-    A ray leaves its pixel by (south, east) rows and columns a pixel of way. It crosses grid columns, grid
-    rows and the diagonals (column - row = constant) each at regular distances: the three sequences are
-    merged. Crossing k lies at ``weight[k]`` of the way between the pixels that are ``first[k]`` and
+    A ray moves by (south, east) rows and columns per pixel of distance. It crosses grid columns, grid rows
+    and the diagonals (column - row = constant) each at regular distances: the three sequences are merged.
+    Crossing k lies at the fraction ``weight[k]`` between the pixels that are ``first[k]`` and
     ``second[k]`` elements of ``flat`` away; ``nearness[k]`` = 1 / distance in metres. Group g begins at
     ``groups[g, 0]``; all its corners lie within SPAN rows and columns below and right of the offset
     (``groups[g, 1]``, ``groups[g, 2]``).
@@ -107,7 +107,7 @@ def crossings_of(east, south, terrain, first, second, weight, nearness, groups):
             r = math.floor(row + _VERTEX)
             c = r + signs[2] * count[2]
             part, down, right = row - r, 1, 1
-        # What is crossed at the same place (a vertex) counts as crossed.
+        # All lines that meet at a vertex are crossed there.
         if at_row <= way + _TIE:
             count[1] += 1
         if at_diagonal <= way + _TIE:
@@ -134,7 +134,7 @@ def crossings_of(east, south, terrain, first, second, weight, nearness, groups):
 
 @njit(cache=True, nogil=True)
 def crossing_table(terrain):
-    """Room for the crossings of any azimuth: at most one for each row, column and diagonal of the DEM."""
+    """Empty arrays for the crossings of any azimuth: at most one per row, column and diagonal of the DEM."""
     room = 2 * (terrain.row1 - terrain.row0 + terrain.col1 - terrain.col0) + 8
     first, second = np.empty(room, np.int64), np.empty(room, np.int64)
     weight, nearness = np.empty(room, np.float32), np.empty(room, np.float32)

@@ -1,13 +1,13 @@
-"""Directions to the Sun: the published sets, Sun arcs, and the frames they live in.
+"""Directions to the Sun: the published sets, Sun arcs, and their coordinate frames.
 
 The **map frame** has x to the map's right, y up on the map (against the row index) and z up. Azimuths are
 degrees clockwise from map-up towards map-right, and a unit vector towards the Sun is
 ``(cos el sin az, cos el cos az, sin el)``.
 
-The published system (Repasky et al. 2026) hands its azimuths to a renderer that reads them clockwise from
-map-up (``illumination.azimuth: up``). Its choice of images along a Sun arc takes the same numbers
-counter-clockwise from x, which mirrors the map on its diagonal: what it calls longitude ``lon`` lights
-patches as longitude ``lon - 90`` of the northern map does. Drawn over all longitudes, the two are the same.
+The published system (Repasky et al. 2026) passes its azimuths to a renderer that reads them clockwise from
+map-up (``illumination.azimuth: up``). Its choice of images along a Sun arc reads the same numbers
+counter-clockwise from x, which mirrors the map on its diagonal: its longitude ``lon`` lights patches as
+longitude ``lon - 90`` of the northern map does. Over all longitudes, the two distributions are the same.
 This project's arcs are those of the map. Read counter-clockwise from map-right (``right``), 24 of the 360
 fixed directions differ: the rings at 60 and 85 degrees, whose steps do not divide 90.
 """
@@ -38,7 +38,7 @@ _MAX_PLACES = 1000
 
 
 class NoUsableDirectionError(ValueError):
-    """No fixed direction lies near the Sun arc of a place, or none that lights the patch."""
+    """No fixed direction that lights the patch lies near the Sun arc of a place."""
 
 
 def vectors(azimuth_deg: ArrayLike, elevation_deg: ArrayLike) -> Floats:
@@ -109,7 +109,7 @@ def _stored(azimuth: Azimuth) -> tuple[Floats, NDArray[np.float32]]:
 
 
 def exact_directions(stored: ArrayLike) -> Floats:
-    """The fixed directions that a store holds in single precision, to the full digits.
+    """The double-precision values of the fixed directions that a store holds in single precision.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def fibonacci_directions(
     """Directions spread evenly over the upper hemisphere, jittered.
 
     Azimuth ``360 frac(i (sqrt5 - 1) / 2)`` and elevation ``asin(1 - i / n)`` for i = 0..n-1, each
-    plus normal noise. A direction past the zenith comes down on the other side (the elevation is reflected
+    plus normal noise. A direction past the zenith lies on the other side of it (the elevation is reflected
     at 90 degrees and the azimuth turned by 180: the same vector); one below the horizon is kept as a row
     but marked absent.
 
@@ -173,7 +173,7 @@ def sun_arc(lon_deg: float, lat_deg: float, declination_deg: float = 0.0, pole: 
     ----------
     lon_deg, lat_deg : place, degrees; the longitude is east of the map's central meridian.
     declination_deg : the Sun's declination (published 0; at most 1.59 on the Moon), degrees.
-    pole : +1 or -1 for the north or south polar map, where the sign of the latitude is not to decide.
+    pole : +1 or -1 for the north or south polar map; None to go by the sign of the latitude.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def sun_arc(lon_deg: float, lat_deg: float, declination_deg: float = 0.0, pole: 
     """
     angle = np.radians(np.arange(_ARC_STEPS) * (360.0 / _ARC_STEPS))
     colatitude, declination = np.radians(90.0 - lat_deg), np.radians(declination_deg)
-    # East, north and up of the place; the pole of the sky stands at the latitude's height in the north.
+    # East, north and up of the place; the celestial pole has the latitude's elevation in the north.
     x = np.cos(declination) * np.cos(angle)
     y = np.cos(declination) * np.sin(angle) * np.cos(colatitude) + np.sin(declination) * np.sin(colatitude)
     z = -np.cos(declination) * np.sin(angle) * np.sin(colatitude) + np.sin(declination) * np.cos(colatitude)
@@ -199,6 +199,10 @@ def near_suns(suns: Floats, tolerance: float, directions: ArrayLike) -> NDArray[
     ----------
     suns : unit vectors ``(m, 3)``, m >= 0. directions : unit vectors ``(n, 3)`` in the same frame.
     tolerance : chord length on the unit sphere (published 0.1).
+
+    Returns
+    -------
+    Ascending indices into `directions`.
     """
     if not len(suns):
         return np.zeros(0, dtype=np.int64)
@@ -219,8 +223,8 @@ def draw_arc_set(
     """Draw a place (or take the patch's own), a declination, and a set of images along the Sun arc there.
 
     An assumed place is uniform in the ranges of `draw`, and so is the declination; both are drawn again while
-    no direction is usable. A declination whose range is one number takes no random number. The number of
-    images is a uniform whole number; the images are drawn with replacement.
+    no direction is usable. A declination whose range is one number uses no random number. The number of
+    images is a uniform integer; the images are drawn with replacement.
 
     Parameters
     ----------
@@ -229,7 +233,7 @@ def draw_arc_set(
     rng : source of the draw.
     lit_any : ``(360,)``, False for the fixed directions that leave the whole patch dark; these are left out.
     place : the patch's own place; not used where ``draw.place`` is ``assumed``.
-    suns : unit vectors ``(m, 3)``, map frame: the Suns seen there, where ``draw.place`` is ``ephemeris``.
+    suns : unit vectors ``(m, 3)``, map frame: the Suns visible there, where ``draw.place`` is ``ephemeris``.
     directions : the fixed directions; None for those of `fixed_directions`.
 
     Returns
@@ -257,12 +261,12 @@ def draw_arc_set(
             lat = float(rng.uniform(draw.latitude.low, draw.latitude.high))
         else:
             lon, lat = place.map_lon, place.lat
-        seen = suns
-        if seen is None:
+        arc = suns
+        if arc is None:
             low, high = draw.declination.low, draw.declination.high
             declination = low if fixed else float(rng.uniform(low, high))
-            seen = sun_arc(lon, lat, declination, place.pole if place else None)
-        usable = near_suns(seen, tolerance, directions)
+            arc = sun_arc(lon, lat, declination, place.pole if place else None)
+        usable = near_suns(arc, tolerance, directions)
         if lit_any is not None:
             usable = usable[lit_any[usable]]
         if len(usable):

@@ -1,11 +1,11 @@
 """Visibility of the Sun over a triangulated DEM by ray tracing with Intel Embree: the reference engine.
 
-The mesh: one vertex a pixel centre, and every cell of four pixel centres is split into two triangles by the
-diagonal from its top-left to its bottom-right corner, (r, c) to (r+1, c+1). Any other engine must use the
+The mesh has one vertex per pixel centre, and every cell of four pixel centres is split into two triangles by
+the diagonal from its top-left to its bottom-right corner, (r, c) to (r+1, c+1). Any other engine must use the
 same surface. Lengths are in pixels: the horizontal coordinates are then exact in single precision.
 
-What is computed is geometry alone: a pixel is dark when the terrain hides the Sun from it, the terrain that
-touches it included. That the surface dims as it turns away from the Sun is photometry.
+Only geometry is computed: a pixel is dark when terrain, adjacent terrain included, hides the Sun from it. The
+dimming of a surface that is inclined to the Sun belongs to photometry.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from pipeline.illumination.visibility import Visibility
 # single precision, so that a ray does not hit the vertex that it leaves.
 _LIFT = 2.5e-7
 _DISC_POINTS = 32
-# One device a process, shared by its threads.
+# One device per process, shared by its threads.
 _DEVICE = EmbreeDevice()
 
 
 class EmbreeVisibility(Visibility):
-    """Visibility by rays; parameters and errors are those of `Visibility`.
+    """Visibility by ray tracing; parameters and errors are those of `Visibility`.
 
     Attributes
     ----------
-    origins : where the pixels' rays start, just above the ground, ``(P * P, 3)``: columns, minus rows and
-        heights above the patch's mean, all in pixels; NaN without data.
+    origins : starting points of the pixels' rays, just above the ground, ``(P * P, 3)``: columns, minus rows
+        and heights above the patch's mean, all in pixels; NaN without data.
     """
 
     def _build(self, metres: NDArray[np.float64]) -> None:
@@ -71,7 +71,7 @@ class EmbreeVisibility(Visibility):
         self._far_floor = np.inf
 
     def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
-        """Which pixels see the Sun; vectors must be finite, and not zero, in single precision."""
+        """Pixels that see the Sun; vectors must be finite, and not zero, in single precision."""
         sun = sun_vectors(sun, np.float32)
         out = np.zeros((len(sun), self._solid.size), dtype=bool)
         slope = _slope(sun)
@@ -93,7 +93,7 @@ class EmbreeVisibility(Visibility):
     def share(self, sun: ArrayLike, disc_deg: float, limb_darkening: float = 0.0) -> NDArray[np.float32]:
         """Visible share of the Sun's light, by rays to 32 points of its disc, each for an equal part of it.
 
-        The result goes in steps of 1/32; see `pipeline.illumination.surface.disc_radii` for the points.
+        The result has steps of 1/32; see `pipeline.illumination.surface.disc_radii` for the points.
         """
         check_disc(disc_deg, limb_darkening)
         points = disc_directions(sun_vectors(sun), disc_deg, _DISC_POINTS, limb_darkening).astype(np.float32)
@@ -142,7 +142,7 @@ class EmbreeVisibility(Visibility):
             TriangleMesh(self._far_scene, vertices.astype(np.float32), np.ascontiguousarray(faces))
 
     def _facing_away(self, sun: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Pixels whose ray dives below the triangle that it leaves along: occluded without tracing.
+        """Pixels whose ray starts out below the triangle on its side: occluded without tracing.
 
         The direction selects the same one of the six triangles around every pixel. The ray meets the
         triangle's far edge `reach` pixels away; where that edge stands clearly higher than the ray, the ray
@@ -175,10 +175,10 @@ def _slope(sun: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _beside(sun: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """For a Sun along the grid's rows or columns, two directions that differ from it by next to nothing.
+    """For a Sun along the grid's rows or columns, two directions that differ from it very slightly.
 
-    Whether a ray along the very border of the mesh meets it is a matter of rounding. Terrain that ends there
-    is terrain: such a ray is occluded when it is on either side.
+    Whether a ray along the border of the mesh meets it depends on rounding. The border belongs to the
+    terrain: such a ray is occluded when it would be on either side.
     """
     level = np.hypot(sun[0], sun[1])
     if min(abs(sun[0]), abs(sun[1])) > 1e-5 * level or level == 0:
@@ -215,7 +215,7 @@ def _steepest(z: NDArray[np.float32]) -> float:
 def _mesh(
     z: NDArray[np.float32], inner: Window, floor: float
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Vertices and triangles of the surface, less what no ray of slope `floor` or more from the patch meets.
+    """Vertices and triangles of the surface that a ray of slope `floor` or more from the patch may meet.
 
     A ray that leaves the patch is at least as high as the patch's lowest pixel plus `floor` times the
     distance from the patch; triangles wholly below that are left out.
@@ -235,7 +235,7 @@ def _mesh(
     faces = np.concatenate([np.stack(half, axis=-1).reshape(-1, 3) for half in halves])
     faces = faces[np.isfinite(z).ravel()[faces].all(axis=1) & reach.ravel()[faces].any(axis=1)]
     if not len(faces):
-        # Embree takes an empty scene for an error: one triangle far below everything.
+        # Embree treats an empty scene as an error: one triangle far below everything.
         below = np.float32(lowest - 1e3)
         vertices = np.array([[0, 0, below], [1, 0, below], [0, 1, below]], np.float32)
         return vertices, np.array([[0, 1, 2]], np.int32)

@@ -1,12 +1,12 @@
-"""Stage ``ephemeris``: where the Sun stood over the Moon, by SPICE kernels; and the Sun seen from a place.
+"""Stage ``ephemeris``: sub-solar points from SPICE kernels; and the Sun's direction at a place.
 
 SPICE (Acton 1996, *Ancillary data services of NASA's Navigation and Ancillary Information Facility*) gives
 the Sun's position in the Moon's body-fixed frame. The sub-solar point is the direction of the Sun as it
 appears from the Moon's centre, corrected for light time and stellar aberration, as in published catalogues of
 lunar images.
 
-``python -m pipeline.illumination.ephemeris --kernels K... --utc T --lon L --lat B`` prints the Sun of one
-place and time.
+``python -m pipeline.illumination.ephemeris --kernels K... --utc T --lon L --lat B`` prints the Sun's
+direction for one place and time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Floats = NDArray[np.float64]
 
 SCHEMA = "suntrack/1"
 MOON_RADIUS_KM = 1737.4
-# The mean Earth / mean rotation axis frame of LOLA's maps; IAU_MOON approximates it to some 150 m.
+# The mean Earth / mean rotation axis frame of LOLA's maps; IAU_MOON approximates it to about 150 m.
 PRECISE_FRAME, TEXT_FRAME = "MOON_ME", "IAU_MOON"
 _MOON = 301
 
@@ -85,8 +85,8 @@ def sun_vector(
 
     Returns
     -------
-    Azimuth clockwise from true north, in [0, 360), and elevation, degrees. At a pole, north is the direction
-    that it has in the limit along the given meridian.
+    Azimuth clockwise from true north, in [0, 360), and elevation, degrees. At a pole, north is its limit
+    along the given meridian.
     """
     lat, sub = np.radians(lat_deg), np.radians(subsolar_lat_deg)
     hour = np.radians(np.asarray(subsolar_lon_deg, dtype=np.float64) - np.asarray(lon_deg, dtype=np.float64))
@@ -101,18 +101,20 @@ def sun_vector(
 
 
 def own_suns(draw: ArcDraw, place: Place | None, track: SunTrack | None) -> Floats | None:
-    """The Suns that a patch sees where a draw's place is ``ephemeris``: unit vectors ``(m, 3)``, map frame.
+    """Suns above a patch's horizon where a draw's place is ``ephemeris``: unit vectors ``(m, 3)``, map frame.
+
+    None for other draws.
 
     Raises
     ------
     ValueError
-        If the draw asks for a place or a track that is not given.
+        If the draw needs a place or a track that is not given.
     """
     if draw.place != "ephemeris":
         return None
     if place is None or track is None:
-        lost = "the patch's place" if place is None else f"a track (schema {SCHEMA})"
-        raise ValueError(f"place: ephemeris: expected {lost}, found none")
+        missing = "the patch's place" if place is None else f"a track (schema {SCHEMA})"
+        raise ValueError(f"place: ephemeris: expected {missing}, found none")
     return track.suns(place)
 
 
@@ -135,8 +137,7 @@ def subsolar_track(kernels: Sequence[Path | str], start: str, stop: str, step_ho
     Raises
     ------
     ValueError
-        If SPICE is not installed, a kernel is no usable file, or the kernels do not say where the Sun is at
-        one of the times.
+        If SPICE is not installed, a kernel is no usable file, or the kernels do not cover one of the times.
     """
     first, step = parse_utc(start), timedelta(hours=step_hours)
     count = int((parse_utc(stop) - first) / step + 1e-9) + 1
@@ -192,7 +193,7 @@ def _spice() -> Any:
 
 @contextmanager
 def _loaded(kernels: Sequence[Path | str]) -> Iterator[Any]:
-    """SPICE with these kernels alone; what was loaded before is loaded again afterwards."""
+    """SPICE with these kernels only; kernels loaded before are loaded again afterwards."""
     spice = _spice()
     if not kernels:
         raise ValueError("ephemeris.kernels: expected SPICE kernels, found none")
@@ -200,11 +201,11 @@ def _loaded(kernels: Sequence[Path | str]) -> Iterator[Any]:
         path = Path(kernel)
         if not path.is_file():
             raise ValueError(f"ephemeris.kernels: expected a file, found none at {str(kernel)!r}")
-        # Its own bytes would not tell what it loads.
+        # The digest of a meta-kernel's bytes does not cover the kernels that it loads.
         with path.open("rb") as stream:
             if stream.read(6) == b"KPL/MK":
                 raise ValueError(
-                    f"{kernel}: expected a kernel with data, found a meta-kernel; list what it names"
+                    f"{kernel}: expected a kernel with data, found a meta-kernel; list the kernels it names"
                 )
     error = spice.utils.exceptions.SpiceyError
     with spice.KernelPool([]):
@@ -250,10 +251,10 @@ def _moon_frame(spice: Any, names: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the Sun of one place and time."""
+    """Print the Sun's direction for one place and time; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.illumination.ephemeris",
-        description="The sub-solar point, and where the Sun stands for a place on the Moon.",
+        description="The sub-solar point, and the Sun's azimuth and elevation at a place on the Moon.",
     )
     parser.add_argument("--kernels", nargs="+", required=True, help="SPICE kernel files")
     parser.add_argument("--utc", required=True, help="ISO time, e.g. 2016-08-14T14:03:33")

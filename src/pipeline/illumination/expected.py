@@ -1,8 +1,8 @@
-"""Where images are expected to be fully lit, by what is known of the terrain without them.
+"""Pixels that are expected to be fully lit, predicted from the a priori terrain.
 
-A pixel that part of the Sun's disc hides from is darker than its slope makes it, and photometric stereo takes
-that for slope. Under low Suns penumbrae are wide. The coarse DEM tells most of them beforehand; what it buys
-to leave these pixels out is in `docs/experiments.md`.
+A pixel in penumbra is darker than its slope makes it, and photometric stereo mistakes that for slope. Under
+low Suns penumbrae are wide. The coarse DEM predicts most of them; `docs/experiments.md` gives the gain from
+leaving these pixels out.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pipeline.illumination.surface import Window
 from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean, fill_nearest
 
-#: Visible share of the Sun's disc from which a pixel counts as wholly lit.
+#: Visible share of the Sun's disc above which a pixel counts as fully lit.
 WHOLE = 0.97
 
 
 def coarse_surface(dem: ArrayLike, factor: int) -> NDArray[np.float64]:
-    """A DEM as its block means show it: their bicubic.
+    """Bicubic interpolation of a DEM's block means at the DEM's pixels, ``(Y, X)``, m.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def expected_light(
     curvature: bool = False,
     far: FarTerrain | None = None,
 ) -> NDArray[np.bool_]:
-    """Where a patch's block means let the whole disc of each Sun be seen.
+    """Pixels that see the whole disc of each Sun, predicted from a patch's block means.
 
     Parameters
     ----------
@@ -58,11 +58,11 @@ def expected_light(
 
     Returns
     -------
-    ``(N, height, width)``.
+    ``(N, height, width)`` bool.
     """
     heights = np.asarray(dem)
     top, left, height, width = inner
-    # Blocks begin at the patch's corner; what is left over at the edges of the halo is cut off.
+    # Blocks begin at the patch's corner; incomplete blocks at the edges of the halo are cut off.
     up, before = top % factor, left % factor
     rows, cols = ((n - first) // factor * factor for n, first in zip(heights.shape, (up, before)))
     surface = coarse_surface(heights[up : up + rows, before : before + cols], factor)

@@ -1,13 +1,13 @@
-"""Far terrain: the coarse mesh beyond a patch's halo, as both engines see it.
+"""Far terrain: the coarse mesh beyond a patch's halo, as both engines use it.
 
 The surface is the triangle mesh of the block means: a vertex at every block's centre, each cell of four split
 along its diagonal from top-left to bottom-right, as the fine mesh is. Cells that lie wholly inside the fine
 terrain (the patch and its halo) are left out; those across its border stay, so that there is no gap. Ground
-is solid: what runs below an edge of this mesh is in its shadow, at the mesh's own borders too.
+is solid: a ray that passes below an edge of this mesh is blocked, at the mesh's own borders too.
 
-The mean of a block is not the height of its middle: at a distance of d the horizon it gives may be wrong by
-the relief within a block over d. That is why the coarse terrain must begin at least a block away from the
-patch: a halo of two.
+The mean of a block is not the height of its centre: at a distance d the horizon may be wrong by the relief
+within a block divided by d. The coarse terrain must therefore begin at least one block away from the patch,
+which takes a halo of two blocks.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class FarTerrain:
     ----------
     z : ``(Y, X)`` heights, m; NaN where there is no terrain.
     cell_px : distance of neighbouring vertices, in pixels of the fine DEM.
-    row, col : place of vertex (0, 0) in the fine DEM that goes with it, pixels from the centre of its first
-        pixel; fractions are usual, and negative numbers.
+    row, col : position of vertex (0, 0) relative to the centre of the fine DEM's first pixel, pixels; often
+        fractional or negative.
     """
 
     z: NDArray[np.float64]
@@ -52,15 +52,17 @@ class FarTerrain:
 
 @dataclass(frozen=True)
 class FarMesh:
-    """The coarse mesh without what lies inside the fine terrain, in the fine DEM's pixels.
+    """The coarse mesh without its part inside the fine terrain, in the fine DEM's pixels.
 
     Attributes
     ----------
-    z : ``(Y, X)`` heights, m, bent where the engine bends; NaN where there are none.
-    rows, cols : places of the vertices, pixels, ``(Y,)`` and ``(X,)``.
-    lower, upper : ``(Y - 1, X - 1)`` bool: the cell's triangle below its diagonal, and above it, is there.
+    z : ``(Y, X)`` heights, m, lowered by the Moon's curvature where the engine does so; NaN where there are
+        none.
+    rows, cols : positions of the vertices, pixels, ``(Y,)`` and ``(X,)``.
+    lower, upper : ``(Y - 1, X - 1)`` bool: whether the cell's triangle below, or above, its diagonal exists.
     away : ``(Y, X)`` distance of each vertex from the patch's nearest pixel, pixels.
-    clearance : no point of the mesh is nearer to a pixel of the patch, pixels.
+    clearance : lower bound of the distance between the mesh and the patch's pixels, pixels.
+    cell_px : distance of neighbouring vertices, pixels.
     """
 
     z: NDArray[np.float64]
@@ -76,7 +78,7 @@ class FarMesh:
 def far_mesh(
     far: FarTerrain, shape: tuple[int, ...], inner: Window, pixel_m: float, curvature: bool
 ) -> FarMesh | None:
-    """The mesh of the terrain beyond a patch's halo, or None where there is not a single triangle.
+    """The mesh of the terrain beyond a patch's halo, or None where there is no triangle.
 
     Parameters
     ----------
@@ -118,7 +120,7 @@ def far_mesh(
 
 
 def steepest(mesh: FarMesh, lowest: float, pixel_m: float) -> float:
-    """Tangent that the mesh does not exceed as seen from any pixel of the patch.
+    """Upper bound of the tangent of the mesh's elevation as seen from any pixel of the patch.
 
     Parameters
     ----------
@@ -131,27 +133,27 @@ def steepest(mesh: FarMesh, lowest: float, pixel_m: float) -> float:
 def far_triangles(
     mesh: FarMesh, lowest: float, pixel_m: float, floor: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Vertices and triangles of the surface and of the walls below its borders, for rays.
+    """Vertices and triangles of the surface and of the walls below its borders, for ray tracing.
 
-    Left out is what no ray of slope `floor` or more from the patch meets: such a ray is at least as high as
-    the patch's lowest pixel plus `floor` times the distance.
+    Triangles are left out that no ray of slope `floor` or more from the patch meets: such a ray is at least
+    as high as the patch's lowest pixel plus `floor` times the distance.
 
     Parameters
     ----------
     mesh : coarse mesh. lowest : height of the patch's lowest pixel, m. pixel_m : pixel size, m.
-    floor : least tangent of the rays' elevation.
+    floor : smallest tangent of the rays' elevation.
 
     Returns
     -------
     vertices : ``(V, 3)`` columns, minus rows (pixels), heights in m.
-    faces : ``(F, 3)``; none where nothing matters.
+    faces : ``(F, 3)``; empty where no triangle matters.
     """
     z = mesh.z
     index = np.arange(z.size).reshape(z.shape)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
     halves = ((a, c, d), mesh.lower), ((a, d, b), mesh.upper)
     faces = np.concatenate([np.stack(corners, axis=-1)[there] for corners, there in halves])
-    # A border edge belongs to one triangle: of the two beside it, above and below or left and right.
+    # A border edge belongs to only one triangle of the two beside it (above and below, or left and right).
     level = np.pad(mesh.upper, ((0, 1), (0, 0))) ^ np.pad(mesh.lower, ((1, 0), (0, 0)))
     upright = np.pad(mesh.lower, ((0, 0), (0, 1))) ^ np.pad(mesh.upper, ((0, 0), (1, 0)))
     single = mesh.lower ^ mesh.upper
@@ -174,7 +176,7 @@ def far_triangles(
 class FarDem:
     """Block means of a whole terrain, from which patches take their surroundings.
 
-    The arrays of the lattices in use are held in memory: 4 bytes a block.
+    The arrays of the lattices in use are held in memory: 4 bytes per block.
 
     Parameters
     ----------
@@ -200,7 +202,7 @@ class FarDem:
         Raises
         ------
         ValueError
-            If the store does not know the site.
+            If the store does not hold the site.
         """
         if not 0 <= site < len(self._lattice):
             raise ValueError(

@@ -24,9 +24,9 @@ def write_far(index_path: Path | str, cell_px: int, out: Path | str) -> None:
     """Write the block means of every pixel lattice of the terrain.
 
     Sites of one lattice share one array, so that a mountain in one window casts its shadow into another.
-    The blocks count from the top-left corner of the lattice's bounding box. A block's height is the mean of
-    its pixels that have data, NaN where there are none. The terrain is read in bands; what stays in memory
-    are the block means of one lattice.
+    The blocks start at the top-left corner of the lattice's bounding box. A block's height is the mean of
+    its pixels that have data, NaN where there are none. The terrain is read in bands; only the block means of
+    one lattice stay in memory.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def write_far(index_path: Path | str, cell_px: int, out: Path | str) -> None:
 
 
 def _offsets(sites: Sequence[Site]) -> list[tuple[int, int]]:
-    """Row and column of each site's top-left pixel in the bounding box of them all."""
+    """Row and column of each site's top-left pixel in the bounding box of all sites."""
     found = []
     for site in sites:
         offset = sites[0].grid.lattice_offset(site.grid)

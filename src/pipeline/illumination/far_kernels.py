@@ -2,11 +2,11 @@
 
 Between two edges the surface is a plane, so the steepest line of sight to it ends on an edge. For one
 azimuth the rays of all pixels are parallel: an edge is crossed by the pixels in a band across the patch, at a
-share of its length that grows linearly over the band. Each edge is therefore taken once an azimuth, and its
-band of pixels is raised; edges that cannot rise above the lowest Sun that is asked for are left out
+fraction of its length that grows linearly over the band. Each edge is therefore processed once per azimuth,
+and the horizon of its band of pixels is raised; edges that cannot rise above the lowest Sun are left out
 beforehand.
 
-Self-contained, as numba's cache on disk looks at the file of the called function only.
+Self-contained, as numba's cache on disk checks the file of the called function only.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -26,7 +26,7 @@ _ALONG = 1e-6  # an edge this narrow across the ray (pixels) lies along it
 def _edge(z, rows, cols, away, i, j, k, m, lowest, clearance, pixel_m, floor, edges, count):
     """Append the edge between vertices (i, j) and (k, m) where it may exceed `floor`; the new count."""
     length = math.hypot(rows[k] - rows[i], cols[m] - cols[j])
-    # No point of the edge is nearer than this: distances change by no more than the way between two points.
+    # No point of the edge is nearer than this, by the triangle inequality.
     way = max((away[i, j] + away[k, m] - length) / 2, clearance) * pixel_m
     bound = (max(z[i, j], z[k, m]) - lowest) / way
     if bound < floor:
@@ -39,11 +39,11 @@ def _edge(z, rows, cols, away, i, j, k, m, lowest, clearance, pixel_m, floor, ed
 
 @njit(cache=True, nogil=True)
 def far_edges(z, rows, cols, lower, upper, away, lowest, clearance, pixel_m, floor):
-    """Edges of the mesh that may be seen above `floor` (a tangent) from the patch.
+    """Edges of the mesh that may be visible above `floor` (a tangent) from the patch.
 
     Parameters are those of `pipeline.illumination.far.FarMesh`, the height of the lowest pixel of the patch,
-    m, and the pixel size, m. Returns ``(E, 7)``: row, column (pixels) and height (m) of both ends, and a
-    tangent that the edge does not exceed; the edges descend by it.
+    m, and the pixel size, m. Returns ``(E, 7)``: row, column (pixels) and height (m) of both ends, and an
+    upper bound of the edge's tangent, by which the edges are sorted in descending order.
     """
     high, wide = z.shape
     edges = np.empty((3 * high * wide, 7))
@@ -63,10 +63,10 @@ def far_edges(z, rows, cols, lower, upper, away, lowest, clearance, pixel_m, flo
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def far_horizon_kernel(edges, heights, top, left, pixel_m, headings, floors, out):
-    """``out`` (A, H, W) f4: tangent of the far horizon, 0 at least; exact above each heading's floor (A,).
+    """``out`` (A, H, W) f4: tangent of the far horizon, at least 0; exact above each heading's floor (A,).
 
     ``edges`` are those of `far_edges`; ``heights`` (H, W) f8 are the patch's, m, its first pixel (top, left);
-    a heading goes (east, south) columns and rows a pixel of way.
+    a heading moves by (east, south) columns and rows per pixel of distance.
     """
     high, wide = heights.shape
     for a in range(len(headings)):
@@ -101,12 +101,12 @@ def far_horizon_kernel(edges, heights, top, left, pixel_m, headings, floors, out
                     first, last = 0, wide - 1
                 else:
                     continue
-                # Height of the edge and the way to it are linear in the column.
+                # The edge's height and distance are linear in the column.
                 part = left * south - row * east - s0
                 height, climb = z0 + rise * part, rise * south
                 way = (t0 + slant * part - row * south - left * east) * pixel_m
                 further = (slant * south - east) * pixel_m
-                # The mesh does not touch the patch: an edge is before all of the pixels, or behind all.
+                # The mesh does not touch the patch: an edge lies ahead of all pixels, or behind all of them.
                 if first > last or way + further * first <= 0:
                     continue
                 line, ground = out[a, y], heights[y]

@@ -1,17 +1,17 @@
-"""Images of a patch from a mesh that is finer than its DEM, each pixel the mean over its area.
+"""Images of a patch, rendered on a mesh that is finer than its DEM; each pixel is the mean over its area.
 
-Shading a DEM on its own pixels loses contrast: central differences over two pixels lose a factor 1.57 at a
-wavelength of four. Here the DEM's pixels are means of a smooth surface, which is shaded on cells `mesh` times
-smaller and averaged over each pixel, moved by the image's shift.
+Shading a DEM on its own pixels loses contrast: central differences over two pixels reduce slopes by a factor
+of 1.57 at a wavelength of four pixels. Here the DEM's pixels are taken as means of a smooth surface, which is
+shaded on cells `mesh` times smaller and averaged over each pixel, displaced by the image's shift.
 
 The horizon is traced at two points per pixel along each axis, on a mesh of as many cells, and interpolated
 to the fine one. Measured by `benchmarks/scenes.py` on three real windows (96 x 96 pixels of 40 m, 96 pixels
 of halo, four cells per pixel), CPU time of one core per image: 0.6 to 1.5 ms for the horizon, 0.1 ms for
 the table of radiance, 1.1 to 1.3 ms to render, and 27 to 40 ms per patch; tracing at every cell takes 8 to
 12 ms. The images differ from those traced at every cell by 0.7 to 1.8 % of the lit median (root mean
-square) under Suns 1 to 3 degrees high, 0.8 to 1.6 % at 3 to 7 degrees, 0.4 to 0.5 % at 7 to 20 degrees and
-not at all above: at the edges of shadows. Traced at one point per pixel (0.2 to 0.3 ms) they differ by 0.8
-to 2.5 %, 1.0 to 2.0 % and 0.4 to 0.6 %.
+square, at the edges of shadows) under Suns 1 to 3 degrees high, 0.8 to 1.6 % at 3 to 7 degrees, 0.4 to 0.5 %
+at 7 to 20 degrees and not at all above. Traced at one point per pixel (0.2 to 0.3 ms) they differ by 0.8 to
+2.5 %, 1.0 to 2.0 % and 0.4 to 0.6 %.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ Floats = NDArray[np.float32]
 
 #: Largest shift of an image along an axis, pixels.
 MOST_SHIFT = 4
-# Pixels around a patch that are rendered from: the largest shift, and a cell more for gradients.
+# Pixels around a patch that images may show: the largest shift, and one more for gradients.
 _MARGIN = MOST_SHIFT + 1
-# More pixels around, whose heights the spline at the patch's border depends on.
+# Further pixels around, whose heights influence the spline at that margin's border.
 _SUPPORT = 4
 # The horizon is traced at this many points per pixel along an axis.
 _TRACE = 2
-# Suns whose tables are made together: few enough for torch to do it in one thread, where many would wait for
-# each other on a busy machine.
+# Suns whose tables are made together: few enough for torch to use one thread, since several threads would
+# wait for each other on a busy machine.
 _SUNS = 16
 # Nodes of the tables of radiance, and of that of the disc's visible share.
 _ALONG, _ACROSS, _SHARES = 49, 17, 257
@@ -90,7 +90,7 @@ def continued(field: NDArray[Any], inner: Window, linear: bool) -> NDArray[Any]:
     Parameters
     ----------
     field : ``(Y, X)``, NaN where unknown; known within `inner`. inner : ``(top, left, height, width)``.
-    linear : whether it goes on with its slope, or stays level.
+    linear : extrapolate with the slope at the border (True) or with the border's value (False).
     """
     out = field.copy()
     top, left, height, width = inner
@@ -113,7 +113,7 @@ def _with_holes(heights: NDArray[np.float64], inner: Window, mesh: int) -> NDArr
 
 
 def _on_finer(far: FarTerrain, mesh: int) -> FarTerrain:
-    """Far terrain around a DEM whose pixels are divided."""
+    """Far terrain in the pixels of a DEM that is `mesh` times finer."""
     beside = (mesh - 1) / 2  # from the centre of a pixel's first cell to that of the pixel, cells
     return FarTerrain(far.z, far.cell_px * mesh, far.row * mesh + beside, far.col * mesh + beside)
 
@@ -121,14 +121,15 @@ def _on_finer(far: FarTerrain, mesh: int) -> FarTerrain:
 class SlopeTables:
     """Radiance over the ground's slope, one table per Sun.
 
-    With the camera at the zenith and one Sun, the phase angle is the same all over a patch, so a law of
-    reflectance depends on the slopes towards the Sun and across only, and evenly on the latter.
+    With the camera at the zenith and one Sun, the phase angle is the same all over a patch, so the
+    reflectance depends only on the slopes towards the Sun and across that direction, and is even in the
+    latter.
 
     Parameters
     ----------
     suns : ``(N, 3)`` vectors towards the Sun, map frame.
-    steepest : largest slope that is looked up; steeper ground is taken as so steep.
-    laws : (weight, law) whose weighted radiance factors are added.
+    steepest : largest slope of the tables, m per m; steeper ground is treated as this steep.
+    laws : pairs (weight, law) whose weighted radiance factors are added.
 
     Attributes
     ----------
@@ -162,13 +163,13 @@ def _tables(
 
 @cache
 def _visible_shares() -> Floats:
-    """Visible share of a uniform disc, the horizon at even steps from its lower edge to its upper one."""
+    """Visible share of a uniform disc for horizons at even steps from its lower edge to its upper one."""
     depths = np.linspace(1.0, -1.0, _SHARES)
     return np.array([1.0 - hidden_light(depth, 0.0) for depth in depths], np.float32)
 
 
 class FineGround:
-    """A patch on a fine mesh, to be rendered under many Suns.
+    """A patch on a fine mesh, for rendering under many Suns.
 
     Parameters
     ----------
@@ -224,8 +225,8 @@ class FineGround:
 
         Returns
         -------
-        ``(N, 2 H + 20, 2 W + 20)``, 5 pixels around the patch included; where there are no data, and too near
-        the end of the fine terrain, those of the patch's border.
+        ``(N, 2 H + 20, 2 W + 20)``, 5 pixels around the patch included; without data, and too close to the
+        edge of the fine terrain, the values of the patch's border are repeated.
         """
         azimuth, elevation = azimuth_elevation(sun_vectors(suns))
         floors = np.tan(np.radians(np.maximum(elevation - disc_deg / 2, 0.0)))
@@ -242,7 +243,7 @@ class FineGround:
         return found
 
     def lit(self, suns: ArrayLike, horizons: Floats) -> NDArray[np.float64]:
-        """Share of the patch that sees the disc's centre, ``(N,)``, for the `horizons` of the Suns."""
+        """Fraction of the patch that sees the disc's centre, ``(N,)``; `horizons` are those of the Suns."""
         tangent = np.tan(np.radians(azimuth_elevation(suns)[1]))
         inside = horizons[:, _TRACE * _MARGIN : -_TRACE * _MARGIN, _TRACE * _MARGIN : -_TRACE * _MARGIN]
         return np.asarray((inside < tangent[:, None, None]).mean(axis=(1, 2)))
@@ -255,9 +256,9 @@ class FineGround:
         Parameters
         ----------
         suns : ``(N, 3)`` vectors towards the Sun, map frame, above the horizon.
-        horizons : ``(N, h, w)`` from `horizons`, or with other cells over the same ground.
+        horizons : ``(N, h, w)`` from `horizons`, or on other cells over the same area.
         tables : of the same Suns.
-        shifts : ``(N, 2)`` pixels by which the image lies too low and too far right; at most 4.
+        shifts : ``(N, 2)`` displacement of each image downwards and to the right, pixels; at most 4.
         disc_deg : diameter of the Sun's disc, degrees.
 
         Returns
@@ -267,7 +268,7 @@ class FineGround:
         Raises
         ------
         ValueError
-            If a shift is larger.
+            If a shift is larger than 4 pixels.
         """
         azimuth, elevation = (np.radians(angle) for angle in azimuth_elevation(sun_vectors(suns)))
         lower, upper = (np.tan(elevation + sign * math.radians(disc_deg / 2)) for sign in (-1, 1))

@@ -1,7 +1,7 @@
 """Compiled kernel of fine renderings: one image of a patch, shaded on a mesh and averaged to pixels.
 
-Self-contained, as numba's cache on disk looks at the file of the called function only. Single-threaded:
-results do not depend on threads.
+Self-contained, as numba's cache on disk checks the file of the called function only. Single-threaded, so that
+results do not depend on the number of threads.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -35,7 +35,7 @@ def render_kernel(slopes, horizon, table, axes, sun, shares, mesh, start, rest, 
     steps = len(shares) - 1
     rows, cols = horizon.shape
     ratio = np.float32(rows) / np.float32(slopes.shape[1])
-    # Where each column of the mesh lies between the centres of the horizon's columns.
+    # Position of each column of the mesh between the centres of the horizon's columns.
     left = np.empty(wide, np.uint64)
     beside = np.empty(wide, np.float32)
     for c in range(wide):
@@ -63,7 +63,7 @@ def render_kernel(slopes, horizon, table, axes, sun, shares, mesh, start, rest, 
         upper, lower = between[0], between[1]
         right_slopes = slopes[0, start[0] + k, start[1] : start[1] + wide]
         up_slopes = slopes[1, start[0] + k, start[1] : start[1] + wide]
-        # Loops of their own, which the compiler makes vector code of.
+        # A separate loop, which the compiler can vectorise.
         for c in range(wide):
             hidden[c] = (upper[c] + weight * (lower[c] - upper[c]) - below) * per_band
             toward[c] = east * right_slopes[c] + north * up_slopes[c]
@@ -87,7 +87,7 @@ def render_kernel(slopes, horizon, table, axes, sun, shares, mesh, start, rest, 
                 s = min(int(step), steps - 1)
                 value *= shares[s] + (step - np.float32(s)) * (shares[s + 1] - shares[s])
             line[c] = value
-        # A pixel holds its cells whole, but for the first and the one after its last.
+        # A pixel contains its cells completely, except the first one and the one after the last.
         for x in range(width):
             begin = x * mesh
             total = line[begin] * (one - rest[1]) + line[begin + mesh] * rest[1]

@@ -2,16 +2,16 @@
 
 The surface is the triangle mesh of the DEM: vertices at the pixel centres, each cell split along its diagonal
 from top-left to bottom-right. A ray that leaves a vertex crosses mesh edges (grid rows, grid columns and
-diagonals) at places that are the same for every vertex of a regular grid: crossing k lies at distance d_k,
-at a share w_k of the way between the neighbouring vertices at offsets a_k and b_k. Between two edges the
-surface is a plane, so the steepest line of sight to it ends on an edge, and the horizon of vertex p is
+diagonals) at positions that are the same for every vertex of a regular grid: crossing k lies at distance d_k,
+at a fraction w_k of the edge between the vertices at offsets a_k and b_k. Between two edges the surface is a
+plane, so the steepest line of sight to it ends on an edge, and the horizon of vertex p is
 
     tan h(p) = max over k of ((1 - w_k) z[p + a_k] + w_k z[p + b_k] - z[p]) / d_k
 
-exactly. All loads are of neighbouring values, so `horizon_kernels` takes eight pixels at a time. Tiles of
-8 x 8 pixels skip a group of crossings when the highest terrain it can meet does not rise above what still
-matters there: the tile's lowest horizon, or for a point Sun the lowest of the elevations asked for in that
-azimuth that is still undecided. Directions that share an azimuth share the work.
+exactly. All loads are of neighbouring values, so `horizon_kernels` processes eight pixels at a time. A tile
+of 8 x 8 pixels skips a group of crossings when the highest terrain there cannot change its result: when it
+does not rise above the tile's lowest horizon, or, for a point Sun, above the lowest elevation in that azimuth
+that is still undecided. Directions that share an azimuth share the work.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _AZIMUTH_DECIMALS = 4
 
 
 class HorizonVisibility(Visibility):
-    """Which pixels see the Sun, for one piece of terrain and any number of directions.
+    """Visibility by exact horizons, for one piece of terrain and any number of directions.
 
     Parameters and errors are those of `Visibility`.
 
     Notes
     -----
     Same geometry as the ray-tracing engine. A mesh edge blocks when both its ends have data and belong to
-    complete triangles: ground is solid, so the far rim of a hole hides the Sun from what looks at it from
-    below, where a ray traced against a sheet of triangles slips under. A pixel without data is never lit. The
+    complete triangles: ground is solid, so the far rim of a hole hides the Sun from lower pixels, where a ray
+    traced against a sheet of triangles would pass below it. A pixel without data is never lit. The
     map's horizontal is the lowest horizon: a Sun at or below elevation 0 lights nothing, a flat plane is lit
     above it. Heights are taken relative to their mean over `inner`, in float32: tangents carry rounding
     errors of about 1e-6, so a Sun that grazes an edge closer than that may be decided either way.
@@ -53,7 +53,7 @@ class HorizonVisibility(Visibility):
         self._heights = np.ascontiguousarray(metres[top : top + height, left : left + width])
 
     def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
-        """Where a point Sun is seen: where the ray from the pixel to it meets no terrain."""
+        """Pixels that see a point Sun: the ray from the pixel to it meets no terrain."""
         azimuth, elevation = azimuth_elevation(sun_vectors(sun))
         lit = np.zeros((len(azimuth), *self._shape), np.uint8)
         # At the zenith the tangent is 1.6e16 in floats: above every horizon.
@@ -72,9 +72,9 @@ class HorizonVisibility(Visibility):
         """Visible share of the light of the Sun's disc.
 
         The horizon within the disc is taken as a straight level line at the horizon's elevation in the
-        azimuth of the disc's centre, so the share is that of a circular segment. This is an approximation: an
-        even slope across the disc cancels to first order (what one half loses the other gains), but terrain
-        narrower than the disc counts in full before its centre and not at all beside it.
+        azimuth of the disc's centre, so the share is that of a circular segment. This is an approximation: a
+        uniform slope across the disc cancels to first order (one half loses what the other gains), but
+        terrain narrower than the disc counts in full in front of its centre and not at all beside it.
         """
         check_disc(disc_deg, limb_darkening)
         azimuth, elevation = azimuth_elevation(sun_vectors(sun))
@@ -103,7 +103,8 @@ class HorizonVisibility(Visibility):
 
         Raises
         ------
-        ValueError : `floor` is negative.
+        ValueError
+            If `floor` is negative.
         """
         if not floor >= 0:
             raise ValueError(f"floor: expected a tangent of at least 0, found {floor}")
@@ -130,11 +131,11 @@ class HorizonVisibility(Visibility):
 
 
 def _headings(azimuth_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Columns and rows a pixel of way, ``(A, 2)``; exact where the ray follows rows, columns or diagonals."""
+    """Columns and rows per pixel of distance, ``(A, 2)``; exact along rows, columns and diagonals."""
     azimuth = np.round(azimuth_deg, _AZIMUTH_DECIMALS) % 360.0
     east, south = np.sin(np.radians(azimuth)), -np.cos(np.radians(azimuth))
     octant = azimuth % 45.0 == 0
-    # At multiples of 45 degrees the ray follows mesh edges, from which rounding would bend it.
+    # At multiples of 45 degrees the ray follows mesh edges, from which rounding would deflect it.
     east[octant] = np.round(east[octant] * 2) / 2
     south[octant] = np.round(south[octant] * 2) / 2
     length = np.hypot(east, south)
@@ -144,7 +145,14 @@ def _headings(azimuth_deg: NDArray[np.float64]) -> NDArray[np.float64]:
 def by_azimuth(
     azimuth: NDArray[np.float64], elevation: NDArray[np.float64], lowest: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Group the directions above `lowest` by azimuth, ascending in elevation: headings, begin, order."""
+    """Group the directions above the elevation `lowest`, degrees, by azimuth.
+
+    Returns
+    -------
+    headings : ``(A, 2)`` columns and rows per pixel of distance, east and south.
+    begin : ``(A + 1,)``; the directions of heading i are ``order[begin[i] : begin[i + 1]]``.
+    order : indices of the directions, ascending in elevation within a heading.
+    """
     rounded = np.round(azimuth, _AZIMUTH_DECIMALS) % 360.0
     order = np.lexsort((elevation, rounded))
     order = order[elevation[order] > lowest]
@@ -153,16 +161,23 @@ def by_azimuth(
 
 
 def make_terrain(metres: NDArray[np.float64], pixel_m: float, inner: Window) -> Terrain:
+    """The kernels' input for a DEM ``(Y, X)``, m, and its window of receiving pixels.
+
+    Raises
+    ------
+    ValueError
+        If the window holds no elevation.
+    """
     top, left, height, width = inner
     rows, cols = metres.shape
-    seen = np.s_[top : top + height, left : left + width]
+    patch = np.s_[top : top + height, left : left + width]
     known = np.isfinite(metres)
-    if not known[seen].any():
+    if not known[patch].any():
         raise ValueError(
             f"inner: expected elevations, found none among the {height} x {width} pixels at {inner[:2]}"
         )
-    heights = metres - metres[seen][known[seen]].mean()
-    # The margin takes a tile that hangs over the edge and a window that has just left the DEM.
+    heights = metres - metres[patch][known[patch]].mean()
+    # The margin holds tiles that extend beyond the edge and windows that have just left the DEM.
     margin = WINDOW + 1
     stride = -(-(cols + 2 * margin) // 8) * 8 + 8
     surface = np.full((rows + 2 * margin, stride), -ABSENT, np.float32)
@@ -171,7 +186,7 @@ def make_terrain(metres: NDArray[np.float64], pixel_m: float, inner: Window) -> 
 
     tiles = -(-height // TILE), -(-width // TILE)
     start = np.full((tiles[0] * TILE, tiles[1] * TILE), ABSENT, np.float32)
-    np.copyto(start[:height, :width], heights[seen], where=known[seen], casting="same_kind")
+    np.copyto(start[:height, :width], heights[patch], where=known[patch], casting="same_kind")
     return Terrain(
         flat=surface.ravel(), pooled=_pooled(surface).ravel(), start=start.ravel(),
         lowest=start.reshape(tiles[0], TILE, tiles[1], TILE).min(axis=(1, 3)), stride=stride,
@@ -193,13 +208,13 @@ def _meshed(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _pooled(surface: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The greatest of the square of WINDOW pixels a side down and right of each pixel."""
+    """Maximum over the square of WINDOW pixels per side whose top-left corner is each pixel."""
     pooled = surface.copy()
     for along in (pooled, pooled.T):
         size = 1
         while size < WINDOW:
             step = min(size, WINDOW - size)
-            # Each pass reads ahead of what it writes; the maximum is an array of its own.
+            # Each pass reads ahead of where it writes; the maximum is a new array.
             along[:-step] = np.maximum(along[:-step], along[step:])
             size += step
     return pooled

@@ -1,9 +1,9 @@
 """How real images differ from rendered ones: albedo, registration, exposure, noise, levels, Sun vectors.
 
-Random numbers are drawn on the host from one NumPy generator a sample, and the device only adds, multiplies,
-divides, rounds and takes roots, element by element: the result depends neither on the device nor on the
-sample's neighbours in the batch. Each imperfection has a stream of its own, so that switching one on or off
-leaves the draws of the others as they were.
+Random numbers are drawn on the host from one NumPy generator per sample, and the device only adds,
+multiplies, divides, rounds and takes roots, element by element: the result depends neither on the device nor
+on the other samples of the batch. Each imperfection has its own random stream, so that switching one on or
+off does not change the others.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Generators = Sequence[np.random.Generator]
 
-#: Relative albedo and gain are clipped here: both are positive.
+#: Lower bound of relative albedo and gain, which must be positive.
 LEAST_FACTOR = 0.05
-#: The median lit radiance is that of every third row and column: a ninth of the work.
+#: The median lit radiance is taken over every third row and column, which saves 8/9 of the work.
 MEDIAN_STEP = 3
 # Order of the streams of a sample; new ones are added at the end.
 (
@@ -46,10 +46,10 @@ MEDIAN_STEP = 3
 def gaussian_field(size: int, section: AlbedoField, rng: np.random.Generator) -> Floats:
     """A stationary Gaussian field, (size, size): white noise filtered with a Gaussian, scaled to the rms.
 
-    The noise reaches beyond the patch, so that its edges are like its middle; the scale is that of the
-    ensemble, so that patches differ in their means as pieces of a large map do.
+    The noise extends beyond the patch, so that its edges have the same statistics as its middle; the rms is
+    that of the ensemble, so that patches differ in their means as parts of a large map do.
     """
-    from scipy import ndimage  # heavy, and needed for this alone
+    from scipy import ndimage  # heavy, and needed for this only
 
     reach = math.ceil(4 * section.sigma_px)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / section.sigma_px) ** 2)
@@ -60,7 +60,7 @@ def gaussian_field(size: int, section: AlbedoField, rng: np.random.Generator) ->
 
 
 def block_field(size: int, section: AlbedoBlocks, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Square cells with independent normal values, (size, size); the grid's corner lies anywhere."""
+    """Square cells with independent normal values, (size, size); the offset of their grid is random."""
     row, column = rng.integers(0, section.cell_px, 2)
     cells = -(-size // section.cell_px) + 1
     values = section.rms * rng.standard_normal((cells, cells))
@@ -69,7 +69,7 @@ def block_field(size: int, section: AlbedoBlocks, rng: np.random.Generator) -> N
 
 
 def spot_field(size: int, section: AlbedoSpots, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Bright spots, (size, size); some lie partly beyond the edges."""
+    """Bright Gaussian spots, (size, size); some lie partly beyond the edges."""
     reach = 3 * section.radius_px.high
     count = rng.poisson(section.count * (size + 2 * reach) ** 2 / 1000)
     places = rng.uniform(-reach, size - 1 + reach, (count, 2))
@@ -98,7 +98,7 @@ def albedo_map(
 
 
 def shifted(images: Tensor, shift: Tensor) -> Tensor:
-    """Move the content of each image by a vector, bilinearly; the images' edges are held.
+    """Move the content of each image by a vector, with bilinear interpolation; edge pixels are repeated.
 
     Parameters
     ----------
@@ -122,27 +122,27 @@ def shifted(images: Tensor, shift: Tensor) -> Tensor:
     return images
 
 
-def median_lit(images: Tensor, seen: Tensor) -> Tensor:
-    """Median of the positive radiance of a set (N, Y, X) where it is seen; 0 where nothing is lit."""
-    images, seen = (x[:, ::MEDIAN_STEP, ::MEDIAN_STEP] for x in (images, seen))
-    return torch.where(seen & (images > 0), images, torch.nan).nanmedian().nan_to_num(0.0)
+def median_lit(images: Tensor, valid: Tensor) -> Tensor:
+    """Median of the positive radiance of the valid pixels of a set (N, Y, X); 0 where nothing is lit."""
+    images, valid = (x[:, ::MEDIAN_STEP, ::MEDIAN_STEP] for x in (images, valid))
+    return torch.where(valid & (images > 0), images, torch.nan).nanmedian().nan_to_num(0.0)
 
 
-def noisy(images: Tensor, seen: Tensor, section: NoiseSection, draw: Tensor) -> Tensor:
+def noisy(images: Tensor, valid: Tensor, section: NoiseSection, draw: Tensor) -> Tensor:
     """Add noise of variance (m / snr)^2 + I m / photons to a set, with m its median lit radiance.
 
-    `draw`, (N, Y, X) normal numbers, is used up.
+    `draw`, (N, Y, X) standard normal numbers, is overwritten.
     """
-    median = median_lit(images, seen)
+    median = median_lit(images, valid)
     variance = (median / section.snr).square() if section.snr else torch.zeros_like(median)
     if section.photons:
         variance = (images.clamp(min=0) * (median / section.photons)).add_(variance)
     return draw.mul_(variance.sqrt_()).add_(images)
 
 
-def quantised(images: Tensor, seen: Tensor, bits: int) -> Tensor:
-    """Round a set to 2^bits - 1 steps from 0 to its largest seen radiance; negative codes are kept."""
-    top = torch.where(seen, images, 0.0).amax()
+def quantised(images: Tensor, valid: Tensor, bits: int) -> Tensor:
+    """Round a set to 2^bits - 1 steps from 0 to its largest valid radiance; negative codes are kept."""
+    top = torch.where(valid, images, 0.0).amax()
     step = torch.where(top > 0, top, 1.0) / (2**bits - 1)
     return (images / step).round_().mul_(step)
 
@@ -155,26 +155,25 @@ def apply_imperfections(
     section: ImperfectionsSection,
     rngs: Generators | None,
 ) -> tuple[Tensor, Tensor]:
-    """Images as a camera records them, and the Sun vectors as they are known.
+    """Images as a camera records them, and Sun vectors with errors.
 
     In this order: albedo (the same in all images of a set); shift; exposure; error of the dark level; read
-    and shot noise, together one normal number a pixel; saturation; clipping at 0; quantisation. Unless they
+    and shot noise, together one normal number per pixel; saturation; clipping at 0; quantisation. Unless they
     are clipped, images may be slightly negative in shadow, as bias-subtracted ones are. Shadows move with
     the shift; `valid` does not.
 
     Parameters
     ----------
     images : (B, N, P, P) radiance times visibility, before missing data.
-    valid : (B, N, P, P) where images have data; the noise's and the quantisation's scales are taken there.
-        The caller masks the images that it gets.
+    valid : (B, N, P, P) where images have data; these pixels give the scales of noise and quantisation. The
+        caller masks the returned images.
     suns : (B, N, 3) unit vectors. present : (B, N); the images of a set come first, padding last.
     section : amplitudes.
-    rngs : one generator a sample; may be None when everything is off.
+    rngs : one generator per sample; may be None when everything is off.
 
     Returns
     -------
-    images : (B, N, P, P). suns : (B, N, 3), unit vectors. The very tensors that were given, where nothing
-    changes them.
+    images : (B, N, P, P). suns : (B, N, 3), unit vectors. The given tensors themselves where nothing changes.
 
     Raises
     ------
@@ -185,7 +184,7 @@ def apply_imperfections(
         return images, suns
     if rngs is None or len(rngs) != len(images):
         found = None if rngs is None else len(rngs)
-        raise ValueError(f"imperfections: expected {len(images)} generators, one a sample, found {found}")
+        raise ValueError(f"imperfections: expected {len(images)} generators, one per sample, found {found}")
     light = not section.model_copy(update={"sun_deg": 0.0, "wrong": 0.0}).off
     out_images = torch.zeros_like(images) if light else images
     out_suns = suns.clone() if section.sun_deg or section.wrong else suns
@@ -211,7 +210,7 @@ def apply_imperfections(
 
 
 def _turned(suns: Tensor, share: float, rng: np.random.Generator) -> Tensor:
-    """Suns (N, 3) of which a share is turned about the vertical by any angle."""
+    """Suns (N, 3) of which a fraction is turned about the vertical by a random angle."""
     turned, angle = rng.random(len(suns)) < share, rng.uniform(0, 2 * np.pi, len(suns))
     angle = np.where(turned, angle, 0.0)
     sine, cosine = (torch.from_numpy(f(angle).astype(np.float32)).to(suns.device) for f in (np.sin, np.cos))
@@ -222,11 +221,11 @@ def _turned(suns: Tensor, share: float, rng: np.random.Generator) -> Tensor:
 def _dark(
     images: Tensor, valid: Tensor, suns: Tensor, section: DarkSection, rng: np.random.Generator
 ) -> Tensor:
-    """Error of the dark level of each image (N, Y, X): a constant and a ramp in any direction."""
+    """Error of the dark level of each image, (N, Y, X): a constant and a ramp of random direction."""
     count, height, width = images.shape
     offset, down, right = (_normal(rng, (count, 1, 1), images) for _ in range(3))
     if section.pairs:
-        # The first of each run of equal Suns stands for all of it.
+        # Consecutive images with equal Suns share the error of the first of them.
         new = torch.ones(count, dtype=torch.bool, device=suns.device)
         new[1:] = (suns[1:] != suns[:-1]).any(dim=1)
         first = torch.where(new, torch.arange(count, device=suns.device), 0).cummax(0).values
@@ -266,5 +265,5 @@ def _recorded(
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Normal numbers, drawn on the host, on the device of `like`."""
+    """Standard normal numbers, drawn on the host and moved to the device of `like`."""
     return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)).to(like.device)

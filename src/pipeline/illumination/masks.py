@@ -25,8 +25,8 @@ def draw_masks(arcs_json: Path, masks: MasksStage, out: Path, patch_store: Path 
     """Draw one mask for every image of every set.
 
     Writes ``{"schema": "masks/1", "draws": {"<name>": {"<id>": {"strips": [[x0, y0, q, w], ...]}}}}`` with
-    the names and patches of the image sets; pixels and degrees, see `pipeline.illumination.missing`, which
-    says how rows of kind ``nac`` go on. The masks of a set depend on the seed, its name, the patch's id, the
+    the names and patches of the image sets; pixels and degrees, see `pipeline.illumination.missing`, also for
+    the further numbers of kind ``nac``. The masks of a set depend on the seed, its name, the patch's id, the
     number of images and, for ``nac``, the patch's place.
 
     Parameters
@@ -34,8 +34,8 @@ def draw_masks(arcs_json: Path, masks: MasksStage, out: Path, patch_store: Path 
     arcs_json : file of schema ``arcs/1``.
     masks : ranges (``masks.test``), seed, and the side of a patch, pixels.
     out : JSON file to make.
-    patch_store : store of schema ``patches`` of the same tile, which says where a patch lies; kind ``nac``
-        needs it.
+    patch_store : store of schema ``patches`` of the same tile, for the patches' places; kind ``nac`` needs
+        it.
 
     Raises
     ------
@@ -57,8 +57,8 @@ def draw_masks(arcs_json: Path, masks: MasksStage, out: Path, patch_store: Path 
 
 
 def _located(patch_store: Path | None) -> tuple[dict[int, Place], float | None]:
-    """Where every patch of a tile lies, by its id, and the pixel size, m."""
+    """Place of every patch of a tile, by its id, and the pixel size, m."""
     if patch_store is None:
-        raise ValueError("masks.test.kind: 'nac' needs the patch store, which says where a patch lies")
+        raise ValueError("masks.test.kind: 'nac' needs the patch store with the patches' places, found none")
     patches = read_store(patch_store, schema="patches")
     return places_by_id(patches), float(patches.attrs["pixel_m"])

@@ -1,19 +1,19 @@
-"""Missing data: an image that keeps only part of the patch, as a narrow camera frame does.
+"""Missing data: an image that covers only part of the patch, as a narrow camera frame does.
 
 One image's mask is one row of numbers. The first four are the strip ``(x0, y0, q, w)``: pixel (x, y) is kept
 when ``|(y - y0) cos q - (x - x0) sin q| < w``, with x the column, y the row, q in degrees and lengths in
 pixels. This is the published ``|y - (m x + c)| < w sqrt(m^2 + 1)``, m = (1 - tan t) / (1 + tan t), with
 q = 45 - t degrees, which has no singular direction (m has, at t = 135).
 
-A full row goes on with the seam ``(s, v)``, which takes ``|(y - y0) cos q - (x - x0) sin q - s| < v`` away,
+A full row continues with the seam ``(s, v)``, which removes ``|(y - y0) cos q - (x - x0) sin q - s| < v``,
 and two blocks ``(x, y, width, height)`` without data, whose pixels are x <= column < x + width and
 y <= row < y + height. Zeros mean none.
 
-Rows come from one of two draws. ``strip`` is the published one. ``nac`` follows the Narrow Angle Cameras of
+Rows are drawn in one of two ways. ``strip`` is the published one. ``nac`` follows the Narrow Angle Cameras of
 the Lunar Reconnaissance Orbiter (Robinson et al. 2010): two line cameras side by side on a near-polar orbit,
-2.5 km wide each from 50 km above. On a circular orbit of inclination i over a sphere that turns slowly, the
-heading A (from north) at latitude phi follows from the right spherical triangle of node, place and pole:
-sin A = cos i / cos phi.
+with swaths of 2.5 km each from an altitude of 50 km. On a circular orbit of inclination i over a slowly
+rotating sphere, the heading A (from north) at latitude phi follows from the right spherical triangle of node,
+place and pole: sin A = cos i / cos phi.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # Half-width of a strip that covers any patch: the image is whole. Finite, so that JSON can hold it.
 WHOLE_HALF_WIDTH_PX = 1e6
-# Numbers a row: the strip alone, or with its seam and two blocks.
+# Numbers per row: the strip only, or with its seam and two blocks.
 STRIP, FULL = 4, 14
 
 Row = tuple[float, ...]
@@ -44,7 +44,7 @@ def orbit_azimuth(lat_deg: ArrayLike, inclination_deg: ArrayLike) -> NDArray[np.
     """Heading of an ascending orbit, degrees clockwise from true north, in [-90, 90].
 
     sin A = cos i / cos phi; where an orbit does not reach a latitude, the heading at its turning point: 90
-    degrees (east or west). A descending orbit heads for 180 - A: the same angle on the meridian's other side.
+    degrees (east or west). The heading of a descending orbit is 180 - A.
 
     Parameters
     ----------
@@ -65,15 +65,15 @@ def draw_strip(
     """Draw the mask of one image.
 
     A ``strip``'s centre is uniform on one of the patch's two diagonals, its direction uniform, its
-    half-width uniform in its range. For ``nac`` see `draw_swath`. A share ``1 - draw.share`` of the images
-    is left whole. Every call of one kind takes the same count of numbers from `rng`, whatever it draws.
+    half-width uniform in its range. For ``nac`` see `draw_swath`. A fraction ``1 - draw.share`` of the images
+    stays complete. Every call of one kind uses the same number of random numbers.
 
     Parameters
     ----------
     rng : source of the draw.
     draw : kind, its ranges, and the share of the images that lose data.
     size_px : side of the patch, pixels.
-    place, pixel_m : where the patch lies, and its pixel size, m; ``nac`` needs both.
+    place, pixel_m : the patch's place, and its pixel size, m; ``nac`` needs both.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def draw_strip(
     Raises
     ------
     ValueError
-        If a ``nac`` draw is asked for without a place or pixel size.
+        If a ``nac`` draw has no place or pixel size.
     """
     if draw.kind == "nac":
         if place is None or pixel_m is None:
@@ -102,15 +102,15 @@ def draw_swath(rng: np.random.Generator, draw: Missing, size_px: int, place: Pla
     The width is uniform in its range; the azimuth is that of an orbit of uniform inclination at the patch's
     latitude, ascending or descending with probability 1/2, plus normal jitter. The distance of the swath's
     middle from the patch's centre is uniform among all at which the swath covers at least one pixel: the
-    distribution of a swath that falls anywhere, given that it meets the patch. A block's corner is uniform
-    over the places where the whole block lies on the patch. Where seam and blocks would take all that the
-    swath covers, they are left out.
+    distribution of a randomly placed swath, given that it meets the patch. A block's corner is uniform over
+    the positions where the whole block lies on the patch. Where seam and blocks would remove all pixels of
+    the swath, they are left out.
 
     Parameters
     ----------
-    rng : source of the draw; every call takes 7 + 10 uniform numbers and one normal one.
+    rng : source of the draw; every call uses 7 + 10 uniform numbers and one normal one.
     draw : ranges. size_px : side of the patch, pixels.
-    place, pixel_m : where the patch lies; its pixel size, m.
+    place, pixel_m : the patch's place; its pixel size, m.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def draw_swath(rng: np.random.Generator, draw: Missing, size_px: int, place: Pla
     # swath runs both ways, so q is taken within half a turn.
     q = azimuth % 180.0 - 90.0
     sine, cosine = np.sin(np.radians(q)), np.cos(np.radians(q))
-    # The patch's outermost pixel centres lie this far from its centre, across the swath.
+    # Distance of the patch's outermost pixel centres from its centre, across the swath.
     reach = (size_px - 1) / 2 * (abs(sine) + abs(cosine))
     offset = between(across, -1.0, 1.0) * (half_width + reach) * (1 - 1e-6)
     x0 = (size_px - 1) / 2 - offset * sine

@@ -1,4 +1,4 @@
-"""Radiance of a DEM under a set of Suns: cheap, batched, and computed whenever an image is read.
+"""Radiance of a DEM under a set of Suns, in batches; fast enough to be computed whenever an image is read.
 
 Every law gives the radiance factor pi r, with r the bidirectional reflectance (radiance over the irradiance
 of a surface that faces the Sun). r is a function of the incidence angle i, the emission angle e and the phase
@@ -28,7 +28,7 @@ def surface_gradients(dem: Tensor, pixel_m: float | Tensor) -> tuple[Tensor, Ten
     Parameters
     ----------
     dem : ``(..., Y, X)`` elevations, m; at least 2 x 2 pixels.
-    pixel_m : pixel size, m; a number, or a tensor ``(...)`` with one a DEM.
+    pixel_m : pixel size, m; a number, or a tensor ``(...)`` with one per DEM.
 
     Returns
     -------
@@ -51,28 +51,26 @@ def radiance(
 ) -> Map:
     """Radiance factor pi r of every pixel under every Sun.
 
-    Takes torch tensors and gives one, on their device; or takes a NumPy DEM, with anything that NumPy makes
-    an array of for the rest, and gives an array.
-
-    The laws stand in `pipeline.illumination.laws`, each with its formula and source.
+    Torch tensors give a tensor on their device; a NumPy DEM, with array-like values for the other arguments,
+    gives an array. The reflectance laws are in `pipeline.illumination.laws`, each with formula and source.
 
     Parameters
     ----------
-    dem : ``(..., Y, X)`` elevations, m, floating point, without NaN. Where a halo is at hand, pass it too and
-        crop the result: the gradients of the patch's border are then central.
+    dem : ``(..., Y, X)`` elevations, m, floating point, without NaN. Where there is a halo, pass it too and
+        crop the result: the gradients at the patch's border are then central differences.
     pixel_m : pixel size, m; a number, or a tensor ``(...)``.
     sun : ``(..., N, 3)`` unit vectors towards the Sun in the map frame.
-    lit : ``(..., N, Y, X)`` bool, or the visible share of the Sun; None where nothing casts a shadow.
+    lit : ``(..., N, Y, X)`` bool, or the visible share of the Sun; None for no cast shadows.
     section : law and its parameters.
     albedo : ``(..., Y, X)`` factor on the radiance of all images of a set, relative to the section's albedo.
     viewer : unit vectors towards the camera in the map frame, ``(..., N, 3)``, or ``(3,)`` for all images;
-        None for one at the zenith. Pixels that face away from it have radiance 0; terrain that stands between
-        pixel and camera is not looked for.
+        None for one at the zenith. Pixels that face away from it have radiance 0; terrain between pixel and
+        camera is not considered.
 
     Returns
     -------
-    ``(..., N, Y, X)`` in the type of `dem`. With the zenith viewer at most three such tensors are alive at a
-    time, with ``hapke`` five.
+    ``(..., N, Y, X)`` in the type of `dem`. With the zenith viewer at most three such tensors are in memory
+    at a time, with ``hapke`` five.
 
     Raises
     ------
@@ -86,13 +84,13 @@ def radiance(
     if not dem.is_floating_point():
         raise ValueError(f"dem: expected elevations of floating point, found {dem.dtype}")
     slope_x, slope_y = surface_gradients(dem, pixel_m)
-    # The unit normal is (-dz/dx, -dz/dy, 1) / length; its last part is the cosine of the slope.
+    # The unit normal is (-dz/dx, -dz/dy, 1) / length; its last component is the cosine of the slope.
     upward = torch.rsqrt(1 + slope_x**2 + slope_y**2)
     sun = sun.to(dem)
 
     def cosine(direction: Tensor) -> Tensor:
         """Cosine of the angle between normal and direction, (..., N or 1, Y, X)."""
-        # Products and sums of elements: exact in single precision whatever a GPU does inside matrix products.
+        # Elementwise products and sums: a GPU may compute matrix products in less than single precision.
         east, north, up = (part[..., None, None] for part in direction.unbind(-1))
         value = torch.addcmul(up * upward[..., None, :, :], east, (-slope_x * upward)[..., None, :, :])
         return torch.addcmul(value, north, (-slope_y * upward)[..., None, :, :])
@@ -104,7 +102,7 @@ def radiance(
         viewer = torch.atleast_2d(viewer.to(dem))
         mu = cosine(viewer)
         seen, cos_phase = mu > 0, (sun * viewer).sum(dim=-1)
-        mu = torch.where(seen, mu, 1.0)  # any emission that no law divides by
+        mu = torch.where(seen, mu, 1.0)  # avoids division by 0; masked below
     phase = torch.acos(cos_phase.clamp(-1, 1))[..., None, None]
     value = radiance_factor(incidence, mu, phase, section)
     if seen is not None:
@@ -145,6 +143,6 @@ def _law(name: str) -> Callable[[Tensor, Tensor, Tensor, PhotometrySection], Ten
 
 
 def _tensor(array: ArrayLike) -> Tensor:
-    """A tensor of an array's values. A copy: torch knows no negative strides and no foreign byte order."""
+    """A tensor with a copy of an array's values: torch supports no negative strides or foreign byte order."""
     values = np.asarray(array)
     return torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))

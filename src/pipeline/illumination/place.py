@@ -1,4 +1,4 @@
-"""Where a patch lies, for Suns that are seen from its own place."""
+"""Places of patches on the Moon, for Suns as seen from there."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Place:
     Attributes
     ----------
     lon, lat : degrees east and north, body-fixed.
-    map_lon : degrees east of the map's central meridian, in [0, 360): what turns the local frame into the
-        map's. It differs from `lon` on maps whose central meridian is not 0.
+    map_lon : degrees east of the map's central meridian, in [0, 360): the rotation from the local frame to
+        the map's. It differs from `lon` on maps whose central meridian is not 0.
     pole : +1 on the north polar map, -1 on the south polar one.
     """
 
@@ -30,8 +30,8 @@ class Place:
 def patch_places(table: Mapping[str, Any]) -> list[Place]:
     """Places of all patches of a patch store or shard.
 
-    The longitude from the map's central meridian follows from the map coordinates alone (Snyder 1987, eqs.
-    20-16 and 20-17), so patches of several maps may stand in one table.
+    The longitude from the map's central meridian follows from the map coordinates only (Snyder 1987, eqs.
+    20-16 and 20-17), so one table may hold patches of several maps.
 
     Parameters
     ----------
@@ -45,5 +45,5 @@ def patch_places(table: Mapping[str, Any]) -> list[Place]:
 
 
 def places_by_id(patches: Mapping[str, Any]) -> dict[int, Place]:
-    """Places of a patch store's patches by their ids."""
+    """Places of a patch store's patches, by patch id; `patches` as in `patch_places`, with ``id``."""
     return dict(zip(patches["id"].values.tolist(), patch_places(patches), strict=True))

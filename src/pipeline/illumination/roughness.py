@@ -1,7 +1,7 @@
 """Hapke's correction for macroscopic roughness (Hapke 1984, Icarus 59, 41; 2012, chapter 12).
 
-Facets tilted by a mean angle theta lie within each pixel. Seen as a whole, the ground has the effective
-cosines of incidence and emission of its facets that are lit and seen, and a shadowing factor S.
+Each pixel consists of facets tilted by a mean angle theta. The pixel as a whole has the effective cosines of
+incidence and emission of its lit and visible facets, and a shadowing factor S.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def effective(mu0: Tensor, mu: Tensor, phase: Tensor, theta_deg: float) -> tuple
 
     Returns
     -------
-    mu0_e, mu_e and S, each of the shape that the three have together.
+    mu0_e, mu_e and S, each of the broadcast shape of mu0, mu and phase.
     """
     mu0, mu = (value.clamp(1e-6, 1.0) for value in (mu0, mu))
     tangent = math.tan(math.radians(theta_deg))
     chi = 1 / math.sqrt(1 + math.pi * tangent**2)
     sine0, sine = (torch.sqrt((1 - value**2).clamp(min=1e-12)) for value in (mu0, mu))
-    # cos g = mu0 mu + sin i sin e cos psi; at the zenith psi is any angle, and weighs nothing.
+    # cos g = mu0 mu + sin i sin e cos psi; at the zenith psi is undefined and has no influence.
     cosine_psi = ((torch.cos(phase) - mu0 * mu) / (sine0 * sine)).clamp(-1, 1)
     psi = torch.acos(cosine_psi)
     half = (1 - cosine_psi) / 2  # sin^2(psi / 2)

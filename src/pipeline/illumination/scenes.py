@@ -1,8 +1,8 @@
-"""Stages ``scenes`` and ``scenes_test``: image sets of each patch, rendered under true light and stored.
+"""Stages ``scenes`` and ``scenes_test``: image sets of each patch, rendered under realistic light and stored.
 
-They are stored, and not rendered when a sample is read: an image of 96 x 96 pixels costs 2.6 to 4.0 ms of a
-core (`benchmarks/scenes.py`, Suns drawn again included), a training step reads hundreds, and stored ones are
-mapped from the file.
+They are stored, not rendered when a sample is read: an image of 96 x 96 pixels costs 2.6 to 4.0 ms on one
+core (`benchmarks/scenes.py`, Suns drawn again included), a training step reads hundreds of images, and stored
+ones are memory-mapped.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class PatchScenes:
     Attributes
     ----------
     sun : ``(N, 3)`` vectors towards the Sun, map frame.
-    shift : ``(N, 2)`` pixels by which each image lies too low and too far right.
+    shift : ``(N, 2)`` displacement of each image downwards and to the right, pixels.
     relief : ``(N,)`` factor on the patch's heights, the same for all images of a set.
     radiance : ``(N, P, P)`` radiance factors, means over each pixel's area.
-    expected : ``(N, P, P / 8)`` bits, whether the whole Sun is expected to be seen; see
+    expected : ``(N, P, P / 8)`` packed bits, whether the whole Sun is expected to be visible; see
         `pipeline.illumination.expected`.
     """
 
@@ -69,7 +69,7 @@ def render_patch(
     far: FarTerrain | None = None,
     factor: int = 16,
 ) -> PatchScenes:
-    """Image sets of one patch.
+    """Render the image sets of one patch.
 
     Parameters
     ----------
@@ -77,27 +77,34 @@ def render_patch(
     pixel_m : pixel size, m.
     inner : ``(top, left, height, width)`` of the patch in `dem`.
     patch_id : seeds the draws, together with the section's seed.
-    place : where the patch lies.
-    section : what is drawn.
+    place : of the patch.
+    section : ranges of the draws.
     far : coarser terrain around `dem` that casts shadows, or None.
     factor : pixels per side of a block of the a priori DEM, which divides the patch and its halo.
+
+    Raises
+    ------
+    ValueError
+        If the Sun hardly ever stands within the elevations at the place.
     """
     rng = np.random.default_rng([section.seed, SCENES_PURPOSE, patch_id])
     grounds: dict[float, FineGround] = {}
     made = []
     for _ in range(section.sets):
         relief = draw_relief(section, rng)
-        flat, beyond = dem * np.float32(relief), far and replace(far, z=far.z * relief)
+        scaled, beyond = dem * np.float32(relief), far and replace(far, z=far.z * relief)
         if relief not in grounds:
-            grounds[relief] = FineGround(flat, pixel_m, inner, section.mesh, section.curvature, beyond)
+            grounds[relief] = FineGround(scaled, pixel_m, inner, section.mesh, section.curvature, beyond)
         sun, shift, light = _render_set(grounds[relief], place, section, rng)
-        clear = expected_light(flat, pixel_m, inner, factor, sun, section.disc_deg, section.curvature, beyond)
+        clear = expected_light(
+            scaled, pixel_m, inner, factor, sun, section.disc_deg, section.curvature, beyond
+        )
         made.append((sun, shift, np.full(len(sun), relief, np.float32), light, np.packbits(clear, axis=-1)))
     return PatchScenes(*(np.concatenate(parts) for parts in zip(*made, strict=True)))
 
 
 def draw_relief(section: RenderedScenes, rng: np.random.Generator) -> float:
-    """A set's factor on the heights."""
+    """Draw a set's factor on the heights: log-uniform in a fraction `section.gentle` of the sets, else 1."""
     chance, depth = rng.random(2)
     low, high = np.log(section.relief.low), np.log(section.relief.high)
     return float(np.exp(low + depth * (high - low))) if chance < section.gentle else 1.0
@@ -110,7 +117,7 @@ def _render_set(
     laws = draw_law(section, rng)
     shift = draw_shifts(section, rng)
     seasons = Seasons(section.suns, place, rng)
-    # What is stored is what is rendered, to the last bit.
+    # Rounded before rendering, so that the stored vectors are exactly those rendered.
     sun = seasons.draw(section.images).astype(np.float32)
     horizon = ground.horizons(sun, section.disc_deg)
     lit = ground.lit(sun, horizon)
@@ -129,10 +136,10 @@ def _render_set(
 
 
 def draw_law(section: RenderedScenes, rng: np.random.Generator) -> list[tuple[float, PhotometrySection]]:
-    """A set's law of reflectance: weights and laws that are added.
+    """Draw a set's reflectance law, a weighted sum: pairs (weight, law).
 
-    ``lunar_lambert`` with a factor f on its L is f times that law plus 1 - f times Lambert's, since it is
-    linear in L.
+    ``lunar_lambert`` is linear in its coefficient L: a factor f on L gives f times that law plus 1 - f times
+    Lambert's.
     """
     name = str(rng.choice(section.laws))
     theta, limb = (rng.uniform(span.low, span.high) for span in (section.theta_deg, section.limb))
@@ -143,7 +150,7 @@ def draw_law(section: RenderedScenes, rng: np.random.Generator) -> list[tuple[fl
 
 
 def draw_shifts(section: RenderedScenes, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Shifts of a set's images, down and right, pixels ``(images, 2)``."""
+    """Draw the shifts of a set's images, down and right, pixels ``(images, 2)``."""
     own = rng.normal(0.0, 1.0, (section.images, 2)) * rng.uniform(0.0, section.shift_px)
     common = rng.normal(0.0, 1.0, 2) * section.common_px
     clipped = (np.clip(part, -_MOST_PX, _MOST_PX) for part in (own, common))
@@ -160,16 +167,16 @@ def render_tile(
 ) -> None:
     """Write the image sets of a tile's patches of the stage's splits.
 
-    Patches keep their order in the patch store; the result does not depend on the number of workers, nor a
-    patch's images on other patches. At most two patches per worker are in memory. Workers are threads:
-    tracing and rendering release the interpreter's lock.
+    Patches keep their order in the patch store. A patch's images depend neither on the number of workers nor
+    on other patches. At most two patches per worker are in memory. Workers are threads: tracing and rendering
+    release the interpreter's lock.
 
     Parameters
     ----------
     patch_store : store of schema ``patches``.
     split_json : file of schema ``split/1``.
-    stage : what is drawn and rendered.
-    out : store of schema ``scenes`` to make; without such patches, an empty one.
+    stage : settings of the draws and the rendering.
+    out : store of schema ``scenes`` to make; empty where there are no such patches.
     workers : threads.
     far_store : store of schema ``far``; needed where `stage.far_m` is above 0.
 
@@ -177,7 +184,7 @@ def render_tile(
     ------
     ValueError
         If the store's patches are of another size or hold less halo than expected, the far terrain is not as
-        expected, or the Sun never stands within the elevations at a patch's place.
+        expected, or the Sun hardly ever stands within the elevations at a patch's place.
     """
     patches = read_store(patch_store, schema="patches")
     stored_halo, pixel_m = int(patches.attrs["halo_px"]), float(patches.attrs["pixel_m"])

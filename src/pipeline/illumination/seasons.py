@@ -1,4 +1,4 @@
-"""Suns of true places and seasons: any hour, any time of the year, at a latitude."""
+"""Realistic Suns: at random hours of random seasons, as seen from a latitude."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _WINDOW_DEG = (60.0, 180.0)
 
 
 class Seasons:
-    """The Suns of one image set: its place and, where they stand on one side, their window of azimuth.
+    """The Suns of one image set: its place and, where the Suns lie on one side, their range of azimuths.
 
     Parameters
     ----------
-    suns : which Suns are drawn.
+    suns : distribution of the Suns.
     own : the patch's place.
     rng : source of all draws.
 
@@ -38,13 +38,19 @@ class Seasons:
             latitude = pole * rng.uniform(suns.latitude.low, suns.latitude.high)
             self.place = Place(lon, latitude, lon, pole)
         if rng.random() < suns.one_side:
-            # Around a Sun that there is: north of a place in the north there is none.
+            # Around a possible Sun: near the north pole, none stands in the north.
             east, north, _ = self.draw(1)[0]
             self._middle = float(np.degrees(np.arctan2(east, north)))
             self._half_width = rng.uniform(*_WINDOW_DEG) / 2
 
     def draw(self, count: int) -> NDArray[np.float64]:
-        """Unit vectors ``(count, 3)`` towards the Sun in the map frame."""
+        """Unit vectors ``(count, 3)`` towards the Sun in the map frame.
+
+        Raises
+        ------
+        ValueError
+            If the Sun hardly ever, or never, stands within the elevations at the place.
+        """
         found: list[NDArray[np.float64]] = []
         for _ in range(_TRIES):
             found.append(self._candidates())
@@ -57,7 +63,7 @@ class Seasons:
         )
 
     def _candidates(self) -> NDArray[np.float64]:
-        """Suns at random hours of random days, those of them that are allowed."""
+        """Suns at random hours of random days that lie within the ranges, ``(n, 3)``."""
         season, hour = self._rng.uniform(0.0, 360.0, (2, _CANDIDATES))
         low, high = self._suns.declination.low, self._suns.declination.high
         declination = (low + high) / 2 + (high - low) / 2 * np.sin(np.radians(season))

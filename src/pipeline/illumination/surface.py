@@ -1,4 +1,4 @@
-"""What visibility engines share: checks of their input, the Moon's curvature and the Sun's disc."""
+"""Common parts of the visibility engines: checks of their input, the Moon's curvature and the Sun's disc."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# IAU reference radius of the Moon, the sphere that elevations are measured from, m.
+# IAU reference radius of the Moon, from which elevations are measured, m.
 MOON_RADIUS_M = 1_737_400.0
 
 Window = tuple[int, int, int, int]
@@ -50,9 +50,9 @@ def sun_vectors(sun: ArrayLike, dtype: type[np.floating[Any]] = np.float64) -> N
     Raises
     ------
     ValueError
-        If they are of another shape, or one is not finite or zero.
+        If they are of another shape, or one is zero or not finite.
     """
-    with np.errstate(over="ignore"):  # what overflows is named below
+    with np.errstate(over="ignore"):  # overflow is reported below
         vectors = np.atleast_2d(np.asarray(sun, dtype=dtype))
     if vectors.ndim != 2 or vectors.shape[1] != 3:
         raise ValueError(f"sun: expected vectors of shape (D, 3), found shape {vectors.shape}")
@@ -63,7 +63,7 @@ def sun_vectors(sun: ArrayLike, dtype: type[np.floating[Any]] = np.float64) -> N
 
 
 def check_disc(disc_deg: float, limb_darkening: float) -> None:
-    """Refuse what is no Sun's disc.
+    """Check the parameters of the Sun's disc.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def check_disc(disc_deg: float, limb_darkening: float) -> None:
 
 
 def bend(dem: NDArray[np.float64], pixel_m: float, inner: Window) -> NDArray[np.float64]:
-    """Terrain as seen in the tangent frame of the patch's centre: lower by d^2 / 2R at the distance d.
+    """Terrain ``(Y, X)``, m, in the tangent frame of the patch's centre: lower by d^2 / 2R at distance d.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def bend(dem: NDArray[np.float64], pixel_m: float, inner: Window) -> NDArray[np.
 def disc_radii(points: int, limb_darkening: float = 0.0) -> NDArray[np.float64]:
     """Radii (disc radius 1) of points that each stand for an equal part of a disc's light.
 
-    The k-th point lies where the light within its radius is the share (k + 1/2) / n of the whole. For the
+    The light within the k-th point's radius is the fraction (k + 1/2) / n of the whole. For the
     linear law I(mu) = 1 - u (1 - mu) with mu = sqrt(1 - r^2) the light within r is
     pi ((1 - u) (1 - mu^2) + 2 u / 3 (1 - mu^3)); a uniform disc gives r = sqrt((k + 1/2) / n).
 
@@ -113,7 +113,7 @@ def disc_radii(points: int, limb_darkening: float = 0.0) -> NDArray[np.float64]:
     share = (np.arange(points) + 0.5) / points
     if limb_darkening == 0:
         return np.sqrt(share)
-    # The light beyond r, q(mu) = (1 - u) mu^2 + 2 u / 3 mu^3, grows with mu: halve the interval around it.
+    # The light beyond r, q(mu) = (1 - u) mu^2 + 2 u / 3 mu^3, grows with mu: bisection.
     beyond = (1 - share) * (1 - limb_darkening / 3)
     low, high = np.zeros(points), np.ones(points)
     for _ in range(60):
@@ -128,7 +128,7 @@ def disc_directions(
 ) -> NDArray[np.float64]:
     """Directions to points of the Sun's disc that each stand for an equal part of its light.
 
-    A sunflower pattern: the k-th point lies at the radius of `disc_radii` and turns by the golden angle
+    A sunflower pattern: the k-th point lies at the k-th radius of `disc_radii`, turned by k golden angles
     (Vogel 1979).
 
     Parameters

@@ -1,10 +1,11 @@
 """Visibility of the Sun over whole windows: shadows carried along parallel lines, exact near the pixel.
 
 The cost of `illumination.horizon` grows with the distance to the terrain that matters. Here the terrain
-beyond a few pixels is met along lines that run away from the Sun, one a pixel of the grid's side. Row by row,
-the shadow of a line falls by the Sun's slope and rises to the terrain that stands higher: a running maximum,
-of the same cost for a window of any size. A pixel lies between two lines and takes the height of the shadow
-between theirs. What is nearer than NEAR_PX rows is taken from the exact crossings of its ray with the mesh.
+beyond a few pixels is sampled along lines that run away from the Sun, one per pixel of the grid's side. Row
+by row, the shadow's height on a line falls by the Sun's slope and rises to any higher terrain: a running
+maximum, with the same cost per row for a window of any size. A pixel lies between two lines and takes the
+interpolated height of their shadows. Terrain nearer than NEAR_PX rows is taken from the exact crossings of
+the pixel's ray with the mesh.
 
 Azimuths within 45 degrees of the rows are computed on the transposed terrain, which is the same mesh.
 """
@@ -25,25 +26,25 @@ from pipeline.illumination.surface import Window, sun_vectors
 from pipeline.illumination.trace import make_engine
 from pipeline.illumination.visibility import Visibility
 
-# Rows of terrain next to a pixel that are met exactly.
+# Rows of terrain next to a pixel that are treated exactly.
 NEAR_PX = 8
-# From this side on the sweep is the faster one for few Suns and for many; see docs/performance.md.
+# Windows of at least this side are faster with the sweep, for few Suns and for many; see docs/performance.md.
 WHOLE_WINDOW_PX = 320
 
 
 def whole_window_engine(
     name: str, shape: tuple[int, int], inner: Window, sun: Literal["point", "disc"], far: bool = False
 ) -> type[Visibility]:
-    """The class that computes visibility over a whole window: that of the engine, or its faster equal.
+    """The class that computes visibility over a whole window: the engine's own, or the faster sweep.
 
     Parameters
     ----------
     name : ``illumination.engine``. Only ``horizon`` has a sweep: ``embree`` is the reference.
     shape : ``(Y, X)`` of the terrain.
     inner : ``(top, left, height, width)`` of the pixels to light. The sweep passes over all of the terrain,
-        so they should be at least half of it.
-    sun : ``illumination.sun``. The sweep is for a point; shares of the disc are the same either way.
-    far : whether there is far terrain, which the sweep has none of.
+        so it is used only where they are at least half of it.
+    sun : ``illumination.sun``. The sweep is for a point Sun only.
+    far : whether there is far terrain, which the sweep does not support.
 
     Raises
     ------
@@ -58,17 +59,17 @@ def whole_window_engine(
 
 
 class SweepVisibility(HorizonVisibility):
-    """`HorizonVisibility` with a faster answer to which pixels see a point Sun.
+    """`HorizonVisibility` with a faster `lit` for a point Sun.
 
-    Parameters, errors and geometry are those of `HorizonVisibility`, but there is no far terrain; horizons
-    and shares of the disc are its own, exact ones.
+    Parameters, errors and geometry are those of `HorizonVisibility`, except that far terrain is refused;
+    horizons and shares of the disc are computed exactly, as there.
 
     Notes
     -----
-    Beyond NEAR_PX rows two things are approximate: a line meets the mesh at grid rows only (or columns), so
-    that ridges between two rows count a little lower; and between two lines the shadow's height is
-    interpolated, which rounds its outline off where the edges that cast it differ. Pixels whose horizon lies
-    within some hundredths of a degree of the Sun can therefore fall on the other side.
+    Beyond NEAR_PX rows two things are approximate: a line samples the mesh at grid rows only (or columns), so
+    that ridges between two rows count as slightly lower; and between two lines the shadow's height is
+    interpolated, which smooths its outline where different edges cast it. Pixels whose horizon lies within
+    some hundredths of a degree of the Sun may therefore be decided wrongly.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class SweepVisibility(HorizonVisibility):
         self._turned = make_terrain(metres.T, self._pixel_m, (left, top, width, height))
 
     def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
-        """Where a point Sun is seen; see `HorizonVisibility.lit`."""
+        """Pixels that see a point Sun; see `HorizonVisibility.lit`."""
         azimuth, elevation = azimuth_elevation(sun_vectors(sun))
         lit = np.zeros((len(azimuth), *self._shape), np.uint8)
         tangent = np.tan(np.radians(elevation)).astype(np.float32)
@@ -122,7 +123,7 @@ def _light(
     first, second, weight, nearness, groups = crossing_kernels.crossing_table(terrain)
     count = crossing_kernels.crossings_of(east, south, terrain, first, second, weight, nearness, groups)
     near = int((nearness[: groups[count, 0]] * (delay * step_m) > 1 + 1e-6).sum())
-    # The pixel itself, at no height above itself, fills the last group.
+    # The pixel itself, whose tangent is 0, pads the last group.
     spare = -near % sweep_kernels.GROUP
     for values, itself in ((first, 0), (second, 0), (weight, 0), (nearness, 1)):
         values[near : near + spare] = itself

@@ -1,8 +1,8 @@
-"""Compiled kernels of the line sweep: exact near crossings, shadows carried along lines, one result a row.
+"""Compiled kernels of the line sweep: exact near crossings, shadows carried along lines, row by row.
 
-Everything compiled that calls each other stands in this one file, as numba's cache on disk looks at the file
-of the called function only. Loops that write another array than they read are what LLVM turns into lanes.
-The kernels are single-threaded; each pixel's answer is computed by itself.
+Compiled functions that call each other are in one file, as numba's cache on disk checks the file of the
+called function only. LLVM vectorises loops that write to another array than they read. The kernels are
+single-threaded; each pixel is computed independently.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -46,7 +46,7 @@ def _free(near, tangent, low, high, weight, start, rise, out):
 
 @compiled
 def _near(flat, begin, first, second, weight, nearness, start, horizon, spare):
-    """Tangent of the horizon of one row over the crossings given, 0 at least; in one of the two buffers.
+    """Tangent of the horizon of one row over the given crossings, at least 0; in one of the two buffers.
 
     ``begin``: the row's first pixel in ``flat``; the number of crossings is a multiple of GROUP.
     """
@@ -77,10 +77,10 @@ def _near(flat, begin, first, second, weight, nearness, start, horizon, spare):
 def sweep_kernel(terrain, aside, step_m, backwards, delay, crossings, tangents, places, lit):
     """``lit[places[d]]`` (H, W) u1: the pixels that a Sun in one azimuth lights at elevation tangent d.
 
-    Rows are taken from the Sun's side on (``backwards``: from the last to the first). Line L stands at column
-    L + ``aside`` u in the u-th of them, |aside| <= 1, and a row is ``step_m`` of way along it.
+    Rows are processed from the Sun's side on (``backwards``: from the last to the first). Line L is at column
+    L + ``aside`` u in the u-th of them, |aside| <= 1, and advances by ``step_m`` metres per row.
     ``crossings``: (first, second, weight, nearness) of those nearer than ``delay`` rows, whose number is a
-    multiple of GROUP, see `crossing_kernels`. Terrain ``delay`` rows off and farther casts its shadow along
+    multiple of GROUP, see `crossing_kernels`. Terrain at ``delay`` rows and farther casts its shadow along
     the lines.
     """
     first, second, weight, nearness = crossings
@@ -88,10 +88,10 @@ def sweep_kernel(terrain, aside, step_m, backwards, delay, crossings, tangents, 
     left, height, width = terrain.left - terrain.col0, terrain.height, terrain.width
     top = terrain.top - terrain.row0
     across = terrain.lowest.shape[1] * TILE
-    last = rows - top if backwards else top + height  # rows to go until the last pixel that receives light
+    last = rows - top if backwards else top + height  # rows up to the last pixel that receives light
     drift = math.floor(aside * (rows - 1))
     base = max(0, drift) + 2  # place of line 0
-    # How high the shadow of each line is, raised by its fall since the first row.
+    # Height of each line's shadow, plus its fall since the first row.
     shadow = np.full((len(tangents), cols + abs(drift) + 4), _NOTHING, np.float32)
     line, higher = np.empty(cols + 1, np.float32), np.empty(cols + 1, np.float32)
     one, other = np.empty(width, np.float32), np.empty(width, np.float32)

@@ -1,7 +1,7 @@
-"""Stage ``visibility``: which pixels of every kept patch see the Sun, for the fixed and Fibonacci sets.
+"""Stage ``visibility``: pixels of every kept patch that see the Sun, for the fixed and Fibonacci directions.
 
-Rays are the expensive half of illumination, so their answers are stored (a bit a pixel, packed along x);
-radiance is computed from them whenever an image is read.
+Visibility is the expensive part of illumination, so it is stored (one bit per pixel, packed along x);
+radiance is computed whenever an image is read.
 """
 
 from __future__ import annotations
@@ -62,7 +62,13 @@ def make_engine(name: str) -> type[Visibility]:
 
 @dataclass(frozen=True)
 class PatchLight:
-    """Visibility of one patch: ``values`` are packed bits or shares x 255, fixed directions first."""
+    """Visibility of one patch under the fixed and, after them, its F Fibonacci directions.
+
+    Attributes
+    ----------
+    values : ``(360 + F, P, ceil(P / 8))`` packed bits, or ``(360 + F, P, P)`` shares x 255.
+    sun : ``(F, 3)`` vectors of the Fibonacci directions. present : ``(F,)``, False below the horizon.
+    """
 
     values: NDArray[np.uint8]
     sun: NDArray[np.float32]
@@ -96,7 +102,7 @@ def trace_patch(
     """
     rng = np.random.default_rng([section.seed, JITTER_PURPOSE, patch_id])
     exact, present = fibonacci_directions(section.fibonacci, section.jitter_deg, rng, section.azimuth)
-    # What is stored is what is traced, to the last bit.
+    # Rounded before tracing, so that the stored vectors are exactly those traced.
     fibonacci = exact.astype(np.float32)
     fixed = fixed_directions(section.azimuth).astype(np.float32)
     shown = np.concatenate([np.ones(len(fixed), dtype=bool), present])
@@ -125,7 +131,7 @@ def trace_tile(
     """Write the visibility store of a tile's kept patches.
 
     Patches keep their order in the patch store; the result does not depend on the number of workers. At most
-    two patches a worker are in memory, and the block means of the far terrain. Workers are threads: tracing
+    two patches per worker are in memory, and the block means of the far terrain. Workers are threads: tracing
     releases the interpreter's lock.
 
     Parameters
@@ -134,7 +140,7 @@ def trace_tile(
     selected_json : file of schema ``selected/1``.
     size_px : side of a patch without halo, pixels.
     illumination : engine, halo, Sun and direction settings.
-    out : store of schema ``visibility`` to make; without kept patches, an empty one.
+    out : store of schema ``visibility`` to make; empty where there are no kept patches.
     workers : threads.
     far_store : store of schema ``far`` of the whole terrain; needed where `illumination.far_m` is above 0,
         and not read otherwise.
@@ -143,8 +149,8 @@ def trace_tile(
     ------
     ValueError
         If the store's patches are of another size, hold less halo than `illumination.halo_px`, or lack a
-        kept patch; if the far terrain is asked for but absent, is of other blocks or pixels than expected,
-        or reaches no farther than the halo.
+        kept patch; if far terrain is needed but absent, has another block or pixel size than expected, or
+        reaches no farther than the halo.
     """
     patch_store, out = Path(patch_store), Path(out)
     patches = read_store(patch_store, schema="patches")
@@ -214,7 +220,7 @@ def far_dem(
     Raises
     ------
     ValueError
-        If there are none, or they are of other blocks or pixels than expected, or reach no farther than the
+        If there are none, the block or pixel size is another than expected, or they reach no farther than the
         halo.
     """
     if far_store is None:
@@ -250,7 +256,7 @@ def _kept_rows(ids: NDArray[np.int64], selected_json: Path, patch_store: Path) -
 
 
 def _create_light(writer: StoreWriter, group: str, patches: int, count: int, size_px: int, sun: str) -> Any:
-    """The array for one group's visibility, one chunk a patch."""
+    """Create the array for one group's visibility, one chunk per patch."""
     if sun == "point":
         width, name, last = -(-size_px // 8), "lit", "xbyte"
         attrs = {"long_name": "the Sun's centre is visible", "packing": "bits along x, first pixel highest"}
@@ -262,7 +268,7 @@ def _create_light(writer: StoreWriter, group: str, patches: int, count: int, siz
 
 
 def in_order(work: Callable[..., Result], jobs: Iterator[tuple[Any, ...]], workers: int) -> Iterator[Result]:
-    """Results in the order of the jobs, with a bounded number of jobs read ahead."""
+    """Results of `work` in the order of the jobs; at most two jobs per worker are read ahead."""
     if workers <= 1:
         for job in jobs:
             yield work(*job)

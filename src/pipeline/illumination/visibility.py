@@ -1,4 +1,4 @@
-"""What every visibility engine is: terrain around a patch, and two questions about the Sun."""
+"""Interface of the visibility engines: terrain around a patch, visibility of a point Sun and of its disc."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Visibility(ABC):
     dem : ``(Y, X)`` elevations, m, row 0 at the top of the map; NaN where there is no terrain (it casts no
         shadow).
     pixel_m : pixel size, m.
-    inner : where the patch lies in `dem`: ``(top, left, height, width)``, or one slice for both axes. The
+    inner : the patch's window in `dem`: ``(top, left, height, width)``, or one slice for both axes. The
         rest only casts shadows.
     curvature : lower the terrain by d^2 / 2R with the distance d from the patch's centre.
     far : coarser terrain around `dem`, or None; see `pipeline.illumination.far`.
@@ -49,11 +49,11 @@ class Visibility(ABC):
 
     @abstractmethod
     def _build(self, metres: NDArray[np.float64]) -> None:
-        """Prepare the terrain ``(Y, X)``, m, bent where it is to be; the window and pixel size are known."""
+        """Prepare the terrain ``(Y, X)``, m, lowered by the curvature; window and pixel size are set."""
 
     @abstractmethod
     def lit(self, sun: ArrayLike) -> NDArray[np.bool_]:
-        """Which pixels see a point Sun.
+        """Pixels that see a point Sun.
 
         Parameters
         ----------

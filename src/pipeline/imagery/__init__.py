@@ -1,1 +1,1 @@
-"""Real images: their files, their Suns, and how they lie on the ground."""
+"""Real images: files, Sun directions, exposure, registration and resampling to maps."""

@@ -1,8 +1,8 @@
-"""Normalised cross-correlation of two masked pictures over whole-pixel shifts, by FFT.
+"""Normalised cross-correlation of two masked images over whole-pixel shifts, by FFT.
 
 Padfield, D. (2012), Masked object registration in the Fourier domain, IEEE Transactions on Image Processing
-21(5), 2706-2718: at each shift, Pearson's correlation over the pixels that are valid in both pictures, every
-sum of it a correlation of masked pictures.
+21(5), 2706-2718: at each shift, Pearson's correlation over the pixels that are valid in both images; each of
+its sums is computed as a correlation of masked images.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def masked_correlation(
     """
     height, width = image.shape
     most = max_shift_px
-    # Shifts wrap around: zeros as wide as the largest keep the far edge away.
+    # Circular correlation: padding by the largest shift prevents wrap-around.
     size = [fft.next_fast_len(side + most, real=True) for side in (height, width)]
 
     def transform(values: Floats) -> NDArray[np.complex128]:
@@ -44,7 +44,7 @@ def masked_correlation(
         every = np.asarray(fft.irfft2(product, s=size), dtype=np.float64)
         return every[np.ix_(rows, rows)]
 
-    # Correlation is kept from cancelling by taking the means off first.
+    # Subtracting the means first avoids cancellation.
     held = image - _mean(image, image_mask), model - _mean(model, model_mask)
     first, second = held[0] * image_mask, held[1] * model_mask
     mask1, mask2 = transform(image_mask), np.conj(transform(model_mask))
@@ -56,7 +56,7 @@ def masked_correlation(
     square1 = inverse(transform(first**2) * mask2) - sum1**2 / safe
     square2 = inverse(mask1 * np.conj(transform(second**2))) - sum2**2 / safe
     cross = inverse(one * two) - sum1 * sum2 / safe
-    # What rounding leaves of a constant is no variance.
+    # Rounding errors of a constant image do not count as variance.
     least = 1e-10 * max(float(square1.max()), 0.0), 1e-10 * max(float(square2.max()), 0.0)
     enough &= (square1 > least[0]) & (square2 > least[1])
     scale = np.sqrt(np.where(enough, square1 * square2, 1.0))
@@ -64,7 +64,12 @@ def masked_correlation(
 
 
 def peak(correlation: Floats) -> tuple[tuple[int, int], tuple[float, float]]:
-    """The highest element's shift, rows down and columns right, whole and by a parabola along each axis."""
+    """Shift of the highest element, rows down and columns right: in whole pixels, and refined by parabolas.
+
+    Parameters
+    ----------
+    correlation : ``(2 m + 1, 2 m + 1)`` from `masked_correlation`.
+    """
     most = correlation.shape[0] // 2
     row, col = (int(k) for k in np.unravel_index(int(np.argmax(correlation)), correlation.shape))
     fine = (
@@ -75,7 +80,7 @@ def peak(correlation: Floats) -> tuple[tuple[int, int], tuple[float, float]]:
 
 
 def _vertex(line: Floats, k: int) -> float:
-    """How far the vertex of the parabola through an element and its neighbours lies from the element."""
+    """Offset of the vertex of the parabola through an element and its neighbours from the element."""
     if not 0 < k < len(line) - 1:
         return 0.0
     before, here, after = (float(value) for value in line[k - 1 : k + 2])

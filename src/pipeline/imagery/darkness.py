@@ -1,4 +1,4 @@
-"""Dark level of a photograph: what it shows where no sunlight falls (haze, stray light, offsets)."""
+"""Dark level of an image: its signal where no sunlight falls (haze, stray light, offsets)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from scipy import ndimage
 
 from pipeline.imagery.smoothing import Floats, Mask, like, picture
 
-#: Fewer pixels inside predicted shadows say nothing about the dark level.
+#: Least number of pixels inside predicted shadows from which a dark level is estimated.
 MIN_PIXELS = 64
 # Misregistration and penumbra reach this far into a predicted shadow, pixels.
 _ERODE_PX = 2
-# A mode is taken for one from this share of the highest on: walls in sunlight make others above the lowest.
+# Modes of at least this fraction of the highest density count; sunlit walls cause modes above the lowest.
 _SHARE_OF_HIGHEST = 0.3
 _BLOCK_PX = 16
 _MIN_BLOCKS = 12
@@ -26,12 +26,12 @@ _SIGNIFICANT = 6.0
 
 @dataclass(frozen=True)
 class DarkLevel:
-    """Dark level at the centre of the pixel grid, and how it changes along it.
+    """Dark level at the centre of the pixel grid, and its slope.
 
     Attributes
     ----------
-    level : in the image's unit; 0 where `count` is. count : pixels inside shadows that it rests on.
-    right, up : change of the level per pixel to map-right and map-up; 0 unless clearly there.
+    level : in the image's unit; 0 where `count` is 0. count : shadowed pixels that it is estimated from.
+    right, up : change of the level per pixel to map-right and map-up; 0 unless significant.
     """
 
     level: float
@@ -48,13 +48,13 @@ class DarkLevel:
 def dark_level(values: ArrayLike, valid: ArrayLike, lit_share: ArrayLike) -> DarkLevel:
     """Lowest mode of an image inside the cast shadows that a DEM predicts.
 
-    A mode, because some predicted shadows are lit, and the lowest, because sunlit walls light others: neither
-    moves it as long as some of the shadows are dark. Its density is a Gaussian kernel's, as wide as the
-    image's noise asks for.
+    A mode, because some predicted shadows are lit, and the lowest, because sunlit walls illuminate others:
+    neither changes it as long as some of the shadows are dark. The density is a Gaussian kernel estimate
+    whose width follows the image's noise.
 
     Parameters
     ----------
-    values : ``(H, W)`` image. valid : ``(H, W)`` bool, where it holds.
+    values : ``(H, W)`` image. valid : ``(H, W)`` bool, its valid pixels.
     lit_share : ``(H, W)`` predicted visible share of the Sun's disc, in [0, 1]; NaN where unknown.
 
     Returns
@@ -77,7 +77,7 @@ def dark_level(values: ArrayLike, valid: ArrayLike, lit_share: ArrayLike) -> Dar
     noise = _noise(image, inside)
     slopes = _slopes(image, inside, mask, noise)
     right, up = _from_centre(image.shape)
-    # A sloping field smears the mode: take it off first.
+    # A sloping field broadens the mode: subtract it first.
     flat = image - slopes[0] * right - slopes[1] * up
     return DarkLevel(_lowest_mode(flat[inside], noise), count, *slopes)
 
@@ -96,7 +96,7 @@ def _noise(image: Floats, inside: Mask) -> float:
 
 
 def _lowest_mode(found: Floats, noise: float) -> float:
-    """The lowest mode of values that counts."""
+    """The lowest mode of values (n,) among those of at least `_SHARE_OF_HIGHEST` of the highest density."""
     low, high = (float(k) for k in np.percentile(found, (0.5, 90)))
     # Silverman's rule for a peak as narrow as the noise; half the noise is plenty for many pixels.
     width = max(noise * max(0.5, 1.06 * found.size**-0.2), (high - low) / 2000, 1e-6 * abs(high))
@@ -116,10 +116,10 @@ def _lowest_mode(found: Floats, noise: float) -> float:
 
 
 def _slopes(image: Floats, inside: Mask, mask: Mask, noise: float) -> tuple[float, float]:
-    """Slopes of the dark level to the right and up where they are clearly there; else 0.
+    """Slopes of the dark level to the right and up where they are significant; else 0.
 
-    A plane through the medians of blocks must leave no more than the pixels' noise: light from walls comes in
-    steps and patches, which leave more.
+    The residuals of a plane through the medians of blocks must not exceed the pixels' noise: light from walls
+    has steps and patches, whose residuals do.
     """
     right, up = _from_centre(image.shape)
     rows, cols = np.nonzero(inside)
@@ -136,7 +136,7 @@ def _slopes(image: Floats, inside: Mask, mask: Mask, noise: float) -> tuple[floa
         design = np.column_stack([np.ones(len(blocks)), blocks[:, 1:]])
         plane = np.linalg.lstsq(design, blocks[:, 0], rcond=None)[0]
         residual = blocks[:, 0] - design @ plane
-        # Blocks that are lit against the prediction stand out.
+        # Blocks that are lit, contrary to the prediction, are outliers.
         keep = np.abs(residual) <= 3 * max(1.4826 * float(np.median(np.abs(residual))), noise / _BLOCK_PX)
         if keep.all():
             break
@@ -150,7 +150,7 @@ def _slopes(image: Floats, inside: Mask, mask: Mask, noise: float) -> tuple[floa
     for axis, every in ((1, right[mask]), (2, up[mask])):
         slope, extent = float(plane[axis]), float(np.ptp(every))
         clear = abs(slope) > _SIGNIFICANT * error[axis] and abs(slope) * extent > noise
-        # Shadows in one corner cannot tell a slope from the light of the wall beside them.
+        # Shadows in one corner cannot distinguish a slope from light of the wall beside them.
         wide = float(np.ptp(design[:, axis])) >= 0.5 * extent
         answer.append(slope if clear and wide else 0.0)
     return answer[0], answer[1]

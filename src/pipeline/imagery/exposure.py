@@ -1,4 +1,4 @@
-"""Exposure of a photograph against a rendering of its ground."""
+"""Exposure of an image relative to a rendering of its terrain."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numpy.typing import ArrayLike
 
 from pipeline.imagery.smoothing import like, picture, weighted_median
 
-#: Fewer pixels lit in both give no exposure.
+#: Least number of pixels lit in image and rendering from which an exposure is estimated.
 MIN_PIXELS = 64
-# Fainter pixels, against the median of the lit ones, lie in penumbrae, or show noise and a wrong dark level.
+# Pixels below this fraction of the lit median are left out: penumbrae, noise and errors of the dark level.
 _LIT = 0.2
 
 
 class Exposure(NamedTuple):
-    """Brightness of an image over that of its rendering.
+    """Ratio of an image's brightness to that of its rendering.
 
     `scatter` is the spread of the ratio over the pixels, relative to `scale` (1.4826 median absolute
-    deviations: a standard deviation under a normal law).
+    deviations: the standard deviation of a normal distribution).
     """
 
     scale: float
@@ -30,12 +30,11 @@ def exposure(values: ArrayLike, valid: ArrayLike, dark: ArrayLike, rendering: Ar
     """Robust ratio of an image above its dark level to a rendering.
 
     The scale s minimises the sum of ``|values - dark - s rendering|`` over the pixels lit in both: it is
-    the median of the ratio weighted with the rendering, which shadows that lie elsewhere than predicted do
-    not move.
+    the median of the ratio weighted with the rendering, which is robust against misplaced shadows.
 
     Parameters
     ----------
-    values : ``(H, W)`` image. valid : ``(H, W)`` bool, where it holds.
+    values : ``(H, W)`` image. valid : ``(H, W)`` bool, its valid pixels.
     dark : dark level in the image's unit, a number or ``(H, W)``. rendering : ``(H, W)``; NaN where unknown.
 
     Raises
@@ -50,7 +49,7 @@ def exposure(values: ArrayLike, valid: ArrayLike, dark: ArrayLike, rendering: Ar
     if lit.any():
         lit &= model > _LIT * np.median(model[lit])
     if lit.any():
-        # Of the pixels that should be lit most are: their median is one of light.
+        # Most of the pixels that should be lit are lit: their median is a lit value.
         lit &= light > _LIT * max(float(np.median(light[lit])), 0.0)
     if lit.sum() < MIN_PIXELS:
         raise ValueError(

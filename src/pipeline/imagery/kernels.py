@@ -1,7 +1,7 @@
 """Compiled kernels of the area average: map pixels from the pixels of an image.
 
-Single-threaded; every map pixel is computed by itself and in one order, so no result depends on the window,
-the chunk or the threads.
+Single-threaded; every map pixel is computed independently and in a fixed order, so no result depends on the
+window, the chunk or the number of threads.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -20,7 +20,7 @@ _HALF = CELL / 2
 def slopes(values, valid, down, right):
     """Slopes of the planes over an image's pixels, per pixel downwards and to the right.
 
-    Central differences; one-sided beside a pixel that is not valid, nought between two. All (H, W).
+    Central differences; one-sided beside an invalid pixel, 0 between two invalid pixels. All (H, W).
     """
     height, width = values.shape
     for k in range(height):
@@ -100,13 +100,13 @@ def average_cells(values, valid, down, right, corner, patches, samples, first_ce
 
 @compiled
 def average_points(values, valid, down, right, corner, rows, cols, mean, share):
-    """Averages of sets of points of the image: ``rows``, ``cols`` (sets, points), not finite for none."""
+    """Averages of sets of points of the image: ``rows``, ``cols`` (sets, points); not finite: no point."""
     height, width = values.shape
     for i in range(len(mean)):
         total, count = 0.0, 0
         for a in range(rows.shape[1]):
             v, u = rows[i, a], cols[i, a]
-            # The comparison also drops what is not finite.
+            # The comparison also drops points that are not finite.
             if corner[0] <= v < corner[0] + height and corner[1] <= u < corner[1] + width:
                 k, m = int(v) - corner[0], int(u) - corner[1]
                 if valid[k, m]:
@@ -120,9 +120,10 @@ def average_points(values, valid, down, right, corner, rows, cols, mean, share):
 
 @compiled
 def bounds(patches, bulges, samples, first_cell, first_pixel, shape, box):
-    """Least and greatest image row and column of the map pixels of a block, into ``box``.
+    """Smallest and largest image row and column of the map pixels of a block, into ``box``.
 
-    Inside a map pixel its corners may be exceeded by ``bulges`` (cell rows, cell columns, 2), image pixels.
+    Points inside a map pixel may lie beyond its corners by ``bulges`` (cell rows, cell columns, 2), image
+    pixels.
     """
     for i in range(shape[0]):
         row = first_pixel[0] + i

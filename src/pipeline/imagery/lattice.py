@@ -1,4 +1,4 @@
-"""Where the pixels of a map lie in an image: exact at the nodes of a lattice, second-order in between."""
+"""Image coordinates of a map's pixels: exact at the nodes of a lattice, biquadratic in between."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pipeline.terrain.grid import GridError
 
 Floats = NDArray[np.float64]
 
-# Points along a side of a map pixel: this many at least, and two per image pixel. More change the error
+# Points along a side of a map pixel: at least this many, and two per image pixel. More change the error
 # little (see `resample`), and with ten the common ratios of 1, 2 and 5 image pixels are exact.
 _LEAST_SAMPLES = 10
 _SAMPLES_PER_PIXEL = 2
-# Near a pole of a lon/lat image, pixels are needles; more points than this tell nothing more.
+# Near a pole of a lon/lat image, pixels are very narrow; more points than this change nothing.
 _MOST_EXACT_SAMPLES = 32
 _TOLERANCE_PIXELS = 0.01
 
@@ -65,7 +65,7 @@ class Locator:
     ----------
     file : the image.
     target : the map.
-    shift : how far the image's content is moved right and up, in the map's units.
+    shift : displacement applied to the image's content, right and up, in the map's units.
     """
 
     def __init__(self, file: ImageFile, target: MapTarget, shift: tuple[float, float]) -> None:
@@ -130,10 +130,10 @@ class Lattice:
     ----------
     first : row and column of the first cell.
     patches : (cell rows, cell columns, 2, 3, 3) polynomials, see `average_cells`.
-    bulges : (cell rows, cell columns, 2) how far a map pixel may reach beyond its corners, image pixels.
-    samples : (cell rows, cell columns) points along a side of a map pixel; 0 where the polynomial is no good,
-        -1 where the cell lies beyond the image.
-    wanted : the same for the cells without a polynomial too.
+    bulges : (cell rows, cell columns, 2) bound of the reach of a map pixel beyond its corners, image pixels.
+    samples : (cell rows, cell columns) points along a side of a map pixel; 0 where the polynomial is not
+        accurate enough, -1 where the cell lies beyond the image.
+    wanted : (cell rows, cell columns) points along a side of a map pixel, whatever the polynomial.
     """
 
     first: tuple[int, int]
@@ -143,8 +143,8 @@ class Lattice:
     wanted: NDArray[np.int64]
 
 
-# Sums and products are written out, element by element: matrix products may add up in an order that depends
-# on the size of the arrays, and windows must agree to the last bit.
+# Sums and products are written out, element by element: the order of the sums in matrix products may depend
+# on the size of the arrays, and results must be the same to the last bit in every window.
 
 
 def _quadratic(a: Floats, b: Floats, c: Floats) -> tuple[Floats, Floats, Floats]:
@@ -153,7 +153,7 @@ def _quadratic(a: Floats, b: Floats, c: Floats) -> tuple[Floats, Floats, Floats]
 
 
 def _polynomials(nodes: Floats) -> Floats:
-    """(cell rows, cell columns, 3, 3) coefficients of biquadratics through 3 x 3 nodes a cell."""
+    """(cell rows, cell columns, 3, 3) coefficients of biquadratics through 3 x 3 nodes per cell."""
     down = _quadratic(nodes[:-2:2], nodes[1:-1:2], nodes[2::2])
     both = [np.stack(_quadratic(k[:, :-2:2], k[:, 1:-1:2], k[:, 2::2]), axis=-1) for k in down]
     return np.stack(both, axis=-2)
@@ -165,10 +165,10 @@ def _evaluate(patches: Floats, t: float, s: float) -> Floats:
 
 
 def _bulges(patches: Floats) -> Floats:
-    """How far a polynomial exceeds, inside a map pixel, its values at the pixel's corners.
+    """Bound of how far a polynomial inside a map pixel exceeds its values at the pixel's corners.
 
-    A function differs from the bilinear one through the corners of a square of side h, whose extremes are at
-    the corners, by h^2 / 8 (max |f_ss| + max |f_tt|) at most; h = 2 / CELL, and s, t are 2 at most.
+    A function differs by at most h^2 / 8 (max |f_ss| + max |f_tt|) from the bilinear one through the corners
+    of a square of side h, whose extremes are at the corners; h = 2 / CELL, and s and t are at most 2.
     """
     p = np.abs(patches)
     across = p[..., 0, 2] + 2 * p[..., 1, 2] + 4 * p[..., 2, 2]
@@ -182,7 +182,7 @@ def _beyond(nodes: tuple[Floats, Floats], bulges: Floats, size: tuple[int, int])
     for axis, length in enumerate(size):
         n = nodes[axis]
         corners = np.stack([n[:-2:2, :-2:2], n[:-2:2, 2::2], n[2::2, :-2:2], n[2::2, 2::2]])
-        # The bound of `_bulges` for a square that is CELL times wider; a pixel more for roundings.
+        # The bound of `_bulges` for a square that is CELL times wider, plus one pixel for rounding errors.
         room = bulges[:, :, axis] * CELL**2 + 1
         out |= (corners.max(axis=0) < -room) | (corners.min(axis=0) > length + room)
     return out
@@ -203,7 +203,7 @@ def _samples(nodes: tuple[Floats, Floats]) -> NDArray[np.int64]:
 
 
 def exact_points(locator: Locator, row: int, col: int, samples: int) -> tuple[Floats, Floats]:
-    """Image rows and columns of `samples` x `samples` points of one map pixel, without a polynomial."""
+    """Exact image rows and columns, (1, n^2) each, of n x n points of one map pixel, n = min(samples, 32)."""
     n = min(samples, _MOST_EXACT_SAMPLES)
     steps = (np.arange(n) + 0.5) / n
     rows, cols = np.meshgrid(row + steps, col + steps, indexing="ij")

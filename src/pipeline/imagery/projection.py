@@ -1,8 +1,8 @@
-"""Map projections of the Moon: which are accepted, and points from one to another.
+"""Map projections of the Moon: those accepted, and transformations between them.
 
-Two lunar files may name their body, sphere and datum in different words, which makes PROJ refuse, or warn,
-when it is asked for a transformation between them. So points go through longitude and latitude on the
-sphere: each projection is used with its own geographic base only, and the two bases are taken as one.
+Two lunar files may name their body, sphere and datum differently, which makes PROJ refuse a transformation
+between them, or warn. Points are therefore transformed through longitude and latitude on the sphere: each
+projection is used with its own geographic base only, and the two bases are treated as equal.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def moon_crs(wkt: str, name: str) -> Any:
     Raises
     ------
     GridError
-        If the CRS does not parse, is neither projected nor geographic, or is not on a sphere of the Moon's
-        radius (within `RADIUS_TOLERANCE_M`).
+        If the CRS does not parse, is neither projected nor geographic, is not on a sphere of the Moon's
+        radius (within `RADIUS_TOLERANCE_M`), or has longitudes in other units or growing westwards.
     """
     expected = "a map of the Moon (a sphere of about 1737.4 km)"
     crs, _ = lunar_crs(wkt, name, expected)
@@ -49,12 +49,12 @@ def moon_crs(wkt: str, name: str) -> Any:
     return crs
 
 
-# PROJ's objects are not for several threads, so each has its own, which go when it ends.
+# PROJ's objects must not be shared between threads, so each thread has its own.
 _OWN = threading.local()
 
 
 def _transformer(wkt: str) -> Any:
-    """From longitude and latitude to map coordinates."""
+    """Transformer from longitude and latitude, degrees, to map coordinates."""
     from pyproj import Transformer
 
     known = _OWN.__dict__.setdefault("transformers", {})
@@ -86,10 +86,10 @@ def metres_per_unit(wkt: str) -> float:
 
 @lru_cache(maxsize=256)
 def period(wkt: str) -> float | None:
-    """Distance, in the CRS's units, after which a map's x comes to the same meridian; None if it does not.
+    """Period of a map's x, in the CRS's units, after 360 degrees of longitude; None if it has none.
 
-    Longitudes and the cylindrical projections repeat: 200 and -160 degrees are one place, and files use
-    either.
+    Longitudes and cylindrical projections are periodic: 200 and -160 degrees are the same meridian, and files
+    use either.
     """
     crs = moon_crs(wkt, "map")
     if crs.is_geographic:

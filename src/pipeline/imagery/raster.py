@@ -1,4 +1,4 @@
-"""Map-projected image files behind one face: windows of calibrated values and which of them are valid."""
+"""Map-projected image files: windows of calibrated values and masks of the valid ones."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pipeline.terrain.readers import check_whole
 
 KINDS = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
 
-# Above this share of pixels at the greatest value an image is overexposed as a whole.
+# An image with a larger share of pixels at the greatest value is overexposed as a whole.
 SATURATED_SHARE = 0.2
 
-# No orbital image is sampled more finely; "metres" below it are kilometres, and then nothing can be trusted.
+# No orbital image is sampled more finely; a smaller pixel indicates a grid in kilometres labelled as metres.
 _FINEST_PIXEL_M = 0.1
 _FULL = {"uint8": 255, "int16": 32767, "uint16": 65535}
 _SCAN_PIXELS = 4 << 20
@@ -32,7 +32,7 @@ class ImageFile(GdalFile):
     """A map-projected image of the Moon that GDAL reads, in any lunar projection.
 
     One band, or one and an alpha band. The grid may be rotated and its pixels need not be square. The object
-    can be pickled; one object is for one thread at a time, as it holds an open file.
+    can be pickled; only one thread at a time may use it, as it holds an open file.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class ImageFile(GdalFile):
     crs_wkt : the map projection.
     transform : affine from (column, row) of pixel corners to map coordinates.
     width, height : pixels.
-    units : unit of the calibrated values as the file tells it, "" if it does not.
-    pixel_m : side of a square as large as the pixel at the image's centre, metres.
+    units : unit of the calibrated values as given in the file, "" if it gives none.
+    pixel_m : side of a square with the area of the pixel at the image's centre, metres.
     kind : data type of the stored values.
     nodata : the no-data tag, or None.
     has_mask : whether the file has a mask, or an alpha band that excludes something.
@@ -137,7 +137,7 @@ class ImageFile(GdalFile):
         )
 
     def _alpha_excludes(self) -> bool:
-        """Whether any pixel is not opaque: an alpha band that is full everywhere says nothing."""
+        """Whether any pixel is not opaque: an alpha band that is full everywhere marks nothing as missing."""
         return any(
             bool((self._band(2, top, bottom, 0, self.width) < self._full).any())
             for top, bottom in self._windows()
@@ -174,13 +174,13 @@ class ImageFile(GdalFile):
             ) from None
 
     def _raw(self, top: int, bottom: int, left: int, right: int) -> tuple[NDArray, Mask | None]:
-        """Stored values of a window inside the image, and what its mask or alpha band lets through."""
+        """Stored values of a window inside the image, and the pixels that its mask or alpha band accepts."""
         raw = self._band(1, top, bottom, left, right)
         mask: Mask | None = None
         if self._has_own_mask:
             mask = self._band(1, top, bottom, left, right, mask=True) == 255
         elif self.has_mask:
-            # Partly transparent pixels are mixtures with what is not there.
+            # Partly transparent pixels are mixed with missing ones.
             mask = self._band(2, top, bottom, left, right) >= self._full
         return raw, mask
 
@@ -197,7 +197,7 @@ class ImageFile(GdalFile):
         RasterError
             If the file's pixels cannot be read.
         """
-        # One pixel more all round for the erosion; beyond the image there is nothing.
+        # One more pixel on each side for the erosion; pixels beyond the image are invalid.
         top, bottom = max(row0 - 1, 0), min(row1 + 1, self.height)
         left, right = max(col0 - 1, 0), min(col1 + 1, self.width)
         raw, mask = self._raw(top, bottom, left, right)
@@ -232,14 +232,14 @@ class ImageFile(GdalFile):
     def footprint(self, crs_wkt: str) -> tuple[float, float, float, float]:
         """Left, bottom, right and top of the image on another map of the Moon, in that map's units.
 
-        Points on edges and inside are taken to the other map, so that the box of an image about a pole is
-        right too. An image that none of them can be found for gives an empty box (left > right).
+        Points on the edges and inside are projected to the other map, so that the box of an image around a
+        pole is right too. An image without any such point on the map gives an empty box (left > right).
         """
         x, y = self._points_on(crs_wkt)
-        seen = np.isfinite(x) & np.isfinite(y)
-        if not seen.any():
+        finite = np.isfinite(x) & np.isfinite(y)
+        if not finite.any():
             return math.inf, math.inf, -math.inf, -math.inf
-        x, y = x[seen], y[seen]
+        x, y = x[finite], y[finite]
         return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
     def _points_on(self, crs_wkt: str) -> Points:
@@ -252,7 +252,7 @@ class ImageFile(GdalFile):
     def meets(self, crs_wkt: str, box: tuple[float, float, float, float]) -> bool:
         """Whether points of the image lie in a box of another map, or points of the box in the image.
 
-        Unlike boxes around the two, this tells places on opposite sides of the Moon apart.
+        Unlike a comparison of bounding boxes, this distinguishes places on opposite sides of the Moon.
 
         Parameters
         ----------
@@ -269,25 +269,28 @@ class ImageFile(GdalFile):
         return bool(((col >= 0) & (col <= self.width) & (row >= 0) & (row <= self.height)).any())
 
     def coverage(self, most: int = 512) -> Mask:
-        """Which pixels have data, no more than so many along a side: one pixel stands for those around it."""
+        """Subsampled mask of pixels with data, at most `most` pixels per side."""
         step = max(1, math.ceil(max(self.width, self.height) / most))
         shape = -(-self.height // step), -(-self.width // step)
         dataset = self._open()
         raw = dataset.read(1, out_shape=shape)
-        seen = not_missing(raw, self)
+        known = not_missing(raw, self)
         if self._has_own_mask:
-            seen &= dataset.read_masks(1, out_shape=shape) == 255
+            known &= dataset.read_masks(1, out_shape=shape) == 255
         elif self.has_mask:
-            seen &= dataset.read(2, out_shape=shape) >= self._full
-        return seen
+            known &= dataset.read(2, out_shape=shape) >= self._full
+        return known
 
     def pixel_of(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Points:
-        """Rows and columns of places, in pixels from the top-left corner; NaN where there are none."""
+        """Rows and columns of longitudes and latitudes (degrees), in pixels from the top-left corner.
+
+        NaN where the projection has no such point.
+        """
         u, v = from_lonlat(self.crs_wkt, lon, lat)
         turn = period(self.crs_wkt)
         if turn is not None:
             # Longitudes of the file may run to 360.
             u = (u - self.middle[0] + turn / 2) % turn - turn / 2 + self.middle[0]
-        seen = np.isfinite(u) & np.isfinite(v)
-        u, v, inverse = np.where(seen, u, np.nan), np.where(seen, v, np.nan), ~self.transform
+        finite = np.isfinite(u) & np.isfinite(v)
+        u, v, inverse = np.where(finite, u, np.nan), np.where(finite, v, np.nan), ~self.transform
         return inverse.d * u + inverse.e * v + inverse.f, inverse.a * u + inverse.b * v + inverse.c

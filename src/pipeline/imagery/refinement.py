@@ -5,9 +5,9 @@ gradients for a change of d together with a and b (Lucas & Kanade 1981; Evangeli
 gain and the offset), with Huber's weights on r.
 
 The uncertainty is the sandwich H^-1 S H^-1 of M-estimation (Huber 1967). S is the covariance of the scores,
-gradient times weighted residual, summed over all pairs of pixels under a Gaussian of their distance (Conley
-1999): residuals of a rendering are those of its DEM, so they stay alike over many pixels, and the inverse of
-H alone (Cramer and Rao's bound for white residuals) is several times too small.
+gradient times weighted residual, summed over all pairs of pixels with a Gaussian weight of their distance
+(Conley 1999): residuals of a rendering come from errors of its DEM and are correlated over many pixels, so
+that the inverse of H alone (the Cramer-Rao bound for white residuals) is several times too small.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from pipeline.imagery.smoothing import Floats, Mask, Normaliser, weighted_median
 
-_HUBER = 1.345  # 95 % efficient under a normal law
+_HUBER = 1.345  # 95 % efficient for normally distributed residuals
 _STEPS = 30
 _CONVERGED_PX = 1e-3
 _FARTHEST_STEP_PX = 1.0
@@ -28,7 +28,7 @@ _FARTHEST_STEP_PX = 1.0
 
 @dataclass(frozen=True)
 class Scales:
-    """Sigmas of Gaussians in pixels: against noise, of the local mean, of what residuals have in common."""
+    """Sigmas of Gaussians, pixels: noise filter, local mean, and correlation of the residuals."""
 
     fine_px: float = 0.7
     coarse_px: float = 8.0
@@ -37,7 +37,7 @@ class Scales:
 
 @dataclass(frozen=True)
 class Step:
-    """Answer of the normal equations: the change of the shift, rows down and columns right, pixels.
+    """Solution of the normal equations: the change of the shift, rows down and columns right, pixels.
 
     `gain` is the image's amplitude over the model's, `normal` the matrix of the normal equations; `scores`
     ``(4, N)`` are the gradients times the weighted residuals of the N pixels of the mask `pixels`.
@@ -53,7 +53,7 @@ class Step:
         """Covariance of the change, ``(2, 2)``; `alike_px` as in `Scales`."""
         scores = np.zeros((len(self.scores), *self.pixels.shape))
         scores[:, self.pixels] = self.scores
-        # Pairs of pixels at distance l count exp(-l^2 / (2 alike^2)): scipy's kernel sums to 1, so undo that.
+        # Pairs at distance l have the weight exp(-l^2 / (2 alike^2)); scipy's kernel sums to 1: rescale.
         spread = np.stack([ndimage.gaussian_filter(s, alike_px, mode="constant") for s in scores])
         pairs = np.einsum("ahw,bhw->ab", scores, spread) * (2 * np.pi * alike_px**2)
         inverse = np.linalg.inv(self.normal)
@@ -63,11 +63,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Fit:
-    """A shift in rows down and columns right, pixels.
+    """A fitted shift in rows down and columns right, pixels.
 
-    `converged` is False where the normal equations are singular or the steps did not settle; `correlation`
-    is that of the two pictures at the shift, which are `pictures`, as of `Pair.at`; `last` is the step that
-    would follow.
+    `converged` is False where the normal equations are singular or the steps did not converge; `pictures` are
+    the two pictures at the shift, from `Pair.at`, and `correlation` is theirs; `last` is the step that would
+    follow.
     """
 
     shift: Floats
@@ -78,11 +78,11 @@ class Fit:
 
 
 class Photograph:
-    """An image, ready to be compared with models of it.
+    """An image, prepared for comparison with models of it.
 
     Parameters
     ----------
-    image : ``(H, W)``, valid where `mask` is. scales : of the pictures that are compared.
+    image : ``(H, W)``. mask : ``(H, W)`` bool, its valid pixels. scales : of the normalised pictures.
     """
 
     def __init__(self, image: Floats, mask: Mask, scales: Scales) -> None:
@@ -91,9 +91,9 @@ class Photograph:
         self._pixels: Mask | None = None
 
     def over(self, pixels: Mask) -> tuple[Floats, Normaliser]:
-        """The image locally normalised over some of its pixels, and what does the same to a model.
+        """The image locally normalised over some of its pixels, and the normaliser for a model.
 
-        Kept until other pixels are asked for: small steps of a shift seldom change which both pictures have.
+        Cached until other pixels are asked for: small changes of a shift seldom change the common pixels.
         """
         if self._pixels is None or not np.array_equal(pixels, self._pixels):
             scales = self.scales
@@ -104,22 +104,22 @@ class Photograph:
 
 
 class Pair:
-    """A photograph and the model of it, ready to be compared at any shift.
+    """An image and a model of it, prepared for comparison at any shift.
 
     Parameters
     ----------
-    photograph : the image. model : ``(H, W)``, without NaN. model_mask : where it holds.
+    photograph : the image. model : ``(H, W)``, without NaN. model_mask : ``(H, W)`` bool, its valid pixels.
     """
 
     def __init__(self, photograph: Photograph, model: Floats, model_mask: Mask) -> None:
         self.photograph, self.model, self.model_mask = photograph, model, model_mask
         self._coefficients = ndimage.spline_filter(model, order=3, mode="nearest")
-        # What rounding leaves of the spline inside shadows is no picture.
+        # Smaller values are rounding errors of the spline inside shadows.
         self._least = 1e-12 * float(np.abs(self._coefficients).max())
         self._whole = bool(model_mask.all())
 
     def at(self, shift: Floats) -> tuple[Floats, Floats, Mask]:
-        """Both pictures locally normalised over the pixels that both have, and those pixels."""
+        """Image and model, locally normalised over their common valid pixels, and the mask of these."""
         model = moved(self._coefficients, shift)
         model[np.abs(model) < self._least] = 0.0
         rows, cols = (np.arange(side, dtype=np.float64) for side in model.shape)
@@ -134,16 +134,20 @@ class Pair:
         return picture, normaliser(model), both
 
     def correlation(self, shift: Floats) -> float:
-        """Pearson's correlation of the normalised pictures; 0 where one is flat."""
+        """Pearson's correlation of the normalised pictures; 0 where one of them is constant."""
         image, model, both = self.at(shift)
         return pearson(image[both], model[both])
 
 
 def moved(coefficients: Floats, shift: Floats) -> Floats:
-    """A cubic spline of the pixels of a grid, moved in rows down and columns right, at the same pixels.
+    """A cubic spline on a pixel grid, shifted by rows down and columns right and sampled at the same pixels.
 
-    Where the spline's own pixels do not reach, the result means nothing.
-    All pixels move alike, so four weights per axis do, where `scipy.ndimage.shift` takes sixteen per pixel.
+    Pixels that the shifted grid does not cover are meaningless. All pixels move alike, so four weights per
+    axis suffice, where `scipy.ndimage.shift` computes sixteen per pixel.
+
+    Parameters
+    ----------
+    coefficients : ``(H, W)`` of the spline. shift : ``(2,)``, pixels.
     """
     out = coefficients
     for axis, side in enumerate(coefficients.shape):
@@ -175,7 +179,8 @@ def refine(pair: Pair, start: Floats, reach_px: float) -> Fit:
 
     Parameters
     ----------
-    pair : the two pictures. start : rows down, columns right. reach_px : how far from `start` it may end.
+    pair : image and model. start : ``(2,)``, rows down and columns right. reach_px : largest distance from
+        `start`, pixels.
     """
     shift = start.astype(np.float64)
     settled, share, previous = False, 1.0, np.zeros(2)
@@ -184,7 +189,7 @@ def refine(pair: Pair, start: Floats, reach_px: float) -> Fit:
         if step is None:
             break
         change = step.change
-        # Robust weights and masks change with the shift: steps to and fro between two answers are halved.
+        # Robust weights and masks change with the shift: steps that alternate between two shifts are halved.
         share *= 0.5 if change @ previous < 0 else 1.0
         previous = change
         move = share * change * min(1.0, _FARTHEST_STEP_PX / max(float(np.hypot(*change)), 1e-12))
@@ -201,22 +206,22 @@ def refine(pair: Pair, start: Floats, reach_px: float) -> Fit:
 
 
 def solve(image: Floats, model: Floats, both: Mask) -> Step | None:
-    """One Gauss-Newton step; None where the shift is not seen.
+    """One Gauss-Newton step; None where the pictures do not determine a shift.
 
     Parameters
     ----------
     image, model : ``(H, W)`` normalised pictures. both : pixels to compare.
     """
     down, right = np.gradient(model)
-    # At the rim of the mask a difference reaches what is not valid.
+    # At the edge of the mask, differences involve invalid pixels.
     inner = ndimage.binary_erosion(both)
     # The model moves with the shift: its derivative by d is minus its gradient.
     columns = np.stack([-down, -right, model, np.ones_like(model)])
     design, target = columns[:, inner], image[inner]
     if target.size < 16:
         return None
-    # Flat ground and the inside of shadows fit well and say nothing: pixels count as their gradients tell.
-    tells = design[0] ** 2 + design[1] ** 2
+    # Pixels without gradients (flat ground, shadows) fit well but carry no information on the shift.
+    information = design[0] ** 2 + design[1] ** 2
     weight, previous = np.ones_like(target), np.inf
     answer: NDArray[np.float64] | None = None
     for _ in range(10):
@@ -225,7 +230,7 @@ def solve(image: Floats, model: Floats, both: Mask) -> Step | None:
             return None
         answer = np.linalg.solve(normal, (design * weight) @ target)
         residual = target - answer @ design
-        scale = 1.4826 * weighted_median(np.abs(residual), tells)
+        scale = 1.4826 * weighted_median(np.abs(residual), information)
         if not scale > 0 or abs(scale - previous) < 1e-3 * scale:
             break
         previous = scale

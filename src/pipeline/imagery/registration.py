@@ -1,6 +1,6 @@
-"""How far the content of a photograph lies from where a DEM says that it belongs.
+"""Displacement of an image's content from its position on a DEM.
 
-Whole pixels come from the masked cross-correlation of locally normalised pictures, parts of a pixel from
+Whole pixels come from the masked cross-correlation of locally normalised pictures, fractions of a pixel from
 Gauss-Newton steps on the same pictures; see `pipeline.imagery.correlation` and `.refinement`.
 """
 
@@ -15,20 +15,20 @@ from pipeline.imagery.correlation import masked_correlation, peak
 from pipeline.imagery.refinement import Fit, Pair, Photograph, Scales, refine, solve
 from pipeline.imagery.smoothing import Floats, Mask, like, normalised, picture
 
-#: Fewer valid pixels are not registered.
+#: Least number of valid pixels that are registered.
 MIN_PIXELS = 400
-#: Lower correlations after the shift are refused by `plausible`.
+#: Least correlation after the shift that `plausible` accepts.
 MIN_CORRELATION = 0.2
 # Share of the image's pixels that must stay on the rendering at a shift.
 _OVERLAP = 0.5
-# Error that no residual shows: shifts against LOLA-like DEMs and against the true ground differ by 0.03 to
-# 0.05 pixel in common, on images whose scores alone claim 0.01.
+# Systematic error that residuals do not show: shifts against LOLA-like DEMs and against the true terrain
+# differ by 0.03 to 0.05 pixel, on images whose estimated error is 0.01.
 _FLOOR_PX = 0.03
 # The refinement may leave the whole-pixel peak by this much, pixels.
 _REACH_PX = 2.0
 _BLOCK_PX = 40
 _BLOCK_SHARE = 0.5
-# A block whose own shift is less certain than this says nothing about it, pixels.
+# Blocks whose shift has a larger standard error than this are left out, pixels.
 _BLOCK_SIGMA_PX = 1.0
 
 
@@ -38,13 +38,13 @@ class Match:
 
     Attributes
     ----------
-    shift_right_px, shift_up_px : how far the image's content lies to map-right and map-up of the truth; what
-        corrects the image moves it by the opposite. NaN where nothing can be told.
-    sigma_right_px, sigma_up_px : standard errors; infinite where nothing can be told.
+    shift_right_px, shift_up_px : displacement of the image's content to map-right and map-up; a correction
+        moves the image by the opposite. NaN where it cannot be determined.
+    sigma_right_px, sigma_up_px : standard errors; infinite where they cannot be determined.
     correlation_before, correlation_after : of the locally normalised pictures, as given and after correction.
     residual_p50_px, residual_p85_px : percentiles of the distance between the shifts of blocks of the image
-        and that of the whole; NaN where no block has texture enough.
-    blocks : number of blocks that these rest on.
+        and that of the whole; NaN where no block has enough texture.
+    blocks : number of blocks of these percentiles.
     max_shift_px : the search's limit. pixels : valid pixels of the image.
     opposite_correlation : `correlation_after` under the opposite Sun, where that was tried.
     """
@@ -76,14 +76,14 @@ def register(
 
     Parameters
     ----------
-    values : ``(H, W)`` image, row 0 at the top of the map. valid : ``(H, W)`` bool, where it holds.
+    values : ``(H, W)`` image, row 0 at the top of the map. valid : ``(H, W)`` bool, its valid pixels.
     dark : dark level in the image's unit, a number or ``(H, W)``.
     rendering : ``(H, W)`` radiance with cast shadows, in any unit; NaN where unknown. It should reach beyond
         the image by `max_shift_px` where it can.
     max_shift_px : limit of the search along each axis, pixels.
-    scales : of the pictures that are compared; None for defaults whose local mean is as wide as the search:
-        where content lies far off, relief has often moved it by different amounts, and only wide features
-        have a shift in common.
+    scales : of the normalised pictures; None for defaults whose local mean is as wide as the search range:
+        where content is displaced far, relief has often displaced it by different amounts, and only wide
+        features have a common shift.
     opposite : ``(H, W)`` rendering with the Sun's azimuth turned by 180 degrees, or None: fills in
         `Match.opposite_correlation`.
 
@@ -135,8 +135,8 @@ def _match(pair: Pair, max_shift_px: float) -> Match:
     p50, p85 = np.percentile(distances, (50, 85)) if len(distances) else (np.nan, np.nan)
     spread = 0.0
     if len(distances) > 1:
-        # Parts of the image displaced differently spread more than their own errors let them; the median of a
-        # two-dimensional normal law is 1.18 sigma.
+        # Parts of the image displaced differently spread more than their own errors explain; the median
+        # distance of a two-dimensional normal distribution is 1.18 sigma.
         spread = max((p50 / 1.18) ** 2 - float(np.median(variances)), 0.0) / len(distances)
     covariance = fit.last.covariance(pair.photograph.scales.alike_px)
     sigma = np.sqrt(np.maximum(np.diag(covariance), spread) + _FLOOR_PX**2)
@@ -160,12 +160,12 @@ def shrink(
     match : what was measured. sigma_m_prior : standard deviation of misregistration, in `pixel_m`'s unit.
     pixel_m : size of a pixel; 1 where the prior is in pixels.
     azimuth_deg : of the Sun on the map, clockwise from map-up.
-    along_px : standard error that the match cannot know, along that azimuth, pixels: what the rendered DEM
-        has wrong looks like a displacement along the light, hardly one across it.
+    along_px : additional standard error along that azimuth, pixels, which the match cannot estimate: errors
+        of the rendered DEM look like a displacement along the light, hardly one across it.
 
     Returns
     -------
-    Shifts to map-right and map-up, pixels: what `Match` has, drawn towards 0; 0 where it has none.
+    Shifts to map-right and map-up, pixels: those of `match`, shrunk towards 0; 0 where it has none.
 
     Raises
     ------
@@ -191,13 +191,13 @@ def shrink(
 
 
 def plausible(match: Match, opposite: Match | None = None) -> str | None:
-    """Why a match is not to be believed; None where it is.
+    """Reason why a match is not plausible; None where it is.
 
     Parameters
     ----------
     match : under the image's Sun.
-    opposite : the same image against the rendering with the Sun's azimuth turned by 180 degrees; None to go
-        by `match.opposite_correlation`, where it has one.
+    opposite : the same image against the rendering with the Sun's azimuth turned by 180 degrees; None to use
+        `match.opposite_correlation`, where it has one.
     """
     if not np.isfinite(match.shift_right_px) or not np.isfinite(match.sigma_right_px):
         return f"no shift found: {match.pixels} valid pixels, too few or without texture"
@@ -213,7 +213,7 @@ def plausible(match: Match, opposite: Match | None = None) -> str | None:
 
 
 def _around(mask: Mask, margin: int) -> tuple[slice, slice]:
-    """The valid pixels' bounding box with a margin: a strip needs no work on the rest of the map."""
+    """The valid pixels' bounding box with a margin: the rest of the map needs no work."""
     sides = []
     for axis, size in enumerate(mask.shape):
         found = np.flatnonzero(mask.any(axis=1 - axis))
@@ -224,7 +224,7 @@ def _around(mask: Mask, margin: int) -> tuple[slice, slice]:
 
 
 def _search(pair: Pair, max_shift_px: float) -> Fit | None:
-    """Whole-pixel search, then refinement; None where pixels are few, pictures flat, or no step settles."""
+    """Whole-pixel search, then refinement; None with too few pixels, no texture, or no convergence."""
     photograph, scales = pair.photograph, pair.photograph.scales
     if photograph.mask.sum() < MIN_PIXELS:
         return None
@@ -240,9 +240,10 @@ def _search(pair: Pair, max_shift_px: float) -> Fit | None:
 
 
 def _blocks(fit: Fit, alike_px: float) -> tuple[Floats, Floats]:
-    """Distances of the shifts of blocks from that of the whole image, and the variances of these shifts.
+    """Distances of the shifts of blocks from that of the whole image, px, and variances of these shifts,
+    px^2.
 
-    Only blocks with texture are listed; pixels and their squares, the variance as the mean of both axes'.
+    Only blocks with texture are listed, (n,) each; the variance is the mean over both axes.
     """
     image, model, both = fit.pictures
     height, width = image.shape

@@ -1,10 +1,10 @@
 """Images averaged over the pixels of a map.
 
-A map pixel's value is the mean of the image over the pixel's area. Within an image pixel the image is taken
-as the plane that has the pixel's value for its mean and the slopes of its neighbours (as in conservative
-second-order remapping); n x n points of every map pixel are averaged, n = 10 at least and two points per
-image pixel. So constants and ramps are kept exactly, and an average over whole image pixels is that of their
-values.
+A map pixel's value is the mean of the image over the pixel's area. Within an image pixel the image is
+modelled as a plane whose mean is the pixel's value and whose slopes come from its neighbours (as in
+conservative second-order remapping); n x n points of every map pixel are averaged, with n at least 10 and at
+least two points per image pixel. Constants and ramps are thus kept exactly, and the average over whole image
+pixels is that of their values.
 
 The rule was chosen by measurement: pictures of plane waves whose exact pixel means are known, turned by 20
 degrees, shortest wave 2 map pixels; r.m.s. error of the map's pixel means in per cent of their r.m.s. value:
@@ -19,10 +19,10 @@ planes, 24 x 24 points               28.6   15.8    6.7    1.5   0.26   0.02
 ==================================  =====  =====  =====  =====  =====  =====
 
 On three real images of 20 m on a map of 40 m this rule, GDAL's `average` and brute force with flat pixels
-differ from each other by 1.2 to 2.1 % of the standard deviation. GDAL's tells no share of the valid area.
+differ from each other by 1.2 to 2.1 % of the standard deviation. GDAL's does not give the share of valid
+area.
 
-Beside pixels that are not valid slopes are one-sided. The share of a map pixel that is valid is counted at
-the same points.
+Beside invalid pixels, slopes are one-sided. The valid share of a map pixel is counted at the same points.
 
 Overviews are not used, as they mix no-data pixels with others.
 """
@@ -70,7 +70,7 @@ def resample(
     file : the image.
     target : the map.
     rows, cols : first pixel and the one after the last, inside the map.
-    shift_m : how far the image's content is moved to the right and up on the map, metres.
+    shift_m : displacement applied to the image's content, to the right and up on the map, metres.
     min_valid : share of a map pixel's area, above 0 and up to 1, that must be valid in the image.
 
     Returns
@@ -113,7 +113,7 @@ def resample(
                 share[part],
             )
         _without_polynomial(file, locator, lattice, (rows, cols), mean, share)
-    # Shares are ratios of whole numbers: nine tenths must not fail by a rounding.
+    # Shares are ratios of integers: nine tenths must not fail because of rounding.
     enough = share >= min_valid - 1e-9
     mean[~enough] = np.nan
     return mean.astype(np.float32), enough, share.astype(np.float32)
@@ -168,7 +168,7 @@ def _without_polynomial(
     mean: NDArray[np.float64],
     share: NDArray[np.float64],
 ) -> None:
-    """The map pixels of cells that no polynomial fits, point by point."""
+    """Average the map pixels of cells that no polynomial fits, point by point."""
     (r0, r1), (c0, c1) = window
     for i, j in np.argwhere(lattice.samples == 0):
         top, left = CELL * (lattice.first[0] + int(i)), CELL * (lattice.first[1] + int(j))
@@ -197,7 +197,7 @@ def touches(
 ) -> bool:
     """Whether an image may cover some pixel of a window; True may be wrong, False is not.
 
-    The boxes of the two on the map are compared, the image's with a hundredth of its size around it.
+    The bounding boxes of the two on the map are compared, the image's enlarged by a hundredth of its size.
     """
     metres = metres_per_unit(target.crs_wkt)
     left, bottom, right, top = file.footprint(target.crs_wkt)

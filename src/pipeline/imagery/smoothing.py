@@ -1,4 +1,4 @@
-"""Local means over the valid pixels, and pictures freed of what varies slowly."""
+"""Local normalisation of images: local means over the valid pixels, and high-pass filtered pictures."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from scipy import ndimage
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Shares of a smoothing kernel below this hold no neighbour that counts.
+# Smoothed weights below this mean that no valid pixel is near.
 _NEGLIGIBLE = 1e-3
 
 
 class Normaliser:
-    """Frees pictures of what varies slowly, all under the same weights, whose own smoothing is done once.
+    """Local normalisation of pictures with the same weights, which are smoothed only once.
 
-    What is left of a picture, without its local mean and over its local standard deviation, does not depend
-    on exposure, dark level, long-scale albedo, or how a law of reflectance bends brightness. The local
-    deviation counts with the picture's typical one added in squares, so what is flat, as the inside of
-    shadows, stays flat instead of becoming noise of full strength.
+    A picture minus its local mean, divided by its local standard deviation, does not depend on exposure, dark
+    level, large-scale albedo, or the non-linearity of the reflectance law. The picture's mean variance is
+    added to the local one, so that flat areas such as the inside of shadows stay flat instead of becoming
+    noise of full strength.
 
     Local means are Gaussian means of weighted pixels: normalised convolution (Knutsson & Westin 1993).
 
     Parameters
     ----------
     weight : ``(H, W)``, not negative.
-    fine_px : sigma of the Gaussian that takes pixel noise out, pixels; 0 for none.
+    fine_px : sigma of the Gaussian that filters pixel noise, pixels; 0 for none.
     coarse_px : sigma of the Gaussian of the local mean and deviation, pixels.
     """
 
@@ -37,7 +37,7 @@ class Normaliser:
         self._coarse = _gaussian(weight, coarse_px)
 
     def __call__(self, values: Floats) -> Floats:
-        """A picture, ``(H, W)``, without what varies slowly, 0 where the weight is.
+        """The locally normalised picture, ``(H, W)``; 0 where the weight is 0.
 
         Parameters
         ----------
@@ -54,13 +54,13 @@ class Normaliser:
         return np.asarray(rough / np.sqrt(variance + typical), dtype=np.float64)
 
     def _mean(self, values: Floats, sigma_px: float, total: Floats) -> Floats:
-        """Weighted local mean, 0 where no weighted pixel is near; `total` is the weight, smoothed alike."""
+        """Weighted local mean, 0 where no weighted pixel is near; `total` is the smoothed weight."""
         mean = _gaussian(values * self._weight, sigma_px)
         return np.divide(mean, total, out=np.zeros_like(mean), where=total > _NEGLIGIBLE)
 
 
 def normalised(values: Floats, weight: Floats, fine_px: float, coarse_px: float) -> Floats:
-    """One picture freed of what varies slowly; see `Normaliser`."""
+    """One locally normalised picture; see `Normaliser`."""
     return Normaliser(weight, fine_px, coarse_px)(values)
 
 
@@ -69,7 +69,7 @@ def _gaussian(values: Floats, sigma_px: float) -> Floats:
 
 
 def weighted_median(values: Floats, weight: Floats) -> float:
-    """The value up to which half the weight lies; `values` and `weight` ``(n,)``, weights not negative."""
+    """Weighted median; `values` and `weight` ``(n,)``, weights not negative."""
     order = np.argsort(values)
     total = np.cumsum(weight[order])
     return float(values[order][min(int(np.searchsorted(total, total[-1] / 2)), len(values) - 1)])
@@ -93,12 +93,12 @@ def picture(values: ArrayLike, valid: ArrayLike, name: str = "values") -> tuple[
 
 
 def like(values: ArrayLike, shape: tuple[int, ...], name: str) -> Floats:
-    """A second picture of the same pixels, float64.
+    """An array as float64, after a check that its shape is `shape`.
 
     Raises
     ------
     ValueError
-        If its shape is another.
+        If it has another shape.
     """
     found = np.asarray(values, dtype=np.float64)
     if found.shape != shape:

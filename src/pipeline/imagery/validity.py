@@ -1,4 +1,4 @@
-"""Which pixels of an image hold a measurement: no-data, special and saturated values, and their edges."""
+"""Valid pixels of an image: exclusion of no-data, special and saturated values, and of their edges."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _SENTINELS = (-32768.0, -9999.0)
 def valid_mask(raw: NDArray, file: ImageFile, mask: Mask | None = None) -> Mask:
     """Pixels that hold a measurement.
 
-    Out are: the no-data value; what the file's own mask or alpha band excludes; NaN and infinities; special
-    pixels; values of no data that are known though no tag tells them; 0 of unsigned files that tell nothing
-    about their missing pixels; and the greatest value of 8- and 16-bit files, which is saturated. Negative
-    values and values clipped at 0 of calibrated files are measurements.
+    Excluded are: the no-data value; pixels that the file's own mask or alpha band excludes; NaN and
+    infinities; special pixels; common no-data values without a tag; 0 in unsigned files that do not mark
+    missing pixels; and the greatest value of 8- and 16-bit files, which is saturated. Negative values and
+    values clipped at 0 of calibrated files are measurements.
 
     Parameters
     ----------
     raw : values as stored, before scale and offset, any shape.
     file : the image they come from.
-    mask : what the file's mask and alpha band let through, of the shape of `raw`; None for everything.
+    mask : pixels that the file's mask and alpha band accept, of the shape of `raw`; None for all.
     """
     valid = not_missing(raw, file) & ~saturated(raw)
     return valid if mask is None else valid & mask
 
 
 def not_missing(raw: NDArray, file: ImageFile) -> Mask:
-    """Pixels whose stored value is not one of no data; saturated pixels are in."""
+    """Pixels whose stored value is not a no-data value; saturated pixels are included."""
     out = np.ones(raw.shape, dtype=bool)
     if raw.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
@@ -66,9 +66,9 @@ def saturated(raw: NDArray) -> Mask:
 
 
 def erode(valid: Mask) -> Mask:
-    """Take off every pixel that has an invalid one among its eight neighbours, or lies at the border.
+    """Remove every pixel that has an invalid one among its eight neighbours, or lies at the border.
 
-    Resampling by whoever made the image mixed its edge pixels with no data; the file's borders are edges.
+    When the image was projected, resampling mixed its edge pixels with no data; so are the file's borders.
 
     Parameters
     ----------

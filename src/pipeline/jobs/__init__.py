@@ -1,1 +1,1 @@
-"""What every job needs: progress, the record of a run, devices and seeds."""
+"""Common parts of all jobs: progress, run record, device, seeds and machine fingerprint."""

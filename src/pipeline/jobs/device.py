@@ -1,4 +1,4 @@
-"""Where tensors live."""
+"""Choice of the torch device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import torch
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device for ``auto``, ``cpu`` or ``cuda``; each process of a group takes its own GPU."""
+    """The device for ``auto``, ``cpu`` or ``cuda``; each process of a group takes its own GPU.
+
+    Raises
+    ------
+    ValueError
+        If ``cuda`` is wanted and there is no such device.
+    """
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():

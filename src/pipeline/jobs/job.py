@@ -1,4 +1,4 @@
-"""What a job says about itself: log lines, a run record, and timings kept apart."""
+"""Log, errors and run record of a job; timings go to a file of their own."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ S = TypeVar("S", bound=Section)
 
 @dataclass(frozen=True)
 class Work(Generic[S]):
-    """What a stage's function takes from its rule, typed.
+    """Typed arguments that a stage's function takes from its rule.
 
     Attributes
     ----------
-    section : the stage's section. key : its key. runtime : how it is run.
+    section : the stage's section. key : the stage's key. runtime : device, log level and similar settings.
     """
 
     section: S
@@ -38,15 +38,20 @@ class Work(Generic[S]):
 
 @contextmanager
 def rule_job(rule: Any, kind: type[S], run_record: str | None = None) -> Iterator[Work[S]]:
-    """Run the work of a rule that makes a stage: `job` with what the rule's params say.
+    """Run the work of a stage's rule: `job` with the rule's params.
 
-    The one place where a stage's section is parsed. Stages that compute with torch say in their section how
-    many threads that takes.
+    The only place where a stage's section is parsed. Sections of stages that compute with torch hold the
+    number of threads.
 
     Parameters
     ----------
     rule : Snakemake's object; params ``stage``, ``key``, ``section`` and ``runtime``, and a log file.
     kind : class of the section. run_record : see `job`.
+
+    Raises
+    ------
+    SystemExit
+        As in `job`.
     """
     p = rule.params
     runtime = RuntimeSection.model_validate_json(p.runtime)
@@ -68,21 +73,21 @@ def job(
     run_record: str | Path | None = None,
     cpu_threads: int | None = None,
 ) -> Iterator[None]:
-    """Run one rule's work: log to its file and to the terminal, record what ran, name errors plainly.
+    """Run one rule's work: log to its file and to the terminal, record what ran, report errors in one line.
 
     Parameters
     ----------
-    log : log file of the rule, or None for the terminal alone.
+    log : log file of the rule, or None for the terminal only.
     stage, key, section : identity of the stage, for the record; the section as JSON values.
-    run_record : where to write ``run.json``; beside the log, ``<name>.run.json``, unless told otherwise.
-        ``….timing.json`` goes beside it.
+    run_record : file to write; by default ``<name>.run.json`` beside the log. ``….timing.json`` goes beside
+        it.
     cpu_threads : torch threads, part of the identity of stages that compute with torch.
 
     Raises
     ------
     SystemExit
-        With 1 after a mistake in the input, trouble with a file or too little memory, told in one line; with
-        143 on SIGTERM (cancel, time limit), so that half-written files are cleaned up on the way out.
+        With 1 after invalid input, a file error or too little memory, reported in one line; with 143 on
+        SIGTERM (cancel, time limit), so that half-written files are removed.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log:
@@ -98,7 +103,7 @@ def job(
     try:
         yield
     except (ValueError, OSError) as error:
-        # A mistake in the input has one clear sentence; the stack behind it helps nobody.
+        # Invalid input is explained by one sentence; a traceback would not help.
         logging.getLogger(__name__).error("%s", error)
         logging.getLogger(__name__).debug("details", exc_info=True)
         raise SystemExit(1) from None
@@ -130,15 +135,15 @@ def job(
 
 
 def record_of(stage: str, key: str, section: Any) -> dict[str, Any]:
-    """The record that a stage's jobs leave: equal for all of them, whatever computed."""
+    """Run record of a stage; the same for all of its jobs and on all machines."""
     return {"schema": "run/1", "stage": stage, "key": key, "section": section}
 
 
 def out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether memory ran out; torch says so in words only.
+    """Whether memory ran out; torch reports this in the message only.
 
-    oneDNN names no cause where it cannot create what it has already planned: there an allocation has failed.
-    An operation that it cannot plan, for want of a kernel, lacks a "primitive descriptor".
+    oneDNN gives no cause where it cannot create a primitive that it has already planned: there an allocation
+    has failed. Where it lacks a kernel, it cannot create a "primitive descriptor" instead.
     """
     return (
         isinstance(error, MemoryError)
@@ -153,7 +158,7 @@ def set_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
-    # Products on a GPU are the same each time only with this; it is read when the first one is computed.
+    # Matrix products on a GPU are reproducible only with this; it is read when the first one is computed.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # The same as use_deterministic_algorithms(True, warn_only=True), which imports the compiler (5 s of CPU).
     torch.set_deterministic_debug_mode("warn")

@@ -1,7 +1,7 @@
-"""What computes: machines of one kind give the same last digits, others need not.
+"""Numerical fingerprint of the machine; equal fingerprints mean bit-identical results.
 
-Instruction sets and libraries order sums differently. A fixed computation of the kind that networks do,
-reduced to a digest, tells whether two machines round alike, without naming either.
+Instruction sets and libraries order sums differently. The fingerprint is the digest of a fixed computation of
+the kind that networks do: it tells whether two machines round alike, without naming either.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _SHAPES = ((2, 1, 16, 96), (3, 8, 8, 32), (1, 24, 48, 24))  # batch, channels in
 
 
 def arithmetic(device: torch.device | str = "cpu") -> str:
-    """``cpu:`` or ``cuda:`` and 12 hex digits that depend on how the device rounds.
+    """Fingerprint of a device: ``cpu:`` or ``cuda:`` and 12 hex digits that depend on how it rounds.
 
-    The number of torch threads counts: set it before, as the stages do.
+    It depends on the number of torch threads: set that first, as the stages do.
     """
     return _arithmetic(torch.device(device).type, torch.get_num_threads())
 
@@ -27,7 +27,7 @@ def arithmetic(device: torch.device | str = "cpu") -> str:
 @cache
 @torch.no_grad()
 def _arithmetic(kind: str, threads: int) -> str:
-    """`arithmetic`; `threads` is there for the cache alone."""
+    """`arithmetic`; `threads` is only a key of the cache."""
     digest = hashlib.sha256()
     rng = np.random.default_rng(20)
 

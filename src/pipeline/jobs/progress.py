@@ -13,13 +13,13 @@ logger = logging.getLogger(__name__)
 
 
 def progress(items: Iterable[T], total: int, desc: str, every_s: float = 10.0) -> Iterator[T]:
-    """Pass `items` on and tell how far they are.
+    """Yield `items` and report progress.
 
     Parameters
     ----------
-    items : what is worked on.
-    total : how many there are.
-    desc : what is being done, in the words of the log.
+    items : things to work on.
+    total : their number.
+    desc : the work, as named in the log.
     every_s : least time between two lines of a log, seconds.
     """
     if sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""Random numbers that depend on seeds alone."""
+"""Random numbers that depend on seeds only."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def seeded(*entropy: int) -> torch.Generator:
 
 
 def log_uniform(rng: np.random.Generator, within: Range, size: int | None = None) -> Any:
-    """A number whose logarithm is uniform within a range above 0; an array of `size` of them, if given."""
+    """A log-uniform number within a range above 0; an array ``(size,)`` of them, if `size` is given."""
     return np.exp(rng.uniform(np.log(within.low), np.log(within.high), size))

@@ -1,1 +1,1 @@
-"""Maps from what a user has: a DEM, real images and their Suns."""
+"""Maps from a user's data: a DEM, real images and their Suns."""

@@ -1,9 +1,9 @@
-"""The uncertainty of an a priori DEM, from what it tells of itself.
+"""The uncertainty of an a priori DEM, estimated from the DEM itself.
 
-A given error map is taken as it is. Else a coarse DEM tells how rough the ground is below its cells: what a
-bicubic of cells twice and four times as large misses gives the power of two octaves, and terrain is nearly a
-power law (Rosenburg et al. 2011), so the octaves within a cell follow. A fine DEM with counts tells how far a
-spline of some hits is from others.
+A given error map is used as it is. Otherwise, the roughness below the cells of a coarse DEM is extrapolated:
+the errors of the bicubic of cells twice and four times as large give the power of two octaves, and the power
+spectrum of terrain is close to a power law (Rosenburg et al. 2011), which gives the octaves within a cell.
+For a fine DEM with counts, a spline through some of the altimeter's hits is compared with the other hits.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pipeline.terrain.bicubic import bicubic_up
 
 Floats = NDArray[np.float64]
 
-# Local roughness is an average over so many cells' surroundings, standard deviation in cells.
+# Sigma of the Gaussian over which local roughness is averaged, cells.
 _LOCAL_CELLS = 2.0
-# Limits of the exponent: rough ground on the one side, smooth massifs on the other.
+# Limits of the Hurst exponent: rough terrain on the one side, smooth massifs on the other.
 _HURST = 0.5, 1.5
-# Hits that are withheld: one strip of so many in each direction, as wide as the gaps are.
+# Withheld hits: every 20th strip in each direction, as wide as the gaps but at most 16 pixels; least number.
 _EVERY, _WIDEST, _LEAST_HITS = 20, 16, 200
-# Beyond the distances that withheld hits tell of, errors grow with this power of the distance.
+# Beyond the largest distance of withheld hits, errors grow with this power of the distance.
 _GROWTH = 0.8
 
 
@@ -37,7 +37,7 @@ def apriori_sigma(ground: SiteGround, altimetry: Altimetry | None = None) -> NDA
 
     Parameters
     ----------
-    ground : of the map. altimetry : what withheld hits say, where there are counts.
+    ground : of the map. altimetry : comparison with withheld hits, where there are counts.
     """
     if ground.error is not None:
         held = filled(ground.error.astype(np.float64))
@@ -48,7 +48,7 @@ def apriori_sigma(ground: SiteGround, altimetry: Altimetry | None = None) -> NDA
 
 
 def _roughness(ground: SiteGround) -> NDArray[np.float32]:
-    """What lies below the cells of a coarse DEM, or below four pixels of a fine one."""
+    """Extrapolated roughness below the cells of a coarse DEM, or below four pixels of a fine one, metres."""
     layout = ground.layout
     fine = ground.dem if layout.kind != "coarse" else None
     cells = filled(ground.cells) if fine is None else filled(block_nanmean(fine, 4))
@@ -61,7 +61,7 @@ def _roughness(ground: SiteGround) -> NDArray[np.float32]:
         return sigma.astype(np.float32)
     two, four = _missed(even), _missed(block_nanmean(even, 2)).repeat(2, axis=0).repeat(2, axis=1)
     hurst = np.clip(0.5 * np.log2(max(four.mean(), 1e-12) / max(two.mean(), 1e-12)), *_HURST)
-    # The octaves below: each has 2^(-2H) of the power of the one above; a fine DEM itself lacks the last two.
+    # Octaves below: each has 2^(-2H) of the power of the one above; a fine DEM lacks only the last two.
     ratio = 2.0 ** (-2 * hurst)
     below = ratio / (1 - ratio) if fine is None else 1.0
     missing = (0, cells.shape[0] - high), (0, cells.shape[1] - wide)
@@ -85,12 +85,12 @@ def _missed(cells: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Altimetry:
-    """What hits that a spline does not see say of it.
+    """Withheld altimeter hits, and the error of a spline through the others.
 
     Attributes
     ----------
     rows, cols : (n,) withheld pixels. heights, spline : (n,) metres, of the DEM and of a spline of the rest.
-    sigma : (H, W) uncertainty of the DEM by the distance from the next hit, metres.
+    sigma : (H, W) uncertainty of the DEM as a function of the distance from the nearest hit, metres.
     """
 
     rows: NDArray[np.int64]
@@ -113,8 +113,8 @@ def withheld_altimetry(ground: SiteGround) -> Altimetry | None:
 
     hit = (np.nan_to_num(ground.count) > 0) & ground.known
     row, col = np.indices(hit.shape)
-    # A hit beside its own track's next one says nothing of a gap: strips are as wide as the gaps. They run
-    # across and along, so that neither direction of the tracks is left out.
+    # A hit next to another one of its track does not represent a gap: strips are as wide as the gaps. They
+    # run along rows and columns, so that tracks of either direction are sampled.
     away = ndimage.distance_transform_edt(~hit)
     gap = 2 * float(np.quantile(away[~hit], 0.9)) if (~hit).any() else 2
     width = int(np.clip(round(gap), 2, _WIDEST))
@@ -142,7 +142,7 @@ def withheld_altimetry(ground: SiteGround) -> Altimetry | None:
         power.append(max(float(error[inside].mean()), power[-1]))
     known_to = max(centres[-1], 1.0)
     growth = np.maximum(away / known_to, 1.0) ** _GROWTH
-    # A hit itself is off by what makes its neighbours disagree with it.
+    # At the hits themselves, the error is that of the nearest withheld ones.
     power[0] = power[1] if len(power) > 1 else 0.0
     sigma = np.sqrt(np.interp(away, centres, power)) * growth
     return Altimetry(rows, cols, heights, predicted, sigma.astype(np.float32))

@@ -15,7 +15,7 @@ from pipeline.maps.ground import filled
 from pipeline.maps.kinds import DOCUMENTS
 from pipeline.storage.atomic import read_json, replacing, write_text
 
-#: What is written. Two of them `sfs` finds by a prefix, ``--image-exposures-prefix`` and ``--haze-prefix``.
+#: Files written. `sfs` finds the last two by a prefix, ``--image-exposures-prefix`` and ``--haze-prefix``.
 DEM, IMAGES, SUNS = "dem.tif", "images.txt", "sun_positions.txt"
 EXPOSURES, HAZE = "sfs-exposures.txt", "sfs-haze.txt"
 #: The Sun's distance where a table of Suns gave none: one astronomical unit, km.
@@ -27,12 +27,12 @@ _NUMBERS = ("sub_solar_lon_deg", "sub_solar_lat_deg", "exposure", "dark")
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """Summary of an export.
 
     Attributes
     ----------
-    images : their number. pixels, holes : of the DEM, and how many of them were filled.
-    unknown : images whose Sun was put at 1 au.
+    images : number of images. pixels, holes : number of the DEM's pixels, and of those that were filled.
+    unknown : number of images whose Sun was assumed at 1 au.
     """
 
     images: int
@@ -52,10 +52,10 @@ class _Image:
 def export_asp(run: Path | str, out: Path | str) -> Exported:
     """Write a map's DEM and lists for `sfs`.
 
-    Heights are those of ``mean.tif``, metres above the datum of the a priori DEM; holes are filled smoothly
-    from around, and beyond the data's edge with the nearest height. Lists hold the images that the map used,
-    those withheld for its check among them, by their paths as given: body-fixed positions of the Sun in
-    metres, exposures (image over rendering), and dark levels in the image's unit.
+    Heights are those of ``mean.tif``, metres above the datum of the a priori DEM; holes are interpolated
+    smoothly, and filled with the nearest height beyond the data's edge. The lists contain the images that the
+    map used, including those withheld for its check, by their paths as given: body-fixed positions of the Sun
+    in metres, exposures (image over rendering), and dark levels in the image's unit.
 
     Parameters
     ----------
@@ -125,13 +125,13 @@ def _image(path: Path, line: int, row: dict[str, str]) -> _Image:
 
 
 def _position(sun: Sun) -> str:
-    """The Sun from the Moon's centre, body-fixed, metres."""
+    """The Sun's body-fixed position relative to the Moon's centre, metres, as text."""
     metres = 1000 * (sun.distance_km if math.isfinite(sun.distance_km) else AU_KM)
     return " ".join(f"{metres * part:.3f}" for part in (sun.x, sun.y, sun.z))
 
 
 def _write_dem(source: Path, target: Path) -> tuple[int, int]:
-    """The DEM without holes; how many pixels it has, and how many of them were filled."""
+    """Write the DEM without holes; returns the number of its pixels and of those that were filled."""
     import rasterio
 
     with rasterio.open(source) as raster:

@@ -1,10 +1,10 @@
 """Blending the clones of windows into whole-map clones, a band of rows at a time.
 
-Every clone is one terrain: with one noise field over the map its windows agree where they overlap, and the
-mean and standard deviation over whole-map clones hold no disagreement of windows. Where windows still differ,
-in the dark above all, their mean varies less than each of them, so departures from the clones' mean get the
-variance of the windows back. Sums run over the windows of a pixel in the map's order, so that neither tiles
-nor bands change a bit.
+With one noise field over the map, the windows of a clone agree where they overlap, and the mean and standard
+deviation over whole-map clones contain no disagreement of windows. Where windows still differ, above all in
+the dark, their mean varies less than each of them; departures from the clones' mean are therefore scaled to
+the variance of the windows. Sums run over the windows of a pixel in the map's order, so that the result does
+not depend on tiles or bands, to the last bit.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from pipeline.terrain.blocks import block_mean
 
 Floats = NDArray[np.float64]
 
-# Heights of clones in memory at a time, about; products of a band take several times as much. A band has so
-# many cells at least: windows are read again for each band that they reach into.
+# Approximate number of clones' heights in memory at a time (products of a band take several times as much),
+# and least height of a band in cells: windows are read again for each band that they overlap.
 _BAND_VALUES, _BAND_CELLS = 2**22, 4
-# Variances are compared over a Gaussian of this sigma, pixels, cut off at `_REACH_PX`: single pixels of a few
-# clones say little of them.
+# Variances are averaged over a Gaussian of this sigma, pixels, cut off at `_REACH_PX`: those of single pixels
+# from few clones are noisy.
 _SIGMA_PX, _REACH_PX = 4.0, 16
 
 
 @lru_cache(maxsize=64)
 def smooth_weights(size: int, border: Sides) -> Floats:
-    """Squared sines across a window, (size, size): 0 beyond its border, 1 along the map's own border.
+    """Squared-sine weights of a window, (size, size): falling to 0 at its border, 1 towards the map's border.
 
-    At a stride of half a window they add up to 1.
+    With a stride of half a window they add up to 1.
     """
     top, right, bottom, left = border
     sides = _sine(size, top, bottom), _sine(size, left, right)
@@ -59,7 +59,8 @@ def _sine(size: int, first_open: bool, last_open: bool) -> Floats:
 def with_variance(clones: Floats, variance: Floats) -> Floats:
     """Clones (M, H, W) whose departures from their mean are enlarged to a variance (H, W), with divisor M.
 
-    A weighted mean never varies more than the weighted mean of the variances, so the factor is at least 1.
+    The variance of a weighted mean never exceeds the weighted mean of the variances, so the factor is at
+    least 1.
     """
     mean = clones.mean(axis=0)
     wanted, found = (
@@ -78,7 +79,7 @@ class Band:
     ----------
     top, bottom : rows of the map, half-open.
     clones : (M, rows, W) metres above the DEM's datum.
-    apart : (rows, W) the published standard deviation, metres; None where it is not asked for.
+    apart : (rows, W) the published standard deviation, metres; None unless the section asks for it.
     """
 
     top: int
@@ -92,7 +93,8 @@ class Clones:
 
     Parameters
     ----------
-    paths : stores of all tiles. ground : of the map. section : how they are blended. members : clones.
+    paths : stores of all tiles. ground : of the map. section : settings of the blending. members : number of
+        clones.
     """
 
     def __init__(
@@ -113,7 +115,7 @@ class Clones:
 
     @property
     def band_rows(self) -> int:
-        """Rows of a band that bound the memory, whole cells."""
+        """Number of rows of a band, whole cells, such that memory is bounded."""
         factor = self._ground.layout.factor
         step = _BAND_VALUES // (self.members * self.cols)
         return max(_BAND_CELLS * factor, step // factor * factor)
@@ -124,7 +126,7 @@ class Clones:
         Raises
         ------
         ValueError
-            If no window reaches one of its pixels.
+            If no window covers one of its pixels.
         """
         first, last = max(0, top - _REACH_PX), min(self.rows, bottom + _REACH_PX)
         part = slice(top - first, bottom - first)
@@ -137,7 +139,7 @@ class Clones:
         return Band(top, bottom, clones, apart)
 
     def _blended(self, top: int, bottom: int) -> tuple[Band, NDArray[np.bool_]]:
-        """Rows ``top`` to ``bottom`` before cells get their means back, and where no window lies."""
+        """Rows ``top`` to ``bottom`` before the correction of cells' means, and pixels without a window."""
         shape = (bottom - top, self.cols)
         total, squares, variance = np.zeros(shape), np.zeros(shape), np.zeros(shape)
         clones = np.zeros((self.members, *shape))
@@ -149,7 +151,7 @@ class Clones:
             if smooth:
                 variance[here] += weight * drawn[:, *part].var(axis=0)
         gaps = total == 0
-        total[gaps] = 1  # 0 m and no variance there, which tells neighbours nothing
+        total[gaps] = 1  # 0 m and no variance there, without influence on neighbours
         clones /= total
         apart = None
         if self._section.std == "published":
@@ -164,7 +166,7 @@ class Clones:
         return Band(top, bottom, clones, apart), gaps
 
     def _in(self, top: int, bottom: int) -> Iterator[tuple[Window, Floats]]:
-        """Windows that reach into a band, with their clones in metres above the datum."""
+        """Windows that overlap a band, with their clones in metres above the datum."""
         for window, store, i, reference in self._windows:
             if window.row < bottom and window.row + window.size > top:
                 yield window, store["clones"][i].astype(np.float64) + reference
@@ -172,7 +174,7 @@ class Clones:
     def _place(
         self, window: Window, top: int, bottom: int
     ) -> tuple[tuple[slice, slice], tuple[slice, slice], Floats]:
-        """The window's pixels in the band, the same in the window, and their weights."""
+        """The window's pixels in the band, the same pixels in the window, and their weights."""
         first, last = max(window.row, top), min(window.row + window.size, bottom)
         across = slice(window.col, window.col + window.size)
         part = (slice(first - window.row, last - window.row), slice(0, window.size))
@@ -184,15 +186,16 @@ class Clones:
         return (slice(first - top, last - top), across), part, weights[part]
 
     def _deficit(self, clones: Floats, top: int, bottom: int) -> Floats:
-        """What brings each clone's cells back to the a priori means, which blending moves by little.
+        """Correction of each clone's cells to the a priori means, which blending changes slightly.
 
-        A bump in each cell that is 0 at its border: local, so that bands and tiles do not change it.
+        A squared sine in each cell that falls to 0 at its border: local, so that bands and tiles do not
+        change it.
         """
         factor, halo = self._ground.layout.factor, self._ground.halo_cells
         rows = slice(halo + top // factor, halo + bottom // factor)
         cells = self._ground.cells[rows, halo : halo + self.cols // factor]
         apart = np.where(np.isfinite(cells), cells - block_mean(clones, factor), 0.0)
-        # Its mean is 1; in a cell of one pixel the squared sine has no border to be 0 at.
+        # Its mean is 1; a cell of one pixel has no border.
         bump = 2 * np.sin(np.pi * (np.arange(factor) + 0.5) / factor) ** 2 if factor > 1 else np.ones(1)
         spread = np.kron(np.ones((1, self.cols // factor)), bump)[0]
         down = np.kron(np.ones((1, (bottom - top) // factor)), bump)[0]

@@ -13,12 +13,12 @@ BLOCK_PX = 48
 
 
 def block_grid(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of blocks that a map of so many pixels has."""
+    """Number of rows and columns of blocks of a map of shape (rows, columns), pixels."""
     return -(-shape[0] // BLOCK_PX), -(-shape[1] // BLOCK_PX)
 
 
 def by_block(values: Floats, box: Box, shape: tuple[int, ...]) -> Floats:
-    """Sums over the blocks of a map of what lies in a box (row0, row1, col0, col1) of it."""
+    """Sums by block of `values`, which lie in a box (row0, row1, col0, col1) of a map of the given shape."""
     rows, cols = block_grid(shape)
     whole = np.zeros((rows * BLOCK_PX, cols * BLOCK_PX))
     whole[box[0] : box[1], box[2] : box[3]] = values

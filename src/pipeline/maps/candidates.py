@@ -1,4 +1,4 @@
-"""Images that a map of a site could be made of, and its a priori DEM on blocks, by which they are chosen."""
+"""Candidate images for a map of a site, and block means of its a priori DEM, by which they are chosen."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.terrain.map_grid import MapGrid
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-# Centres of an index's images are looked for so far from the map's: NAC strips are up to 52 km long.
+# Largest distance of an image's centre from the map: NAC strips are up to 52 km long.
 _STRIP_M = 30_000.0
 
 
@@ -36,8 +36,8 @@ class Blocks:
 
     Attributes
     ----------
-    scene, grid : of the blocks, H x W. known : (H, W) whether a block has data.
-    right, up : (H, W) its slopes, metres per metre.
+    scene, grid : of the blocks, H x W. known : (H, W) bool, blocks with data.
+    right, up : (H, W) slopes to map-right and map-up, metres per metre.
     """
 
     scene: Scene
@@ -51,7 +51,7 @@ class Blocks:
         return sun_on_map(sun, self.grid, (self.grid.height - 1) / 2, (self.grid.width - 1) / 2)
 
     def lit(self, sun: Sun) -> Bools:
-        """(H, W) whether a block faces the Sun and sees more than half of it."""
+        """(H, W) bool, blocks that face the Sun and see more than half of its disc."""
         share = self.scene.render(sun, (0, self.grid.height, 0, self.grid.width)).share
         x, y, z = self.sun(sun)
         return (np.nan_to_num(share) > 0.5) & (z - self.right * x - self.up * y > 0)
@@ -63,9 +63,9 @@ class Candidate:
 
     Attributes
     ----------
-    name : its path, or its product id. sun : of it.
+    name : its path, or its product id. sun : the Sun of the image.
     azimuth_deg, elevation_deg : of the Sun at the map's centre, clockwise from map-up.
-    covers : (H, W) blocks that it shows. note : for people.
+    covers : (H, W) bool, blocks that it covers. note : for the user.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Candidate:
 
 
 def blocks_of(ground: SiteGround, most: int) -> Blocks:
-    """Block means of a map, no more than so many along a side.
+    """Block means of a map, at most `most` blocks along a side.
 
     Raises
     ------
@@ -109,21 +109,21 @@ def blocks_of(ground: SiteGround, most: int) -> Blocks:
 
 
 def of_images(rows: Sequence[Surveyed], blocks: Blocks) -> list[Candidate]:
-    """Candidates of the images that a survey finds usable."""
+    """Candidates from the usable images of a survey."""
     lon, lat = blocks.grid.lonlat(*np.indices(blocks.known.shape))
     found = []
     for row in rows:
         if not row.usable or row.sun is None:
             continue
         file = ImageFile(row.path)
-        seen = file.coverage()
+        with_data = file.coverage()
         down, across = file.pixel_of(lon, lat)
         inside = (down >= 0) & (down < file.height) & (across >= 0) & (across < file.width)
         at = [
             (np.where(inside, v, 0) * n / m).astype(int)
-            for v, n, m in ((down, seen.shape[0], file.height), (across, seen.shape[1], file.width))
+            for v, n, m in ((down, with_data.shape[0], file.height), (across, with_data.shape[1], file.width))
         ]
-        covers = inside & seen[at[0], at[1]]
+        covers = inside & with_data[at[0], at[1]]
         file.close()
         assert row.azimuth_deg is not None and row.elevation_deg is not None
         found.append(
@@ -133,15 +133,15 @@ def of_images(rows: Sequence[Surveyed], blocks: Blocks) -> list[Candidate]:
 
 
 def of_index(path: str, blocks: Blocks, section: ImagesSection) -> list[Candidate]:
-    """Candidates of an index's rows: without image files, by their corners and Suns.
+    """Candidates from the rows of an index: without image files, by their corners and Suns.
 
     Rows of one image (raw and calibrated counts) count once. Where a table has no corners, an image whose
-    centre is near is taken to show all of the map.
+    centre is near is assumed to cover all of the map.
 
     Parameters
     ----------
     path : of a table with the columns of LROC's index. blocks : of the map.
-    section : what is asked of images.
+    section : requirements on images.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def of_index(path: str, blocks: Blocks, section: ImagesSection) -> list[Candidat
     reach = (math.hypot(grid.height, grid.width) * grid.pixel_m / 2 + _STRIP_M) / grid.projection.radius_m
 
     def near(lon: float, lat: float) -> bool:
-        # Sentinels are no place.
+        # Placeholder values of missing coordinates.
         if not (abs(lon) <= 360 and abs(lat) <= 90):
             return False
         return math.radians(there.separation_deg(Sun.from_subsolar(lon, lat, ""))) <= reach
@@ -184,7 +184,7 @@ def of_index(path: str, blocks: Blocks, section: ImagesSection) -> list[Candidat
 
 
 def thinned(candidates: Sequence[Candidate], blocks: Blocks, most: int) -> list[Candidate]:
-    """No more than so many, alike over the azimuths: of each 3 deg those first that show most of the map."""
+    """At most `most` candidates, even in azimuth: from each 3 degrees those that cover most of the map."""
     parts: dict[int, list[Candidate]] = {}
     for candidate in candidates:
         parts.setdefault(int(candidate.azimuth_deg // 3), []).append(candidate)
@@ -196,7 +196,7 @@ def thinned(candidates: Sequence[Candidate], blocks: Blocks, most: int) -> list[
 
 
 def _inside(row: SunRow, grid: MapGrid) -> Bools:
-    """The blocks between an image's corners, by the parity of crossed edges."""
+    """(H, W) bool, blocks inside the quadrilateral of an image's corners, by the parity of crossed edges."""
     shape = grid.height, grid.width
     if row.corners is None:
         return np.ones(shape, dtype=bool)

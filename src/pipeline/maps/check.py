@@ -1,10 +1,10 @@
-"""Stage ``map_check``: whether the map explains images that it did not see better than the a priori DEM does.
+"""Stage ``map_check``: does the map explain withheld images better than the a priori DEM does?
 
 The map and the a priori DEM are rendered under the Suns of the withheld images and compared with them, block
-by block: the absolute misfit, with each image's own gain, summed over them. Where a fine DEM came with a
-count map, hit pixels decide instead: the map must be no farther from strips of them than a spline of others.
-Blocks where the map does no better, those that no image lights, and those where the clones are less sure of
-themselves than the a priori DEM is, are marked.
+by block: the absolute misfit, with each image's own gain, summed over the images. Where a fine DEM has a
+count map, altimeter hits decide instead: the map must be no farther from withheld strips of hits than a
+spline of the other hits. Blocks are marked where the map is no better, where no image lights the ground, and
+where the variance of the clones exceeds that of the a priori DEM.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 SCHEMA = "check/1"
-# A block is compared with so many lit pixels of withheld images, or hits, at least.
+# Least number of lit pixels of withheld images, or of hits, for the comparison of a block.
 _LEAST_LIT, _LEAST_HITS = 400, 30
-# Images must light this share of a block, else the a priori DEM decides there.
+# Images must light this share of a block, otherwise the a priori DEM is used there.
 _LIT_BLOCK = 0.05
-# Blocks are told from their neighbours' sums too: a block's own evidence is noisy.
+# Sums are smoothed over neighbouring blocks, sigma in blocks: a block's own evidence is noisy.
 _NEIGHBOURS = 0.7
-# Pixels over which the map passes into the a priori DEM.
+# Scale of the transition from the map to the a priori DEM, pixels.
 _TAPER_PX = 4.0
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Absolute misfits by block, (rows, cols) each; a block that nothing was compared in has weight 0.
+    """Sums of absolute misfits by block, (rows, cols) each; a block without a comparison has weight 0.
 
     Attributes
     ----------
-    map, prior : of the map and of the a priori DEM. weight : pixels that were compared.
+    map, prior : of the map and of the a priori DEM. weight : number of pixels that were compared.
     """
 
     map: Floats
@@ -64,7 +64,7 @@ class Evidence:
 
 
 def check_map(section: CheckStage, inputs: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
-    """Compare a map with what it did not see, and say where the a priori DEM stands in its place.
+    """Compare a map with withheld data, and decide where the a priori DEM replaces it.
 
     Parameters
     ----------
@@ -145,15 +145,19 @@ def compare(
     return Evidence(*sums), table
 
 
-def misfit(picture: Floats, seen: Rendering, level: float) -> tuple[Floats, NDArray[np.bool_]]:
-    """Absolute difference of an image and a rendering, over the image's level, and where it counts.
+def misfit(picture: Floats, rendering: Rendering, level: float) -> tuple[Floats, NDArray[np.bool_]]:
+    """Absolute difference of an image and a rendering, over the image's level, and the pixels that count.
 
-    Not squared: the brightest slopes and the edges of shadows would outweigh all the rest.
+    The difference is not squared: the brightest slopes and the edges of shadows would dominate. The
+    rendering's gain is the least-squares fit over all pixels with data. Pixels that are dark in both do not
+    count.
 
-    The rendering's gain is the one that fits best in the least-squares sense over all pixels. Pixels count
-    that have data.
+    Parameters
+    ----------
+    picture : (rows, cols) radiance, NaN without data. rendering : of the same box. level : the image's median
+        lit radiance.
     """
-    model = seen.radiance.astype(np.float64)
+    model = rendering.radiance.astype(np.float64)
     known = np.isfinite(picture) & np.isfinite(model)
     image = np.where(known, picture, 0.0)
     shaded = np.where(known, model, 0.0)
@@ -161,7 +165,7 @@ def misfit(picture: Floats, seen: Rendering, level: float) -> tuple[Floats, NDAr
     gain = float((image * shaded).sum()) / power if power > 0 else 0.0
     scale = level if level > 0 else 1.0
     error = np.abs(image - gain * shaded) / scale
-    # What neither lights says nothing.
+    # Pixels that are dark in both carry no information.
     return error, known & ((image > LIT_SHARE * scale) | (gain * shaded > LIT_SHARE * scale))
 
 
@@ -180,11 +184,11 @@ def compare_hits(altimetry: Altimetry, mean: Floats) -> Evidence:
 def judge(
     images: Evidence, hits: Evidence | None, lit: NDArray[np.int32], unsure: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Blocks where the a priori DEM should stand, and blocks where something was compared.
+    """Blocks where the a priori DEM replaces the map, and blocks with a comparison.
 
-    Altimetry decides where there are hits enough, images elsewhere; a block that nothing was compared in
-    follows what was found over the whole map. Where no image lights the ground there is nothing to gain, nor
-    where clones differ from each other (`unsure`) by more than the a priori DEM is off.
+    Altimetry decides where there are enough hits, images elsewhere; a block without a comparison follows the
+    ratio over the whole map. The a priori DEM also replaces the map where no image lights the ground and
+    where the clones vary by more than its own uncertainty (`unsure`).
     """
     shape = images.weight.shape
     worse, checked = _no_better(images, _LEAST_LIT)
@@ -192,7 +196,7 @@ def judge(
         by_hits, known = _no_better(hits, _LEAST_HITS)
         worse, checked = np.where(known, by_hits, worse), checked | known
     overall = hits.ratio() if hits is not None else images.ratio()
-    # NaN where nothing was compared: the map then stands.
+    # NaN where nothing was compared at all: the map is then kept.
     worse = np.where(checked, worse, overall >= 1)
     light = by_block((lit > 0).astype(np.float64), (0, lit.shape[0], 0, lit.shape[1]), lit.shape)
     area = by_block(np.ones(lit.shape), (0, lit.shape[0], 0, lit.shape[1]), lit.shape)
@@ -201,7 +205,7 @@ def judge(
 
 
 def _no_better(evidence: Evidence, least: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Blocks whose own and neighbours' misfits are no smaller with the map, and those that can tell."""
+    """Blocks whose smoothed misfit is no smaller with the map, and blocks with enough evidence."""
     ours, theirs, weight = (
         ndimage.gaussian_filter(part, _NEIGHBOURS, mode="constant")
         for part in (evidence.map, evidence.prior, evidence.weight)
@@ -210,7 +214,7 @@ def _no_better(evidence: Evidence, least: int) -> tuple[NDArray[np.bool_], NDArr
 
 
 def spread(marked: NDArray[np.bool_], shape: tuple[int, ...]) -> Floats:
-    """Marked blocks as a share of each pixel, 1 inside them, that falls to 0 over some pixels around."""
+    """Weight of the a priori DEM at each pixel of `shape`: 1 in marked blocks, falling to 0 around them."""
     whole = marked.repeat(BLOCK_PX, axis=0).repeat(BLOCK_PX, axis=1)[: shape[0], : shape[1]]
     away = ndimage.distance_transform_edt(~whole) if whole.any() else np.full(shape, np.inf)
     return np.clip(1 - away / (2 * _TAPER_PX), 0, 1)

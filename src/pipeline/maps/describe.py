@@ -1,4 +1,4 @@
-"""What a map would be made of, before any work: images used and refused, bounds, memory and time."""
+"""Plan of a map before any work: images used and refused, bounds, memory and time."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BASE_GB, _PIXEL_BYTES = 1.0, 200
 
 
 def describe(config: Config, layout: Layout, paths: Sequence[str]) -> str:
-    """A map's plan in words.
+    """A map's plan as text.
 
     Parameters
     ----------
-    config : with a site. layout, paths : where its map lies, and its images, as the plan found them.
+    config : with a site. layout, paths : of the site's map, and of its images.
 
     Raises
     ------

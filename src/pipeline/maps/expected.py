@@ -1,4 +1,4 @@
-"""Where the whole Sun is expected to be seen from a window of a map, by its a priori DEM."""
+"""Pixels of a map's window that are expected to see the whole Sun, predicted from its a priori DEM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.region.windows import Window
 
 
 def expected_in(ground: SiteGround, window: Window, pixel_m: float, suns: Tensor) -> Tensor:
-    """Whether the terrain that is known around a window lets the whole Sun be seen.
+    """Pixels of a window that see the whole Sun, predicted from the a priori terrain around it.
 
     Parameters
     ----------

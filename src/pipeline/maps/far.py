@@ -1,4 +1,4 @@
-"""Terrain beyond a map's a priori DEM, from a coarse one: mountains that stand high over the horizon."""
+"""Terrain beyond a map's a priori DEM, from a coarse DEM: mountains that rise above the horizon."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Horizon:
 
     Attributes
     ----------
-    raster : the DEM, open. cell_px : side of the cells that it is taken in, map pixels.
+    raster : the DEM, open. cell_px : side of the cells to which it is resampled, map pixels.
     """
 
     raster: Raster
@@ -42,7 +42,7 @@ class Horizon:
         Raises
         ------
         RasterError
-            If it has no heights there, or its values are none of the Moon's.
+            If it has no heights there, or its values are not plausible for the Moon.
         """
         values = resampled(self.raster, grid)
         if not np.isfinite(values).any():
@@ -54,7 +54,7 @@ class Horizon:
 
         Parameters
         ----------
-        grid : of the map. far_m : distance, metres of the map. unit : of the heights; None tells by itself.
+        grid : of the map. far_m : distance, metres of the map. unit : of the heights; None to detect it.
         """
         cell = self.cell_px
         n = math.ceil(far_m / (cell * grid.pixel_m))
@@ -70,7 +70,7 @@ def open_horizon(path: str, grid: MapGrid, far_m: float) -> Horizon:
 
     Parameters
     ----------
-    path : of the DEM. grid : of the map. far_m : how far it is looked at, metres.
+    path : of the DEM. grid : of the map. far_m : largest distance from the map that is used, metres.
     """
     raster = open_site_raster(path)
     cell = max(_pixel_m(raster), far_m / _CELLS)
@@ -82,7 +82,7 @@ def _pixel_m(raster: Raster) -> float:
 
 
 def datum_offset(heights: NDArray[np.floating[Any]], far: Floats) -> float:
-    """Median of what the DEM stands above the far one where both have heights, metres; 0 where none has."""
+    """Median height of the DEM above the far one where both have data, metres; 0 without common pixels."""
     both = np.isfinite(heights) & np.isfinite(far)
     return float(np.median(heights[both] - far[both])) if both.any() else 0.0
 
@@ -92,7 +92,7 @@ def reach_m(known: NDArray[np.bool_], rows: Floats, cols: Floats, grid: MapGrid)
 
     Parameters
     ----------
-    known : (Y, X) whether there are heights. rows, cols : (Y,), (X,) where, in pixels of the map.
+    known : (Y, X) bool, cells with heights. rows, cols : (Y,), (X,) positions of the cells, map pixels.
     grid : of the map.
     """
     away = np.hypot.outer(

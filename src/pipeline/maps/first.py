@@ -1,4 +1,4 @@
-"""Stage ``map_first``: the first reconstruction, which images are compared with again."""
+"""Stage ``map_first``: the first reconstruction, to which images are registered a second time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pipeline.region.source import one_file
 
 
 def first_reconstruction(section: BlendStage, inputs: Mapping[str, Any], out: str) -> None:
-    """Put the mean of a few clones in the place of the a priori DEM's surface.
+    """Replace the surface of a coarse a priori DEM by the mean of a few clones.
 
-    A fine a priori DEM stays: it is nearer to the truth than a first reconstruction of its block means, and
-    images are registered to it.
+    A fine a priori DEM is kept: it is closer to the truth than a first reconstruction from its block means,
+    and images are registered to it.
 
     Parameters
     ----------

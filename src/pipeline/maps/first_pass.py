@@ -1,4 +1,4 @@
-"""What the first preparation of a site's images decides for the second: what is withheld, and exposures."""
+"""Results of the first preparation of a site's images for the second: withheld images, and exposures."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pipeline.storage.store import store_attrs
 
 logger = logging.getLogger(__name__)
 
-# Exposures of a list and of the match with the DEM that differ by more than this are told.
+# Relative difference between exposures of a list and of the match with the DEM that is reported.
 _APART = 0.2
-# With so many lit pixels a block is compared well.
+# Number of lit pixels from which the comparison of a block is reliable.
 _ENOUGH = 1500
-# Matches whose ratios scatter less than this are sure, and so many of them say what the set has in common.
+# Largest scatter of a reliable match, least number of them for a common exposure, least spread of exposures.
 _SURE, _LEAST_SURE, _SMALLEST_SPREAD = 0.3, 5, 0.02
 # Relative error of a match whose ratios scatter by s: this times s^2 (measured on two sets whose exposures
 # vary by 5 %: 0.3 at s = 0.5, hardly any at 0.1).
@@ -42,7 +42,7 @@ def records_of(paths: Sequence[Path | str]) -> list[Record]:
 def lit_blocks(
     values: NDArray[np.float32], box: Box, shape: tuple[int, int], level: float
 ) -> list[list[int]]:
-    """Numbers of the blocks of a map that an image lights, and of its lit pixels in each.
+    """Pairs of the index of a block of a map that an image lights, and the number of its lit pixels there.
 
     Parameters
     ----------
@@ -53,45 +53,46 @@ def lit_blocks(
 
 
 def withheld_of(records: Sequence[Record], section: ImagesSection) -> set[int]:
-    """Numbers of the images that the map does not see, to be compared with it.
+    """Indices of the images that are withheld from the map, for its check.
 
-    One of each part of the azimuths, in equal parts: the one that lights most of what those before it leave
-    unlit, so that as many blocks of the map as possible are compared. An image whose brightness the DEM does
-    not explain tells nothing of either DEM, and is not among them. None where too few images can be used.
+    The images are divided by azimuth into equal parts. From each part, the image is withheld that adds most
+    lit pixels to blocks that the previous ones do not light enough, so that as many blocks as possible are
+    compared. Images whose brightness the DEM does not explain are left out, as they cannot rate a DEM. Empty
+    where too few images are usable.
     """
     used = [i for i, record in enumerate(records) if record["used"]]
     count = section.withheld_of(len(used))
     if not count:
         return set()
-    telling = [i for i in used if records[i]["scatter"] <= _SURE]
-    telling = telling if len(telling) >= count else used
-    order = sorted(telling, key=lambda i: (records[i]["image"]["azimuth_deg"], i))
-    seen: Counter[int] = Counter()
+    reliable = [i for i in used if records[i]["scatter"] <= _SURE]
+    reliable = reliable if len(reliable) >= count else used
+    order = sorted(reliable, key=lambda i: (records[i]["image"]["azimuth_deg"], i))
+    lit: Counter[int] = Counter()
     picked = set()
     for part in np.array_split(np.array(order), count):
-        best = max(part.tolist(), key=lambda i: (_gain(records[i], seen), -i))
+        best = max(part.tolist(), key=lambda i: (_gain(records[i], lit), -i))
         picked.add(int(best))
-        seen.update(dict(records[best]["lit"]))
+        lit.update(dict(records[best]["lit"]))
     return picked
 
 
-def _gain(record: Record, seen: Counter[int]) -> int:
-    """Pixels that an image adds to blocks that have not enough."""
-    return sum(min(seen[block] + lit, _ENOUGH) - min(seen[block], _ENOUGH) for block, lit in record["lit"])
+def _gain(record: Record, before: Counter[int]) -> int:
+    """Number of lit pixels that an image adds to blocks with fewer than `_ENOUGH`."""
+    return sum(min(before[block] + n, _ENOUGH) - min(before[block], _ENOUGH) for block, n in record["lit"])
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of an image's exposure beforehand: about `scale`, off by `spread` in relative terms."""
+    """Prior of an image's exposure: `scale`, with the relative standard deviation `spread`."""
 
     scale: float
     spread: float
 
     def with_match(self, match: Exposure) -> float:
-        """The exposure, once the image was matched with the DEM: both weighted by their certainty.
+        """The exposure after the match with the DEM: the mean of both logarithms, by inverse variances.
 
-        Where much of what the DEM has in light lies in shadow, the ratios scatter, and the image seems darker
-        than it is.
+        Where much of the terrain that the DEM predicts as lit lies in shadow, the ratios scatter and the
+        image seems darker than it is.
         """
         if self.spread == 0:
             return self.scale
@@ -100,10 +101,10 @@ class Known:
 
 
 def exposures_of(records: Sequence[Record]) -> list[Known | None]:
-    """What the first preparation tells of every image's exposure; None where it tells nothing.
+    """Prior of every image's exposure from the first preparation; None where there is none.
 
-    Where a list gives exposures, its ratios are taken, in the unit that the match with the DEM has. Else the
-    sure matches of the set say how bright images are, and how much they differ.
+    Where a list gives exposures, its values are used, scaled to the unit of the match with the DEM. Otherwise
+    the prior is the median and spread of the reliable matches of the set.
     """
     listed = _listed(records)
     common = None if listed else _common(records)

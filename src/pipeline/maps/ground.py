@@ -1,4 +1,4 @@
-"""The a priori DEM of a map: read, checked, filled where it casts shadows, honest where it has no data."""
+"""The a priori DEM of a map: read, checked, with holes filled for shadows and marked as unknown."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ class SiteGround:
 
     Attributes
     ----------
-    layout : where it lies.
+    layout : grid of the map and the DEM's position on it.
+    halo_cells, margin_px : width of `cells` and of `surface` around the working area.
     cells : (H / factor + 2 halo_cells, W / factor + 2 halo_cells) mean heights of the cells; NaN where a cell
         has no data.
     dem : (H, W) the a priori DEM: the cells' bicubic where it is coarse, its own heights where it is fine;
         filled where `known` is False.
-    known : (H, W) whether it has data.
-    surface : (H + 2 margin_px, W + 2 margin_px) float32, the terrain around too; NaN where there is none.
+    known : (H, W) bool, pixels with data.
+    surface : (H + 2 margin_px, W + 2 margin_px) float32, with the terrain around; NaN where there is none.
     count, error : (H, W) altimetry spots per pixel and 1-sigma error, metres; None where not given.
     far : coarser terrain beyond `surface`, whose row 0 and column 0 are the map's; None where not given.
-    notes : what was done to the heights.
+    notes : changes made to the heights, for the log.
     """
 
     layout: Layout
@@ -93,14 +94,15 @@ def read_ground(
 
     Parameters
     ----------
-    section : files and unit. layout : of the map. halo_cells : cells around it that the network sees.
-    light_m : terrain within so many metres of the map casts shadows, as far as the DEM reaches.
-    far_m : the same of the coarser DEM `section.far`.
+    section : files and unit. layout : of the map. halo_cells : cells around it that the network needs.
+    light_m : terrain within this distance of the map casts shadows, as far as the DEM reaches, metres.
+    far_m : the same for the coarser DEM `section.far`, metres.
 
     Raises
     ------
     RasterError
-        If a file is unusable or has no data on the map, or another map lies on another grid than the DEM.
+        If a file is unusable or has no data on the map, or the count or error map has another grid than the
+        DEM.
     """
     assert section.dem is not None
     horizon = None if section.far is None else open_horizon(section.far, layout.grid, far_m)
@@ -115,7 +117,7 @@ def read_ground(
 
 
 def _with_far(ground: SiteGround, section: SiteSection, horizon: Horizon, far_m: float) -> SiteGround:
-    """The ground with the far terrain, which also stands where the DEM ends within the surface."""
+    """The ground with the far terrain, which also fills the surface beyond the DEM's edge."""
     grid, m = ground.layout.grid, ground.margin_px
     wide = grid.window(-m, -m, grid.height + 2 * m, grid.width + 2 * m)
     near = horizon.heights(wide, section.height_unit)
@@ -180,7 +182,7 @@ def _read(
 
 
 def _margin(layout: Layout, raster: Raster, light_m: float) -> int:
-    """Map pixels around the map that the DEM has and that may cast shadows."""
+    """Number of map pixels around the map that the DEM covers and that may cast shadows."""
     grid = layout.grid
     most = int(np.ceil(light_m / grid.pixel_m))
     if layout.kind == "resampled":
@@ -214,7 +216,7 @@ def _on_layout(raster: Raster, layout: Layout, margin: int) -> Floats:
 
 
 def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.float32]:
-    """A count or error map, which lies on the DEM's grid, on the map's pixels."""
+    """A count or error map, given on the DEM's grid, on the map's pixels."""
     raster = open_site_raster(path)
     try:
         if isinstance(raster, SiteRaster) and isinstance(dem, SiteRaster):
@@ -230,7 +232,7 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
             )
         values = _on_layout(raster, layout, 0)
         step = layout.factor if layout.kind == "coarse" else 1
-        # Spots of a cell lie anywhere in it.
+        # Spots of a cell may lie anywhere in it: they are divided among its pixels.
         share = step**2 if name == "count" else 1
         values = (values / share).repeat(step, axis=0).repeat(step, axis=1)
     finally:
@@ -241,7 +243,7 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
 
 
 def _same_place(one: SiteRaster, other: SiteRaster) -> bool:
-    """Whether two rasters of one shape lie alike to a thousandth of a pixel, whatever their CRS is called."""
+    """Whether two rasters of one shape coincide to a thousandth of a pixel, whatever their CRS's names."""
     if one.projection.geographic != other.projection.geographic:
         return False
     if not one.transform.almost_equals(other.transform, 1e-3 * abs(other.transform.a)):
@@ -251,12 +253,12 @@ def _same_place(one: SiteRaster, other: SiteRaster) -> bool:
 
 
 def filled(values: Floats) -> Floats:
-    """Holes filled from around, smoothly inside, and held at the nearest value beyond the data's edge."""
+    """Values (rows, cols) without holes: interpolated inside the data, the nearest value beyond."""
     return np.asarray(fill_nearest(filled_between(values)), dtype=np.float64)
 
 
 def filled_between(values: Floats) -> Floats:
-    """Holes that data surround filled by inverse distances; NaN stays where the terrain ends."""
+    """Values (rows, cols) with enclosed holes filled by inverse distances; NaN stays beyond the edge."""
     known = np.isfinite(values)
     if known.all():
         return values
@@ -269,7 +271,7 @@ def filled_between(values: Floats) -> Floats:
     if not inside.any():
         return values
     middle = float(np.mean(values[known]))
-    # Single precision about the mean is enough for what is a guess; beyond the data there is nothing to find.
+    # Single precision about the mean is enough for interpolated values; the data's bounding box is enough.
     box = ndimage.find_objects(known.astype(np.uint8))[0]
     shifted = np.where(known, values - middle, 0).astype(np.float32)[box]
     mask = known[box].astype(np.uint8)

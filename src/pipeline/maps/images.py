@@ -1,4 +1,4 @@
-"""Prepared images of a map: on its pixels, in stores of chunks, with a Sun for each window."""
+"""Prepared images of a map: resampled to its pixels, in stores of chunks, with the Sun at each window."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ Floats = NDArray[np.float64]
 
 SCHEMA = "prepared"
 
-# A pixel darker than this share of its image's median lit radiance, where lit means above the same, is dark.
+# Pixels below this share of their image's median lit radiance count as dark.
 LIT_SHARE = 0.1
 
 
 def sun_record(sun: Sun) -> dict[str, Any]:
-    """JSON values of a Sun; `sun_of` undoes it."""
+    """JSON values of a Sun; `sun_of` inverts this."""
     distance = sun.distance_km if np.isfinite(sun.distance_km) else None
     return {"x": sun.x, "y": sun.y, "z": sun.z, "source": sun.source, "distance_km": distance}
 
 
 def sun_of(record: dict[str, Any]) -> Sun:
-    """The Sun that `sun_record` told."""
+    """The Sun of a record made by `sun_record`."""
     distance = record["distance_km"]
     return Sun(**{**record, "distance_km": np.inf if distance is None else distance})
 
 
 def sun_on_map(sun: Sun, grid: MapGrid, row: float, col: float) -> Floats:
-    """Unit vector to the Sun (right, up on the map, zenith) at a place of a map, in pixels."""
+    """Unit vector (3,) to the Sun (right, up on the map, zenith) at a row and column of a map, pixels."""
     lon, lat = (float(v) for v in grid.lonlat(row, col))
     azimuth, elevation = sun.seen_from(lon, lat)
     return np.asarray(vectors(azimuth + grid.north_deg(row, col), elevation), dtype=np.float64).reshape(3)
@@ -50,8 +50,8 @@ class PreparedImage:
 
     Attributes
     ----------
-    store, index : where its radiance lies. sun : of the image. box : (row0, row1, col0, col1) with data.
-    path : of the file it comes from. level : its median lit radiance.
+    store, index : of its radiance. sun : of the image. box : (row0, row1, col0, col1) that contains its data.
+    path : of the original file. level : its median lit radiance.
     """
 
     store: Stored
@@ -62,7 +62,7 @@ class PreparedImage:
     level: float
 
     def read(self, rows: slice, cols: slice) -> NDArray[np.float32]:
-        """Radiance of a window, NaN without data."""
+        """Radiance of a window, (rows, cols); NaN without data."""
         values: NDArray[np.float32] = self.store["radiance"][self.index, rows, cols]
         return values
 
@@ -80,8 +80,8 @@ def read_prepared(
     Parameters
     ----------
     paths : stores of schema ``prepared/1``.
-    role : ``map`` for those that the map sees, ``check`` for those that are withheld, ``all`` for both.
-    withheld : numbers, over all stores, of the images that are withheld; None takes what the stores say.
+    role : ``map`` for those used by the map, ``check`` for those that are withheld, ``all`` for both.
+    withheld : indices, over all stores, of the images that are withheld; None to use the stores' records.
     """
     images: list[PreparedImage] = []
     number = -1
@@ -97,7 +97,7 @@ def read_prepared(
 
 
 class MapImages:
-    """Images of a map as the reconstruction asks for them; see `pipeline.region.source.RegionImages`.
+    """Images of a map for the reconstruction; see `pipeline.region.source.RegionImages`.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class MapImages:
 
 
 def light_of(images: Sequence[PreparedImage], grid: MapGrid) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """How images light a map.
+    """Number of images that light each pixel of a map, and the widest gap between their azimuths.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def light_of(images: Sequence[PreparedImage], grid: MapGrid) -> tuple[NDArray[np
 
 
 def lit_level(radiance: NDArray[np.float32]) -> float:
-    """Median radiance of what is lit in an image: above a tenth of the median of what is positive."""
+    """Median radiance of an image's lit pixels: those above a tenth of the median of the positive ones."""
     bright = radiance[np.isfinite(radiance) & (radiance > 0)]
     if not bright.size:
         return 0.0

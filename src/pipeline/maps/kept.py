@@ -1,4 +1,4 @@
-"""Prepared images of a chunk that is not finished: what a killed job has done is not done again."""
+"""Prepared images of an unfinished chunk, kept so that a restarted job does not prepare them again."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Record = dict[str, Any]
 
 
 class KeptImages:
-    """Files beside a store in the making, one per image; `clear` removes them once the store is there.
+    """Files beside an unfinished store, one per image; `clear` removes them once the store is finished.
 
-    The store's path holds the key of its stage, so what lies there is of the same inputs, config and code.
+    The store's path contains the key of its stage, so the files belong to the same inputs, config and code.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class KeptImages:
             np.savez(stream, record=np.array(json.dumps(record)), **values)
 
     def get(self, number: int) -> tuple[Record, NDArray[np.float32] | None] | None:
-        """What `put` kept; None where there is nothing whole."""
+        """Record and radiance that `put` kept; None where there is no complete file."""
         try:
             with np.load(self._path(number), allow_pickle=False) as file:
                 radiance = file.get("radiance")
@@ -47,7 +47,7 @@ class KeptImages:
             return None
 
     def clear(self) -> None:
-        """Remove all that was kept."""
+        """Remove all kept images."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _path(self, number: int) -> Path:

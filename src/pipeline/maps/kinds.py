@@ -1,10 +1,10 @@
-"""The files of a map, which rules name too: nothing here imports what computes them."""
+"""The files of a map. Rules use these names too, so this module imports no computing code."""
 
 from __future__ import annotations
 
 from pipeline.maps.rasters import Kind
 
-#: What the GeoTIFFs hold, by name.
+#: Contents of the GeoTIFFs, by name.
 KINDS = {
     "mean": Kind("height, mean of the clones", "m"),
     "std": Kind("standard deviation of the height", "m"),

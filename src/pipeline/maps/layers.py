@@ -1,6 +1,6 @@
-"""What the page of a map holds of its GeoTIFFs: pictures to look at, and numbers to read off.
+"""Contents of a map's page from its GeoTIFFs: pictures of the layers, and values to read off.
 
-Both are no finer than a page of bounded size allows, however large the map is.
+Their resolution is limited so that the size of the page is bounded, however large the map is.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Layer:
 
     Attributes
     ----------
-    key : of the layer. title : for people. png : the picture. legend : ``low``, ``high``, ``unit`` and
+    key : of the layer. title : shown to the user. png : the picture. legend : ``low``, ``high``, ``unit`` and
         ``stops`` (colours from low to high), or ``classes`` (pairs of colour and text).
     """
 
@@ -53,7 +53,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class _Style:
-    """How a layer of one product is drawn: title, colours, unit, fixed ends, and quantiles of free ones."""
+    """Drawing style of a product's layer: title, colours, unit, fixed ends of the scale, or quantiles."""
 
     title: str
     colours: str
@@ -86,7 +86,7 @@ def layers(products: Mapping[str, str], step: int) -> list[Layer]:
 
 
 def count_of_layers(products: Mapping[str, str]) -> int:
-    """How many pictures `layers` makes."""
+    """Number of pictures that `layers` makes."""
     return 5 + sum(name in products for name in (*_PLAIN, "class"))
 
 
@@ -135,7 +135,7 @@ def _ends(values: Values, style: _Style) -> tuple[float, float]:
 
 
 def _png(values: NDArray[np.floating[Any]], colours: str, ends: tuple[float, float]) -> bytes:
-    """Values in the colours of a map of matplotlib's, transparent where there are none."""
+    """PNG of values in a matplotlib colour map, transparent where there are none."""
     import matplotlib
 
     with np.errstate(invalid="ignore"):
@@ -174,26 +174,26 @@ VALUES = ("mean", "prior", "std", "slope", "lit", "class")
 
 
 def values(products: Mapping[str, str], step: int) -> dict[str, dict[str, Any]]:
-    """The numbers that the page holds, by product, as `pack` packs them.
+    """Values of the page by product, as packed by `pack`.
 
     Parameters
     ----------
     products : GeoTIFFs by name. step : map pixels per value.
     """
-    found = {}
+    packed = {}
     for name in VALUES:
         if name in products:
             read = read_overview(products[name], step, KINDS[name].average)
-            found[name] = pack(read, KINDS[name].dtype.startswith("uint"))
-    return found
+            packed[name] = pack(read, KINDS[name].dtype.startswith("uint"))
+    return packed
 
 
 def pack(read: Overview, whole: bool) -> dict[str, Any]:
-    """Numbers as text: ``value = offset + scale * q``.
+    """Values as text: ``value = offset + scale * q``.
 
     Parameters
     ----------
-    read : the numbers. whole : whether they are counts or classes, which stay as they are.
+    read : the values. whole : whether they are counts or classes, which are stored exactly.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Where a map lies: its grid, and how the a priori DEM's pixels lie on it.
+"""Layout of a map: its grid, and the position of the a priori DEM's pixels on it.
 
 Only headers are read, so that a run can be planned, and refused, before any work.
 """
@@ -22,27 +22,27 @@ Floats = NDArray[np.float64]
 Kind = Literal["coarse", "fine", "resampled"]
 
 _SAME = 1e-6
-# A corner that is this near to a whole pixel or cell, in its share, lies on it.
+# Tolerance, in pixels, within which a corner lies on a pixel's corner.
 _ON = 1e-3
-# Pixels of a map are at most so many times larger or smaller than the DEM's: beyond that it is another unit.
+# Largest ratio of pixel sizes of map and DEM: a larger one indicates a wrong unit.
 _MOST_APART = 64
-# A map of which less than this share lies on the DEM has its place or size in another unit.
+# Least share of a map that must lie on the DEM: a smaller one indicates a wrong unit of place or size.
 _LEAST_ON_DEM = 0.05
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A map's place.
+    """A map's grid and its relation to the DEM.
 
     Attributes
     ----------
     grid : of the working area: whole cells, at least one window.
-    row, col, height, width : the map that was asked for, in pixels of the working area.
+    row, col, height, width : the requested map, in pixels of the working area.
     kind : of the DEM: ``coarse`` (one pixel per cell), ``fine`` (one per map pixel), or ``resampled``.
     dem_row, dem_col : the working area's top-left pixel in the DEM, in the DEM's pixels; 0 where resampled.
     factor : map pixels per cell.
     exact_cells : whether the map keeps the mean height of each cell.
-    notes : what was done to make it so.
+    notes : for the log: changes to the DEM or the map's position.
     """
 
     grid: MapGrid
@@ -59,11 +59,11 @@ class Layout:
 
     @property
     def region(self) -> MapGrid:
-        """Grid of the map that was asked for."""
+        """Grid of the requested map."""
         return self.grid.window(self.row, self.col, self.height, self.width)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values; `from_json` undoes it exactly."""
+        """JSON values; `from_json` inverts this exactly."""
         return {**vars(self), "grid": self.grid.to_json(), "notes": list(self.notes)}
 
     @classmethod
@@ -84,7 +84,9 @@ def lay_out(section: SiteSection, factor: int, window_px: int) -> Layout:
     Raises
     ------
     RasterError
-        If the DEM is unusable. ValueError : the place asked for is not on it; the message names the key.
+        If the DEM is unusable.
+    ValueError
+        If the requested place is not on it; the message names the key.
     """
     assert section.dem is not None
     raster = open_site_raster(section.dem)
@@ -122,7 +124,7 @@ def _own_grid(raster: Any) -> tuple[MapGrid | None, float, list[str]]:
 
 
 def _kind(asked: float | None, own: MapGrid | None, size: float, factor: int) -> tuple[Kind, float]:
-    """How a DEM with pixels of `size` metres lies on a map, and the map's pixel size."""
+    """Kind of layout for a DEM with pixels of `size` metres, and the map's pixel size, metres."""
     pixel = size if asked is None else asked
     if not size / _MOST_APART <= pixel <= size * _MOST_APART:
         raise GridError(
@@ -185,7 +187,7 @@ def _asked(section: SiteSection, raster: Any, own: LunarProjection | None) -> _A
 
 
 def _check_extent(section: SiteSection, region: MapGrid, raster: Any) -> None:
-    """Refuse a map that lies beside the DEM nearly everywhere."""
+    """Refuse a map that lies almost completely outside the DEM."""
     dem = raster.projection if isinstance(raster, SiteRaster) else lunar_projection(raster.grid.crs_wkt)
     transform = raster.transform if isinstance(raster, SiteRaster) else raster.grid.transform
     width, height = raster.grid.width, raster.grid.height
@@ -220,7 +222,7 @@ def _moved(
     box: tuple[float, float, float, float], before: LunarProjection, after: LunarProjection,
     whole: tuple[float, float, float, float] | None = None,
 ) -> tuple[float, float, float, float]:  # fmt: skip
-    """The box around a box of another projection; `whole` is the DEM's, for its longitudes."""
+    """Bounding box of a box in another projection; `whole` is the DEM's box, for its longitudes."""
     x, y = np.meshgrid(np.linspace(box[0], box[2], 33), np.linspace(box[1], box[3], 33))
     u, v = after.xy(*before.lonlat(x, y))
     if whole is not None:
@@ -251,7 +253,7 @@ def _on_lattice(
     section: SiteSection, own: MapGrid, asked: _Asked, kind: Kind, pixel: float, factor: int, window: int,
     notes: list[str],
 ) -> Layout:  # fmt: skip
-    """On the DEM's own pixels (fine) or cells (coarse)."""
+    """Layout on the DEM's own pixels (fine) or cells (coarse)."""
     left, top = _corner(section, asked.box, pixel)
     height, width = _size(section, asked.box, pixel)
     x0, y0 = own.origin
@@ -276,7 +278,7 @@ def _on_lattice(
 def _resampled(
     section: SiteSection, asked: _Asked, pixel: float, factor: int, window: int, size: float, notes: list[str]
 ) -> Layout:
-    """On a grid of the map's own, from a DEM of other pixels."""
+    """Layout on a grid of the map's own, to which the DEM is resampled."""
     projection, box = asked.projection, asked.box
     lon, lat = asked.centre
     if not projection.conformal(lon, lat):
@@ -294,5 +296,5 @@ def _resampled(
 
 
 def _whole(length: int, factor: int, window: int) -> int:
-    """Pixels of whole cells that hold so many, at least a window."""
+    """A length in pixels rounded up to whole cells, at least a window."""
     return max(-(-length // factor) * factor, window)

@@ -1,4 +1,4 @@
-"""Stage ``map``: the products of a map, and what is said of how it came about."""
+"""Stage ``map``: the products of a map, and the record of its inputs and settings."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def make_map(section: MapStage, inputs: Mapping[str, Any], outputs: Mapping[str,
         facts["points"] = compare_points(points, ground.layout.region, paths["mean"], paths["prior"])
     write_json(outputs["map"], facts)
     _show(section, ground, rows, check, fingerprint, len(seen), paths, outputs)
-    # Last, since it tells of files that are finished.
+    # Last, since it describes finished files.
     write_item(outputs["stac"], outputs, ground.layout.region, [image.path for image in seen], facts)
     logger.info("map: %s", check["verdict"])
 
@@ -87,14 +87,15 @@ def _show(
     facts = {"site": str(section.site.dem), "model": fingerprint, "members": section.map.members}
     write_quicklook(outputs["quicklook"], shown, {**facts, "images": used})
     place = {"row": ground.layout.row, "col": ground.layout.col}
-    told = {key: check[key] for key in ("verdict", "images_seen", "images_withheld", "misfit_ratio_images")}
-    # More than were seen before the check where `map.use_all` lets withheld images join.
-    told["images_in_the_map"] = used
-    write_viewer(outputs["viewer"], shown, [row.to_json() for row in rows], {**facts, **place, "check": told})
+    summary = {k: check[k] for k in ("verdict", "images_seen", "images_withheld", "misfit_ratio_images")}
+    # More than before the check where `map.use_all` adds the withheld images.
+    summary["images_in_the_map"] = used
+    facts = {**facts, **place, "check": summary}
+    write_viewer(outputs["viewer"], shown, [row.to_json() for row in rows], facts)
 
 
 def _rows(inputs: Mapping[str, Any]) -> list[Prepared]:
-    """What was found of all images, in their order."""
+    """Results of the preparation of all images, in their order."""
     records = [record for path in inputs["images"] for record in store_attrs(path)["images"]]
     fields = Prepared.__dataclass_fields__
     rows = [Prepared.from_json({k: v for k, v in record.items() if k in fields}) for record in records]
@@ -161,7 +162,7 @@ def _facts(
     section: MapStage, ground: SiteGround, rows: Sequence[Prepared], check: Mapping[str, Any],
     fingerprint: str, key: str, paths: Mapping[str, str],
 ) -> dict[str, Any]:  # fmt: skip
-    """What ``map.json`` says."""
+    """Contents of ``map.json``."""
     layout = ground.layout
     region = layout.region
     lon, lat = region.lonlat((region.height - 1) / 2, (region.width - 1) / 2)

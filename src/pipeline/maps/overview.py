@@ -1,4 +1,4 @@
-"""Reading the GeoTIFFs of a map no finer than a picture or a page needs, so that memory stays flat."""
+"""Reading a map's GeoTIFFs at the resolution of a picture or a page, so that memory is bounded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pipeline.terrain.map_grid import MapGrid
 
 @dataclass(frozen=True)
 class Overview:
-    """A raster of a map, as fine as was asked for.
+    """A raster of a map at reduced resolution.
 
     Attributes
     ----------
     values : (rows, cols) float32, NaN where there are no data.
-    grid : of the file itself. step : pixels of the file along a side of one value, about.
+    grid : of the file itself. step : approximate number of the file's pixels along a side of one value.
     """
 
     values: NDArray[np.float32]
@@ -44,7 +44,7 @@ def grid_of(path: str) -> MapGrid:
 
 
 def step_for(grid: MapGrid, most_values: float) -> int:
-    """The least step at which a map has no more than so many values."""
+    """The smallest step at which a map has at most `most_values` values."""
     step = 1
     while step < max(grid.width, grid.height) and np.prod(_shape(grid, step)) > most_values:
         step += 1
@@ -61,14 +61,15 @@ def read_overview(path: str, step: int, average: bool = True) -> Overview:
     Parameters
     ----------
     path : of the file. step : pixels along a side of one value.
-    average : whether a value is the mean over its pixels that have data; else that of one of them.
+    average : whether a value is the mean over its pixels with data; otherwise the value of one of them.
     """
     import rasterio
     from rasterio.enums import Resampling
 
     with rasterio.open(path) as file:
         grid = MapGrid(file.crs.to_wkt(), file.transform, file.width, file.height)
-        how = Resampling.average if average else Resampling.nearest
-        masked = file.read(1, out_shape=_shape(grid, step), resampling=how, masked=True, out_dtype="float32")
+        method = Resampling.average if average else Resampling.nearest
+        shape = _shape(grid, step)
+        masked = file.read(1, out_shape=shape, resampling=method, masked=True, out_dtype="float32")
     values = np.asarray(np.ma.filled(masked, np.nan), dtype=np.float32)
     return Overview(values, grid, step)

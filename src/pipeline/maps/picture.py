@@ -1,4 +1,4 @@
-"""The map at a glance: relief before and after, uncertainty, what decides it, and slopes in one PNG."""
+"""Overview of a map in one PNG: relief before and after, uncertainty, source of the heights, and slopes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.storage.atomic import replacing
 #: Classes of ``class.tif``: value, colour and what decides the height there.
 CLASSES = ((1, "#0072b2", "images"), (2, "#56b4e9", "images and a priori"), (3, "#e69f00", "a priori"))
 
-# Larger maps are read coarser: a panel has fewer pixels anyway.
+# Larger maps are read at reduced resolution, as a panel has fewer pixels.
 _SIDE_PX = 2000
 
 
@@ -54,13 +54,13 @@ def _draw(products: Mapping[str, str], facts: Mapping[str, Any]) -> Figure:
         panels.insert(panels.index("lit") + 1 if "lit" in panels else 0, "azimuth_gap")
     across = 3
     down = -(-(2 + len(panels)) // across)
-    # Panels as tall as the map is, within reason.
+    # Panels have the map's aspect ratio, within limits.
     tall = 3.65 * min(max(grid.height / grid.width, 0.4), 2.0) + 0.55
     figure = new_figure(3.65 * across, tall * down + 0.8)
     head = 0.8 / (tall * down + 0.8)
     figure.set_layout_engine("constrained", rect=(0.006, 0.004, 0.988, 0.992 - head))
     site = str(facts.get("site") or "map").replace("_", " ")
-    # A dollar sign in a name is no formula.
+    # A dollar sign in a name does not start a formula.
     figure.text(0.012, 1 - 0.40 * head, site, fontsize=15, fontweight="bold", va="center", parse_math=False)
     figure.text(0.012, 1 - 0.80 * head, _facts(grid, facts), fontsize=9.5, color=QUIET, va="center")
     if facts.get("model"):
@@ -72,7 +72,7 @@ def _draw(products: Mapping[str, str], facts: Mapping[str, Any]) -> Figure:
     for axis in axes:
         axis.set_anchor("N")
     prior, mean = read("prior"), read("mean")
-    # One light and one stretch for both.
+    # The same light and grey scale for both.
     pixel = mean.pixel_m
     ends = _stretch(hillshade(mean.values, pixel))
     show_relief(axes[0], prior.values, pixel, ends, "A priori DEM")
@@ -89,7 +89,7 @@ def _draw(products: Mapping[str, str], facts: Mapping[str, Any]) -> Figure:
 
 
 def _panel(axis: Axes, name: str, values: Any) -> None:
-    """One of the panels with a scale of its own."""
+    """Draw one of the panels that have their own colour scale."""
     if name == "class":
         image_axis(axis, "What decides the height")
         colours = ListedColormap([colour for _, colour, _ in CLASSES])

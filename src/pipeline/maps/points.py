@@ -1,4 +1,4 @@
-"""Heights at points, for instance LOLA shots: how far the a priori DEM and the map are from them."""
+"""Heights at points, for instance LOLA shots: differences of the a priori DEM and of the map from them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def read_points(path: Path | str) -> Floats:
     Raises
     ------
     ValueError
-        If a column is missing, or a row is no three numbers; the message names file and line.
+        If a column is missing, there is no point, or a row does not hold three numbers; the message names
+        file and line.
     """
     path = Path(path)
     with _opened(path) as stream:
@@ -85,7 +86,12 @@ def compare_points(points: Floats, grid: MapGrid, mean: str, prior: str) -> dict
 
     Parameters
     ----------
-    points : (n, 3). grid : of the products. mean, prior : their GeoTIFFs.
+    points : (n, 3), see `read_points`. grid : of the products. mean, prior : their GeoTIFFs.
+
+    Returns
+    -------
+    Numbers of points ``given`` and ``on_the_map``; for ``map`` and ``prior``, where there are such points,
+    ``rms_m``, ``median_m`` and ``half_spread_m`` (half the distance of the 16th and 84th percentiles).
     """
     import rasterio
 
@@ -93,7 +99,7 @@ def compare_points(points: Floats, grid: MapGrid, mean: str, prior: str) -> dict
     row, col = grid.rowcol(x, y)
     rows, cols = np.rint(row).astype(int), np.rint(col).astype(int)
     inside = (rows >= 0) & (rows < grid.height) & (cols >= 0) & (cols < grid.width)
-    said: dict[str, Any] = {"given": len(points), "on_the_map": int(inside.sum())}
+    summary: dict[str, Any] = {"given": len(points), "on_the_map": int(inside.sum())}
     for name, path in (("map", mean), ("prior", prior)):
         with rasterio.open(path) as raster:
             values = raster.read(1).astype(np.float64)
@@ -101,8 +107,8 @@ def compare_points(points: Floats, grid: MapGrid, mean: str, prior: str) -> dict
         apart = apart[np.isfinite(apart)]
         if len(apart):
             low, middle, high = np.percentile(apart, (16, 50, 84))
-            said[name] = {
+            summary[name] = {
                 "rms_m": float(np.sqrt(np.mean(apart**2))), "median_m": float(middle),
                 "half_spread_m": float((high - low) / 2),
             }  # fmt: skip
-    return said
+    return summary

@@ -1,7 +1,8 @@
-"""Stage ``map_images``: real images of a chunk brought onto the map: dark level, exposure, registration.
+"""Stage ``map_images``: preparation of a chunk of real images: dark level, exposure, registration,
+resampling.
 
-Each image is compared with a rendering of a DEM under its own Sun: the a priori DEM first, then the first
-reconstruction. What is found is written beside the image; `pipeline.maps.report` shows it.
+Each image is compared with a rendering of a DEM under its own Sun: first the a priori DEM, then the first
+reconstruction. The results are stored with the image; `images.csv` lists them.
 """
 
 from __future__ import annotations
@@ -43,30 +44,30 @@ Floats = NDArray[np.floating[Any]]
 
 SCHEMA = "prepared"
 
-# An image needs so many pixels of the map.
+# Least number of map pixels with data in an image.
 _LEAST_PX = 400
-# With so many lit pixels an image must look like the DEM under its Sun: their correlation is at least this.
+# With at least this many lit pixels, the least correlation of an image with the DEM under its Sun.
 _TELLING_PX, _ALIKE = 4000, 0.15
-# A reconstruction's own errors move a match along the light by so much, pixels (measured on two sites whose
+# Shift of a match along the light that errors of a reconstruction cause, pixels (measured on two sites whose
 # truth is known: 0.26 px along, 0.05 to 0.15 px across).
 _ALONG_PX = 0.3
-# An image whose ratios to the rendering scatter by more has no exposure of its own.
+# Largest scatter of the ratios to the rendering at which an image's exposure is determined by itself.
 _UNSURE = 0.6
-# A correlation that is no accident.
+# Least correlation that is not accidental.
 _CLEAR = 0.25
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was found of one image; a row of ``images.csv``.
+    """Results of the preparation of one image; a row of ``images.csv``.
 
     Attributes
     ----------
-    image : what the survey says. used : whether the map may use it. why : the reason for which not.
+    image : row of the survey. used : whether the map may use it. why : the reason if not.
     exposure : image over rendering. scatter : of that ratio. dark : dark level, in the image's unit.
-    shift_right_m, shift_up_m : how far its content lies to the right and up of the DEM's, metres; NaN where
-        that could not be told. sigma_right_m, sigma_up_m : standard errors.
-    applied_right_m, applied_up_m : the part of it that was taken back.
+    shift_right_m, shift_up_m : displacement of its content to the right and up against the DEM, metres; NaN
+        where it could not be determined. sigma_right_m, sigma_up_m : standard errors.
+    applied_right_m, applied_up_m : correction that was applied, metres.
     residual_p50_m, residual_p85_m : percentiles of the distance between the shifts of parts and of the whole.
     correlation_before, correlation_after, correlation_opposite : with the rendering, as given, moved, and
         under the opposite Sun.
@@ -107,18 +108,19 @@ def prepare_chunk(section: PrepareStage, chunk: int, inputs: Mapping[str, Any], 
     ----------
     section : of the stage. chunk : its number, from 0.
     inputs : ``images`` (all of the site's, a path or a list), ``ground`` (that of the site, or the first
-        reconstruction), ``site`` (the survey), and the second time ``first``, the stores of the first, which
-        decide what is withheld and how bright images are.
+        reconstruction), ``site`` (the survey), and in the second preparation ``first``, the stores of the
+        first one, which give the withheld images and exposures.
     out : store of schema ``prepared/1`` to write.
     """
     ground, rows = SiteGround.load(one_file(inputs["ground"])), read_survey(one_file(inputs["site"]))
-    # The survey may have been made where the files lay elsewhere.
+    # The files may have been elsewhere when the survey was made.
     given = inputs["images"]
     paths = [given] if isinstance(given, str) else list(given)
     rows = [replace(row, path=path) for row, path in zip(rows, paths, strict=True)]
     grid = ground.layout.grid
     scene = Scene(ground.surface, ground.margin_px, grid, section.photometry, ground.far)
-    # A rendering of block means tells a wrong place, but no small shift: bicubic of cells errs by pixels.
+    # A rendering of block means reveals a wrong place, but no small shift: the bicubic of cells errs by
+    # pixels.
     along = 0.0 if ground.layout.kind != "coarse" else _ALONG_PX if section.again else None
     exposures: list[Known | None] = [None] * len(rows)
     if section.again:
@@ -144,10 +146,10 @@ def prepare_images(
     Parameters
     ----------
     rows : of the survey. scene : the DEM that they are compared with. grid : of the map's working area.
-    section : what is asked of images.
-    along_px : error of the scene that looks like a shift along the light, see `shrink`; None where no shift
-        is applied: a rendering of block means tells a wrong place, but no small shift.
-    out : file to write. exposures : what is known of each.
+    section : requirements on images.
+    along_px : error of the scene that looks like a shift along the light, see `shrink`; None to apply no
+        shift: a rendering of block means reveals a wrong place, but no small shift.
+    out : file to write. exposures : prior of each image's exposure.
     """
     done, kept = [], KeptImages(out)
     shape = len(rows), grid.height, grid.width
@@ -176,7 +178,7 @@ def prepare_images(
 def _record(
     row: Surveyed, found: Prepared, values: NDArray[np.float32] | None, shape: tuple[int, int]
 ) -> dict[str, Any]:
-    """What a store tells of an image."""
+    """Record of an image in a store."""
     level = 0.0 if values is None else lit_level(values)
     lit = [] if values is None or row.box is None else lit_blocks(values, row.box, shape, level)
     record: dict[str, Any] = _plain(
@@ -201,12 +203,12 @@ def prepare_image(
     along_px: float | None,
     known: Known | None = None,
 ) -> tuple[Prepared, NDArray[np.float32] | None]:
-    """Prepare one image, of whose exposure something may be `known` beforehand.
+    """Prepare one image; `known` is the prior of its exposure, if there is one.
 
     Returns
     -------
-    What was found, and the image in its box of the map: radiance over that of the rendering's law, NaN where
-    it has no data; None where it is not used.
+    Its row, and the image in its box of the map: radiance in units of the Lambert rendering, NaN without
+    data; None where the image is not used.
     """
     if not row.usable or row.box is None or row.sun is None:
         return Prepared(row, why=row.why), None
@@ -261,7 +263,7 @@ def _prepare(
     scale = bright.scale if known is None else known.with_match(bright)
     found = replace(found, exposure=scale, scatter=bright.scatter)
     if known is None and bright.scatter > _UNSURE:
-        why = f"its exposure cannot be told: ratios to the DEM's rendering scatter by {bright.scatter:.2f}"
+        why = f"its exposure is uncertain: ratios to the DEM's rendering scatter by {bright.scatter:.2f}"
         return replace(found, used=False, why=f"{why}, at most {_UNSURE:g} is allowed"), None
     light = np.where(valid, (values - field) / scale, np.nan).astype(np.float32)
     return found, light
@@ -275,9 +277,10 @@ def _contradiction(
     pixel_m: float,
     detailed: bool,
 ) -> str:
-    """Why an image cannot be of this place under this Sun; '' where nothing says so.
+    """Reason why an image cannot show this place under this Sun; '' where there is none.
 
-    An image that is nearly all shadow, or a DEM without detail, tells little: the image stays where it lies.
+    With an image that is nearly all shadow, or a DEM without detail, the test has little power, and the image
+    is accepted without a shift.
     """
     opposite = match.opposite_correlation or 0.0
     if opposite > max(match.correlation_after, _CLEAR):
@@ -291,7 +294,7 @@ def _contradiction(
         far = math.hypot(match.shift_right_px, match.shift_up_px) * pixel_m
         most = section.max_shift(pixel_m)
         if far > most:
-            return f"it lies {far:.0f} m off, images.max_shift_m is {most:g}"
+            return f"it is displaced by {far:.0f} m, images.max_shift_m is {most:g}"
     return ""
 
 
@@ -299,13 +302,13 @@ def _match(
     values: Floats, valid: NDArray[np.bool_], dark: Floats, seen: Rendering, opposite: Rendering,
     section: ImagesSection, grid: MapGrid,
 ) -> Match:  # fmt: skip
-    # One pixel more than what is refused, so that the refusal can say how far off an image lies.
+    # One pixel more than the limit, so that the message of a refusal can give the displacement.
     reach = min(section.max_shift(grid.pixel_m) / grid.pixel_m + 1, min(valid.shape) / 2 - 1)
     return register(values, valid, dark, seen.radiance, reach, opposite=opposite.radiance)
 
 
 def _matched(found: Prepared, match: Match, pixel_m: float) -> Prepared:
-    """A row with what the registration found, in metres."""
+    """A row with the results of the registration, in metres."""
     return replace(
         found, shift_right_m=match.shift_right_px * pixel_m, shift_up_m=match.shift_up_px * pixel_m,
         sigma_right_m=match.sigma_right_px * pixel_m, sigma_up_m=match.sigma_up_px * pixel_m,

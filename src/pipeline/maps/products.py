@@ -1,4 +1,4 @@
-"""What is written of a map: heights, their uncertainty, slopes, and what decides them."""
+"""Products of a map: heights, their uncertainty, slopes, and the source of the heights."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Floats = NDArray[np.float64]
 #: Values of ``class.tif``.
 NOTHING, IMAGES, MIXED, APRIORI = 0, 1, 2, 3
 
-# Images decide a pixel that so many light, from directions that leave no wider gap than this open.
+# Pixels of class 1: least number of images that light them, and widest gap of their azimuths.
 _DECIDING, _GAP_DEG = 3, 270.0
-# Draws of the a priori DEM's uncertainty: smooth over so many pixels, from so many around; their own seed.
+# Draws of the a priori DEM's uncertainty: sigma and reach of their smoothing, pixels; seed.
 _SMOOTH_PX, _REACH_PX, _DRAWS = 4.0, 16, 0x4650
-# Rows around a band that slopes need, in whole cells.
+# Rows around a band that slopes need, in cells.
 _OVERLAP_CELLS = 1
 
 
 @dataclass(frozen=True)
 class Light:
-    """How the images light the map, see `pipeline.maps.images.light_of`.
+    """Illumination of the map by its images, see `pipeline.maps.images.light_of`.
 
     Attributes
     ----------
-    lit : (H, W) images that light a pixel. gap : (H, W) widest gap between their azimuths, degrees.
+    lit : (H, W) number of images that light a pixel. gap : (H, W) widest gap of their azimuths, degrees.
     """
 
     lit: NDArray[np.int32]
@@ -45,11 +45,12 @@ class Light:
 
 @dataclass(frozen=True)
 class Fallback:
-    """Where the a priori DEM stands in the place of the reconstruction.
+    """Pixels where the a priori DEM replaces the reconstruction.
 
     Attributes
     ----------
-    share : (H, W) in [0, 1], 1 where it does. sigma : (H, W) its uncertainty, metres. seed : of its draws.
+    share : (H, W) weight of the a priori DEM, in [0, 1]. sigma : (H, W) its uncertainty, metres. seed : of
+        its draws.
     """
 
     share: NDArray[np.float32]
@@ -57,10 +58,11 @@ class Fallback:
     seed: int
 
     def draws(self, members: int, rows: tuple[int, int]) -> Floats:
-        """(M, rows, W) departures from the a priori DEM, metres, as its uncertainty has them.
+        """(M, rows, W) random departures from the a priori DEM, metres, drawn from its uncertainty.
 
-        Smooth over half a cell, with mean 0 and the right spread (ddof 1) at every pixel, so that the mean is
-        the a priori DEM itself. A pixel's values do not depend on the rows that are asked for.
+        Smooth over half a cell, with mean 0 over the members and expected standard deviation `sigma` (ddof 1)
+        at every pixel, so that the mean is the a priori DEM itself. A pixel's values do not depend on the
+        requested rows.
         """
         low, high = max(0, rows[0] - _REACH_PX), min(self.share.shape[0], rows[1] + _REACH_PX)
         out = np.empty((members, rows[1] - rows[0], self.share.shape[1]))
@@ -90,7 +92,7 @@ def write_rasters(
     ----------
     paths : files by their names in `KINDS`; ``clones`` only where it is wanted.
     clones : of all windows. ground : a priori DEM. light : of the images. section : of the map.
-    tags : of every file. fallback : where the map is the a priori DEM; None for nowhere.
+    tags : of every file. fallback : pixels where the a priori DEM replaces the map; None for none.
     """
     layout = ground.layout
     bands = {"clones": clones.members}
@@ -106,7 +108,7 @@ def write_rasters(
                 heights = (1 - here) * heights + here * (
                     ground.dem[first:last] + fallback.draws(clones.members, (first, last))
                 )
-            # Of each row, so that it does not depend on the band.
+            # Pixel size of each row, so that it does not depend on the band.
             pixel = np.array([[layout.grid.true_pixel_m(row, middle)] for row in range(first, last)])
             maps = _maps(heights, band.apart, ground, light, section, (first, last), pixel, fallback)
             maps["prior"] = ground.dem[first:last]
@@ -123,7 +125,7 @@ def _maps(
     heights: Floats, apart: Floats | None, ground: SiteGround, light: Light, section: MapSection,
     rows: tuple[int, int], pixel_m: Floats, fallback: Fallback | None,
 ) -> dict[str, NDArray[np.generic]]:  # fmt: skip
-    """All maps of a band, over its overlap too."""
+    """All maps of a band, including its overlap."""
     here = slice(*rows)
     grid = ground.layout.grid
     middle_m = grid.true_pixel_m((grid.height - 1) / 2, (grid.width - 1) / 2)
@@ -150,7 +152,7 @@ def _write(
     rasters: Rasters, paths: Mapping[str, str], maps: Mapping[str, NDArray[np.generic]], ground: SiteGround,
     first: int, top: int, bottom: int,
 ) -> None:  # fmt: skip
-    """The part of a band that lies on the map that was asked for."""
+    """Write the part of a band that lies on the requested map."""
     layout = ground.layout
     low, high = max(top, layout.row), min(bottom, layout.row + layout.height)
     if low >= high:

@@ -1,7 +1,7 @@
-"""The GeoTIFFs of a map, written a band of rows at a time: memory does not grow with the map.
+"""The GeoTIFFs of a map, written in bands of rows, so that memory does not grow with the map.
 
-Cloud-optimised, tiles of 512 pixels, overviews, statistics, units and band names; NaN (0 for classes) is
-nodata. No dates anywhere: the same values give the same bytes.
+Cloud-optimised, with tiles of 512 pixels, overviews, statistics, units and band names; NaN (0 for classes) is
+nodata. The files contain no dates: the same values give the same bytes.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ BLOCK_PX = 512
 
 @dataclass(frozen=True)
 class Kind:
-    """What a raster of a map holds.
+    """Contents of a raster of a map.
 
     Attributes
     ----------
-    description, unit : of its bands. dtype : of its values. nodata : value without data; None for none.
-    average : whether overviews are means; else they take the nearest pixel.
+    description, unit : of its bands. dtype : of its values. nodata : value of missing data; None for none.
+    average : whether overviews are means; otherwise they take the nearest pixel.
     """
 
     description: str
@@ -43,7 +43,7 @@ class Kind:
 
 
 class Rasters:
-    """GeoTIFFs that appear together, when all their bands of rows are written without an error.
+    """GeoTIFFs that appear together, once all their rows are written without an error; a context manager.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class Rasters:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _finish(self, name: str, target: Path) -> None:
-        """The cloud-optimised copy of a finished raster."""
+        """Write the cloud-optimised copy of a finished raster."""
         import rasterio.shutil
 
         kind = self._kinds[name]

@@ -1,4 +1,4 @@
-"""What a DEM looks like under a Sun: shadows by the exact engine, shading of its own pixels."""
+"""Rendering of a DEM under a Sun: shadows by the exact engine, shading on its own pixels."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from pipeline.terrain.map_grid import MapGrid
 
 # The Sun's disc from the Moon, degrees.
 DISC_DEG = 0.533
-# Squares of the map that have a Sun of their own, pixels: it moves by 1 deg over 30 km.
+# Side of the tiles of the map that are rendered with their own Sun direction, which changes by 1 deg over 30
+# km.
 _TILE_PX = 256
-# Squares whose terrain stays prepared for the next Sun.
+# Number of tiles whose horizon engine is kept for the next Sun.
 _KEPT = 8
 
 Box = tuple[int, int, int, int]
@@ -33,8 +34,8 @@ class Rendering:
     Attributes
     ----------
     share : (rows, cols) visible share of the Sun; NaN without data.
-    radiance : (rows, cols) radiance factor by the law that images are compared with; NaN without data.
-    lambert : (rows, cols) that of a Lambert surface, in whose unit the networks take images.
+    radiance : (rows, cols) radiance factor of the law used for comparison with images; NaN without data.
+    lambert : (rows, cols) that of a Lambert surface, the unit of the networks' images.
     """
 
     share: NDArray[np.float32]
@@ -43,7 +44,7 @@ class Rendering:
 
 
 class Scene:
-    """A DEM on a map's pixels with the terrain around it, to be rendered.
+    """A DEM on a map's pixels with the terrain around it, for rendering.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class Scene:
         self._engines: dict[Box, HorizonVisibility] = {}
 
     def render(self, sun: Sun, box: Box, turned_deg: float = 0.0) -> Rendering:
-        """The DEM in a box (row0, row1, col0, col1) of the map.
+        """Render a box (row0, row1, col0, col1) of the map.
 
         Parameters
         ----------
@@ -89,7 +90,7 @@ class Scene:
         pixel = self._grid.true_pixel_m(*middle)
         share = self._engine(part, pixel).share(vector, DISC_DEG)[0]
         m = self._margin
-        # One pixel around, so that slopes at the border are central.
+        # One pixel around, so that slopes at the border are central differences.
         rows = slice(m + row0 - 1, m + row1 + 1)
         cols = slice(m + col0 - 1, m + col1 + 1)
         heights = self._surface[rows, cols].astype(np.float64)
@@ -120,7 +121,7 @@ class Scene:
 
 
 def _parts(box: Box) -> list[Box]:
-    """A box cut along the map's own squares."""
+    """A box cut along the map's tiles."""
     row0, row1, col0, col1 = box
     rows = [row0, *range((row0 // _TILE_PX + 1) * _TILE_PX, row1, _TILE_PX), row1]
     cols = [col0, *range((col0 // _TILE_PX + 1) * _TILE_PX, col1, _TILE_PX), col1]

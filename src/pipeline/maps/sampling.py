@@ -1,4 +1,4 @@
-"""A raster in any lunar projection on the pixels of a map."""
+"""Resampling of a raster in any lunar projection to the pixels of a map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.terrain.site_raster import SiteRaster
 
 Floats = NDArray[np.float64]
 
-# Samples of a raster that are in memory at a time, about.
+# Approximate number of samples of a raster in memory at a time.
 _SAMPLES = 2**21
 
 
@@ -22,7 +22,11 @@ def resampled(raster: Raster, wide: MapGrid) -> Floats:
 
     Parameters
     ----------
-    raster : any. wide : the grid. NaN where the raster has no data.
+    raster : any. wide : the grid.
+
+    Returns
+    -------
+    (rows, columns) of the grid, in the raster's unit; NaN where the raster has no data.
     """
     if isinstance(raster, SiteRaster):
         projection, transform, size = raster.projection, raster.transform, raster.ground_pixel_m
@@ -43,7 +47,7 @@ def resampled(raster: Raster, wide: MapGrid) -> Floats:
     row0, row1 = int(np.floor(down.min())) - 4, int(np.ceil(down.max())) + 4
     col0, col1 = int(np.floor(across.min())) - 4, int(np.ceil(across.max())) + 4
     if projection.geographic and _has_pole(wide):
-        # Around a pole are all longitudes, and points beside it do not tell how near it the map comes.
+        # A map with a pole contains all longitudes, and its sampled points may not include the pole itself.
         col0, col1 = 0, raster.grid.width
         row0, row1 = (0, row1) if wide.pole > 0 else (row0, raster.grid.height)
     row0, row1 = max(row0, 0), min(row1, raster.grid.height)
@@ -71,9 +75,9 @@ def resampled(raster: Raster, wide: MapGrid) -> Floats:
 
 
 def _between(source: Floats, row: Floats, col: Floats, whole_circle: bool) -> Floats:
-    """Heights between the centres of pixels, bilinear over those with data; NaN where they weigh too little.
+    """Heights between the centres of pixels, bilinear over those with data; NaN where their weight is small.
 
-    With `whole_circle` the last column lies beside the first.
+    With `whole_circle` the last column is adjacent to the first.
     """
     height, width = source.shape
     first, left = np.floor(row).astype(np.int64), np.floor(col).astype(np.int64)
@@ -91,7 +95,7 @@ def _between(source: Floats, row: Floats, col: Floats, whole_circle: bool) -> Fl
             share = np.where(inside & known[here], share, 0.0)
             total += share * held[here]
             weight += share
-    # The pixel that a place lies in weighs at least a quarter, but for rounding.
+    # The pixel that contains the point has a weight of at least a quarter, up to rounding.
     return np.where(weight >= 0.25 - 1e-9, total / np.maximum(weight, 1e-9), np.nan)
 
 
@@ -102,7 +106,7 @@ def _has_pole(grid: MapGrid) -> bool:
 
 
 def block_nanmean(dem: Floats, factor: int) -> Floats:
-    """Block means over the pixels with data; NaN where a block has none in a quarter of its pixels.
+    """Block means over the pixels with data; NaN where less than a quarter of a block's pixels have data.
 
     Parameters
     ----------

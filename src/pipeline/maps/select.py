@@ -1,13 +1,13 @@
-"""Which images a map of a site needs: given ones, or rows of an index, ranked by what they add.
+"""Selection of images for a map of a site: given ones, or rows of an index, ranked by their information.
 
-What an image tells of a pixel is taken as linear. A pixel of the a priori DEM with the slopes p to the right
-and q upwards and the albedo a has the Lambert radiance r = a (z - p x - q y) / sqrt(1 + p^2 + q^2) under the
-Sun (x, y, z). An image that lights the pixel measures it with an error of `_NOISE` of the image's median,
-which stands for noise, law and registration. With the gradient g = (dr/dp, dr/dq, dr/da) over that error, the
-information on (p, q, a) grows by g g^T per image; it begins with that of a Gaussian prior (`_SLOPE`,
-`_ALBEDO`). The expected slope error is the root of the mean of the posterior variances of p and q (Rodgers
-2000, ch. 2). It compares sets of images; it is no prediction of a map's error. Which pixels an image lights
-is predicted from the a priori DEM by the exact engine, on block means.
+The measurement of a pixel by an image is linearised. A pixel of the a priori DEM with the slopes p to the
+right and q upwards and the albedo a has the Lambert radiance r = a (z - p x - q y) / sqrt(1 + p^2 + q^2)
+under the Sun (x, y, z). An image that lights the pixel measures it with an error of `_NOISE` of the image's
+median, which stands for noise, law and registration. With the gradient g = (dr/dp, dr/dq, dr/da) over that
+error, the information on (p, q, a) grows by g g^T per image, starting with that of a Gaussian prior
+(`_SLOPE`, `_ALBEDO`). The expected slope error is the root of the mean of the posterior variances of p and q
+(Rodgers 2000, ch. 2). It serves to compare sets of images and does not predict a map's error. The pixels that
+an image lights are predicted from the a priori DEM by the exact engine, on block means.
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ import numpy as np
 from pipeline.imagery.suns.sun import LARGEST_LATITUDE_DEG, Sun
 from pipeline.maps.candidates import Blocks, Bools, Candidate, Floats
 
-# Error of an image, in its median lit radiance; a priori standard deviations of slope and relative albedo.
+# Error of an image over its median lit radiance; a priori standard deviations of slope and relative albedo.
 _NOISE, _SLOPE, _ALBEDO = 0.2, 0.1, 0.1
-#: Suns that are this far apart count in full; like Suns share their errors, and count for `_LIKE` at least.
+#: Difference of azimuth from which images count in full; similar Suns share their errors, and count for
+#: `_LIKE` at least.
 APART_DEG = 30.0
 _LIKE = 0.25
-# Images are compared so where one lights at least this share of what the other lights.
+# Azimuths are compared where one image lights at least this share of the blocks that the other lights.
 _SHARED = 0.1
-#: A pixel needs so many images.
+#: Number of images that a pixel needs.
 ENOUGH = 3
 
 
 @dataclass(frozen=True)
 class Pick:
-    """A chosen image, and the set of all that were chosen up to it.
+    """A chosen image, and properties of the set of all images chosen up to it.
 
     Attributes
     ----------
-    candidate : the image. apart_deg : to the nearest azimuth of those before that light the same ground; 360
-        where there is none.
-    lights : share of the map that it lights. unlit, few : shares of the map that none, and fewer than
-        `ENOUGH`, of the set light. slope_deg : expected slope error of the set.
+    candidate : the image. apart_deg : difference to the nearest azimuth of previous images that light the
+        same ground, degrees; 360 where there is none.
+    lights : share of the map that it lights. unlit, few : shares of the map lit by none, and by fewer than
+        `ENOUGH`, of the set. slope_deg : expected slope error of the set, degrees.
     """
 
     candidate: Candidate
@@ -54,14 +55,14 @@ class Pick:
 
 @dataclass(frozen=True)
 class Lack:
-    """What a set of images lacks.
+    """Deficiencies of a set of images.
 
     Attributes
     ----------
     gap : (from, to) azimuths of its widest gap, degrees. few : share of the map with fewer than `ENOUGH`
         images. helpers : (azimuth, elevation, share of those pixels that it lights) of the highest Suns from
-        the directions that help most. dark : share of the map that neither an image nor such a Sun of any
-        direction lights.
+        the most helpful directions. dark : share of the map lit neither by an image nor by the highest Sun of
+        any direction.
     """
 
     gap: tuple[float, float]
@@ -71,24 +72,24 @@ class Lack:
 
     @property
     def gap_deg(self) -> float:
-        """Width of the gap."""
+        """Width of the gap, degrees."""
         return (self.gap[1] - self.gap[0]) % 360 or 360.0
 
 
 def rank(candidates: Sequence[Candidate], blocks: Blocks, want: int) -> list[Pick]:
-    """The best images in order, each by what it adds to those before.
+    """The best images in order, each chosen by its gain over the previous ones.
 
-    It adds what the variances of the slopes fall by, in full where its azimuth is `APART_DEG` from all chosen
-    before that light the same ground, linearly down to a quarter of it where one has the same. Images that
-    add nothing are not chosen.
+    The gain is the reduction of the slopes' variances. It counts in full where the azimuth differs by at
+    least `APART_DEG` from those of all previous images that light the same ground, and falls linearly to a
+    quarter where one has the same azimuth. Images without a gain are not chosen.
 
     Parameters
     ----------
-    candidates : to choose from, at least one. blocks : of the map. want : how many at most.
+    candidates : to choose from, at least one. blocks : of the map. want : largest number of images.
     """
     known = blocks.known
     lit = [(blocks.lit(c.sun) & c.covers)[known] for c in candidates]
-    told = [_told(c, blocks, light) for c, light in zip(candidates, lit, strict=True)]
+    gradients = [_gradients(c, blocks, light) for c, light in zip(candidates, lit, strict=True)]
     cov = np.zeros((int(known.sum()), 3, 3))
     cov[:, (0, 1), (0, 1)], cov[:, 2, 2] = _SLOPE**2, _ALBEDO**2
     count = np.zeros(len(cov), dtype=int)
@@ -97,13 +98,14 @@ def rank(candidates: Sequence[Candidate], blocks: Blocks, want: int) -> list[Pic
     picks: list[Pick] = []
     while left and len(picks) < want:
         gains = [
-            _gain(cov[lit[k]], told[k]) * (_LIKE + (1 - _LIKE) * min(1.0, apart[k] / APART_DEG)) for k in left
+            _gain(cov[lit[k]], gradients[k]) * (_LIKE + (1 - _LIKE) * min(1.0, apart[k] / APART_DEG))
+            for k in left
         ]
         best = int(np.argmax(gains))
         if gains[best] <= 0:
             break
         k = left.pop(best)
-        here, g = lit[k], told[k]
+        here, g = lit[k], gradients[k]
         v = np.einsum("nij,nj->ni", cov[here], g)
         weight = 1 + np.einsum("ni,ni->n", v, g)
         cov[here] -= v[:, :, None] * v[:, None, :] / weight[:, None, None]
@@ -126,30 +128,30 @@ def rank(candidates: Sequence[Candidate], blocks: Blocks, want: int) -> list[Pic
     return picks
 
 
-def _told(candidate: Candidate, blocks: Blocks, lit: Bools) -> Floats:
+def _gradients(candidate: Candidate, blocks: Blocks, lit: Bools) -> Floats:
     """(n, 3) gradients of the n lit blocks' radiance by slope right, slope up and albedo, over its error."""
     p, q = blocks.right[blocks.known][lit], blocks.up[blocks.known][lit]
     x, y, z = blocks.sun(candidate.sun)
     upward = 1 / np.sqrt(1 + p**2 + q**2)
     light = np.maximum(z - p * x - q * y, 0) * upward
-    told = np.stack([-(x + light * p * upward) * upward, -(y + light * q * upward) * upward, light], axis=1)
+    by_right, by_up = -(x + light * p * upward) * upward, -(y + light * q * upward) * upward
     level = float(np.median(light)) if light.size else 1.0
-    return told / (_NOISE * max(level, 1e-6))
+    return np.stack([by_right, by_up, light], axis=1) / (_NOISE * max(level, 1e-6))
 
 
-def _gain(cov: Floats, told: Floats) -> float:
-    """By how much the slopes' variances fall, summed over pixels (Sherman and Morrison 1950)."""
-    v = np.einsum("nij,nj->ni", cov, told)
-    weight = 1 + np.einsum("ni,ni->n", v, told)
+def _gain(cov: Floats, gradients: Floats) -> float:
+    """Reduction of the slopes' variances, summed over pixels (Sherman and Morrison 1950)."""
+    v = np.einsum("nij,nj->ni", cov, gradients)
+    weight = 1 + np.einsum("ni,ni->n", v, gradients)
     return float(np.sum((v[:, 0] ** 2 + v[:, 1] ** 2) / weight))
 
 
 def lacking(chosen: Sequence[Candidate], blocks: Blocks, helpers: int = 3) -> Lack:
-    """What a set of images lacks.
+    """Deficiencies of a set of images.
 
     Parameters
     ----------
-    chosen : the images. blocks : of the map. helpers : directions that are named at most.
+    chosen : the images. blocks : of the map. helpers : largest number of directions in the result.
     """
     known = blocks.known
     count = np.zeros(int(known.sum()), dtype=int)
@@ -172,7 +174,7 @@ def lacking(chosen: Sequence[Candidate], blocks: Blocks, helpers: int = 3) -> La
 
 
 def _highest(blocks: Blocks) -> list[Sun]:
-    """The highest Suns that ever stand over a map, one per `APART_DEG` of azimuth from which any is up."""
+    """The highest possible Suns over a map, one per `APART_DEG` of azimuth where the Sun ever rises."""
     best: dict[int, tuple[float, Sun]] = {}
     for lat in (-LARGEST_LATITUDE_DEG, 0.0, LARGEST_LATITUDE_DEG):
         for lon in range(0, 360, 2):

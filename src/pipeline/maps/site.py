@@ -1,4 +1,4 @@
-"""Stage ``map_site``: a site's a priori DEM on the map's pixels, and what its images are good for."""
+"""Stage ``map_site``: a site's a priori DEM on the map's pixels, and the survey of its images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCHEMA = "site/1"
 
 
 def with_paths(site: SiteSection, paths: Mapping[str, Any]) -> SiteSection:
-    """The section with the files that are read in the place of their names.
+    """The section with the names of its files replaced by the paths that are read.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def look_at_site(section: SiteStage, inputs: Mapping[str, Any], outputs: Mapping
     """
     site = with_paths(section.site, inputs)
     if site.points is not None:
-        # They are compared with the map at its end; a mistake in them is told before the work.
+        # Points are compared with the finished map; errors in them are reported before the work.
         read_points(site.points)
     layout = lay_out(site, section.factor, section.size_px)
     halo_cells = max(2, section.halo_px // section.factor)

@@ -1,12 +1,12 @@
 """``stac.json``: a map as an item of a SpatioTemporal Asset Catalog (STAC 1.1).
 
 With the extensions projection 2, raster 2 and ssys 1.1: geometry and box are longitudes and latitudes of the
-Moon (mean Earth, planetocentric), as ssys has it for other bodies than the Earth.
+Moon (mean Earth, planetocentric), as ssys specifies for bodies other than the Earth.
 
-A map has no time of its own. ``datetime`` is null, and start and end are those of the images that it was made
-of, where all of their product ids tell a time. Where one does not, they are the first and the last time that
-RFC 3339 has words for: unknown, and found by any search in time. The day of the computation says nothing of
-the ground, and would make equal maps differ.
+A map has no time of its own. ``datetime`` is null, and start and end are the first and last time of its
+images, where all of their product ids contain a time. Otherwise they are the first and the last time that RFC
+3339 can express, which mean unknown and match any search in time. The date of the computation is not used, as
+it has no relation to the terrain and would make equal maps differ.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def write_item(
     Parameters
     ----------
     out : file to write. files : finished files beside it, by their names in `KINDS` and `DOCUMENTS`.
-    grid : of the map. images : paths of the images that it was made of. facts : what ``map.json`` says.
+    grid : of the map. images : paths of the images used. facts : contents of ``map.json``.
     """
     geometry, box = outline(grid)
     start, end = times(images)
@@ -91,7 +91,7 @@ def write_item(
 
 
 def times(images: Sequence[str]) -> tuple[str, str]:
-    """Start of the first and of the last exposure, in UTC; `UNKNOWN` where an image does not tell its time.
+    """Start of the first and of the last exposure, in UTC; `UNKNOWN` where an image's name has no time.
 
     Parameters
     ----------

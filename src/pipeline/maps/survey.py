@@ -1,4 +1,4 @@
-"""What a site's images are good for, from their headers and the table of Suns alone."""
+"""Survey of a site's images: which are usable, from their headers and the table of Suns only."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Surveyed:
     Attributes
     ----------
     path : of the file. product : its id, '' for none.
-    why : the reason for which it is not used; '' where it may be.
-    sun : JSON record, see `sun_record`; None where unknown. sun_source, note : of it, for people.
+    why : the reason why it is not used; '' where it may be used.
+    sun : JSON record, see `sun_record`; None where unknown. sun_source, note : its origin, for the user.
     azimuth_deg, elevation_deg : of the Sun at the map's centre, clockwise from map-up; None where unknown.
-    box : (row0, row1, col0, col1) of the working area that it may show; None outside.
-    withheld : whether the map does not see it, to be compared with it.
-    exposure : by the list `site.exposures`, in its unit; None where there is none.
+    box : (row0, row1, col0, col1) of the working area that it may cover; None outside.
+    withheld : whether it is withheld from the map, for the check.
+    exposure : from the list `site.exposures`, in its unit; None where there is none.
     """
 
     path: str
@@ -53,11 +53,11 @@ class Surveyed:
 
     @property
     def usable(self) -> bool:
-        """Whether nothing in the headers speaks against it."""
+        """Whether the headers give no reason against its use."""
         return not self.why
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values; `from_json` undoes it exactly."""
+        """JSON values; `from_json` inverts this exactly."""
         return asdict(self)
 
     @classmethod
@@ -67,21 +67,21 @@ class Surveyed:
 
 
 def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid: MapGrid) -> list[Surveyed]:
-    """Look at all images of a site.
+    """Survey all images of a site.
 
     Parameters
     ----------
     paths : files, in the order of the map. site : with the table of Suns and the kernels.
-    section : what is asked of images. grid : of the map's working area.
+    section : requirements on images. grid : of the map's working area.
 
     Returns
     -------
-    One row per image, in the order given; those that cannot be used say why.
+    One row per image, in the order given; unusable ones with the reason.
 
     Raises
     ------
     ValueError
-        If the table of Suns is unusable, or none of the images can be used.
+        If the table of Suns or the list of exposures is unusable, or none of the images can be used.
     """
     files: dict[str, ImageFile] = {}
     broken: dict[str, str] = {}
@@ -96,7 +96,7 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
     try:
         suns = {s.path: s for s in resolve_suns(whole, table, lambda path: files[path].tags, site.kernels)}
     except ValueError as error:
-        # The ephemeris knows another section's key.
+        # Errors of the ephemeris name the key of another section.
         raise ValueError(str(error).replace("ephemeris.kernels", "site.kernels")) from None
     rows: list[Surveyed] = []
     for path in paths:
@@ -121,9 +121,10 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
 
 
 def _other_pole(rows: Sequence[Surveyed]) -> str:
-    """A guess at what is wrong where the Sun is down in all images."""
+    """Possible cause where the Sun is below the horizon in all images."""
     down = all(row.elevation_deg is not None and row.elevation_deg < 0 for row in rows)
-    return "; the Sun is down in all of them: does the DEM's CRS name the right pole?" if down else ""
+    hint = "; the Sun is below the horizon in all of them: does the DEM's CRS name the right pole?"
+    return hint if down else ""
 
 
 def _exposed(rows: list[Surveyed], path: str | None) -> list[Surveyed]:
@@ -160,7 +161,7 @@ def _look(
     )
     box = _box(file, grid)
     if box is None:
-        return replace(row, why="it shows nothing of the map")
+        return replace(row, why="it does not cover the map")
     row = replace(row, box=box)
     if elevation < section.lowest_sun_deg:
         limit = section.lowest_sun_deg
@@ -175,9 +176,9 @@ def _look(
 
 
 def _box(file: ImageFile, grid: MapGrid) -> tuple[int, int, int, int] | None:
-    """The map's pixels that an image may show."""
+    """The box of map pixels that an image may cover; None where there are none."""
     left, bottom, right, top = file.footprint(grid.crs_wkt)
-    # A box about the far side of the Moon, which a map shows all around, holds every map.
+    # On a polar map, the bounding box of an image around the opposite pole contains every map.
     if not left <= right or not file.meets(grid.crs_wkt, grid.bounds):
         return None
     x, y = grid.origin
@@ -189,7 +190,7 @@ def _box(file: ImageFile, grid: MapGrid) -> tuple[int, int, int, int] | None:
 
 
 def _withhold(rows: list[Surveyed], section: ImagesSection) -> list[Surveyed]:
-    """Withhold some images, evenly over the azimuths: what the map says of light from anywhere is checked."""
+    """Withhold some images, evenly in azimuth, so that the map is checked under light from all directions."""
     usable = [i for i, row in enumerate(rows) if row.usable]
     count = section.withheld_of(len(usable))
     order = sorted(usable, key=lambda i: (rows[i].azimuth_deg, i))
@@ -198,5 +199,5 @@ def _withhold(rows: list[Surveyed], section: ImagesSection) -> list[Surveyed]:
 
 
 def target_of(grid: MapGrid) -> MapTarget:
-    """The map as the reader of images takes it."""
+    """The map's grid as the target of `pipeline.imagery.resample`."""
     return MapTarget(grid.crs_wkt, grid.transform, grid.height, grid.width)

@@ -1,4 +1,4 @@
-"""How the work on a map is cut into jobs: tiles of windows, chunks of images."""
+"""Division of the work on a map into jobs: tiles of windows, chunks of images."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def tiles(rows: int, cols: int, size: int, stride: int, tile_px: int) -> list[li
 
 
 def chunks(items: Sequence[T], per_job: int) -> list[Sequence[T]]:
-    """Items in runs of at most so many, in their order."""
+    """Items in chunks of at most `per_job`, in their order."""
     return [items[i : i + per_job] for i in range(0, len(items), per_job)]

@@ -1,7 +1,7 @@
 """Stage ``map_clones``: clones of the windows of one tile of a map.
 
-Each window is sampled on its own, so that its bytes do not depend on the tile that it is in; with one noise
-field per clone over the whole map, clones of overlapping windows agree.
+Each window is sampled independently, so that its bytes do not depend on its tile; with one noise field per
+clone over the whole map, clones of overlapping windows agree.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def sample_tile(
 
 
 def apriori_of(ground: SiteGround, altimetry: bool = False) -> AprioriDem:
-    """The a priori DEM as a network takes it.
+    """The a priori DEM in the form of a network's input.
 
     Parameters
     ----------
     ground : of the map.
-    altimetry : whether the network takes heights along tracks and errors of block means. Others take
+    altimetry : whether the network uses heights along tracks and errors of block means. Other networks use
         block means and their bicubic.
     """
     layout = ground.layout
@@ -92,7 +92,7 @@ def apriori_of(ground: SiteGround, altimetry: bool = False) -> AprioriDem:
 
 
 def sources_of(section: MapSection, window: Window) -> Sources:
-    """Where a window's random numbers come from."""
+    """Noise source of a window: fields over the map, or a random stream of its own."""
     if section.noise == "map":
         return [WindowNoise(section.seed, window.row, window.col, window.size)]
     return [seeded(section.seed, CLONES_PURPOSE, window.row, window.col)]
@@ -115,8 +115,8 @@ def sample_windows(
     Parameters
     ----------
     system : network and process, on `device`. ground : a priori DEM. images : on the map's pixels.
-    windows : of one tile. section : noise and seed. members : clones. sampler : how they are drawn.
-    out : file to write. label : what is done, for the log.
+    windows : of one tile. section : noise and seed. members : number of clones. sampler : its settings.
+    out : file to write. label : name of the work in the log.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Generator and critic of the adversarial rivals.
 
 The generator is ESRGAN's (Wang et al. 2018): residual-in-residual dense blocks without norms, here at half
-the resolution, with the 2 x 2 pixels of a cell as channels. The critic sees a DEM as heights and slopes and
-judges patches of it (Isola et al. 2017).
+the resolution, with the 2 x 2 pixels of a cell as channels. The critic takes heights and slopes of a DEM and
+classifies patches of it (Isola et al. 2017).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from pipeline.models.blocks import group_norm, zero
 from pipeline.models.photometric import map_slopes
 
-#: Share of what a block adds (ESRGAN's beta).
+#: Factor on the residual of a block (ESRGAN's beta).
 _SHARE = 0.2
 _LEAK = 0.2
 
 
 class DenseBlock(nn.Module):
-    """Five 3 x 3 convolutions, each of which sees all before it; a share of the last is added."""
+    """Five 3 x 3 convolutions, each on the outputs of all previous ones; the scaled last one is added."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
@@ -32,14 +32,14 @@ class DenseBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, width, H, W) to the same shape."""
         *first, last = self.layers
-        seen = [x]
+        outputs = [x]
         for layer in first:
-            seen.append(F.leaky_relu(layer(torch.cat(seen, dim=1)), _LEAK))
-        return x + _SHARE * last(torch.cat(seen, dim=1))
+            outputs.append(F.leaky_relu(layer(torch.cat(outputs, dim=1)), _LEAK))
+        return x + _SHARE * last(torch.cat(outputs, dim=1))
 
 
 class ResidualInResidual(nn.Module):
-    """Three dense blocks; a share of what they add is added."""
+    """Three dense blocks with a scaled residual connection."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class ResidualInResidual(nn.Module):
 
 
 class Generator(nn.Module):
-    """Full-resolution fields to a residual, zero at first.
+    """Full-resolution fields to a residual, which is zero before training.
 
     Parameters
     ----------
@@ -79,16 +79,16 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """Judges DEMs, and says where it looks.
+    """Classifies DEMs as real or fake, patch by patch, with optional spatial attention.
 
-    Features at half the resolution are weighted by maps between 0 and 1, as many as features, that the
-    critic makes of them; what is left is judged, patch by patch.
+    With attention, each feature at half the resolution is weighted by a map between 0 and 1, computed from
+    the features.
 
     Parameters
     ----------
-    base : channels of the first convolution; features have twice as many. factor : pixels a cell of the a
-        priori DEM.
-    looks : whether features are weighted.
+    base : channels of the first convolution; features have twice as many.
+    factor : pixels per cell of the a priori DEM.
+    looks : whether features are weighted by attention.
     """
 
     def __init__(self, base: int, factor: int, looks: bool = False) -> None:
@@ -106,8 +106,8 @@ class Critic(nn.Module):
         )
 
     def _features(self, heights: Tensor) -> Tensor:
-        seen = torch.cat([heights / self.factor, map_slopes(heights[:, 0])], dim=1)
-        return self.features(seen)
+        fields = torch.cat([heights / self.factor, map_slopes(heights[:, 0])], dim=1)
+        return self.features(fields)
 
     def attention(self, heights: Tensor) -> Tensor:
         """Spatial attention maps A_s (B, 2 base, P/2, P/2) of DEMs (B, 1, P, P) in pixels, in (0, 1)."""
@@ -116,7 +116,7 @@ class Critic(nn.Module):
 
     def forward(self, heights: Tensor) -> Tensor:
         """Map DEMs (B, 1, P, P) in pixels to logits (B, 1, h, w), positive for real."""
-        found = self._features(heights)
+        features = self._features(heights)
         if self.looks is not None:
-            found = found * torch.sigmoid(self.looks(found))
-        return self.judge(found).float()
+            features = features * torch.sigmoid(self.looks(features))
+        return self.judge(features).float()

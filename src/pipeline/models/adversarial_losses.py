@@ -15,9 +15,9 @@ from torch.nn import functional as F
 #: Gaussian window of the structural similarity: side and standard deviation, pixels (Wang et al. 2004).
 SSIM_SIDE, SSIM_SIGMA = 11, 1.5
 SSIM_K = (0.01, 0.03)
-#: A similarity below it has the loss of this one; it may be negative.
+#: Lower bound of the similarity in the loss; the similarity itself may be negative.
 SSIM_FLOOR = 1e-3
-#: Ratio of the scales that follow each other when the divergence is annealed: the slower, the more exact.
+#: Ratio of successive scales in the annealing of the divergence; closer to 1 is more exact.
 SINKHORN_SCALING = 0.8
 
 
@@ -25,8 +25,8 @@ def structural_similarity(x: Tensor, truth: Tensor) -> Tensor:
     """Mean structural similarity (B,) of maps, over the pixels whose whole window is inside.
 
     (2 m_x m_y + C1)(2 s_xy + C2) / ((m_x^2 + m_y^2 + C1)(s_x^2 + s_y^2 + C2)) with moments under a Gaussian
-    window of 11 pixels and C = (K L)^2 (Wang et al. 2004, equation 13). Grey values from 0 to L are heights
-    above the lowest of the true map, L its range: so the similarity has no unit and no datum.
+    window of 11 pixels and C = (K L)^2 (Wang et al. 2004, equation 13). Grey values are heights above the
+    lowest point of the true map, and L is its range, so the similarity depends on neither unit nor datum.
     """
     offsets = torch.arange(SSIM_SIDE, device=x.device, dtype=x.dtype) - SSIM_SIDE // 2
     line = torch.exp(-0.5 * (offsets / SSIM_SIGMA) ** 2)
@@ -51,18 +51,22 @@ def similarity_loss(x: Tensor, truth: Tensor) -> Tensor:
 
 
 def sinkhorn_divergence(x: Tensor, y: Tensor, epsilon: float, scaling: float = SINKHORN_SCALING) -> Tensor:
-    """Debiased Sinkhorn divergence between two batches, each map a point of its law.
+    """Debiased Sinkhorn divergence between two batches; each map is a sample of its distribution.
 
-    S = W(x, y) - W(x, x) / 2 - W(y, y) / 2 with W entropic optimal transport of cost |a - b|^2 / 2 (Feydy et
-    al. 2019; Genevay et al. 2018), by geomloss, dense. Distances are root mean squares over the pixels, so
-    `epsilon` does not depend on their number. Where epsilon goes to 0, S is half the squared Wasserstein
-    distance; where it grows, half the squared distance of the means. Each process of a group compares its own
-    share of the batch.
+    S = W(x, y) - W(x, x) / 2 - W(y, y) / 2 with W the entropic optimal transport of cost |a - b|^2 / 2 (Feydy
+    et al. 2019; Genevay et al. 2018), by geomloss, dense. Distances are root mean squares over the pixels, so
+    `epsilon` does not depend on their number. For epsilon towards 0, S is half the squared Wasserstein
+    distance; for large epsilon, half the squared distance of the means. Each process of a group compares its
+    own share of the batch.
 
     Parameters
     ----------
-    x, y : as many maps or not. epsilon : regularisation, unit of the maps squared. scaling : see
+    x, y : (B, 1, H, W) and (B', 1, H, W). epsilon : regularisation, unit of the maps squared. scaling : see
         `SINKHORN_SCALING`.
+
+    Returns
+    -------
+    Scalar tensor, unit of the maps squared.
     """
     points = [maps.flatten(1) / math.sqrt(maps[0].numel()) for maps in (x, y)]
     both, blur = torch.cat(points).detach(), math.sqrt(epsilon)
@@ -84,8 +88,9 @@ def generator_loss(fake: Tensor) -> Tensor:
 
 
 def relative(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of the relativistic average critic: each over the mean of the other kind (Jolicoeur-Martineau).
+    """Logits of the relativistic average critic: each minus the mean of the other class.
 
-    `critic_loss` of them is the critic's loss; with both kinds exchanged, it is the generator's.
+    `critic_loss` of them is the critic's loss; with both classes exchanged, it is the generator's
+    (Jolicoeur-Martineau 2019, arXiv 1807.00734).
     """
     return real - fake.mean(), fake - real.mean()

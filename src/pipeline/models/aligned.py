@@ -1,10 +1,10 @@
-"""The aligned network: conditioning in register with the terrain, at full resolution.
+"""The aligned network: conditioning aligned with the terrain's pixels, at full resolution.
 
-The published network squeezes all images into one vector and never sees the Sun. Here a trunk, run once a
-sample set, turns the a priori DEM, photometric sums over the set and a light learned image encoder into
-a map of features and an estimate of the residual (DEM minus a priori); a light head, run at every time,
-reads the state beside those features. Every input is dimensionless: heights in pixels, radiance over the
-set's mean lit radiance. So the network depends neither on the scale nor on the exposure.
+The published network encodes all images in one vector and does not use the Sun's direction. Here a trunk, run
+once per sample set, turns the a priori DEM, photometric sums over the set and the output of a small learned
+image encoder into a feature map and an estimate of the residual (DEM minus a priori); a small head, run at
+every time, takes the state together with these features. Every input is dimensionless: heights in pixels,
+radiance over the set's mean lit radiance. The network therefore depends neither on scale nor on exposure.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from pipeline.models.unet import UNet, levels_for
 from pipeline.storage.calibration_law import HEIGHTS
 from pipeline.terrain.blocks import block_mean
 
-#: Standard deviation of what the estimate leaves over before anything is learned of it, pixels.
+#: Initial standard deviation of the estimate's error, before training, pixels.
 SPREAD_PX = 0.05
-#: How far its logarithm may go from there: up to a pixel, what terrain itself departs from its block means.
+#: Range of its logarithm relative to that: up to a pixel, the departure of terrain from its block means.
 LOG_SPREAD = (-6.0, 3.0)
-#: What counts as lit in refined images, over the set's mean lit radiance: more than is left of haze.
+#: Radiance above which pixels of refined images count as lit, over the set's mean lit radiance; above haze.
 REFINED_LIT_SHARE = 0.1
-#: Channels of the layer that reads it.
+#: Channels of the hidden layer of the spread.
 SPREAD_CHANNELS = 16
 
 
 @dataclass(frozen=True)
 class AlignedCondition:
-    """What the aligned network keeps of a sample set.
+    """The aligned network's conditioning on a sample set.
 
     Attributes
     ----------
-    features : (B, F, H, W) in register with the state.
+    features : (B, F, H, W), aligned with the state's pixels.
     estimate : of DEM minus a priori, in the section's unit of height; None in latent space.
-    origin : (B, 1, P, P) what the head subtracts from the state; None where it subtracts nothing.
+    origin : (B, 1, P, P) heights that the head subtracts from the state; None for nothing.
     """
 
     features: Tensor
@@ -56,16 +56,16 @@ class AlignedCondition:
     origin: Tensor | None = None
 
     def repeat(self, clones: int) -> AlignedCondition:
-        """Repeat each sample set `clones` times in a row, to draw several samples of it at once."""
+        """Repeat each sample set `clones` times in a row, to draw several samples at once."""
         repeated = replace(self, features=self.features.repeat_interleave(clones, dim=0))
         return repeated._mapped(lambda x: x.repeat_interleave(clones, dim=0))
 
     def in_states(self, scale: float) -> AlignedCondition:
-        """Heights, which are in the section's unit, divided by the `scale` that counts as 1."""
+        """Convert heights from the section's unit to units of the states, of size `scale`."""
         return self._mapped(lambda heights: heights / scale)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> AlignedCondition:
-        """Apply `change` to all that is a height."""
+        """Apply `change` to all heights."""
         return replace(
             self,
             estimate=None if self.estimate is None else self.estimate.mapped(change),
@@ -74,21 +74,22 @@ class AlignedCondition:
 
 
 class Trunk(ImageGuide):
-    """Everything that does not depend on time: sample set -> features, and the residual's estimate.
+    """The part that does not depend on time: sample set -> features, and the residual's estimate.
 
     Parameters
     ----------
     size_px : side of the patch, pixels.
-    factor : pixels a cell of the a priori DEM.
+    factor : pixels per cell of the a priori DEM.
     base : channels at half resolution; levels have base / 2, base, 2 base, 4 base.
-    stride : pixels a cell of the state: 1 in pixel space, more in latent space.
+    stride : pixels per cell of the state: 1 in pixel space, more in latent space.
     keep_block_means : make the estimate agree with the a priori DEM's block means exactly.
     spread : give the estimate's standard deviation too.
-    refine : look at what `pipeline.models.refinement` makes of a sample set.
+    refine : take the output of `pipeline.models.refinement` instead of the sample set itself.
 
     Raises
     ------
-    ValueError : the state's resolution is not one of the U-Net's levels.
+    ValueError
+        If the state's resolution is not one of the U-Net's levels.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Trunk(ImageGuide):
         if 2**out_level != stride or out_level >= levels or levels < 2:
             raise ValueError(
                 f"patches.size_px: expected a size that halves {max(out_level, 1)} times to 3 cells or "
-                f"more with conditioning 'aligned' and {stride} pixels a latent, found {size_px}"
+                f"more with conditioning 'aligned' and {stride} pixels per latent, found {size_px}"
             )
         widths = [max(4, base // 2), base, 2 * base, 4 * base][:levels]
         self.features = widths[out_level]
@@ -125,27 +126,27 @@ class Trunk(ImageGuide):
             more_channels=CHANNELS if refine else 0,
         )
         self.norm = group_norm(self.features)
-        # What is added to a refined DEM is another thing than what is added to a bicubic one: the weights of
-        # the one must not become the other's.
+        # Corrections to a refined DEM differ from those to a bicubic one: different names, so that weights of
+        # one cannot be loaded into the other.
         mean: nn.Module | None = zero(nn.Conv2d(self.features, 1, 3, padding=1)) if stride == 1 else None
         self.to_mean: nn.Module | None = None if refine else mean
         self.to_change: nn.Module | None = mean if refine else None
         self.to_spread: nn.Module | None = None
         if spread:
-            seen = self.features + channels_in + (CHANNELS if refine else 0)
-            first = nn.Conv2d(seen, SPREAD_CHANNELS, 3, padding=1)
+            channels = self.features + channels_in + (CHANNELS if refine else 0)
+            first = nn.Conv2d(channels, SPREAD_CHANNELS, 3, padding=1)
             self.to_spread = nn.Sequential(first, nn.SiLU(), zero(nn.Conv2d(SPREAD_CHANNELS, 1, 1)))
 
     def forward(self, inputs: Batch, about: Tensor | None = None) -> AlignedCondition:
         """Map a sample set to features, the residual's estimate and its standard deviation, in pixels.
 
-        `about` is what a refinement tells of the pixels, (B, CHANNELS, P, P).
+        `about` are the maps of a refinement, (B, CHANNELS, P, P).
         """
-        # Freed of haze, and clipped in some products, negative values tell nothing of the noise.
-        seen = self.look(inputs, REFINED_LIT_SHARE if self.refine else None)
-        prior, lr, deficit, threshold = seen.prior, seen.lr, seen.deficit, seen.threshold
-        x = torch.cat([seen.heights, seen.photometry, deficit, seen.trust], dim=1)
-        side = self.encode(inputs, seen)
+        # Without haze, and clipped in some products, negative values no longer indicate the noise.
+        look = self.look(inputs, REFINED_LIT_SHARE if self.refine else None)
+        prior, lr, deficit, threshold = look.prior, look.lr, look.deficit, look.threshold
+        x = torch.cat([look.heights, look.photometry, deficit, look.trust], dim=1)
+        side = self.encode(inputs, look)
         h = self.body(x.contiguous(memory_format=torch.channels_last), side=side, more=about)
         h = F.silu(self.norm(h))
         to_mean = self.to_mean if self.to_change is None else self.to_change
@@ -153,44 +154,44 @@ class Trunk(ImageGuide):
             return AlignedCondition(h)
         mean = deficit + to_mean(h).float()
         if self.refine:
-            # Without an image a network knows terrain no better than the kriging of its spots does.
+            # Without images a network does not improve on the kriging of the spots.
             blind = _blind(inputs)[:, None, None, None]
             mean = torch.where(blind, deficit, mean)
         if self.keep_block_means:
             matched = match_block_means(mean, (lr - block_mean(prior, self.factor))[:, None], self.factor)
             loose = None if inputs.cell_error is None else (inputs.cell_error > 0)[:, None, None, None]
             mean = matched if loose is None else torch.where(loose, mean, matched)
-        light = SetLight(threshold, seen.sums.lit == 0)
+        light = SetLight(threshold, look.sums.lit == 0)
         if self.refine:
             given = inputs.present.any(dim=1)
             light = SetLight(threshold, light.unlit & given[:, None, None, None], _kind(inputs, given))
         if self.to_spread is None:
             return AlignedCondition(h, Estimate(mean, light))
-        # How many images light a pixel says most of what is left open: inputs stand beside the features.
-        told = [h, x] if about is None else [h, x, about]
-        spread = self.to_spread(torch.cat(told, dim=1)).float()
+        # The number of images that light a pixel explains most of the spread: the inputs are used too.
+        fields = [h, x] if about is None else [h, x, about]
+        spread = self.to_spread(torch.cat(fields, dim=1)).float()
         return AlignedCondition(h, Estimate(mean, light, SPREAD_PX * torch.exp(spread.clamp(*LOG_SPREAD))))
 
 
 def _blind(inputs: Batch) -> Tensor:
-    """Which of B sets are altimetry without any image, (B,)."""
+    """Sets that are altimetry without any image, (B,) bool."""
     if inputs.cell_error is None:
         return torch.zeros(len(inputs), dtype=torch.bool, device=inputs.lr.device)
     return inputs.cell_error.isinf() & ~inputs.present.any(dim=1)
 
 
-def _kind(inputs: Batch, seen: Tensor) -> Tensor:
-    """The kinds of B sets, of which some have images: (B,), see `SetLight`."""
-    kind = torch.where(seen, 0, len(HEIGHTS))
+def _kind(inputs: Batch, with_images: Tensor) -> Tensor:
+    """The kinds of B sets, see `SetLight`; `with_images` (B,) marks those that have images."""
+    kind = torch.where(with_images, 0, len(HEIGHTS))
     if inputs.cell_error is None:
         return kind
     return kind + torch.where(inputs.cell_error.isinf(), 2, (inputs.cell_error > 0).long())
 
 
 def noise_scales(size: int) -> tuple[int, ...]:
-    """Cells, in pixels a side, of the noise maps that steer a draw: what errors look like at all lengths.
+    """Cell sizes, pixels, of the noise maps that determine a draw: errors at all length scales.
 
-    The largest is the whole patch: one number a draw, for what is off together.
+    The largest is the whole patch: one number per draw, for the common error of its pixels.
     """
     scales = [2**k for k in range(size.bit_length()) if size % 2**k == 0]
     return tuple(scales if scales[-1] == size else [*scales, size])
@@ -199,9 +200,9 @@ def noise_scales(size: int) -> tuple[int, ...]:
 class AlignedNet(nn.Module):
     """Trunk and head.
 
-    The state is in the section's unit of height (or a latent). With ``posterior_mean`` it is what the
-    estimate leaves over, DEM - a priori - its mean; without, it is the section's target itself, and the head
-    subtracts the estimate (and the a priori, for target ``dem``) before it looks.
+    The state is in the section's unit of height (or a latent). With ``posterior_mean`` it is the remaining
+    residual, DEM - a priori - the estimate's mean; without, it is the section's target itself, and the head
+    subtracts the estimate (and the a priori DEM, for target ``dem``) from its input.
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ class AlignedNet(nn.Module):
     head : called with (channels, vector); its input has the state's channels and the trunk's features.
     embedding : width of the time embedding.
     height_unit, target, posterior_mean : keys of the section.
-    noises : cell sizes of the noise maps that the head reads beside the features; none where it gives a mean.
+    noises : cell sizes of the noise maps that are inputs of the head; empty where it returns a mean.
     """
 
     def __init__(
@@ -233,7 +234,7 @@ class AlignedNet(nn.Module):
             refinement = refined(inputs, self.trunk.factor)
             found: AlignedCondition = self.trunk(refinement.batch, refinement.about)
             assert found.estimate is not None
-            # The estimate counts from the a priori DEM as it was given.
+            # The estimate is relative to the a priori DEM as given, before the refinement.
             moved = ((refinement.batch.prior - inputs.prior) / inputs.pixel_m[:, None, None])[:, None]
             estimate = replace(found.estimate, mean=found.estimate.mean + moved, start=moved)
             found = replace(found, estimate=estimate)

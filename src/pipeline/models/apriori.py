@@ -23,8 +23,8 @@ def crop_halo(lr_with_halo: Tensor, cells: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _solve_block_means(cells: int, factor: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(B U)^-1 along one axis: bicubic upsampling and block means act on rows and columns apart."""
-    # Kept between calls, so it must not become a tensor that autograd refuses later.
+    """(B U)^-1 along one axis: bicubic upsampling and block means act separately on rows and columns."""
+    # Cached between calls, so it must not become an inference tensor, which autograd would refuse.
     with torch.inference_mode(False), torch.no_grad():
         basis = torch.eye(cells, dtype=torch.float64, device="cpu")[:, None, :].expand(cells, cells, cells)
         # Constant along rows, so that only columns are interpolated: line k is the response to cell k.
@@ -35,14 +35,14 @@ def _solve_block_means(cells: int, factor: int, device: torch.device, dtype: tor
 def match_block_means(x: Tensor, lr: Tensor, factor: int) -> Tensor:
     """Correct a DEM smoothly so that its block means equal the a priori DEM exactly.
 
-    x + U (B U)^-1 (lr - B x) with B the block means and U the bicubic upsampling: of all corrections that
-    are bicubic surfaces it is the one that fits, and it has no steps at the edges of blocks.
+    x + U (B U)^-1 (lr - B x) with B the block means and U the bicubic upsampling: the only correction that is
+    a bicubic surface and gives these means; it has no steps at the edges of blocks.
 
     Parameters
     ----------
     x : (..., P, P) DEM.
     lr : (..., P / factor, P / factor) block means of the patch, without halo.
-    factor : pixels a cell.
+    factor : pixels per cell.
 
     Returns
     -------
@@ -50,7 +50,8 @@ def match_block_means(x: Tensor, lr: Tensor, factor: int) -> Tensor:
 
     Raises
     ------
-    ValueError : shapes do not fit each other.
+    ValueError
+        If shapes do not fit each other.
     """
     deficit = lr - block_mean(x, factor)
     if deficit.shape[:-2] != x.shape[:-2] or lr.shape[-2:] != deficit.shape[-2:]:
@@ -65,11 +66,11 @@ def match_block_means(x: Tensor, lr: Tensor, factor: int) -> Tensor:
 
 
 def fill(height: Tensor, known: Tensor) -> Tensor:
-    """Maps (B, P, P) whose gaps hold averages over ever larger squares around them, joined bilinearly.
+    """Fill gaps of maps (B, P, P) with averages over increasingly large squares, interpolated bilinearly.
 
     Parameters
     ----------
-    height : maps. known : (B, P, P) where their values count; elsewhere they are not looked at.
+    height : maps. known : (B, P, P) bool, pixels with a value; others are ignored.
     """
     levels = [(torch.where(known, height, 0.0)[:, None], known.to(height.dtype)[:, None])]
     while min(levels[-1][0].shape[-2:]) > 1 and bool((levels[-1][1] == 0).any()):

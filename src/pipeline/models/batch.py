@@ -1,4 +1,4 @@
-"""What networks take: patches with their images."""
+"""Input of the networks: patches with their images."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Batch:
     lr : a priori DEM as block means, with `halo_cells` cells beyond the patch on each side, (B, L, L).
     prior : bicubic of `lr`, cropped to the patch, (B, P, P).
     images : radiance, (B, N, P, P); 0 where data are missing.
-    valid : whether an image has data, (B, N, P, P).
-    sun : unit vectors to the Sun as it is known, (B, N, 3), in map axes (right, up on the map, zenith).
+    valid : pixels where an image has data, (B, N, P, P).
+    sun : assumed unit vectors to the Sun, (B, N, 3), in map axes (right, up on the map, zenith).
     present : False for images that only pad a smaller set, (B, N).
     pixel_m : pixel size, metres, (B,).
     reference : mean of the patch's own a priori pixels, metres, (B,).
-    spots : altimetry spots per pixel, (B, P, P): `prior` is measured where there are some. None where no
+    spots : altimetry spots per pixel, (B, P, P): where there are some, `prior` is measured. None where no
         a priori DEM of the batch is altimetry.
     cell_error : 1-sigma error of the block means `lr`, metres, (B,): 0 where they are exact, infinite
-        where they say nothing that `prior` does not. None where all are exact.
-    expected : whether the whole Sun is expected to be seen, by what is known of the terrain without images,
-        (B, N, P, P). None where nobody says.
+        where they add nothing to `prior`. None where all are exact.
+    expected : whether the whole Sun is expected to be visible, predicted from the a priori terrain,
+        (B, N, P, P). None where unknown.
     """
 
     dem: Tensor | None
@@ -62,8 +62,8 @@ def pad_sets(sets: Sequence[NDArray[Any]], fill: Any = 0, least: int = 0) -> NDA
 
     Parameters
     ----------
-    fill : what pads the smaller sets; broadcast to one image's entry.
-    least : N at least; networks want one image, if only as padding.
+    fill : value that pads smaller sets; broadcast to one image's entry.
+    least : lower bound of N; networks need one image, even if it is padding.
     """
     most = max(least, *(len(entries) for entries in sets))
     out = np.full((len(sets), most, *sets[0].shape[1:]), fill, sets[0].dtype)
@@ -73,7 +73,7 @@ def pad_sets(sets: Sequence[NDArray[Any]], fill: Any = 0, least: int = 0) -> NDA
 
 
 def _turned(batch: Batch, turn: Callable[[Tensor], Tensor], sun: Tensor) -> Batch:
-    """Turn every map of a batch; `sun` are the Sun vectors after it."""
+    """Apply a symmetry to every map of a batch; `sun` are the transformed Sun vectors."""
     maps = {name: turn(getattr(batch, name)) for name in ("lr", "prior", "images", "valid")}
     for name in ("spots", "expected"):
         if (map_ := getattr(batch, name)) is not None:
@@ -101,14 +101,14 @@ def flip(batch: Batch, mirrored: NDArray[np.bool_]) -> Batch:
 
 
 def transpose(batch: Batch, chosen: NDArray[np.bool_]) -> Batch:
-    """Let rows and columns of chosen patches change places, in DEM and images, and turn the Suns with them.
+    """Exchange rows and columns of chosen patches: DEM, images and Suns together.
 
     Parameters
     ----------
-    chosen : (B,) bool. With `flip` this makes the eight symmetries of the square.
+    chosen : (B,) bool. With `flip` this gives the eight symmetries of the square.
     """
     which = torch.from_numpy(chosen).to(batch.lr.device)
-    # Map x runs along columns, y against rows: what was a step down the rows is one along the columns.
+    # Map x runs along columns, y against rows: a step down the rows becomes one along the columns.
     across = torch.stack([-batch.sun[..., 1], -batch.sun[..., 0], batch.sun[..., 2]], dim=-1)
 
     def turn(x: Tensor) -> Tensor:

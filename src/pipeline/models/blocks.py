@@ -15,8 +15,8 @@ M = TypeVar("M", bound=nn.Module)
 def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:
     """Group normalisation with 32 groups, or fewer where there are few channels.
 
-    A group always holds two channels or more: with one channel a group the norm would erase the only
-    thing a thin layer can carry, the level of each channel.
+    A group always has at least two channels: with one channel per group the norm would remove the mean level
+    of each channel, the only information that a thin layer can carry.
     """
     most = min(32, max(1, channels // 2))
     groups = max(g for g in range(1, most + 1) if channels % g == 0)
@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module):
 
     Parameters
     ----------
-    channels_in, channels_out : channels; a 1x1 convolution bridges the skip where they differ.
+    channels_in, channels_out : channels; where they differ, the skip is a 1x1 convolution.
     embedding : width of a vector that scales and shifts the second norm (FiLM); 0 for none.
     start_as_identity : the second convolution starts at zero.
     """
@@ -68,10 +68,10 @@ class ResidualBlock(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention (..., T, C). On a GPU, gradients of up to 1024 tokens are the same each time.
+    """Attention of (..., T, C). On a GPU, gradients with up to 1024 tokens are reproducible.
 
-    The fused kernels add the gradients of blocks of 64 keys in any order; beyond 1024 tokens only they have
-    the memory.
+    The fused kernels add the gradients of blocks of 64 keys in any order; beyond 1024 tokens only they need
+    little enough memory.
     """
     if query.is_cuda and torch.is_grad_enabled() and 64 < key.shape[-2] <= 1024:
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
@@ -145,7 +145,7 @@ class TransformerBlock(nn.Module):
 
 
 class AdaptiveBlock(nn.Module):
-    """Transformer block whose norms and gates come from a vector, gates zero at the start.
+    """Transformer block whose norms and gates come from a vector; the gates are zero before training.
 
     adaLN-zero of Peebles & Xie 2023 (DiT), their figure 3: one linear layer of the vector gives
     shift, scale and gate for the attention and for the perceptron.
@@ -190,7 +190,8 @@ def grid_positions(width: int, rows: int, columns: int) -> Tensor:
 
     Raises
     ------
-    ValueError : `width` is not a multiple of 4.
+    ValueError
+        If `width` is not a multiple of 4.
     """
     if width % 4:
         raise ValueError(f"width: expected a multiple of 4 for the positions of tokens, found {width}")

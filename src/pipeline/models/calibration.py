@@ -1,4 +1,4 @@
-"""Systems whose clones are as far apart as validation patches ask for; training knows nothing of it."""
+"""Applies a fitted calibration to a loaded system; unused in training."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from pipeline.storage.calibration_law import BLIND, KINDS, Calibration, Curve, r
 
 
 def _around(knots: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The knot to the right of each x, held within the knots, and the share of the way to it."""
+    """Index of the knot to the right of each x, clamped to the knots, and the fraction of the interval."""
     inside = x.clamp(knots[0], knots[-1]).contiguous()
     right = torch.searchsorted(knots, inside, right=True).clamp(1, len(knots) - 1)
     return right, (inside - knots[right - 1]) / (knots[right] - knots[right - 1])
 
 
 def level(curve: Curve, spread_px: Tensor) -> Tensor:
-    """The mean logarithm of the factor where the network expects these standard deviations, pixels."""
+    """Mean logarithm of the calibration factor for these standard deviations of the network, pixels."""
     scales = torch.tensor(curve.log_scales, dtype=spread_px.dtype, device=spread_px.device)
     if len(scales) == 1:
         return scales.expand_as(spread_px)
     knots = torch.tensor(curve.spreads_px, dtype=spread_px.dtype, device=spread_px.device).log()
     x = spread_px.log()
     right, share = _around(knots, x)
-    # Above the last knot the factor takes back what the network would spread beyond it.
+    # Above the last knot the calibrated spread stays constant.
     return torch.lerp(scales[right - 1], scales[right], share) - (x - knots[-1]).clamp_min(0)
 
 
 def places(noises: tuple[float, ...], noise: Tensor) -> Tensor:
-    """Weights (B, L) of the laws for sets of these noises (B,), which add up to 1."""
+    """Interpolation weights (B, L) of the laws for sets of these noises (B,); they add up to 1."""
     if len(noises) == 1:
         return torch.ones_like(noise)[:, None]
     knots = torch.tensor(noises, dtype=noise.dtype, device=noise.device).log()
@@ -47,7 +47,7 @@ def places(noises: tuple[float, ...], noise: Tensor) -> Tensor:
 
 
 def law_of(kinds: tuple[str, ...], kind: str) -> int:
-    """The law for sets of a kind: its own, else that of the same heights with images, else the last."""
+    """Index of the law for sets of a kind: its own, that of the same heights with images, or the last."""
     for name in (kind, kind.removesuffix(BLIND)):
         if name in kinds:
             return kinds.index(name)
@@ -63,12 +63,12 @@ class Widened:
     def __call__(
         self, states: Tensor, spread_px: Tensor | None, light: SetLight, generators: Generators
     ) -> Tensor:
-        """Multiply the departures (B M, 1, P, P) of B sets' clones; one number is drawn for each clone.
+        """Scale the departures (B M, 1, P, P) of B sets' clones; one random number is drawn per clone.
 
         Raises
         ------
         ValueError
-            If a law depends on a spread that the network does not give.
+            If a law depends on a spread that the network does not give, or the laws do not fit its sets.
         """
         laws = self.calibration.laws
         known = spread_px is not None
@@ -83,7 +83,7 @@ class Widened:
         levels = (weights.T[..., None, None, None] * torch.stack(each)).sum(dim=0)
         tails = weights @ weights.new_tensor([law.log_spread for law in laws])
         if known:
-            # The factor's own spread adds to the variance.
+            # The random spread of the factor adds to the variance.
             expected = spread_px * torch.exp(levels + tails.square()[:, None, None, None])
             whole = expected.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
             levels = levels - (whole / self.calibration.most_px).clamp_min(1.0).log()
@@ -109,12 +109,12 @@ def load_calibrated(
     device: torch.device | str = "cpu",
     calibration: Path | str | None = None,
 ) -> System:
-    """Load a trained system, its clones spread as the stage ``calibration`` found.
+    """Load a trained system with the calibration of its clones from the stage ``calibration``.
 
     Parameters
     ----------
     path, vae_path, device : see `pipeline.models.files.load_system`.
-    calibration : the stage's file; None leaves clones as the network draws them.
+    calibration : the stage's file; None for no calibration.
 
     Raises
     ------

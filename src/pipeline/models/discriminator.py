@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class PatchDiscriminator(nn.Module):
-    """Judge overlapping patches of a single-channel map.
+    """Classify overlapping patches of a single-channel map as real or fake.
 
     4x4 convolutions: one of stride 2 without norm, ``layers - 1`` of stride 2 and one of stride 1 with
     norm, each doubling the channels up to 8 x base, then one to a single logit. With base 64 and four
@@ -18,8 +18,8 @@ class PatchDiscriminator(nn.Module):
     ----------
     base : channels after the first convolution.
     layers : convolutions with a norm.
-    norm : ``batch`` (published) or ``group``, equally many parameters; ``group`` makes the result
-        independent of how a batch is spread over processes.
+    norm : ``batch`` (published) or ``group``, with the same number of parameters; with ``group`` the result
+        does not depend on the distribution of a batch over processes.
     """
 
     def __init__(self, base: int = 64, layers: int = 4, norm: Literal["batch", "group"] = "batch") -> None:

@@ -1,4 +1,4 @@
-"""The estimate that a network makes of a patch before any draw."""
+"""A network's estimate of a patch, from which samples start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.models.losses import gaussian_score
 from pipeline.models.photometric import SetLight
 
-#: Squared errors over expected ones beyond which a sample counts less.
+#: Ratio of squared to expected squared error beyond which a sample has less weight.
 TAIL = 4.0
 
 
@@ -23,8 +23,9 @@ class Estimate:
     ----------
     mean : (B, 1, P, P).
     light : of the sample sets, one each, also after `AlignedCondition.repeat`.
-    spread : (B, 1, P, P) standard deviation of the mean's error, same unit; None where none is given.
-    start : (B, 1, P, P) what it began from, same unit: the refined DEM minus the a priori DEM; None for 0.
+    spread : (B, 1, P, P) standard deviation of the mean's error, same unit; None where not estimated.
+    start : (B, 1, P, P) refined DEM minus a priori DEM, from which the estimate starts, same unit; None for
+    0.
     """
 
     mean: Tensor
@@ -33,26 +34,30 @@ class Estimate:
     start: Tensor | None = None
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Estimate:
-        """Apply `change`, of unit or batch, to mean and spread."""
+        """Apply `change`, of unit or batch, to mean, spread and start."""
         spread = None if self.spread is None else change(self.spread)
         start = None if self.start is None else change(self.start)
         return replace(self, mean=change(self.mean), spread=spread, start=start)
 
     def relative_losses(self, truth: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The losses over what the network expects of its error, sample by sample.
+        """Losses relative to the network's expected error, sample by sample.
 
-        Well known ground counts as much as unknown ground. What a sample counts by must not depend on the
-        error that is made of it, or of what the estimate began from: then samples that went wrong the least
-        count the most, and the estimate learns to correct too little, the spread to be too small. So squared
-        errors of the mean, and of its slopes, are over the sample's mean square of the spread; beyond `TAIL`
-        times that, as where altimetry is shifted, they count by their logarithm (as in the likelihood of
-        Student's law). The spread's is the Gaussian log score, which has no unit and is least where the
-        spread is the root mean square of the errors.
+        Well known and poorly known terrain have the same weight. A sample's weight must not depend on its
+        actual error, nor on that of the estimate's start: samples with the smallest errors would then have
+        the largest weights, the estimate would learn to correct too little, and the spread would be too
+        small. Squared errors of the mean, and of its slopes, are therefore divided by the sample's mean
+        square of the spread; beyond `TAIL` times that, as with shifted altimetry, they count by their
+        logarithm (as in the likelihood of Student's t). The loss of the spread is the Gaussian log score,
+        which has no unit and is smallest where the spread is the root mean square of the errors.
 
         Parameters
         ----------
-        truth : (B, 1, P, P) DEM minus a priori DEM, same unit. floor : RMS error below which nothing is to be
-            gained, same unit.
+        truth : (B, 1, P, P) DEM minus a priori DEM, same unit. floor : RMS error below which there is no
+            further gain, same unit.
+
+        Returns
+        -------
+        Losses of mean, slopes and spread, scalars without unit.
 
         Raises
         ------
@@ -72,11 +77,15 @@ class Estimate:
         return _without_tail(squared / expected), _without_tail(slopes / expected), 0.5 * score.mean()
 
     def losses(self, truth: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Squared error of the mean, that of its slopes, and the CRPS of the spread around the mean as it is.
+        """Squared error of the mean, that of its slopes, and the CRPS of the spread (mean without gradient).
 
         Parameters
         ----------
         truth : (B, 1, P, P) DEM minus a priori DEM, same unit.
+
+        Returns
+        -------
+        Scalars; the third is None where there is no spread.
         """
         spread = None
         if self.spread is not None:

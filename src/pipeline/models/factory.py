@@ -3,7 +3,7 @@
 Every combination of ``space``, ``conditioning`` and ``network`` exists:
 
 ============ ============= ======= ====================================================================
-conditioning network       space   what is built
+conditioning network       space   network that is built
 ============ ============= ======= ====================================================================
 published    dit           both    the published network; in pixel space one channel, larger `patch_px`
 published    unet          both    the same vector, steering a U-Net of `base` channels
@@ -37,8 +37,8 @@ def build_vae(section: VaeSection) -> AutoencoderKL:
 def build_discriminator(section: VaeSection) -> PatchDiscriminator:
     """Build the discriminator of a ``vae`` section.
 
-    With group norms in the place of the usual batch norms, equally many parameters: the batch is a
-    property of the config, and must not be judged differently when it is spread over processes.
+    With group norms instead of the usual batch norms, and the same number of parameters: the result must not
+    depend on the distribution of a batch over processes.
     """
     return PatchDiscriminator(section.gan_base, section.gan_layers, norm="group")
 
@@ -54,7 +54,7 @@ def build_network(
         ``depth``, ``heads``, ``patch_px``, ``base``, ``target``, ``posterior_mean``, ``keep_block_means``,
         ``set_encoder``, ``missing_pixel``.
     size_px : side of a patch, pixels.
-    factor : pixels a cell of the a priori DEM.
+    factor : pixels per cell of the a priori DEM.
     latent_shape : (C, H, W) of the VAE's latents; None in pixel space.
 
     Returns
@@ -63,7 +63,8 @@ def build_network(
 
     Raises
     ------
-    ValueError : sizes do not fit each other; the message names the keys.
+    ValueError
+        If sizes do not fit each other; the message names the keys.
     """
     if size_px % factor:
         raise ValueError(f"patches.factor: expected a divisor of size_px = {size_px}, found {factor}")

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors for the numbers, JSON for what they mean."""
+"""Weights on disk: safetensors for the numbers, JSON for their configuration."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def model_config(path: Path | str, kind: str) -> dict[str, Any]:
 
 
 def _section(path: Path | str, config: dict[str, Any], kind: type[S]) -> S:
-    """The config section that a model was built from; all entries that a loader needs are there."""
+    """The config section that a model was built from, after a check for all entries that a loader needs."""
     beside = Path(path).with_name("config.json")
     for name in ("section", "fingerprint", *_ENTRIES[config["kind"]]):
         if name not in config:
@@ -119,7 +119,13 @@ def _section(path: Path | str, config: dict[str, Any], kind: type[S]) -> S:
 
 
 def load_vae(path: Path | str, device: torch.device | str = "cpu") -> Codec:
-    """Load a trained VAE, frozen and in evaluation mode."""
+    """Load a trained VAE, frozen and in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If the weights or their config are absent, or do not fit each other.
+    """
     config = model_config(path, "vae")
     section = _section(path, config, VaeSection)
     vae = build_vae(section)
@@ -134,7 +140,7 @@ def load_system(
 
     Parameters
     ----------
-    path, vae_path : weights; their configs lie beside them. device : where it computes.
+    path, vae_path : weights; their configs are beside them. device : of the system.
 
     Raises
     ------

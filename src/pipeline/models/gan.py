@@ -1,8 +1,8 @@
 """A GAN in the manner of ESRGAN (Wang et al. 2018), guided by images.
 
 From the source: the generator's blocks without norms, absolute error, relativistic average critic. Chosen
-here: sizes, half the resolution inside, a critic of patches, the guide as further channels of the input, and
-no perceptual loss, since its network was trained on photographs.
+here: sizes, half the resolution inside, a critic of patches, the guide maps as further input channels, and no
+perceptual loss, since its network was trained on photographs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What images say of a patch, in register with its a priori DEM: closed forms, and a learned encoder.
+"""Information of a set of images on the pixels of the a priori DEM: closed forms, and a learned encoder.
 
-Many images of any number guide a network in the place of one: their photometric sums, the slopes that these
-imply, how far they can be trusted, and the mean of learned features. Everything is dimensionless: heights in
-pixels, radiance over the set's mean lit radiance.
+Any number of images guide a network instead of one: by their photometric sums, the slopes that these imply,
+the reliability of these, and the mean of learned features. Everything is dimensionless: heights in pixels,
+radiance over the set's mean lit radiance.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from pipeline.models.photometric import (
     stereo_slopes,
 )
 
-#: Weights of the a priori normal in the closed-form slopes: light for many Suns, firm for few.
+#: Weights of the a priori normal in the closed-form slopes: weak for many Suns, strong for few.
 DAMPINGS = (1e-3, 3e-2)
-#: Images encoded at a time by the learned encoder; bounds the memory.
+#: Number of images encoded at a time by the learned encoder; bounds the memory.
 SET_CHUNK = 512
 #: Channels of `Look`: of the a priori DEM, and of the images.
 TERRAIN_CHANNELS = 1 + 2 + 1
@@ -39,12 +39,12 @@ IMAGE_CHANNELS = 15 + 5 * len(DAMPINGS) + 4
 
 @dataclass(frozen=True)
 class Look:
-    """A sample set as fields.
+    """Fields computed from a sample set.
 
     Attributes
     ----------
     prior : (B, P, P) a priori DEM, pixels. lr : (B, L, L) its cells without halo, pixels.
-    deficit : (B, 1, P, P) what the a priori DEM lacks for its cells' means, pixels.
+    deficit : (B, 1, P, P) correction of the a priori DEM to its cells' means, pixels.
     heights : (B, 3, P, P) a priori heights over the factor, and slopes.
     photometry : (B, 25, P, P) the sums, and the slopes, albedo, misfit and heights that they imply.
     trust : (B, 4, P, P), see `_trust`.
@@ -67,8 +67,9 @@ class Look:
 class ImageEncoder(nn.Module):
     """Images with their Suns -> the mean of their features, at half the resolution.
 
-    An image, its valid mask and the shading that the a priori DEM predicts go through a strided convolution
-    whose channels the Sun vector scales and shifts; pixels without data have no weight in the mean.
+    An image, its valid mask and the shading predicted from the a priori DEM are the input of a strided
+    convolution, whose channels are scaled and shifted by functions of the Sun vector; pixels without data
+    have no weight in the mean.
 
     Parameters
     ----------
@@ -99,11 +100,11 @@ class ImageEncoder(nn.Module):
 
 
 class ImageGuide(nn.Module):
-    """Reads a sample set.
+    """Computes the fields of a sample set.
 
     Parameters
     ----------
-    factor : pixels a cell of the a priori DEM.
+    factor : pixels per cell of the a priori DEM.
     channels : of the learned encoder; 0 for none.
     """
 
@@ -114,10 +115,10 @@ class ImageGuide(nn.Module):
         self.encoder = ImageEncoder(channels) if channels else None
 
     def look(self, inputs: Batch, lit_share: float | None = None) -> Look:
-        """Make fields of a sample set.
+        """Compute the fields of a sample set.
 
-        `lit_share` is what counts as lit in the place of what the images' own noise says, over the set's mean
-        lit radiance.
+        `lit_share` is the threshold of lit pixels over the set's mean lit radiance; None to derive it from
+        the images' noise.
         """
         prior, lr, slopes, deficit = _terrain(inputs, self.factor)
         radiance, threshold = set_radiance(inputs.images, inputs.valid, inputs.present)
@@ -139,26 +140,26 @@ class ImageGuide(nn.Module):
             sums=sums, normal=normal, radiance=radiance, threshold=threshold,
         )  # fmt: skip
 
-    def encode(self, inputs: Batch, seen: Look) -> Tensor:
+    def encode(self, inputs: Batch, look: Look) -> Tensor:
         """The learned features of the images: (B, C, P/2, P/2)."""
         assert self.encoder is not None
-        return self.encoder(inputs, seen.radiance, seen.normal)
+        return self.encoder(inputs, look.radiance, look.normal)
 
     def _gains(
         self, inputs: Batch, radiance: Tensor, threshold: Tensor, normal: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Factor (B, N) on each image: what its Sun's elevation asks for, and part of its exposure back.
+        """Factor (B, N) on each image: a function of its Sun's elevation, and a partial exposure correction.
 
-        How much of it depends on how well the a priori normals tell the exposure (the lit share, the
-        elevation) and on how much exposures differ within the set, which is the second result, (B,).
+        The size of the correction depends on how well the a priori normals determine the exposure (lit share,
+        elevation) and on the scatter of exposures within the set, which is the second result, (B,).
         """
         ratio, share = exposure_ratios(inputs, radiance, threshold, normal)
         weight = share.square()
         variance = (weight * ratio.square()).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
         scatter = variance.sqrt()
         differ = (scatter[:, None] * 10.0).expand_as(ratio)
-        said = self.gain(torch.stack([inputs.sun[..., 2].float(), share, differ], dim=-1)).float()
-        gain = torch.exp(said[..., 0].clamp(-3.0, 3.0) - torch.sigmoid(said[..., 1] - 1.0) * ratio)
+        terms = self.gain(torch.stack([inputs.sun[..., 2].float(), share, differ], dim=-1)).float()
+        gain = torch.exp(terms[..., 0].clamp(-3.0, 3.0) - torch.sigmoid(terms[..., 1] - 1.0) * ratio)
         return gain, scatter
 
 
@@ -167,7 +168,7 @@ class GuideMaps(ImageGuide):
 
     Parameters
     ----------
-    factor : pixels a cell of the a priori DEM. channels : of the guide maps.
+    factor : pixels per cell of the a priori DEM. channels : of the guide maps.
     """
 
     def __init__(self, factor: int, channels: int) -> None:
@@ -176,35 +177,35 @@ class GuideMaps(ImageGuide):
 
     def forward(self, inputs: Batch) -> tuple[Tensor, Tensor]:
         """Map a sample set to (B, TERRAIN_CHANNELS, P, P) and (B, channels, P, P)."""
-        seen = self.look(inputs)
-        side = F.interpolate(self.encode(inputs, seen), scale_factor=2.0, mode="nearest")
-        z = F.silu(self.mix(torch.cat([seen.photometry, seen.trust, side], dim=1)))
-        return torch.cat([seen.heights, seen.deficit], dim=1), z
+        look = self.look(inputs)
+        side = F.interpolate(self.encode(inputs, look), scale_factor=2.0, mode="nearest")
+        z = F.silu(self.mix(torch.cat([look.photometry, look.trust, side], dim=1)))
+        return torch.cat([look.heights, look.deficit], dim=1), z
 
 
 def terrain_fields(inputs: Batch, factor: int) -> Tensor:
-    """What the a priori DEM says (B, TERRAIN_CHANNELS, P, P): heights over the factor, slopes, deficit."""
+    """Fields of the a priori DEM (B, TERRAIN_CHANNELS, P, P): heights over the factor, slopes, deficit."""
     prior, _, slopes, deficit = _terrain(inputs, factor)
     return torch.cat([prior[:, None] / factor, slopes, deficit], dim=1)
 
 
 def _terrain(inputs: Batch, factor: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A priori DEM, its cells without halo, its slopes, and what it lacks for the cells' means; pixels."""
+    """A priori DEM, its cells without halo, its slopes, and its correction to the cells' means; pixels."""
     pixel = inputs.pixel_m[:, None, None]
     prior, size = inputs.prior / pixel, inputs.prior.shape[-1]
     lr = crop_halo(inputs.lr, size // factor) / pixel
-    # The block means of the residual are known: they are what bicubic upsampling gets wrong.
+    # The block means of the residual are known: they are the errors of the bicubic upsampling.
     deficit = (match_block_means(prior, lr, factor) - prior)[:, None]
     return prior, lr, map_slopes(prior), deficit
 
 
 def _trust(inputs: Batch, sums: PhotometricSums, threshold: Tensor, scatter: Tensor) -> Tensor:
-    """How far means over the set can be trusted: (B, 4, P, P), of order 1.
+    """Reliability of means over the set: (B, 4, P, P), of order 1.
 
-    Logarithms of how many images light a pixel and of how many see it, the images' noise, and how much their
-    exposures differ; the means themselves tell none of it.
+    Logarithms of the numbers of images that light a pixel and that cover it, the images' noise, and the
+    scatter of their exposures; the means themselves contain none of these.
     """
-    seen = sums.valid * inputs.present.sum(dim=1)[:, None, None, None]
-    counts = [torch.log1p(seen * sums.lit) / 3.0, torch.log1p(seen) / 3.0]
-    whole = [(10.0 * level)[:, None, None, None].expand_as(seen) for level in (threshold, scatter)]
+    covering = sums.valid * inputs.present.sum(dim=1)[:, None, None, None]
+    counts = [torch.log1p(covering * sums.lit) / 3.0, torch.log1p(covering) / 3.0]
+    whole = [(10.0 * level)[:, None, None, None].expand_as(covering) for level in (threshold, scatter)]
     return torch.cat(counts + whole, dim=1)

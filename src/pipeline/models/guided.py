@@ -1,14 +1,14 @@
 """The fast deformable kernel network for joint image filtering (FDKN; Kim, Ponce & Ham 2021).
 
-Target and guide go through a stream each, at a quarter of the resolution, with the 4 x 4 pixels of a cell as
-channels. For every pixel p each stream gives k x k weights and offsets, which are multiplied:
+Target and guide have a stream of convolutions each, at a quarter of the resolution, with the 4 x 4 pixels of
+a cell as channels. For every pixel p each stream gives k x k weights and offsets, which are multiplied:
 
     w = sigmoid(w_guide) sigmoid(w_target), minus its mean over the kernel,   d = d_guide d_target,
     f'(p) = f(p) + sum over q of w(p, q) f(q + d(p, q)),
 
 with q the k x k pixels around p and f between pixels by bilinear interpolation. From the source: this
-filter, the streams' depth and their resolution. Chosen here: widths, group in the place of batch norms, and
-what guides: in the place of one image, the maps that `GuideMaps` makes of a set.
+filter, the streams' depth and their resolution. Chosen here: widths, group norms instead of batch norms, and
+the guide: instead of one image, the maps that `GuideMaps` computes from a set.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.models.blocks import group_norm
 from pipeline.models.guide import GuideMaps
 from pipeline.models.rivals import RivalNetwork, in_pixels
 
-#: Pixels a side that share a cell of the streams.
+#: Pixels per side of a cell of the streams.
 CELL = 4
 
 
@@ -55,7 +55,7 @@ class Stream(nn.Module):
 
 
 def gather(maps: Tensor, offsets: Tensor, kernel: int) -> Tensor:
-    """Values around each pixel, at displaced places.
+    """Values around each pixel at displaced positions.
 
     Parameters
     ----------
@@ -86,7 +86,8 @@ class DeformableKernels(RivalNetwork):
 
     Raises
     ------
-    ValueError : the patch is no multiple of the streams' cells.
+    ValueError
+        If the patch is no multiple of the streams' cells.
     """
 
     def __init__(self, section: GuidedSection, size_px: int, factor: int) -> None:

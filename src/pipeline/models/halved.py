@@ -1,8 +1,8 @@
-"""Weights in half precision, to be shipped: half the bytes; loading gives single precision back.
+"""Weights in half precision for distribution: half the bytes; loading converts them to single precision.
 
-A bridge names the VAE that it was trained with, and a calibration the bridge that it was fitted to, by
-fingerprints; the halved ones name the halved ones. What weights were halved from is told by their training
-key, which stays.
+A bridge refers to the VAE that it was trained with, and a calibration to the bridge that it was fitted to, by
+fingerprints; halved files refer to halved files. The training key stays the same and identifies the original
+weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LARGEST = 65504.0
 
 
 def halve(full: Path | str, half: Path | str, changes: Mapping[str, Any] | None = None) -> str:
-    """Write a model again with weights in half precision; gives back its new fingerprint.
+    """Write a copy of a model with weights in half precision; returns its new fingerprint.
 
     Parameters
     ----------
@@ -49,11 +49,11 @@ def halve(full: Path | str, half: Path | str, changes: Mapping[str, Any] | None 
 
 
 def halve_system(model: str, vae: str | None, calibration: str | None, out: Path | str) -> None:
-    """Halve a model and all that goes with it: ``<out>/``, and its VAE in ``<out>_vae/``.
+    """Halve a model, its VAE and its calibration: into ``<out>/``, the VAE into ``<out>_vae/``.
 
     Parameters
     ----------
-    model : safetensors file. vae : that of its VAE, or None. calibration : of its clones, or None.
+    model : safetensors file. vae : that of its VAE, or None. calibration : file of its clones, or None.
     out : folder to write.
 
     Raises

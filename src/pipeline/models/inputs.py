@@ -1,4 +1,4 @@
-"""Units that a network works in, and means over a sample set."""
+"""Units of a network's heights, and means over a sample set."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-#: A GPU encodes so many chunks of images at once: it would wait for launches between small ones.
+#: Number of chunks of images that a GPU encodes at once: with small ones, kernel launches would dominate.
 CHUNKS_ON_GPU = 8
 
 
 def height_scale(unit: Literal["km", "pixel"], pixel_m: Tensor) -> Tensor:
-    """Factors (B,) that turn metres into the section's unit of height.
+    """Factors (B,) from metres to the section's unit of height; `pixel_m` (B,) in metres.
 
     ``km`` divides by 1000 as published; ``pixel`` divides by the pixel size, which makes a network
     independent of scale.
@@ -49,7 +49,7 @@ def mean_over_set(
 
     def accumulate(patch: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         features, weights = encode(patch, image)
-        # A product with the 0/1 membership is deterministic on every device, scattered sums are not.
+        # A product with the 0/1 membership matrix is deterministic on every device; scattered sums are not.
         member = ((patch[None] == rows) & present[patch, image][None]).to(torch.float32)
         with torch.autocast(features.device.type, enabled=False):
             features, weights = features.float(), weights.float()

@@ -29,10 +29,10 @@ def absolute_sum(x: Tensor, y: Tensor) -> Tensor:
 
 
 def gaussian_score(error: Tensor, spread: Tensor) -> Tensor:
-    """CRPS of a Gaussian of standard deviation `spread` around an estimate that is off by `error`.
+    """CRPS of a Gaussian of standard deviation `spread` around an estimate with the error `error`.
 
     s (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)) with z = error / s (Gneiting & Raftery 2007, equation 21).
-    Both have one shape and unit; so has the result.
+    Both have the same shape and unit, and so has the result.
     """
     z = error / spread
     density = torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
@@ -43,8 +43,8 @@ def draws_score(draws: Tensor, truth: Tensor) -> Tensor:
     """Fair CRPS of K draws, of values and of differences between neighbours along both axes.
 
     mean |x_i - y| - mean over pairs |x_i - x_j| / 2 at each pixel (Gneiting & Raftery 2007, equation 20, with
-    the unbiased estimate of Ferro 2014): its mean is least when the draws have the law of y. The
-    score of values alone sees each pixel by itself; the differences make neighbours vary together.
+    the unbiased estimate of Ferro 2014): its mean is smallest when the draws have the distribution of y. The
+    score of values treats each pixel separately; that of differences makes neighbours vary together.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def draws_score(draws: Tensor, truth: Tensor) -> Tensor:
 
     def score(x: Tensor, y: Tensor) -> Tensor:
         off = (x - y[:, None]).abs().flatten(1).mean(dim=1)
-        # Every pair once: each draw against the one k places on, around the circle.
+        # Every pair once: each draw against the k-th next one, cyclically.
         apart = [(x - x.roll(k, dims=1)).abs().flatten(1).mean(dim=1) for k in range(1, count // 2 + 1)]
         if count % 2 == 0:
             apart[-1] = 0.5 * apart[-1]
@@ -94,7 +94,7 @@ def adaptive_weight(
     ----------
     reconstruction, adversarial : scalars with a graph.
     last_layer : the parameter at which gradients are compared.
-    average : makes the whole batch's gradient of the one of a process's share.
+    average : turns the gradient of a process's share of the batch into that of the whole batch.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def adaptive_weight(
 def slope_loss(x: Tensor, y: Tensor, pixel: Tensor | float = 1.0) -> Tensor:
     """Mean absolute difference of the slopes of two height maps, metres per metre.
 
-    Slopes are differences of neighbouring pixels, which see a checkerboard that central differences miss.
+    Slopes are differences of neighbouring pixels, which detect a checkerboard that central differences miss.
 
     Parameters
     ----------
@@ -133,7 +133,8 @@ class Lpips(nn.Module):
 
     Raises
     ------
-    ValueError : the file is absent, is no safetensors file, or lacks a tensor of the right shape.
+    ValueError
+        If the file is absent, is no safetensors file, or lacks a tensor of the right shape.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -1,12 +1,12 @@
 """Least squares among surfaces that are bilinear between nodes some pixels apart, solved exactly.
 
-Conjugate gradients need hundreds of steps to carry a slope across a wide gap between spots, or from lit
-ground into the dark. Here the same problem is put to surfaces of some hundred unknowns,
+Conjugate gradients need hundreds of steps to propagate a slope across a wide gap between spots, or from lit
+ground into the dark. Here the same problem is solved for surfaces with some hundred unknowns,
 
     sum of w z^2 + g M g + share * (block means)^2 - 2 r z
         + stiffness * integral of z_xx^2 + 2 z_xy^2 + z_yy^2,
 
-with slopes g and residuals r, whose normal equations are banded, by Cholesky's method. Maps are worked on in
+with slopes g and residuals r, whose normal equations are banded, by Cholesky's method. Maps are solved in
 parallel, each by one thread in a fixed order.
 """
 
@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-#: Pixels between nodes, about.
+#: Approximate distance between nodes, pixels.
 SPACING_PX = 4
-#: Inverse variance of a node's height over that of a bend: few spots on a line have a solution too.
+#: Inverse variance of a node's height over that of a second difference: a few spots on a line, too, give a
+#: solvable system.
 _LEVEL = 1e-7
 
 
@@ -40,7 +41,7 @@ def solve_on_nodes(
     ----------
     residual : (B, P, P) of the normal equations. weight : (B, P, P) inverse variances of heights.
     information : (B, P, P) each, on slopes to the right and up: xx, yy, xy. None for none.
-    share : (B,) inverse variance of block means, 0 where they say nothing.
+    share : (B,) inverse variance of block means, 0 where they are unknown.
     factor : pixels per side of a block.
     stiffness : inverse variance of a second difference over one pixel.
     """
@@ -60,11 +61,11 @@ def solve_on_nodes(
 
 
 def spline(height: Tensor, weight: Tensor, stiffness: float) -> Tensor:
-    """Thin-plate splines (B, P, P) near spots.
+    """Smoothing thin-plate splines (B, P, P) through spots, pixels.
 
     Parameters
     ----------
-    height : (B, P, P) heights of the spots, in pixels; looked at where there is weight only.
+    height : (B, P, P) heights of the spots, in pixels; used only where the weight is positive.
     weight : (B, P, P) inverse variances, 0 where there is no spot. stiffness : of the plate.
     """
     total = weight.sum(dim=(1, 2), keepdim=True)
@@ -75,14 +76,14 @@ def spline(height: Tensor, weight: Tensor, stiffness: float) -> Tensor:
 
 @numba.njit(cache=True, nogil=True)
 def _add(band, one, other, value):
-    """Add to a symmetric matrix whose lower band is kept by rows, the diagonal last."""
+    """Add to a symmetric matrix whose lower band is stored by rows, the diagonal last."""
     if other <= one:
         band[one, band.shape[1] - 1 - (one - other)] += value
 
 
 @numba.njit(cache=True, nogil=True)
 def _square(band, where, factors, count, value):
-    """Add `value` times the square of a sum of nodes."""
+    """Add `value` times the square of a linear combination of nodes."""
     for i in range(count):
         for j in range(count):
             _add(band, where[i], where[j], value * factors[i] * factors[j])
@@ -90,7 +91,7 @@ def _square(band, where, factors, count, value):
 
 @numba.njit(cache=True, nogil=True)
 def _corners(y, x, spacing, nodes, where, height, right, up):
-    """The four nodes around a pixel, and what each adds to its height and slopes."""
+    """The four nodes around a pixel, and their coefficients in its height and slopes."""
     row, column = min(int(y / spacing), nodes - 2), min(int(x / spacing), nodes - 2)
     v, u = y / spacing - row, x / spacing - column
     first = row * nodes + column
@@ -148,7 +149,7 @@ def _bends(band, nodes, bent):
 
 @numba.njit(cache=True, nogil=True)
 def _blocks(band, size, factor, spacing, nodes, share):
-    """Squares of block means, each a sum over the nodes in and beside the block."""
+    """Add squares of block means, each a sum over the nodes in and beside the block."""
     slot = np.full(nodes * nodes, -1, np.int64)
     held, mean = np.zeros((factor + 2) ** 2 + 4, np.int64), np.zeros((factor + 2) ** 2 + 4)
     where, height, right, up = np.zeros(4, np.int64), np.zeros(4), np.zeros(4), np.zeros(4)
@@ -193,7 +194,7 @@ def _solve(residual, weight, xx, yy, xy, share, factor, stiffness, nodes, out):
                             _add(band, where[i], where[j], value)
         if share[b] > 0:
             _blocks(band, size, factor, spacing, nodes, share[b])
-        # Per area of a node, of second derivatives.
+        # Squared second derivatives times the area of a node.
         _bends(band, nodes, stiffness / spacing**2)
         _cholesky(band, found)
         for y in range(size):

@@ -1,9 +1,9 @@
-"""Photometric sums over an image set in register, and the closed-form slopes they imply.
+"""Photometric sums over an aligned image set, and the closed-form slopes that they imply.
 
 Lambert's law (Woodham 1980): radiance I = s . g at a lit pixel, with s the Sun's direction and g the
-albedo-scaled normal. Everything the images say about g in the least-squares sense is in the sums of I s and
-s s^T over the lit pixels, whatever the number of images. Arrays are (B, C, P, P); axes are the map's: x
-along columns, y up the map (against rows), z to the zenith.
+albedo-scaled normal. The sums of I s and s s^T over the lit pixels are sufficient for the least-squares
+estimate of g, whatever the number of images. Arrays are (B, C, P, P); axes are the map's: x along columns, y
+up the map (against rows), z to the zenith.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from pipeline.models.batch import Batch
 
-#: A pixel darker than this share of the set's mean lit radiance counts as shadow.
+#: A pixel darker than this fraction of the set's mean lit radiance counts as shadow.
 LIT_SHARE = 0.01
-#: What stands out less from a shadow's noise, in its standard deviations, counts as shadow, too.
+#: A pixel darker than this many standard deviations of the shadows' noise counts as shadow, too.
 NOISE_STEPS = 3.0
-#: Images summed at a time; bounds the memory.
+#: Number of images summed at a time; bounds the memory.
 SUM_CHUNK = 32
-#: The components of a symmetric matrix that are kept, in this order.
+#: The stored components of a symmetric matrix, in this order.
 PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
@@ -34,11 +34,11 @@ class PhotometricSums:
     Attributes
     ----------
     moments : (B, 3, P, P) of I s.
-    matrix : (B, 6, P, P) of s s^T where lit: xx, yy, zz, xy, xz, yz.
-    shadow : (B, 3, P, P) of s where in shadow.
-    mean, lit : (B, 1, P, P) of radiance, of being lit.
+    matrix : (B, 6, P, P) of s s^T of images in which the pixel is lit: xx, yy, zz, xy, xz, yz.
+    shadow : (B, 3, P, P) of s of images in which it is in shadow.
+    mean, lit : (B, 1, P, P) of radiance; fraction of images in which it is lit.
     square : (B, 1, P, P) of radiance squared.
-    valid : (B, 1, P, P) share of the images present that are valid here.
+    valid : (B, 1, P, P) fraction of the present images that are valid there.
     """
 
     moments: Tensor
@@ -56,14 +56,14 @@ class PhotometricSums:
 
 @dataclass(frozen=True)
 class SetLight:
-    """What a calibration asks of B image sets.
+    """Properties of B image sets on which a calibration depends.
 
     Attributes
     ----------
-    noise : (B,) share of the mean lit radiance below which a pixel counts as shadow, see `set_radiance`.
-    unlit : (B, 1, P, P) whether no image lights the pixel: it is in shadow, or outside, in all of them.
-    kind : (B,) index of the set in `pipeline.storage.calibration_law.KINDS`; None for networks that do not
-        refine. Sets without images have kinds of their own, and no pixel of theirs counts as unlit.
+    noise : (B,) fraction of the mean lit radiance below which a pixel counts as shadow, see `set_radiance`.
+    unlit : (B, 1, P, P) bool, pixels that no image lights: in shadow, or outside, in all of them.
+    kind : (B,) index of the set's kind in `pipeline.storage.calibration_law.KINDS`; None for networks that do
+        not refine. Sets without images have their own kinds, and none of their pixels counts as unlit.
     """
 
     noise: Tensor
@@ -72,15 +72,20 @@ class SetLight:
 
 
 def set_radiance(images: Tensor, valid: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """The exposure of each set, which cancels, and what counts as shadow in it.
+    """Mean lit radiance of each set, by which images are normalised, and the threshold of shadows.
 
-    Shadows hold the cameras' noise: their negative values tell how much, and it must not pass for light.
+    Shadows contain the cameras' noise, which must not be taken for light; its size is estimated from negative
+    values.
+
+    Parameters
+    ----------
+    images, valid : (B, N, P, P) radiance; bool. present : (B, N) bool.
 
     Returns
     -------
     radiance : (B,) mean lit radiance; 1 where nothing is lit.
-    threshold : (B,) share of it below which a pixel counts as shadow: `LIT_SHARE`, or `NOISE_STEPS` standard
-        deviations of the noise.
+    threshold : (B,) fraction of it below which a pixel counts as shadow: `LIT_SHARE`, or `NOISE_STEPS`
+        standard deviations of the noise.
     """
     negative, below = images.new_zeros(2, len(images)).unbind()
     parts = [slice(k, k + SUM_CHUNK) for k in range(0, images.shape[1], SUM_CHUNK)]
@@ -107,8 +112,8 @@ def photometric_sums(
     Parameters
     ----------
     inputs : the sample sets.
-    radiance, threshold : (B,) the set's mean lit radiance, and the share of it that counts as lit; see
-        `set_radiance`.
+    radiance, threshold : (B,) the set's mean lit radiance, and the fraction of it above which pixels count as
+        lit; see `set_radiance`.
     gain : (B, N) factor on each image's radiance; None for 1.
     """
     b, n, rows, columns = inputs.images.shape
@@ -116,14 +121,14 @@ def photometric_sums(
     with torch.autocast(inputs.images.device.type, enabled=False):
         for k in range(0, n, SUM_CHUNK):
             part = slice(k, k + SUM_CHUNK)
-            seen = inputs.valid[:, part] & inputs.present[:, part, None, None]
-            light = (inputs.images[:, part] / radiance[:, None, None, None]).flatten(2) * seen.flatten(2)
+            valid = inputs.valid[:, part] & inputs.present[:, part, None, None]
+            light = (inputs.images[:, part] / radiance[:, None, None, None]).flatten(2) * valid.flatten(2)
             lit = (light > threshold[:, None, None]).float()
             light = light * lit
             sun = inputs.sun[:, part].float().transpose(1, 2) * inputs.present[:, None, part]
             factor = torch.ones_like(sun[:, :1]) if gain is None else gain[:, None, part]
             products = torch.stack([sun[:, i] * sun[:, j] for i, j in PAIRS], dim=1)
-            dark = seen.flatten(2).float() - lit
+            dark = valid.flatten(2).float() - lit
             ones = torch.ones_like(sun[:, :1])
             terms = (
                 (sun * factor) @ light,
@@ -147,7 +152,7 @@ def photometric_sums(
 def exposure_ratios(
     inputs: Batch, radiance: Tensor, threshold: Tensor, normal: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """How bright each image is beside what the a priori normals make of its Sun, over its lit pixels.
+    """Ratio of each image's brightness to its shading by the a priori normals, over its lit pixels.
 
     Parameters
     ----------
@@ -156,15 +161,15 @@ def exposure_ratios(
     Returns
     -------
     ratio : (B, N) logarithm of image over shading, between -0.5 and 0.5; the set's mean, weighted with the
-        lit shares, is taken off, so that the exposure of the whole set does not matter.
-    lit : (B, N) share of the patch that is lit; 0 for padding. It says how far the ratio can be trusted.
+        lit shares, is subtracted, so that the exposure of the whole set does not matter.
+    lit : (B, N) fraction of the patch that is lit, a measure of the ratio's reliability; 0 for padding.
     """
     ratios, shares = [], []
     facing = normal.flatten(2)
     for k in range(0, inputs.images.shape[1], SUM_CHUNK):
         part = slice(k, k + SUM_CHUNK)
-        seen = inputs.valid[:, part] & inputs.present[:, part, None, None]
-        light = (inputs.images[:, part] / radiance[:, None, None, None] * seen).flatten(2)
+        valid = inputs.valid[:, part] & inputs.present[:, part, None, None]
+        light = (inputs.images[:, part] / radiance[:, None, None, None] * valid).flatten(2)
         lit = (light > threshold[:, None, None]).float()
         shading = (inputs.sun[:, part].float() @ facing).clamp_min(0)
         bright, expected = (light * lit).sum(dim=2), (shading * lit).sum(dim=2)
@@ -200,7 +205,7 @@ def solve_normal(matrix: Tensor, moments: Tensor, guess: Tensor, damping: float)
     Parameters
     ----------
     matrix : (B, 6, P, P) symmetric A.
-    moments, guess : (B, 3, P, P); where the Suns leave a direction of g open, the guess fills it.
+    moments, guess : (B, 3, P, P) b; the guess determines directions of g that the Suns do not.
     damping : added to the diagonal.
 
     Returns
@@ -219,7 +224,7 @@ def solve_normal(matrix: Tensor, moments: Tensor, guess: Tensor, damping: float)
 def stereo_slopes(
     sums: PhotometricSums, prior_slopes: Tensor, damping: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Slopes from the sums, leaning on the a priori slopes where the images leave them open.
+    """Slopes from the sums, regularised by the a priori slopes where the images do not determine them.
 
     Parameters
     ----------
@@ -229,14 +234,14 @@ def stereo_slopes(
 
     Returns
     -------
-    slopes : (B, 2, P, P), at most 3 from the a priori.
+    slopes : (B, 2, P, P), differing from the a priori slopes by at most 3.
     albedo : (B, 1, P, P), relative to the set's.
-    misfit : (B, 1, P, P) RMS of what Lambert's law leaves of the radiance, over the set's mean lit radiance:
-        noise, misregistration, other laws.
+    misfit : (B, 1, P, P) RMS residual of Lambert's law, over the set's mean lit radiance: noise,
+        misregistration, other laws.
     """
     normal = normals(prior_slopes)
     shading = _times(sums.matrix, normal)
-    # One albedo a set, the one that explains most of the light with the a priori normals.
+    # One albedo per set: the one that explains most of the light with the a priori normals.
     power = (shading**2).sum(dim=(1, 2, 3))
     albedo = (shading * sums.moments).sum(dim=(1, 2, 3)) / power.clamp_min(1e-12)
     albedo = torch.where(power > 1e-12, albedo, torch.ones_like(albedo)).clamp(1e-2, 1e2)
@@ -247,7 +252,7 @@ def stereo_slopes(
     size = g.square().sum(dim=1, keepdim=True).clamp(1e-6, 100.0).sqrt()
     scaled = g * albedo[:, None, None, None]
     left = sums.square + (scaled * (_times(sums.matrix, scaled) - 2 * sums.moments)).sum(dim=1, keepdim=True)
-    # The floor keeps the rounding of a difference of squares out of the root.
+    # The floor keeps rounding errors of the difference of squares out of the root.
     return slopes, size, (left.clamp(0.0, 100.0) + 1e-4).sqrt()
 
 
@@ -263,7 +268,7 @@ def cosines(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def integrate(slopes: Tensor, length_px: float) -> Tensor:
-    """Heights whose slopes fit best, blind to scales much longer than `length_px`.
+    """Heights whose slopes fit best, high-pass filtered at a scale of `length_px`.
 
     Minimises the squared misfit of the slopes plus (pi / (2 length))^2 times the squared height: the screened
     Poisson equation with mirrored edges, solved exactly in the cosine basis (Frankot & Chellappa 1988).

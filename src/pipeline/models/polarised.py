@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class PolarisedAttention(nn.Module):
-    """The sequential form.
+    """Polarised self-attention in its sequential form.
 
-    Each branch folds the other direction altogether and keeps its own at half the channels or at full
-    resolution; softmax widens what was folded, a sigmoid brings the result between 0 and 1:
+    Each branch collapses the other dimension and keeps its own, with half the channels or at full resolution;
+    a softmax weights the collapsed dimension, and a sigmoid bounds the result between 0 and 1:
 
         A_ch = sigmoid(LN(W_z (V softmax over pixels(Q)))),   V: C/2 x pixels, Q: pixels,
         A_sp = sigmoid(softmax over channels(mean over pixels(Q')) V'),   Q', V': C/2 x pixels.
@@ -42,6 +42,6 @@ class PolarisedAttention(nn.Module):
         return torch.sigmoid((self.pixel_value(x) * share).sum(dim=1, keepdim=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weigh (B, C, H, W) along channels, and the result along pixels."""
+        """Weight (B, C, H, W) by channel, and the result by pixel."""
         x = x * self.of_channels(x)
         return x * self.of_pixels(x)

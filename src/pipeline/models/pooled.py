@@ -1,4 +1,4 @@
-"""The published encoder of an image set: residual blocks that halve by average pooling, then a mean.
+"""The published encoder of an image set: residual blocks with average pooling, then a mean over images.
 
 Repasky et al. 2026, their public configuration: a 3x3 convolution to 4 channels, then per level (channels
 4, 4, 8, 8) two residual blocks and, except for the last, one that halves the map; the mean over the set;
@@ -20,7 +20,7 @@ CHUNK = 128
 
 
 def pair_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with two channels a group."""
+    """GroupNorm with two channels per group."""
     return nn.GroupNorm(channels // 2, channels)
 
 
@@ -29,7 +29,7 @@ class PooledBlock(nn.Module):
 
     Parameters
     ----------
-    channels_in, channels_out : channels; a 1x1 convolution bridges the skip where they differ.
+    channels_in, channels_out : channels; where they differ, the skip is a 1x1 convolution.
     halve : whether the map is halved, before the first convolution and on the skip.
     """
 
@@ -51,11 +51,11 @@ class PooledBlock(nn.Module):
 
 
 class MeanOfImages(nn.Module):
-    """Images -> the mean of the feature maps that `layers` make of each.
+    """Images -> the mean of the feature maps that `layers` compute from each.
 
     Parameters
     ----------
-    missing : what is seen where an image has no data. chunk : images encoded at a time.
+    missing : value of pixels without data. chunk : number of images encoded at a time.
     """
 
     layers: nn.Sequential
@@ -82,8 +82,8 @@ class PooledSetEncoder(MeanOfImages):
 
     Parameters
     ----------
-    missing : what is seen where an image has no data (published -1).
-    chunk : images encoded at a time.
+    missing : value of pixels without data (published -1).
+    chunk : number of images encoded at a time.
     """
 
     channels = CHANNELS[-1]
@@ -101,5 +101,5 @@ class PooledSetEncoder(MeanOfImages):
 
 
 def pooled_map(channels: int, out: int) -> nn.Sequential:
-    """What follows the mean over the set: GroupNorm, SiLU, and a 3x3 convolution that starts at zero."""
+    """Layers after the mean over the set: GroupNorm, SiLU, and a 3x3 convolution initialised with zeros."""
     return nn.Sequential(pair_norm(channels), nn.SiLU(), zero(nn.Conv2d(channels, out, 3, padding=1)))

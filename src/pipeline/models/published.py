@@ -1,10 +1,10 @@
-"""The published bridge network (Repasky et al. 2026): a DiT steered by one vector a sample.
+"""The published bridge network (Repasky et al. 2026): a DiT conditioned on one vector per sample.
 
 The vector is the sum of three embeddings: time, the a priori DEM (a vision transformer on its block
 means), and the images (a set encoder: each image through a small convolutional encoder, mean over the set,
-zero convolution, a vision transformer). The network sees neither Sun vectors nor masks of missing data:
-missing pixels have a value of their own (published -1; 0 is dark). The last two embeddings do not depend on
-time and are computed once a sample set.
+zero convolution, a vision transformer). Neither Sun vectors nor masks of missing data are inputs of the
+network: missing pixels have a special value (published -1; 0 is dark). The last two embeddings do not depend
+on time and are computed once per sample set.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ SET_CHUNK = 128
 
 @dataclass(frozen=True)
 class PublishedCondition:
-    """What the published network keeps of a sample set.
+    """The published network's conditioning on a sample set.
 
     Attributes
     ----------
-    vector : (B, width), a priori and image embeddings added.
-    estimate : none: the network makes no estimate of the DEM.
+    vector : (B, width), sum of the a priori and image embeddings.
+    estimate : always None: the network makes no estimate of the DEM.
     """
 
     vector: Tensor
     estimate: None = None
 
     def repeat(self, clones: int) -> PublishedCondition:
-        """Repeat each sample set `clones` times in a row, to draw several samples of it at once."""
+        """Repeat each sample set `clones` times in a row, to draw several samples at once."""
         return PublishedCondition(self.vector.repeat_interleave(clones, dim=0))
 
     def in_states(self, scale: float) -> PublishedCondition:
-        """Itself: it holds no heights."""
+        """Itself: it contains no heights."""
         return self
 
 
@@ -59,7 +59,7 @@ class SetEncoder(MeanOfImages):
 
     Parameters
     ----------
-    chunk : images encoded at a time. missing : what is seen where an image has no data.
+    chunk : number of images encoded at a time. missing : value of pixels without data.
     """
 
     def __init__(self, chunk: int = SET_CHUNK, missing: float = 0.0) -> None:
@@ -77,7 +77,7 @@ class SetEncoder(MeanOfImages):
 
 
 class VectorUNet(nn.Module):
-    """A U-Net in the DiT's place: (B, C_in, size, size) and a vector -> (B, C_out, size, size)."""
+    """A U-Net instead of the DiT: (B, C_in, size, size) and a vector -> (B, C_out, size, size)."""
 
     def __init__(self, channels_in: int, channels_out: int, size: int, base: int, embedding: int) -> None:
         super().__init__()
@@ -110,14 +110,15 @@ class PublishedNet(nn.Module):
     width, depth, heads : of the embeddings' transformers; `width` is also the vector's.
     lr_cells : side of the a priori DEM, halo included, cells.
     size_px : side of the images, pixels.
-    height_unit : unit in which the network sees heights.
+    height_unit : unit of the network's heights.
     set_encoder : ``pooled`` (published) or ``strided``; with the former the embeddings' transformers are bare
-        and start as published.
-    missing_pixel : what the network sees where an image has no data.
+        and initialised as published.
+    missing_pixel : value of image pixels without data.
 
     Raises
     ------
-    ValueError : the images do not divide by the set encoder's stride.
+    ValueError
+        If the side of the images is no multiple of the set encoder's stride.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class PublishedNet(nn.Module):
             self._start_as_published()
 
     def _start_as_published(self) -> None:
-        """Tokens start as those of Peebles & Xie 2023: Xavier as for a linear layer; time N(0, 0.02)."""
+        """Initialise as Peebles & Xie 2023: tokens by Xavier as for a linear layer, time by N(0, 0.02)."""
         for part in (self.core, self.lr_transformer, self.set_transformer):
             if isinstance(part, DiT | VisionTransformer):
                 nn.init.xavier_uniform_(part.to_tokens.weight.flatten(1))

@@ -1,4 +1,4 @@
-"""The a priori DEM refined by its images before a network sees it: Gauss-Newton steps of photometric stereo.
+"""Refinement of the a priori DEM by images before the network: Gauss-Newton steps of photometric stereo.
 
 One step renders the DEM under each image's Sun, fits every image's exposure, haze and shift, linearises the
 radiance about the DEM's slopes, and solves for the heights that fit the images, the altimetry and a
@@ -7,10 +7,10 @@ self-affine prior together:
     sum over images of w (J - R - dR . grad z)^2 + sum over spots of (z - h)^2 / s^2
         + |z - z0|^2 in the inverse of the spectrum k^-(2H + 2) + block means, where they are exact.
 
-Heights and slopes are in pixels. The quadratic problem is solved among coarse surfaces first
-(`pipeline.models.nodes`), then by conjugate gradients, preconditioned in the cosine basis; a fixed number of
-steps makes the result the same everywhere. Robust weights (Cauchy's, squared) keep out what the rendering
-lacks: penumbrae and shadows above all, which only darken.
+Heights are in pixels. The quadratic problem is solved for coarse surfaces first (`pipeline.models.nodes`),
+then by a fixed number of conjugate-gradient steps, preconditioned in the cosine basis. Robust weights
+(Cauchy's, squared) suppress effects that the rendering lacks, above all penumbrae and shadows, which only
+darken.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from pipeline.models.refinement_images import light_of, linearised
 from pipeline.models.refinement_slopes import slopes_of
 from pipeline.terrain.blocks import block_mean
 
-#: Relative error that images are allowed, in the order of the steps: large while the DEM is coarse.
+#: Assumed relative error of images, step by step: large while the DEM is coarse.
 ERRORS = (0.3, 0.15, 0.1)
-#: Steps of the conjugate gradients for the first DEM, and for each of the others.
+#: Conjugate-gradient steps for the first DEM, and for each of the others.
 START_STEPS, SOLVER_STEPS = 60, (10, 20, 50)
-#: An image of so many lit pixels that looks less like the refined DEM than this shows something else.
+#: Images with at least this many lit pixels are left out if their correlation with the rendering is lower.
 TELLING_PX, ALIKE = 500, 0.3
 
 
 @dataclass(frozen=True)
 class Refined:
-    """What a refinement makes of B sample sets.
+    """The refinement of B sample sets.
 
     Attributes
     ----------
-    batch : with the refined DEM as its a priori DEM, and images freed of exposure, haze and shift.
-    about : (B, `CHANNELS`, P, P) of what the images tell of each pixel: logarithm of the information on the
-        slopes, its anisotropy (2), albedo, misfit; and of what altimetry does: whether a spot lies in the
-        pixel, the distance to the next one; and refined minus given a priori DEM, in pixels.
+    batch : with the refined DEM as its a priori DEM, and images corrected for exposure, haze and shift.
+    about : (B, `CHANNELS`, P, P), per pixel. From the images: logarithm of the information on the slopes, its
+        anisotropy (2), albedo, misfit. From altimetry: whether the pixel has a spot, the distance to the
+        nearest one. Last, refined minus given a priori DEM, in pixels.
     """
 
     batch: Batch
@@ -63,7 +63,7 @@ def refined(inputs: Batch, factor: int) -> Refined:
 
     Parameters
     ----------
-    inputs : images in one unit of exposure, roughly. factor : pixels a cell of the a priori DEM.
+    inputs : images of roughly equal exposure. factor : pixels per cell of the a priori DEM.
     """
     with torch.autocast(inputs.images.device.type, enabled=False):
         ground, light = ground_of(inputs, factor), light_of(inputs)
@@ -85,7 +85,7 @@ def refined(inputs: Batch, factor: int) -> Refined:
         halo = (cells.shape[-1] - height.shape[-1] // factor) // 2
         inner = slice(halo, cells.shape[-1] - halo)
         if inputs.cell_error is not None:
-            # Block means that are not exact are those of the refined DEM from here on.
+            # Block means that are not exact are replaced by those of the refined DEM.
             own = block_mean(height * pixel, factor)
             loose = (inputs.cell_error > 0)[:, None, None]
             cells[:, inner, inner] = torch.where(loose, own, cells[:, inner, inner])
@@ -102,7 +102,7 @@ def refined(inputs: Batch, factor: int) -> Refined:
 
 
 def _distance(hit: Tensor) -> Tensor:
-    """Logarithm of the distance to the next spot in pixels, 0 at a spot, 1 from 13 pixels on."""
+    """Scaled logarithm of the distance to the nearest spot: 0 at a spot, 1 from 13 pixels on."""
     far = torch.full(hit.shape, 1.0, device=hit.device)
     reach, near = hit.float()[:, None], hit
     for step in range(1, 13):

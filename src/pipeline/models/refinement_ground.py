@@ -1,4 +1,4 @@
-"""What altimetry and a self-affine prior say about heights, solved with what images say about slopes."""
+"""Least-squares heights from altimetry, a self-affine prior, and the images' information on slopes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from pipeline.models.refinement_images import Normal
 from pipeline.models.refinement_slopes import slopes_adjoint, slopes_of
 from pipeline.terrain.blocks import block_mean
 
-#: Shares of the mean information on slopes and of the mean weight of spots that precondition them: what is
-#: loosely held converges last, so that the mean itself is too firm (chosen by the number of steps needed).
+#: Fractions of the mean information on slopes, and of the mean weight of spots, in the preconditioner. Poorly
+#: determined heights converge last, so that the means themselves are too large (chosen for the fewest steps).
 FIRM, FIRM_SPOTS = 0.1, 0.01
 #: Slope of the terrain over one pixel and its Hurst exponent, of the prior.
 SLOPE, HURST = 0.12, 0.9
-#: Stiffness of surfaces between nodes: the prior's where waves are 6 pixels long.
+#: Stiffness of surfaces between nodes: that of the prior at a wavelength of 6 pixels.
 STIFFNESS = 24.0
 #: Error of altimetry: metres, and pixels, since a spot is not the mean of its pixel.
 SPOT_M, SPOT_PX = 0.5, 0.012
-#: Error of exact block means, pixels: small enough to hold, large enough to be solved.
+#: Error of exact block means, pixels: small enough to keep them, large enough for a well-conditioned system.
 CELL_PX = 0.02
 
 
 @lru_cache(maxsize=32)
 def _precision(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Inverse spectrum of self-affine relief in the cosine basis and the squared wavenumber."""
+    """Inverse power spectrum of self-affine relief in the cosine basis, and squared wavenumbers."""
     with torch.inference_mode(False), torch.no_grad():
         k = math.pi / size * torch.arange(size, dtype=torch.float64, device="cpu")
         square = k[:, None] ** 2 + k**2
@@ -47,7 +47,7 @@ def _precision(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 def _conjugate_gradients(
     matrix: Callable[[Tensor], Tensor], right: Tensor, near: Tensor, x: Tensor, steps: int
 ) -> Tensor:
-    """Solve for B maps at once, from `x`, with an approximate inverse `near`, which is diagonal."""
+    """Solve for B maps at once, starting from `x`, with the diagonal preconditioner `near`."""
     left = right - matrix(x)
     z = left * near
     way, size = z, (left * z).sum(dim=(1, 2), keepdim=True)
@@ -63,13 +63,14 @@ def _conjugate_gradients(
 
 @dataclass(frozen=True)
 class Ground:
-    """What is known of the heights without images, in pixels.
+    """Information on the heights without images, in pixels.
 
     Attributes
     ----------
-    start, middle : (B, P, P) where the solution begins; what the prior is centred on.
+    start, middle : (B, P, P) start of the solution; mean of the prior.
     weight, height : (B, P, P) of spots: inverse variance and height.
     exact : (B, 1, 1) weight of block means. cells : (B, P / factor, P / factor) block means.
+    factor : pixels per side of a cell.
     """
 
     start: Tensor
@@ -81,11 +82,11 @@ class Ground:
     factor: int
 
     def solve(self, normal: Normal | None, height: Tensor, steps: int) -> Tensor:
-        """Heights (B, P, P) that fit best, searched for among sums of cosines.
+        """Heights (B, P, P), pixels, that fit best; the unknowns are cosine coefficients.
 
         Parameters
         ----------
-        normal : of the images; None without. height : (B, P, P) to begin from, pixels.
+        normal : of the images; None without. height : (B, P, P) to start from, pixels.
         steps : of the conjugate gradients.
         """
         size = height.shape[-1]
@@ -125,7 +126,7 @@ class Ground:
         right = torch.addcmul(to_cosines(wanted), precision, to_cosines(self.middle))
         waves = to_cosines(height)
         if normal is not None:
-            # What is wide is solved on nodes first, and scaled so that it surely comes nearer.
+            # Long wavelengths are solved on nodes first, with a line search so that the cost cannot grow.
             left = right - matrix(waves)
             info = (normal.xx, normal.yy, normal.xy)
             near = solve_on_nodes(
@@ -138,20 +139,20 @@ class Ground:
 
 
 def _both_sides(z: Tensor, matrix: Tensor) -> Tensor:
-    """The product matrix.T z matrix of each of B square maps; products with all maps at once are faster."""
+    """The product matrix.T z matrix of each of B square maps, with all maps at once, which is faster."""
     half = (z @ matrix).transpose(1, 2).contiguous()
     return (half @ matrix).transpose(1, 2).contiguous()
 
 
 def over_pixels(cells: Tensor, factor: int) -> Tensor:
-    """Cells (B, h, w) over their pixels."""
+    """Values of cells (B, h, w) repeated at their pixels, (B, h factor, w factor)."""
     count, rows, columns = cells.shape
     wide = cells[:, :, None, :, None].expand(count, rows, factor, columns, factor)
     return wide.reshape(count, rows * factor, columns * factor)
 
 
 def ground_of(inputs: Batch, factor: int) -> Ground:
-    """What is known without images of B sample sets whose cells have `factor` pixels a side."""
+    """Information without images on B sample sets whose cells have `factor` pixels per side."""
     pixel = inputs.pixel_m[:, None, None]
     prior = inputs.prior / pixel
     cells = crop_halo(inputs.lr, prior.shape[-1] // factor) / pixel

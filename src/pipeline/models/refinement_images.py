@@ -1,4 +1,4 @@
-"""What a sample set's images say about the slopes of a DEM: normal equations of one Gauss-Newton step."""
+"""Information of a sample set's images on the slopes of a DEM: normal equations of one Gauss-Newton step."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pipeline.models import refinement_kernels as kernels
 from pipeline.models.batch import Batch
 from pipeline.models.refinement_slopes import slopes_of
 
-#: Error of an image whatever its brightness, over its mean lit radiance.
+#: Error of an image that does not depend on its brightness, over its mean lit radiance.
 FLOOR = 0.02
-#: Residuals of so many errors have a quarter of their weight; those of dark pixels count `DARKER` times.
+#: Residuals of `ROBUST` errors get a quarter of the weight; negative residuals count `DARKER` times in this.
 ROBUST, DARKER = 3.0, 3.0
-#: Standard deviations of what is fitted to each image: exposure, haze over the mean lit radiance, shift (px).
+#: A priori standard deviations per image: exposure (relative), haze over the mean lit radiance, shift (px).
 EXPOSURE, HAZE, SHIFT = 0.5, 0.02, 0.4
-#: Standard deviation of a pixel's albedo.
+#: A priori standard deviation of a pixel's relative albedo.
 ALBEDO = 0.4
-#: Pixels whose residuals are alike: a fit to n pixels knows as much as n over this.
+#: Number of pixels with correlated residuals: a fit to n pixels has n / `ALIKE_PX` independent ones.
 ALIKE_PX = 20.0
-#: What is darker than this share of an image's mean lit radiance is not lit, neither what is beside it.
+#: Pixels below this fraction of an image's mean lit radiance are unlit, and their neighbours are left out.
 LIT = 0.25
-#: The same of the set's mean lit radiance.
+#: The same fraction for the set's mean lit radiance.
 LIT_OVERALL = 0.05
 
 
@@ -33,7 +33,10 @@ LIT_OVERALL = 0.05
 class Light:
     """Images on the host, as the compiled loops take them.
 
-    (B, N, P, P) radiance, where it is seen and where well lit; (B, N) mean lit radiance; (B, N, 3) Suns.
+    Attributes
+    ----------
+    images : (B, N, P, P) radiance. seen : (B, N, P, P) valid pixels. lit : (B, N, P, P) well lit pixels.
+    level : (B, N) mean lit radiance. suns : (B, N, 3) unit vectors to the Sun.
     """
 
     images: NDArray[np.float32]
@@ -44,7 +47,7 @@ class Light:
 
 
 def light_of(inputs: Batch) -> Light:
-    """Which pixels an image lights: by itself, and by what is expected."""
+    """Images of a batch, with the pixels that are lit both in the image and by expectation."""
     images = inputs.images.detach().float().cpu().contiguous().numpy()
     seen = (inputs.valid & inputs.present[..., None, None]).cpu().contiguous().numpy()
     lit, level = np.zeros(images.shape, np.bool_), np.zeros(images.shape[:2])
@@ -60,8 +63,8 @@ class Normal:
 
     Attributes
     ----------
-    xx, yy, xy : (B, P, P) information on the slopes. x, y : (B, P, P) its product with the slopes that fit.
-    albedo, misfit : (B, P, P).
+    xx, yy, xy : (B, P, P) information on the slopes. x, y : (B, P, P) its product with the best-fit slopes.
+    albedo, misfit : (B, P, P) relative deviation of the albedo; relative RMS residual.
     """
 
     xx: Tensor
@@ -74,7 +77,7 @@ class Normal:
 
 
 def linearised(height: Tensor, light: Light, error: float) -> tuple[Normal, NDArray[np.float64], Tensor]:
-    """Fit the cameras and linearise the radiance about a DEM.
+    """Fit exposure, haze and shift of each image, and linearise the radiance about a DEM.
 
     Parameters
     ----------
@@ -82,7 +85,8 @@ def linearised(height: Tensor, light: Light, error: float) -> tuple[Normal, NDAr
 
     Returns
     -------
-    The normal equations; (B, N, 4) the cameras; and (B, N) the correlation of each image with its rendering.
+    The normal equations; (B, N, 4) exposure, haze and shift along columns and rows; and (B, N) the
+    correlation of each image with its rendering.
     """
     p, q = slopes_of(height)
     host = [slope.cpu().contiguous().numpy() for slope in (p, q)]

@@ -1,7 +1,7 @@
-"""Compiled loops of `pipeline.models.refinement`: what one sample set's images say about a DEM's slopes.
+"""Compiled loops of `pipeline.models.refinement`: information of a sample set's images on a DEM's slopes.
 
-A set holds mostly shadow, so the loops visit lit pixels only. Sets are worked on in parallel, each by one
-thread in a fixed order: the result does not depend on the number of threads.
+Most pixels of a set are in shadow, so the loops visit lit pixels only. Sets are processed in parallel, each
+by one thread in a fixed order: the result does not depend on the number of threads.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-#: Unknowns of a camera: exposure, haze, shift along columns and rows.
+#: Unknowns per image: exposure, haze, shift along columns and rows.
 CAMERA = 4
 
 
@@ -57,7 +57,7 @@ def _terms(shading, y, x):
 
 @numba.njit(cache=True, nogil=True)
 def _camera(shading, image, lit, level, error, widths, alike_px, fit):
-    """Fit a camera by robust least squares into `fit`; the spread of what is left, and the correlation."""
+    """Fit an image's unknowns by robust least squares into `fit`; RMS residual, and correlation."""
     rows, columns = shading.shape
     spread, alike = 1.0, 0.0
     term = np.zeros(CAMERA)
@@ -152,14 +152,14 @@ def _accumulate(p, q, sun, shading, image, lit, level, fit, whole, error, floor,
 def linearise(
     p, q, images, lit, level, suns, error, widths, alike_px, floor, robust, darker, sums, fits, alikes
 ):
-    """Fit the cameras of B sets and linearise their radiance about slopes.
+    """Fit exposure, haze and shift of the images of B sets, and linearise their radiance about slopes.
 
     Parameters
     ----------
     p, q : (B, P, P) slopes to the right and up. images, lit : (B, N, P, P) float32, bool. level : (B, N)
         mean lit radiance. suns : (B, N, 3). error : relative, of the images.
     widths : (3,) standard deviations of exposure, haze and shift. alike_px, floor, robust, darker : see
-        `pipeline.models.refinement`.
+        `pipeline.models.refinement_images`.
     sums : (B, 11, P, P) float64 zeros, filled; see `_accumulate`. fits : (B, N, 4), filled. alikes : (B,
         N), filled.
     """
@@ -177,7 +177,7 @@ def linearise(
             spread, alikes[b, n] = _camera(
                 shading, images[b, n], lit[b, n], level[b, n], error, widths, alike_px, fits[b, n]
             )
-            # An image that fits worse than the others counts less as a whole.
+            # Images with large residuals get less weight as a whole.
             whole = 1 / (1 + (spread / (3 * error)) ** 2)
             _accumulate(
                 p[b], q[b], suns[b, n], shading, images[b, n], lit[b, n], level[b, n], fits[b, n], whole,
@@ -188,7 +188,7 @@ def linearise(
 
 @numba.njit(cache=True, nogil=True, parallel=True)
 def free(p, q, images, seen, suns, fits, out):
-    """Images (B, N, P, P) without exposure, haze and shift, 0 where nothing is seen, into `out`."""
+    """Images (B, N, P, P) corrected for exposure, haze and shift, 0 where not valid, into `out`."""
     for b in numba.prange(len(images)):
         shading = np.empty(p.shape[1:], np.float32)
         for n in range(images.shape[1]):
@@ -210,12 +210,13 @@ def free(p, q, images, seen, suns, fits, out):
 
 @numba.njit(cache=True, nogil=True, parallel=True)
 def well_lit(images, seen, share, overall_share, lit, level):
-    """Which pixels each image of B sets lights, with their neighbours, and its mean lit radiance.
+    """Pixels that are lit in an image together with their neighbours, and each image's mean lit radiance.
 
     Parameters
     ----------
-    images, seen : (B, N, P, P). share : of an image's mean lit radiance below which a pixel is dark.
-    overall_share : the same of the set's. lit : (B, N, P, P) bool, filled. level : (B, N), filled.
+    images, seen : (B, N, P, P) radiance, valid pixels. share : fraction of an image's mean lit radiance below
+        which a pixel is dark. overall_share : the same for the set's. lit : (B, N, P, P) bool, filled.
+    level : (B, N), filled.
     """
     for b in numba.prange(len(images)):
         total, count = 0.0, 0.0
@@ -240,7 +241,7 @@ def well_lit(images, seen, share, overall_share, lit, level):
                 for x in range(images.shape[3]):
                     good = seen[b, n, y, x] and images[b, n, y, x] > limit
                     if good:
-                        # What is beside a shadow is a penumbra.
+                        # Pixels next to a shadow are in penumbra.
                         for v in range(max(y - 1, 0), min(y + 2, images.shape[2])):
                             for u in range(max(x - 1, 0), min(x + 2, images.shape[3])):
                                 if seen[b, n, v, u] and images[b, n, v, u] <= limit:

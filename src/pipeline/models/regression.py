@@ -19,7 +19,8 @@ class Regression(RivalNetwork):
 
     Raises
     ------
-    ValueError : the patch does not halve often enough.
+    ValueError
+        If the patch's side cannot be halved often enough.
     """
 
     def __init__(self, section: RegressionSection, size_px: int, factor: int) -> None:

@@ -1,4 +1,4 @@
-"""What learned rivals have in common: a network that maps a batch to one DEM, and its weights on disk."""
+"""Common parts of learned rivals: a network that maps a batch to one DEM, and its weights on disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RivalNetwork(nn.Module):
 
     Parameters
     ----------
-    section : key ``keep_block_means``. factor : pixels a cell of the a priori DEM.
+    section : key ``keep_block_means``. factor : pixels per cell of the a priori DEM.
     """
 
     def __init__(self, section: RivalSection, factor: int) -> None:
@@ -38,7 +38,7 @@ class RivalNetwork(nn.Module):
         """DEM minus a priori DEM (B, 1, P, P), pixels, as the network gives it."""
 
     def forward(self, batch: Batch) -> Tensor:
-        """DEM minus a priori DEM (B, 1, P, P), pixels; with `keep_block_means`, cells that are exact stay."""
+        """DEM minus a priori DEM (B, 1, P, P), pixels; with `keep_block_means`, exact cells are kept."""
         residual = self.residual(batch).float()
         return with_block_means(residual, batch, self.factor) if self.keep_block_means else residual
 
@@ -49,7 +49,7 @@ class RivalNetwork(nn.Module):
 
 
 def with_block_means(residual: Tensor, batch: Batch, factor: int) -> Tensor:
-    """DEM minus a priori DEM (B, M, P, P), pixels, moved to the block means of the cells that are exact."""
+    """DEM minus a priori DEM (B, M, P, P), pixels, corrected to the block means of exact cells."""
     prior, pixel = batch.prior, batch.pixel_m[:, None, None]
     cells = crop_halo(batch.lr, prior.shape[-1] // factor) - block_mean(prior, factor)
     wanted = (cells / pixel)[:, None].expand(-1, residual.shape[1], -1, -1)
@@ -65,7 +65,7 @@ def in_pixels(heights: Tensor, batch: Batch) -> Tensor:
 
 
 def weights_config(name: str, section: RivalSection, grid: Mapping[str, Any]) -> dict[str, Any]:
-    """What the weights of a rival mean, for the ``config.json`` beside them."""
+    """Contents of the ``config.json`` beside a rival's weights."""
     trained = section.trained().model_dump(mode="json", exclude={"weights"})
     return {"kind": KIND, "name": name, "section": trained, "grid": dict(grid)}
 
@@ -82,9 +82,9 @@ def load_rival(
 
     Parameters
     ----------
-    path : weights; their config lies beside them. name : of the predictor. section : its options.
-    grid : of the patches. build : makes its network of section, patch side and factor.
-    device : where it computes.
+    path : weights; their config is beside them. name : of the predictor. section : its options.
+    grid : of the patches. build : makes its network from section, patch side and factor.
+    device : of the network.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Classical shape from shading: heights whose renderings fit the images, by differentiable rendering.
 
-The cost is the usual one of shape from shading with an a priori DEM, as users of the Ames Stereo Pipeline's
-`sfs` know it (Alexandrov & Beyer 2018, Earth and Space Science 5, 652). Nothing here is that program:
+The cost is the usual one of shape from shading with an a priori DEM, as in the Ames Stereo Pipeline's `sfs`
+(Alexandrov & Beyer 2018, Earth and Space Science 5, 652); the implementation is independent of that program:
 
     sum over images and lit pixels of rho(I - (e A R(z) + h))
         + mu * sum of z_xx^2 + 2 z_xy^2 + z_yy^2 + lambda * sum of (z - z0)^2
@@ -9,13 +9,13 @@ The cost is the usual one of shape from shading with an a priori DEM, as users o
 with heights z and lengths in pixels, radiance I over the set's mean lit radiance, a law of reflectance R, an
 exposure e and a haze h for each image, and the albedo A, which all images share. rho is the square, or
 Cauchy's c^2 log(1 + r^2 / c^2). Exposures, haze and the albedo's logarithm are unknowns, too: exposures are
-held near each other, the others near 0. Lambda is larger where the a priori DEM is altimetry; where it is
-block means without error, only heights that keep them are searched.
+constrained to be near each other, the others near 0. Lambda is larger where the a priori DEM is altimetry;
+where it is block means without error, heights are restricted to those that keep them.
 
 Gauss-Newton steps, on coarse scales first: each fits exposures and haze in closed form, linearises the
-renderings about the heights, and searches for heights and albedo together by conjugate gradients among
-cosines, in units of about what the cost leaves open. Patches are solved one by one: a result depends on
-nothing else in its batch.
+renderings about the heights, and solves for heights and albedo together by conjugate gradients in the cosine
+basis, preconditioned with the approximate posterior standard deviations. Patches are solved one by one, so
+that a result does not depend on the rest of the batch.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from pipeline.models.batch import Batch
 from pipeline.models.nodes import spline
 from pipeline.models.shading_scale import Light, Scale, State, common_gain, rendered
 
-#: What is darker than this share of the set's mean lit radiance is not lit either.
+#: Pixels below this fraction of the set's mean lit radiance are not lit either.
 LIT_OVERALL = 0.05
-#: Coarser maps than this, in pixels, show no terrain.
+#: Smallest side of a coarse map, pixels.
 LEAST_PX = 12
-#: Of altimetry in a start: error of spots, metres and pixels, and the stiffness of the spline.
+#: Altimetry in the start: error of spots, metres and pixels, and stiffness of the spline.
 SPOT_M, SPOT_PX, STIFFNESS = 0.5, 0.012, 24.0
 
 
 def start_of(batch: Batch, factor: int) -> Tensor:
-    """Where the search begins: the a priori DEM with its block means, or a spline of its altimetry.
+    """Start of the search: the a priori DEM with its block means, or a spline of its altimetry.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def start_of(batch: Batch, factor: int) -> Tensor:
 
 
 def _exact(batch: Batch) -> Tensor:
-    """Whose block means have no error, (B,) bool."""
+    """Patches whose block means have no error, (B,) bool."""
     if batch.cell_error is None:
         return torch.ones_like(batch.pixel_m, dtype=torch.bool)
     return batch.cell_error == 0
@@ -74,13 +74,13 @@ def _exact(batch: Batch) -> Tensor:
 
 @dataclass(frozen=True)
 class Shaded:
-    """What shape from shading finds of B patches.
+    """Result of shape from shading for B patches.
 
     Attributes
     ----------
     dem : (B, P, P) metres above the batch's reference.
     albedo : (B, P, P) relative to the set's.
-    exposure : (B, N) factor on each image's radiance over the set's; 1 where an image lights nothing.
+    exposure : (B, N) of each image relative to the set's; 1 where an image has no lit pixels.
     haze : (B, N) over the set's mean lit radiance.
     """
 
@@ -91,11 +91,11 @@ class Shaded:
 
 
 def well_lit(batch: Batch, share: float) -> Tensor:
-    """Where images are lit and no shadow is beside, and where the whole Sun is expected to be seen.
+    """Lit pixels that are not next to a shadow and are expected to see the whole Sun.
 
     Parameters
     ----------
-    batch : B sets. share : of an image's mean lit radiance below which a pixel is in shadow.
+    batch : B sets. share : fraction of an image's mean lit radiance below which a pixel is in shadow.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def shape_from_shading(batch: Batch, start: Tensor, factor: int, section: Shadin
         used = lit[row].flatten(1).any(dim=1)
         if not bool(used.any()):
             continue
-        # A predictor may be called where tensors know no gradients.
+        # A predictor may be called in inference mode, which has no gradients.
         with torch.inference_mode(False):
             light, pixel = _light(batch, row, lit, used), float(batch.pixel_m[row])
             kept = factor if exact[row] else 0
@@ -142,7 +142,7 @@ def shape_from_shading(batch: Batch, start: Tensor, factor: int, section: Shadin
 
 
 def _light(batch: Batch, row: int, lit: Tensor, used: Tensor) -> Light:
-    """The images of a patch that light some of it."""
+    """The images of a patch that have lit pixels (`used`)."""
     weight = lit[row, used].float()
     images = batch.images[row, used].float().clone()
     level = (images * weight).sum() / weight.sum()
@@ -150,7 +150,7 @@ def _light(batch: Batch, row: int, lit: Tensor, used: Tensor) -> Light:
 
 
 def _solve(light: Light, start: Tensor, near: Tensor, kept: int, section: ShadingSection) -> State:
-    """Search on each scale, the coarsest first; block means of `kept` pixels a side stay, for 0 none."""
+    """Search on each scale, the coarsest first; `kept`: side of blocks whose mean is kept, pixels, or 0."""
     size, law = start.shape[-1], PhotometrySection(law=section.reflectance)
     right, up = surface_gradients(start, 1.0)
     model = rendered(right, up, light.sun, law)
@@ -160,7 +160,7 @@ def _solve(light: Light, start: Tensor, near: Tensor, kept: int, section: Shadin
     state = State(level_ground, level_ground, gains, torch.zeros_like(gains))
     for level in range(section.coarse_levels, -1, -1):
         step = 2**level
-        # On pixels as large as the blocks whose means are kept, nothing is left to search for.
+        # On pixels as large as the blocks whose means are kept, there is no freedom.
         if level and (size % step or size // step < LEAST_PX or kept % step or kept == step):
             continue
         some = light if level == 0 else light.coarser(step)

@@ -1,4 +1,4 @@
-"""One scale of shape from shading (`pipeline.models.shading`): its cost, and steps of Gauss and Newton."""
+"""One scale of shape from shading (`pipeline.models.shading`): its cost, and Gauss-Newton steps."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pipeline.models.apriori import match_block_means
 from pipeline.models.photometric import cosines
 from pipeline.terrain.blocks import block_mean
 
-#: Weight of exposures' squared relative distances from the set's.
+#: Weight of the squared relative difference of each exposure from the set's.
 EXPOSURE_WEIGHT = 2.0
-#: Pixels over which the albedo is smooth.
+#: Length scale of the albedo's smoothness, pixels.
 ALBEDO_PX = 4.0
-#: Cosine of incidence below which the ground's brightness falls off exponentially, so that it has a slope.
+#: Cosine of incidence below which the brightness falls off exponentially, so that its derivative is not 0.
 GRAZING = 0.02
-#: Steps of the conjugate gradients in each step of Gauss and Newton.
+#: Conjugate-gradient steps per Gauss-Newton step.
 SOLVER_STEPS = 30
-#: Times that a step is halved, at most, while it makes the cost larger.
+#: Largest number of times that a step is halved while it increases the cost.
 HALVED = 3
 
 
@@ -43,19 +43,19 @@ class Light:
     sun: Tensor
 
     def coarser(self, factor: int) -> Light:
-        """On blocks of pixels; those that are not lit as a whole are left out."""
+        """Block means over `factor` x `factor` pixels; blocks that are not completely lit are left out."""
         lit = (block_mean(self.lit, factor) > 0.999).to(self.lit.dtype)
         return Light(block_mean(self.images * self.lit, factor), lit, self.sun)
 
 
 @dataclass(frozen=True)
 class State:
-    """What is searched for.
+    """The unknowns.
 
     Attributes
     ----------
     height, albedo : (P, P) heights above the start, pixels, and the albedo's logarithm.
-    gain, haze : (N,) of images over renderings.
+    gain, haze : (N,) factor and offset from renderings to images.
     """
 
     height: Tensor
@@ -65,12 +65,12 @@ class State:
 
 
 def rendered(right: Tensor, up: Tensor, sun: Tensor, law: PhotometrySection) -> Tensor:
-    """Radiance factor of slopes, without cast shadows; it has a slope everywhere.
+    """Radiance factor of slopes, without cast shadows; its derivative is nowhere 0 because of shadow.
 
     Parameters
     ----------
-    right, up : (H, W), or (N, H, W), slopes along map axes. sun : (N, 3) unit vectors to the Suns. law : its
-        parameters.
+    right, up : (H, W), or (N, H, W), slopes along map axes. sun : (N, 3) unit vectors to the Suns. law : the
+        reflectance law.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def rendered(right: Tensor, up: Tensor, sun: Tensor, law: PhotometrySection) -> 
 
 
 def common_gain(gain: Tensor, pixels: Tensor) -> Tensor:
-    """The set's gain: that of images by their lit pixels."""
+    """The set's gain: mean of the images' gains, weighted with their lit pixels."""
     return (gain * pixels).sum() / pixels.sum()
 
 
@@ -94,7 +94,7 @@ def _coarse(values: Tensor, step: int) -> Tensor:
 
 
 def _fine(values: Tensor, size: int) -> Tensor:
-    """A coarse map on `size` pixels, between the centres of its own."""
+    """A coarse map interpolated to `size` x `size` pixels."""
     if values.shape[-1] == size:
         return values
     wide = F.interpolate(values[None, None], size=(size, size), mode="bicubic", align_corners=False)
@@ -102,13 +102,13 @@ def _fine(values: Tensor, size: int) -> Tensor:
 
 
 class Scale:
-    """The cost on one scale; all its weights are against the sum over the images' pixels there.
+    """The cost on one scale; its weights are relative to the sum over the images' pixels on that scale.
 
     Parameters
     ----------
-    light : images on this scale. start, near : (P, P) z0, in pixels, and lambda, on the fine one.
-    step : fine pixels per pixel. kept : fine pixels per side of a block whose mean stays, 0 for none.
-    section, law : of the weights, of reflectance.
+    light : images on this scale. start, near : (P, P) z0, in pixels, and lambda, on the fine scale.
+    step : fine pixels per pixel. kept : fine pixels per side of a block whose mean is kept, 0 for none.
+    section : weights. law : reflectance law.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Scale:
         self.pixels = light.lit.sum(dim=(1, 2))
 
     def search(self, state: State, steps: int) -> State:
-        """Take so many steps of Gauss and Newton; states are on the fine scale."""
+        """Take `steps` Gauss-Newton steps; the given and returned states are on the fine scale."""
         height = self._held(_coarse(state.height, self.step) / self.step)
         now = State(height, _coarse(state.albedo, self.step), state.gain, state.haze)
         for _ in range(steps):
@@ -146,7 +146,7 @@ class Scale:
         return State(height, albedo, now.gain, now.haze)
 
     def _held(self, height: Tensor) -> Tensor:
-        """Heights above the start without what would change block means that stay."""
+        """Heights above the start, projected so that the block means are kept."""
         if not self.kept:
             return height
         cells = height.new_zeros(2 * [height.shape[-1] // self.kept])
@@ -157,17 +157,17 @@ class Scale:
         return rendered(*slopes, self.light.sun, self.law) * now.albedo.exp()
 
     def _left(self, now: State, model: Tensor) -> Tensor:
-        """What renderings leave of the images."""
+        """Residuals of the images, (N, H, W)."""
         return self.light.images - now.gain[:, None, None] * model - now.haze[:, None, None]
 
     def _weights(self, left: Tensor) -> Tensor:
-        """Of squared residuals: their sum has the robust cost's derivative."""
+        """Weights of squared residuals, whose weighted sum has the derivative of the robust cost."""
         if self.threshold == 0:
             return self.light.lit
         return self.light.lit / (1 + (left / self.threshold).square())
 
     def _cost(self, now: State) -> Tensor:
-        """The cost itself, of heights and albedo."""
+        """The cost of a state, without the terms of exposures and haze."""
         squares = self._left(now, self._render(now)).square()
         if self.threshold > 0:
             squares = self.threshold**2 * torch.log1p(squares / self.threshold**2)
@@ -176,7 +176,7 @@ class Scale:
         return (self.light.lit * squares).sum() + smooth + (self.near * now.height.square()).sum()
 
     def _cameras(self, now: State, model: Tensor) -> State:
-        """Fit gains and haze by weighted least squares, gains held near the set's."""
+        """Fit gains and haze by weighted least squares, with gains constrained to be near the set's."""
         for _ in range(2):
             weight, common = self._weights(self._left(now, model)), common_gain(now.gain, self.pixels)
             firm = self.exposure / common.square()
@@ -189,7 +189,7 @@ class Scale:
         return now
 
     def _step(self, now: State) -> State:
-        """One step of Gauss and Newton."""
+        """One Gauss-Newton step."""
         now = self._cameras(now, self._render(now))
         right, up = surface_gradients(self.start + now.height, 1.0)
         slopes = [each.expand(len(self.pixels), -1, -1).clone().requires_grad_() for each in (right, up)]
@@ -197,7 +197,7 @@ class Scale:
             model = rendered(slopes[0], slopes[1], self.light.sun, self.law)
             ahead = torch.autograd.grad(model.sum(), slopes)
         gain = now.gain[:, None, None] * now.albedo.exp()
-        # What each image's pixel gains by a slope to the right and up, and by log albedo.
+        # Derivatives of each image's pixels by slope to the right, slope up, and log albedo.
         gains = torch.stack([gain * each for each in (*ahead, model.detach())])
         left = self._left(now, model.detach() * now.albedo.exp())
         weighted = gains * self._weights(left)
@@ -213,7 +213,7 @@ class Scale:
         return now
 
     def _solve(self, now: State, information: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """The changes of heights and log albedo that make the linearised cost least."""
+        """The changes of heights and log albedo that minimise the linearised cost."""
         trace = (information[0, 0] + information[1, 1]) / 2
         typical = (trace + 1e-3 * trace.mean() + 1e-9).log().mean().exp()
         scales = torch.stack(
@@ -248,7 +248,7 @@ def roughness(height: Tensor) -> Tensor:
 
 
 def minimum(quadratic: Callable[[Tensor], Tensor], x: Tensor, steps: int) -> Tensor:
-    """Where a convex quadratic function is least, by so many steps of conjugate gradients from `x`."""
+    """Minimum of a convex quadratic function, by `steps` conjugate-gradient steps from `x`; like `x`."""
 
     def gradient(at: Tensor) -> Tensor:
         at = at.detach().requires_grad_()

@@ -2,12 +2,12 @@
 
     G(x, z * PSA(A_s(x))),   x: the bicubic a priori DEM, z: the guide, A_s: the critic's attention maps.
 
-From the source: what is gated by what, polarised self-attention of the critic's maps, and the losses (see
-`pipeline.training.siran`). Chosen here: in the place of one multi-spectral image, z are the maps that
-`GuideMaps` makes of a set; A_s are as many maps as z has, between 0 and 1, by which the critic weights its
-own features; polarised self-attention belongs to the generator, whose losses train it, and keeps maps between
-0 and 1; generator and critic are those of `pipeline.models.adversarial`, since the source's are
-not told. The critic's weights are part of the model: without them there is no gate.
+From the source: the gating, polarised self-attention of the critic's maps, and the losses (see
+`pipeline.training.siran`). Chosen here: instead of one multi-spectral image, z are the maps that `GuideMaps`
+computes from a set; A_s are as many maps as z has, between 0 and 1, by which the critic weights its own
+features; polarised self-attention belongs to the generator, is trained by its losses, and keeps maps between
+0 and 1; generator and critic are those of `pipeline.models.adversarial`, since the source does not describe
+its own. The critic's weights are part of the model: without them there is no gate.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Siran(RivalNetwork):
 
     Attributes
     ----------
-    critic : judges DEMs; its attention gates the guide.
+    critic : classifies DEMs as real or fake; its attention gates the guide.
     """
 
     def __init__(self, section: SiranSection, size_px: int, factor: int) -> None:
@@ -43,16 +43,16 @@ class Siran(RivalNetwork):
         self.guide = GuideMaps(factor, channels) if section.guide else None
         self.polarised = PolarisedAttention(channels) if section.polarised_attention else None
         sizes = section.width, section.growth, section.blocks
-        seen = TERRAIN_CHANNELS + (channels if section.guide else 0)
-        self.generator = Generator(seen, *sizes)
+        channels_in = TERRAIN_CHANNELS + (channels if section.guide else 0)
+        self.generator = Generator(channels_in, *sizes)
 
     def generator_parameters(self) -> list[nn.Parameter]:
-        """All that is not the critic's."""
+        """All parameters except the critic's."""
         critic = {id(p) for p in self.critic.parameters()}
         return [p for p in self.parameters() if id(p) not in critic]
 
     def gate(self, batch: Batch) -> Tensor:
-        """What multiplies the guide: (B, C, P, P) between 0 and 1. No gradient reaches the critic."""
+        """Factors on the guide maps: (B, C, P, P) between 0 and 1. No gradient reaches the critic."""
         with torch.no_grad():
             maps = self.critic.attention(in_pixels(batch.prior, batch))
         if self.polarised is not None:

@@ -1,4 +1,4 @@
-"""Where a process lives: DEMs in metres to its states and back."""
+"""State spaces of a process: DEMs in metres to states and back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Codec:
         self.vae, self.section = vae, section
 
     def maps(self, dem: Tensor, batch: Batch) -> Tensor:
-        """What the VAE sees of a DEM (B, P, P): (B, 1, P, P) in the section's unit."""
+        """The VAE's input for a DEM (B, P, P), metres: (B, 1, P, P) in the section's unit."""
         scale = height_scale(self.section.height_unit, batch.pixel_m)[:, None, None]
         heights = dem - batch.prior if self.section.target == "residual" else dem
         return (heights * scale)[:, None]
@@ -42,7 +42,7 @@ class Codec:
         return heights + batch.prior if self.section.target == "residual" else heights
 
     def encode(self, dem: Tensor, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
-        """Sampled latents (B, C, h, w), raw and unscaled as published: `count` draws of one posterior."""
+        """Sampled latents (B, C, h, w), not scaled, as published: `count` draws from one posterior."""
         posterior = self.vae.encode(self.maps(dem, batch))
         return [posterior.sample(normal(posterior.mean, generator)) for _ in range(count)]
 
@@ -56,14 +56,14 @@ class Space(ABC):
 
     @abstractmethod
     def states(self, dem: Tensor, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
-        """A DEM (B, P, P) as the process sees it; where that is random, `count` draws of it."""
+        """`count` states of a DEM (B, P, P); they differ only where encoding is random."""
 
     @abstractmethod
     def heights(self, states: Tensor, batch: Batch, members: int) -> Tensor:
-        """Final states (B M, ...) of M `members` a patch to metres (B, M, P, P)."""
+        """Final states (B M, ...) of M `members` per patch to metres (B, M, P, P)."""
 
     def starts(self, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
-        """Where the process starts: the bicubic a priori DEM."""
+        """Start states of the process: those of the bicubic a priori DEM."""
         return self.states(batch.prior, batch, generator, count)
 
 
@@ -90,8 +90,8 @@ class PixelSpace(Space):
 
     Attributes
     ----------
-    section : of the bridge. factor : pixels a cell of the a priori DEM.
-    state_scale : heights, in the section's unit, that count as 1.
+    section : of the bridge. factor : pixels per cell of the a priori DEM.
+    state_scale : height, in the section's unit, of a state of 1.
     """
 
     section: BridgeSection
@@ -100,11 +100,11 @@ class PixelSpace(Space):
 
     @property
     def relative(self) -> bool:
-        """Whether states count from the a priori DEM; with an estimate they do so whatever the target."""
+        """Whether states are relative to the a priori DEM; with an estimate they are for any target."""
         return self.section.target == "residual" or self.section.posterior_mean
 
     def scale(self, batch: Batch) -> Tensor:
-        """Metres to states, (B, 1, 1)."""
+        """Factor from metres to states, (B, 1, 1)."""
         unit = height_scale(self.section.height_unit, batch.pixel_m) / self.state_scale
         return unit[:, None, None]
 
@@ -138,7 +138,7 @@ class Departures(Space):
     estimate: Estimate
 
     def states(self, dem: Tensor, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
-        """See `Space`; the estimate is taken as it is: no gradient reaches it."""
+        """See `Space`; no gradient reaches the estimate."""
         rest = self.pixels.residual(dem, batch) - self.estimate.mean.detach()
         spread = self.estimate.spread
         return [rest if spread is None else rest / spread.detach()] * count

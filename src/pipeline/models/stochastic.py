@@ -1,12 +1,12 @@
 """Yasuda's two models of a DEM's distribution: a stochastic interpolant (SM) and a diffusion (DM).
 
-One U-Net for both (Yasuda 2025): four halvings with a residual block after each, multi-head self-attention
-after the last of them, four doublings, a sinusoidal embedding of the time that scales and shifts every block,
-and all conditions as further channels of the input.
+Both use the same U-Net (Yasuda 2025): four halvings with a residual block after each, multi-head
+self-attention after the last of them, four doublings, a sinusoidal embedding of the time that scales and
+shifts every block, and all conditions as further input channels.
 
-Chosen here, since the source's text does not tell: one residual block per level, skips that are added, one
-residual block after the attention. The conditions are the fields of the a priori DEM, the photometric sums
-and what follows from them in closed form (`pipeline.models.guide.ImageGuide`), without its learned encoder.
+Chosen here, since the source does not specify it: one residual block per level, added skips, one residual
+block after the attention. The conditions are the fields of the a priori DEM, the photometric sums and their
+closed-form results (`pipeline.models.guide.ImageGuide`), without its learned encoder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.models.guide import IMAGE_CHANNELS, TERRAIN_CHANNELS, ImageGuide
 from pipeline.models.rivals import in_pixels, with_block_means
 from pipeline.models.unet import UNet
 
-#: Members drawn at a time; bounds the memory.
+#: Number of members drawn at a time; bounds the memory.
 MEMBER_CHUNK = 16
 
 
@@ -41,11 +41,12 @@ class StochasticNetwork(nn.Module):
 
     Attributes
     ----------
-    unit_px : heights, in pixels, that count as 1; saved with the weights.
+    unit_px : height, in pixels, of a state of 1; saved with the weights.
 
     Raises
     ------
-    ValueError : the patch does not halve as often as there are widths.
+    ValueError
+        If the patch's side cannot be halved as often as there are widths.
     """
 
     unit_px: Tensor
@@ -72,9 +73,9 @@ class StochasticNetwork(nn.Module):
         self.register_buffer("unit_px", torch.tensor(float(section.unit_px or 1.0)))
 
     def condition(self, batch: Batch) -> Tensor:
-        """What the network sees whatever the time: (B, C, P, P)."""
-        seen = self.guide.look(batch)
-        return torch.cat([seen.heights, seen.deficit, seen.photometry, seen.trust], dim=1)
+        """Input of the network that does not depend on time: (B, C, P, P)."""
+        look = self.guide.look(batch)
+        return torch.cat([look.heights, look.deficit, look.photometry, look.trust], dim=1)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """Map states (B, 1, P, P) at times (B,) to the same shape."""
@@ -83,32 +84,32 @@ class StochasticNetwork(nn.Module):
 
     @abstractmethod
     def output(self, x: Tensor, t: Tensor, x1: Tensor, condition: Tensor) -> Tensor:
-        """What the process asks of a network (B, 1, P, P), for states x that began at x1."""
+        """The process's network output (B, 1, P, P) for states x with the start x1."""
 
     @abstractmethod
     def starts(self, batch: Batch) -> Tensor:
-        """Where members start, (B, 1, P, P): the a priori DEM, or 0 where they are departures from it."""
+        """Start states of members, (B, 1, P, P): the a priori DEM, or 0 for departures from it."""
 
     def losses(self, batch: Batch, generators: Generators) -> dict[str, Tensor]:
         """Training losses of a batch; ``loss`` is the one to minimise.
 
         Parameters
         ----------
-        batch : with the truth. generators : one a sample, so that samples do not depend on their neighbours.
+        batch : with the truth. generators : one per sample, so that samples do not depend on each other.
         """
         assert batch.dem is not None
         x0, x1 = (in_pixels(heights, batch) / self.unit_px for heights in (batch.dem, batch.prior))
         pair = self.process.training_pair(x0, x1, generators)
-        found = self.output(pair.x_t, pair.t, x1, self.condition(batch)).float()
-        error = ((found - pair.target) ** 2).flatten(1).mean(dim=1)
+        output = self.output(pair.x_t, pair.t, x1, self.condition(batch)).float()
+        error = ((output - pair.target) ** 2).flatten(1).mean(dim=1)
         return {"loss": (error * pair.weight).mean(), "error": error.mean()}
 
     @torch.no_grad()
     def sample(self, batch: Batch, members: int, generators: Generators) -> Tensor:
         """Draw members (B, M, P, P), metres above the batch's reference; see `Predictor.sample`.
 
-        Patch by patch, a few members at a time: their number bounds the memory, and a patch's members do not
-        depend on its neighbours in the batch.
+        Patch by patch and a few members at a time, which bounds the memory; a patch's members do not depend
+        on the other patches of the batch.
         """
         assert not isinstance(generators, torch.Generator)
         section, out = self.section, []
@@ -117,10 +118,10 @@ class StochasticNetwork(nn.Module):
             condition, x1, drawn = self.condition(part), self.starts(part), []
             for first in range(0, members, MEMBER_CHUNK):
                 count = min(MEMBER_CHUNK, members - first)
-                start, seen = (each.expand(count, -1, -1, -1) for each in (x1, condition))
+                start, fields = (each.expand(count, -1, -1, -1) for each in (x1, condition))
 
-                def predict(x: Tensor, t: Tensor, start: Tensor = start, seen: Tensor = seen) -> Tensor:
-                    return self.output(x, t, start, seen).float()
+                def predict(x: Tensor, t: Tensor, start: Tensor = start, fields: Tensor = fields) -> Tensor:
+                    return self.output(x, t, start, fields).float()
 
                 drawn.append(
                     self.process.sample(
@@ -138,11 +139,12 @@ class StochasticNetwork(nn.Module):
 class InterpolantNetwork(StochasticNetwork):
     """The drift of the interpolant from the a priori DEM to the DEM.
 
-    Of the state I_t and the drift b, the a priori DEM's own part is known: where the truth equals x1, they
-    are (1 - t + t^2) x1 and (2 t - 1) x1. The U-Net sees and gives what lies beyond, over epsilon, where the
-    source's sees and gives all: process and loss are the same, but no relief of many times its errors has to
-    pass the network. Beyond that part the equation of the DEM is that of the residual, so one network serves
-    samplers of both; Euler-Maruyama's steps differ, since 1 - t + t^2 is not linear.
+    The a priori DEM's part of the state I_t and of the drift b is known: where the truth equals x1, they are
+    (1 - t + t^2) x1 and (2 t - 1) x1. Input and output of the U-Net are the remainders, divided by epsilon;
+    those of the source are the whole fields. Process and loss are the same, but the network need not
+    reproduce relief that is many times larger than its errors. The remainder obeys the equation of the
+    residual, so one network serves the samplers of both; the Euler-Maruyama steps differ, since 1 - t + t^2
+    is not linear.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A super-resolution system: network, process and the space they live in, from a batch to DEMs in metres."""
+"""A super-resolution system: network, process and state space, from a batch to DEMs in metres."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pipeline.models.published import PublishedCondition
 from pipeline.models.spaces import Codec, Departures, LatentSpace, PixelSpace, Space
 
 Condition = PublishedCondition | AlignedCondition
-"""What a network keeps of B sample sets, whatever the time."""
+"""A network's conditioning on B sample sets, independent of time."""
 
-#: RMS error, in pixels, below which relative losses see nothing to gain.
+#: RMS error, in pixels, below which relative losses do not decrease further.
 FLOOR_PX = 0.005
 
 Widening = Callable[[Tensor, Tensor | None, SetLight, Generators], Tensor]
-"""Moves departures (B M, 1, P, P) from an estimate of standard deviation (B, 1, P, P), pixels."""
+"""Scales departures (B M, 1, P, P) from an estimate of standard deviation (B, 1, P, P), pixels."""
 
 
 class System(nn.Module):
@@ -34,14 +34,14 @@ class System(nn.Module):
     Parameters
     ----------
     section : its config. size_px, factor : of the patches.
-    state_scale : heights, in the section's unit, that count as 1 in the process.
+    state_scale : height, in the section's unit, of a state of 1.
     codec : the VAE, for the latent space; it is frozen and stays out of the state dict.
     residual_scale : std of truth minus start, in states; the diffusion works on residuals of std 1.
 
     Attributes
     ----------
-    pixels : heights as states. space : where the process lives while nothing is estimated, see `around`.
-    widening : how much wider clones are spread than the network draws them; None where it is not known.
+    pixels : heights as states. space : state space of the process without an estimate, see `around`.
+    widening : calibration of the clones' spread; None without a calibration.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class System(nn.Module):
 
     @property
     def codec(self) -> Codec:
-        """The VAE of a latent system."""
+        """The VAE of a latent system; ValueError for others."""
         if not isinstance(self.space, LatentSpace):
             raise ValueError("bridge.space: expected a VAE for the latent space, found none")
         return self.space.codec
 
     @property
     def halo_cells(self) -> int:
-        """A priori cells beyond the patch that the network sees."""
+        """Number of a priori cells beyond the patch, on each side, that the network needs."""
         return self.section.lr_halo_px // self.factor
 
     def condition(self, batch: Batch) -> Condition:
@@ -79,20 +79,20 @@ class System(nn.Module):
         return self.network.condition(batch).in_states(self.state_scale)
 
     def around(self, cond: Condition) -> Space:
-        """Where the process lives under a condition: with `posterior_mean`, around the estimate."""
+        """State space under a condition: with `posterior_mean`, departures from the estimate."""
         if not self.section.posterior_mean:
             return self.space
         assert cond.estimate is not None
         return Departures(self.pixels, cond.estimate)
 
     def rescale(self, residual_scale: float) -> None:
-        """Make the process for residuals of the given std (used only by the diffusion)."""
+        """Rebuild the process for residuals of the given std (used only by the diffusion)."""
         self.residual_scale = residual_scale
         self.process = make_process(self.section, residual_scale=residual_scale)
 
     @torch.no_grad()
     def residual_std(self, batch: Batch, generators: Sequence[torch.Generator]) -> float:
-        """RMS of truth minus start over a batch, in states; 1 with `posterior_mean`: its rest is unknown."""
+        """RMS of truth minus start over a batch, in states; 1 with `posterior_mean`, where it is unknown."""
         if self.section.posterior_mean:
             return 1.0
         assert batch.dem is not None
@@ -105,7 +105,7 @@ class System(nn.Module):
 
         Parameters
         ----------
-        batch : with the truth. generators : one a sample, so that samples do not depend on their neighbours.
+        batch : with the truth. generators : one per sample, so that samples do not depend on each other.
         """
         assert batch.dem is not None
         cond = self.condition(batch)
@@ -131,11 +131,11 @@ class System(nn.Module):
         return out
 
     def _score(self, pair: TrainingPair, cond: Condition, generators: Generators) -> Tensor:
-        """Each sample's squared error or CRPS, (B,), of what the network says of the process's target."""
+        """Each sample's squared error or CRPS, (B,), of the network's output against the process's target."""
         if self.section.score == "squared":
             output = self.network(pair.x_t, pair.t, cond).float()
             return ((output - pair.target) ** 2).flatten(1).mean(dim=1)
-        # The draws of one sample stand beside each other in one pass.
+        # The draws of one sample are adjacent in one pass.
         count = self.section.draws
         noise = torch.stack([self._noise(pair.x_t, generators) for _ in range(count)], dim=1).flatten(0, 1)
         x_t, t = pair.x_t.repeat_interleave(count, dim=0), pair.t.repeat_interleave(count, dim=0)
@@ -143,7 +143,7 @@ class System(nn.Module):
         return draws_score(output, pair.target)
 
     def _noise(self, like: Tensor, generators: Generators) -> Tensor:
-        """Noise maps that make the network's output a draw."""
+        """Noise maps, with which the network's output is a random draw."""
         assert isinstance(self.network, AlignedNet)
         return self.network.draw_noise(like, generators)
 
@@ -156,18 +156,18 @@ class System(nn.Module):
         sampler: SamplerSection | None = None,
         mirrored: bool = True,
     ) -> Tensor:
-        """Clones of the terrain.
+        """Draw clones of the terrain.
 
         Parameters
         ----------
-        batch : B patches. members : clones a patch, M.
-        generators : one per patch; a patch's clones depend on nothing else random. With
+        batch : B patches. members : clones per patch, M.
+        generators : one per patch, the only source of its clones' randomness. With
             `pipeline.bridges.fields.WindowNoise`, patches are windows of one map.
-        sampler : in the place of the section's own.
-        mirrored : of clones around an estimate, each second one mirrors the one before it (antithetic
-            variates, Hammersley & Morton 1956), so that the mean of an even number is the estimate however
-            far they lie apart. They are scaled so that their variance (divisor M - 1) stays what that of
-            independent clones is. Ranks and fair scores want independent ones.
+        sampler : replaces the section's own; None to use that.
+        mirrored : with an estimate, every second clone is the mirror image of the one before it (antithetic
+            variates, Hammersley & Morton 1956), so that the mean of an even number is exactly the estimate.
+            They are scaled so that their variance (divisor M - 1) is that of independent clones. Ranks and
+            fair scores require independent clones.
 
         Returns
         -------
@@ -183,7 +183,7 @@ class System(nn.Module):
         generators: Sequence[torch.Generator],
         sampler: SamplerSection | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None, SetLight]:
-        """Clones as the network draws them, not widened, and what they lie around.
+        """Draw clones without calibration, and their estimate.
 
         Returns
         -------
@@ -213,13 +213,13 @@ class System(nn.Module):
         widening: Widening | None,
         mirrored: bool = False,
     ) -> tuple[Tensor, Condition]:
-        """Clones (B, M, P, P), and the condition that they were drawn under."""
+        """Clones (B, M, P, P), metres, and the network's conditioning."""
         cond = self.condition(batch)
         space = self.around(cond)
         mirrored = mirrored and isinstance(space, Departures)
         wanted, members = members, (members + 1) // 2 if mirrored else members
         each = one_for_each(generators, members)
-        # In latent space the starts are drawn too, one clone's after the other from each patch's own source.
+        # In latent space the starts are random too, drawn clone by clone from each patch's own source.
         x1 = torch.stack(space.starts(batch, shared_by_clones(generators), members), dim=1).flatten(0, 1)
         repeated = cond.repeat(members)
 
@@ -228,10 +228,10 @@ class System(nn.Module):
                 return self.network(x, t, repeated).float()
             return self.network(x, t, repeated, self._noise(x, each)).float()
 
-        how = sampler_kwargs(sampler or self.section.sampler)
-        x0 = self.process.sample(predict, x1, generator=each, **how)
+        settings = sampler_kwargs(sampler or self.section.sampler)
+        x0 = self.process.sample(predict, x1, generator=each, **settings)
         if isinstance(space, Departures):
-            # The estimate is the mean: a departure from it is as likely as its mirror image.
+            # The estimate is the mean: departures from it get a random sign.
             x0 = torch.where(normal(x0.new_empty(len(x0), 1, 1, 1), each) < 0, -x0, x0)
             if widening is not None:
                 x0 = widening(x0, space.spread_px(batch), space.estimate.light, each)
@@ -241,9 +241,9 @@ class System(nn.Module):
 
 
 def with_mirrored(departures: Tensor, members: int) -> Tensor:
-    """Each of B sets' (M + 1) // 2 departures, and its mirror image after it: (B M, ...) of `members` M.
+    """Each of B sets' (M + 1) // 2 departures followed by its mirror image: (B M, ...) of `members` M.
 
-    They are scaled so that their variance (divisor M - 1) is that of the departures' law.
+    They are scaled so that their variance (divisor M - 1) is that of the departures' distribution.
     """
     if members == 1:
         return departures

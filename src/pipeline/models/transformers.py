@@ -29,11 +29,12 @@ class VisionTransformer(nn.Module):
     channels, size : the map is (B, channels, size, size).
     patch : side of a token in cells.
     width, depth, heads : the transformer.
-    bare : norms have no parameters and the output token starts at zero, as published.
+    bare : norms have no parameters and the output token is initialised with zeros, as published.
 
     Raises
     ------
-    ValueError : `patch` does not divide `size`.
+    ValueError
+        If `patch` does not divide `size`.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class VisionTransformer(nn.Module):
 
 
 class DiT(nn.Module):
-    """Diffusion transformer (Peebles & Xie 2023): map and vector -> map, zero at the start.
+    """Diffusion transformer (Peebles & Xie 2023): map and vector -> map, which is zero before training.
 
     Parameters
     ----------
@@ -71,7 +72,8 @@ class DiT(nn.Module):
 
     Raises
     ------
-    ValueError : `patch` does not divide `size`.
+    ValueError
+        If `patch` does not divide `size`.
     """
 
     def __init__(

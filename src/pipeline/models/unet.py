@@ -13,7 +13,7 @@ from pipeline.models.blocks import ResidualBlock, SpatialAttention, zero
 
 
 def levels_for(size: int, most: int) -> int:
-    """How many levels a U-Net can have: maps must halve cleanly and keep 3 cells or more."""
+    """Number of levels of a U-Net, at most `most`: sides must halve without remainder and stay at least 3."""
     levels = 1
     while levels < most and size % 2**levels == 0 and size >> levels >= 3:
         levels += 1
@@ -33,10 +33,10 @@ class UNet(nn.Module):
     down_blocks, up_blocks : residual blocks of each level on the way down and up; the lowest level has
         ``down_blocks[-1]`` blocks before the attention and ``up_blocks[-1]`` after it.
     embedding : width of the vector that modulates every block; 0 for none.
-    side_channels : channels of a second input that joins at the second level, half the resolution.
+    side_channels : channels of a second input, added at the second level (half the resolution).
     out_level : level at which the decoder stops; the output has ``widths[out_level]`` channels.
-    more_channels : channels of a third input beside the first. It has weights of its own, zero at first,
-        so that a network may start from the weights of one without it.
+    more_channels : channels of a third input, at full resolution. Its separate weights are initialised with
+        zeros, so that a network may start from the weights of one without it.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """The topography VAE: the KL autoencoder of Rombach et al. 2022 (LDM, appendix E) with one channel.
 
-Encoder: convolution, then for each multiplier `blocks` residual blocks and (but for the last) a strided
-convolution; middle: residual, attention, residual; norm, convolution to mean and log-variance. The
-decoder mirrors it with one residual block more a level. With base 64, multipliers 1, 2, 4, 4, two blocks
+Encoder: convolution, then for each multiplier `blocks` residual blocks and (except for the last) a strided
+convolution; middle: residual, attention, residual; norm, convolution to mean and log-variance. The decoder
+mirrors it with one more residual block per level. With base 64, multipliers 1, 2, 4, 4, two blocks
 and 4 latent channels it has 20,943,269 parameters and maps 96 x 96 to 4 x 12 x 12.
 """
 
@@ -24,14 +24,14 @@ class Posterior:
 
     Attributes
     ----------
-    mean, logvar : (B, C, H, W); the log-variance is kept within [-30, 20].
+    mean, logvar : (B, C, H, W); the log-variance is limited to [-30, 20].
     """
 
     mean: Tensor
     logvar: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Latents (B, C, H, W) of standard normal noise; the gradient flows to mean and log-variance."""
+        """Latents (B, C, H, W) from standard normal noise; the gradient flows to mean and log-variance."""
         return self.mean + torch.exp(0.5 * self.logvar) * noise
 
     def mode(self) -> Tensor:
@@ -73,13 +73,13 @@ def _middle(channels: int) -> list[nn.Module]:
 
 
 class AutoencoderKL(nn.Module):
-    """KL autoencoder of single-channel maps of any size that halves cleanly at each level.
+    """KL autoencoder of single-channel maps whose sides can be halved at each level.
 
     Parameters
     ----------
     base : channels of the first level.
-    multipliers : channels of each level over `base`; one level more halves the map once more.
-    blocks : residual blocks a level in the encoder; the decoder has one more.
+    multipliers : channels of each level over `base`; each level after the first halves the map.
+    blocks : residual blocks per level in the encoder; the decoder has one more.
     latent_channels : channels of the latents.
     """
 
@@ -131,7 +131,8 @@ class AutoencoderKL(nn.Module):
 
         Raises
         ------
-        ValueError : the patch does not halve cleanly at every level.
+        ValueError
+            If the patch's side cannot be halved at every level.
         """
         if size_px % self.stride:
             raise ValueError(
@@ -145,7 +146,8 @@ class AutoencoderKL(nn.Module):
 
         Raises
         ------
-        ValueError : the map does not halve cleanly at every level.
+        ValueError
+            If the map's sides cannot be halved at every level.
         """
         for side in x.shape[-2:]:
             self.latent_shape(side)

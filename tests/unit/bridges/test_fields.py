@@ -174,7 +174,7 @@ def test_a_window_source_starts_anew_for_each_call() -> None:
 
 def test_wrong_use_is_refused() -> None:
     each = one_for_each([WindowNoise(7)], 2)
-    with pytest.raises(ValueError, match="generator: expected one a sample, 3 in all, found 2"):
+    with pytest.raises(ValueError, match="generator: expected one per sample, 3 in all, found 2"):
         normal(torch.empty(3, 1, SIZE, SIZE), each)
     with pytest.raises(
         ValueError, match=r"expected torch\.Generator for uniform numbers, found a noise field"

@@ -131,7 +131,7 @@ def test_sampling_keeps_no_graph(name):
         ({"eta": 1.5}, "sampler.eta: expected a number in"),
         ({"nfe": 0}, "sampler.nfe: expected at least 1"),
         ({"generator": None}, "generator: expected a torch.Generator"),
-        ({"generator": [torch.Generator()]}, "generator: expected one a sample, 2 in all, found 1"),
+        ({"generator": [torch.Generator()]}, "generator: expected one per sample, 2 in all, found 1"),
         ({"predict": lambda x, t: x[:1]}, "network output: expected shape"),
     ],
 )
@@ -146,7 +146,7 @@ def test_training_refuses_other_shapes_and_too_few_generators(name):
     x0 = torch.zeros(2, 1, 4, 4)
     with pytest.raises(ValueError, match="x1: expected the truth's shape"):
         PROCESSES[name].training_pair(x0, x0[:1], seeded(0))
-    with pytest.raises(ValueError, match="expected one a sample, 2 in all, found 3"):
+    with pytest.raises(ValueError, match="expected one per sample, 2 in all, found 3"):
         PROCESSES[name].training_pair(x0, x0, [seeded(i) for i in range(3)])
 
 

@@ -209,7 +209,8 @@ def test_sets_without_images_are_left_alone() -> None:
 @pytest.mark.parametrize("rngs", [None, 2])
 def test_a_generator_is_needed_for_each_sample(rngs: int | None) -> None:
     found = None if rngs is None else generators(rngs)
-    with pytest.raises(ValueError, match=f"imperfections: expected 3 generators, one a sample, found {rngs}"):
+    message = f"imperfections: expected 3 generators, one per sample, found {rngs}"
+    with pytest.raises(ValueError, match=message):
         apply_imperfections(*perfect(), section(exposure=0.1), found)
 
 

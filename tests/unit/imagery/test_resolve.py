@@ -135,7 +135,7 @@ def test_what_was_looked_for_is_said_where_nothing_is_found(table):
     assert (
         "has no row by its path" in found[0].note and "2016-08-14T14:03:32 UTC but no SPICE" in found[0].note
     )
-    assert "line 2 of" in found[1].note and "tells no time" in found[1].note
-    assert "SUN_POSITION" in found[2].note and "holds no LROC product id" in found[2].note
+    assert "line 2 of" in found[1].note and "gives no time" in found[1].note
+    assert "SUN_POSITION" in found[2].note and "contains no LROC product id" in found[2].note
     (found,) = resolve_suns(["a.tif"], None, lambda path: {}, [])
     assert "no table was given" in found.note

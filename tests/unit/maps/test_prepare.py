@@ -136,7 +136,7 @@ def test_an_image_without_an_exposure_of_its_own_waits_for_the_set(
     monkeypatch.setattr(prepare, "exposure", lambda *_: Exposure(0.01, 1.2))
     path = picture(scene, tmp_path / "image.tif")
     found, values = prepare_image(row(path), scene, GRID, ImagesSection(), 0.0)
-    assert not found.used and values is None and "its exposure cannot be told" in found.why
+    assert not found.used and values is None and "its exposure is uncertain" in found.why
     found, values = prepare_image(row(path), scene, GRID, ImagesSection(), 0.0, Known(0.05, 0.1))
     assert found.used and values is not None
 

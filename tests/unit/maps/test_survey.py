@@ -95,7 +95,7 @@ def test_without_a_sun(tmp_path: Path) -> None:
 )
 def test_of_another_place(tmp_path: Path, how: dict[str, Any]) -> None:
     row = refused(tmp_path, image(tmp_path / "other.tif", **how))
-    assert row.why == "it shows nothing of the map"
+    assert row.why == "it does not cover the map"
     assert row.box is None
 
 

@@ -36,7 +36,7 @@ def test_page_holds_everything(products):
     assert [row["class"] for row in rows] == ["used", "used", "refused", "withheld"]
     text = " ".join(" ".join(page.texts).split())
     for said in (
-        "no authoritative product", "abc123", "it holds; images: 2",
+        "not an authoritative product", "abc123", "it holds; images: 2",
         "2 used, 1 withheld for the check, 1 not used",
         "it lies 500 m off", "a.tif", "+12.0 ± 1.5", "−11.5, +3.0", "0.40, 0.75", "20 m, the map's own",
     ):  # fmt: skip

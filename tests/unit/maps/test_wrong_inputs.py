@@ -168,14 +168,13 @@ REFUSED: dict[str, tuple[Case, str]] = {
     # Images.
     "beside the DEM": (
         with_image(transform=Affine(PIXEL, 0, HALF + 1e4, 0, -PIXEL, HALF)),
-        f"{GOOD}: it shows nothing of the map)",
+        f"{GOOD}: it does not cover the map)",
     ),
-    "on the far side": (with_image(crs=NORTH), f"{GOOD}: it shows nothing of the map)"),
+    "on the far side": (with_image(crs=NORTH), f"{GOOD}: it does not cover the map)"),
     "Sun below the horizon": (
         with_image(lat=1.0),
-        f"{GOOD}: the Sun is -1.00 deg high, images.lowest_sun_deg is 0.5); the Sun is down in all of them: "
-        "does "
-        "the DEM's CRS name the right pole?",
+        f"{GOOD}: the Sun is -1.00 deg high, images.lowest_sun_deg is 0.5); the Sun is below the "
+        "horizon in all of them: does the DEM's CRS name the right pole?",
     ),
     "8 bit and saturated": (
         with_image(data=np.full((SIZE, SIZE), 255, np.uint8)),
@@ -255,7 +254,7 @@ REFUSED: dict[str, tuple[Case, str]] = {
     ),
     "the other pole": (
         with_dem(crs=NORTH),
-        "the Sun is down in all of them: does the DEM's CRS name the right pole?",
+        "the Sun is below the horizon in all of them: does the DEM's CRS name the right pole?",
     ),
     "all nodata": (
         with_dem(np.full((SIZE, SIZE), -9999, np.float32), nodata=-9999),
@@ -408,7 +407,7 @@ FALLEN_BACK: dict[str, tuple[Case, str]] = {
         beside_a_good_one("b.tif", crs=MARS),
         "expected a map of the Moon (a sphere of about 1737.4 km)",
     ),
-    "far side": (beside_a_good_one("b.tif", crs=NORTH), "it shows nothing of the map"),
+    "far side": (beside_a_good_one("b.tif", crs=NORTH), "it does not cover the map"),
     "no Sun": (beside_a_good_one("b.tif", lon=None), "no Sun: no table was given; its tags have neither"),
     "a low Sun": (
         beside_a_good_one("b.tif", lat=-0.2),
@@ -478,7 +477,7 @@ def test_an_odd_dem_is_taken_and_said(tmp_path: Path, how: str, caplog: pytest.L
 
 
 @pytest.mark.parametrize(
-    ("shift_m", "why"), [(220.0, "it lies 22\\d m off, images.max_shift_m is 200"), (600.0, "corr")]
+    ("shift_m", "why"), [(220.0, "it is displaced by 22\\d m, images.max_shift_m is 200"), (600.0, "corr")]
 )
 def test_a_huge_shift_is_refused_when_the_image_is_compared(shift_m: float, why: str, tmp_path: Path) -> None:
     """An image of rough ground that lies beside its place."""

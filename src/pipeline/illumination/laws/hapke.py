@@ -1,4 +1,4 @@
-"""Hapke's law; its single-scattering albedo takes the place of `albedo`."""
+"""Hapke's law; its single-scattering albedo replaces `albedo`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def radiance_factor(mu0: Tensor, mu: Tensor, phase: Tensor, section: PhotometryS
     scale, lit = section.hapke.w / 4, mu0
     if section.hapke.theta_deg > 0:
         mu0, mu, shadowing = effective(mu0, mu, phase, section.hapke.theta_deg)
-        # Facets face a Sun that stands below the pixel's own horizon; the pixel is not lit by them.
+        # Facets may face a Sun below the pixel's own horizon; the pixel counts as unlit then.
         return hapke_reflectance(mu0, mu, phase, section.hapke) * (shadowing * scale) * (lit > 0)
     return hapke_reflectance(mu0, mu, phase, section.hapke) * scale
 
 
 def hapke_reflectance(mu0: Tensor, mu: Tensor, phase: Tensor, section: HapkeSection) -> Tensor:
-    """Hapke's law of a smooth surface, without its factor w / (4 pi).
+    """Hapke's law for a smooth surface, without its factor w / (4 pi).
 
     r = w / (4 pi) mu0 / (mu0 + mu) [(1 + B(g)) p(g) + H(mu0) H(mu) - 1] (Hapke 1981, 2012) with
     B(g) = B0 / (1 + tan(g / 2) / h), H(x) = (1 + 2 x) / (1 + 2 x sqrt(1 - w)) and the double
     Henyey-Greenstein function p(g) = (1 + c) / 2 l(b) + (1 - c) / 2 l(-b), where
     l(b) = (1 - b^2) / (1 - 2 b cos g + b^2)^1.5. With b > 0, l(b) is the backward lobe, and c = 1 or -1 is
-    the single function. The surface is as smooth as the DEM; `roughness.effective` gives the cosines
-    of a rough one.
+    the single function. The surface is assumed smooth below the DEM's pixels; `roughness.effective` gives the
+    cosines of a rough one.
 
     Parameters
     ----------

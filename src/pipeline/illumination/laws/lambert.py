@@ -1,4 +1,4 @@
-"""Lambert's law: r = a mu0, the same in every direction."""
+"""Lambert's law: r = a mu0, the same in every viewing direction."""
 
 from __future__ import annotations
 

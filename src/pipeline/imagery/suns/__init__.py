@@ -1,1 +1,1 @@
-"""Where the Sun stood for each real image: tables, tags, and names with SPICE kernels."""
+"""The Sun's direction of each real image: from tables, tags, or names with SPICE kernels."""

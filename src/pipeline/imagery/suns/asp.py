@@ -1,4 +1,4 @@
-"""Lists of the Ames Stereo Pipeline beside its Suns: the exposure of each image."""
+"""Exposures of images from lists of the Ames Stereo Pipeline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 
 def read_exposures(path: Path | str) -> dict[str, float]:
-    """Exposures by image, from lines ``image value`` as the file has them (``*-exposures.txt``).
+    """Exposures by image, from a file with lines ``image value`` (``*-exposures.txt``).
 
     Raises
     ------
@@ -46,12 +46,12 @@ def read_exposures(path: Path | str) -> dict[str, float]:
 def of_image(values: Mapping[str, Value], path: str) -> Value | None:
     """The value of an image in a list keyed by name: by path as given, file name, or product id; or None.
 
-    The other camera's value does not count: it has its own exposure.
+    The value of the other camera's image is not used: it has its own exposure.
 
     Raises
     ------
     ValueError
-        If several values stand under the key that the image is found by.
+        If there are several values for the key that matches the image.
     """
     index: NameIndex[Value] = NameIndex(lambda first, second: first == second)
     for name, value in values.items():

@@ -1,4 +1,4 @@
-"""Lists of Suns by the Ames Stereo Pipeline: a Sun per line, by position or by its angles over the DEM."""
+"""Lists of Suns of the Ames Stereo Pipeline: one Sun per line, as position or as angles at the DEM."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _LINE = re.compile(r".*Sun position for:\s*(.+?)\s+is\s+Vector3\(([^,()]+),([^,(
 
 
 def after(first: tuple[int, str], lines: Lines) -> Lines:
-    """Lines with the first one, which was read already."""
+    """All lines, with the first one, which was already read, in front."""
     yield first
     yield from lines
 
 
 def numbers_behind_name(line: str) -> int:
-    """How many numbers stand behind an image's name, if they are 2 or 3 and stand alone; or 0."""
+    """Number of values after an image's name, if there are 2 or 3 and nothing else; otherwise 0."""
     words = line.split()[1:]
     try:
         [float(word) for word in words]
@@ -36,7 +36,7 @@ def numbers_behind_name(line: str) -> int:
 def list_rows(
     path: str, lines: Lines, count: int, centre: tuple[float, float] | None, wanted: Wanted
 ) -> Iterator[SunRow]:
-    """Rows of lines `image x y z`, or `image azimuth elevation` as seen from the centre."""
+    """Rows of lines `image x y z` (metres), or `image azimuth elevation` (degrees, at the centre)."""
     for number, line in lines:
         name = line.split()[0]
         if wanted.keeps(name):
@@ -50,7 +50,7 @@ def list_rows(
 def query_rows(
     path: str, first: tuple[int, str], lines: Lines, wanted: Wanted, forms: str
 ) -> Iterator[SunRow]:
-    """Rows of what `sfs --query` prints, among other lines."""
+    """Rows of the output of `sfs --query`, which also has other lines."""
     found = False
     for number, line in after(first, lines):
         if QUERY not in line:
@@ -72,7 +72,7 @@ def query_rows(
 
 
 def _listed(place: Place, name: str, values: list[float], centre: tuple[float, float] | None) -> SunRow:
-    """The row of a position in metres or, where a centre is given, of azimuth and elevation there."""
+    """The row of a position, metres, or of azimuth and elevation at the centre, degrees."""
     try:
         if len(values) == 3:
             sun = Sun.from_position(values[0], values[1], values[2], str(place))

@@ -1,7 +1,7 @@
-"""Names of images: the product ids of LROC in them, the time that an id tells, and lists keyed by name.
+"""Names of images: LROC product ids in them, the time that an id encodes, and lists keyed by name.
 
 A Narrow Angle Camera image is called ``M1225822680LE``: the spacecraft clock, the camera (left or right), and
-E for raw or C for calibrated counts. Both cameras expose together, so the digits alone name the exposure.
+E for raw or C for calibrated counts. Both cameras expose together, so the digits identify the exposure.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Generic, Literal, TypeVar
 from pipeline.config.base import unlike
 
 Value = TypeVar("Value")
-# Keys under which a value is kept, the surest first; "camera" joins raw and calibrated counts of one image,
-# "exposure" the images of both cameras.
+# Keys of a value, the most specific first; "camera" joins raw and calibrated counts of one image, "exposure"
+# the images of both cameras.
 Kind = Literal["path", "file name", "product id", "camera", "exposure"]
 
-# Names of processed images drop the last letter at times: ``M143947267L.cal.echo.crop.cub``.
+# Names of processed images sometimes lack the last letter: ``M143947267L.cal.echo.crop.cub``.
 _ID = re.compile(r"(?<![A-Za-z0-9])M(\d+)([LR])([EC]?)(?![A-Za-z0-9])", re.IGNORECASE)
 _OBSERVATION = re.compile(r"\s*(M\d+)(?:[LR][EC]?)?\s*", re.IGNORECASE)
 _EPOCH = datetime(2001, 1, 1, tzinfo=UTC)
@@ -36,15 +36,15 @@ def file_name(path: str) -> str:
 def product_id(path_or_text: str) -> str | None:
     """The LROC product id in a file's name, in capitals, or None.
 
-    A name that holds the ids of two exposures, as those of stereo pairs do, tells no image and gives None.
-    The folders of a path do not count.
+    A name that contains the ids of two exposures, as of stereo pairs, is ambiguous and gives None. The
+    folders of a path are ignored.
     """
     found = [match.group().upper() for match in _ID.finditer(file_name(path_or_text))]
     return found[0] if len({observation(name) for name in found}) == 1 else None
 
 
 def observation(product: str) -> str:
-    """An id without the letters of camera and processing: what the products of one exposure share.
+    """An id without the letters of camera and processing, the common part of one exposure's products.
 
     Raises
     ------
@@ -58,7 +58,13 @@ def observation(product: str) -> str:
 
 
 def camera(product: str) -> str:
-    """Exposure and camera of a product id: what raw and calibrated counts of one image share."""
+    """Exposure and camera of a product id, the common part of raw and calibrated counts of one image.
+
+    Raises
+    ------
+    ValueError
+        If the text is no product id of an image.
+    """
     match = _ID.fullmatch(product.strip())
     if match is None:
         raise ValueError(unlike("product id", "M, digits, L or R, and E or C", repr(product)))
@@ -66,16 +72,16 @@ def camera(product: str) -> str:
 
 
 def utc_of(product: str) -> datetime:
-    """Start of an exposure by the digits of its product id; to 3 s on products of 2009 to 2020.
+    """Start of an exposure from the digits of its product id, UTC; to 3 s for products of 2009 to 2020.
 
-    The digits count seconds behind a leading 1 for the clock's partition. Ids grew from nine to ten digits
-    where the eight behind that 1 were used up, M199999999 to M1100000000, in August 2012.
+    After a leading 1 for the clock's partition, the digits count seconds. Ids grew from nine to ten digits in
+    August 2012, when the eight digits after the 1 were exhausted (M199999999 to M1100000000).
 
     Raises
     ------
     ValueError
-        If the text is no product id, or its digits tell no time of the mission: not nine or ten digits, none
-        that the clock gave, or one up to the day of the launch, 2009-06-18.
+        If the text is no product id, or its digits give no time of the mission: not nine or ten digits, no
+        possible value of the clock, or a time before 2009-06-19, the day after the launch.
     """
     digits = observation(product)[1:]
     count = int(digits)
@@ -97,7 +103,7 @@ def utc_of(product: str) -> datetime:
 
 
 class Wanted:
-    """Whose rows a reader keeps.
+    """The images whose rows a reader keeps.
 
     Parameters
     ----------
@@ -115,7 +121,7 @@ class Wanted:
                 self._keys.add(observation(lroc))
 
     def keeps(self, name: str, product: str | None = None) -> bool:
-        """Whether the row of a name, and of a product id beside it, or that of its twin is wanted."""
+        """Whether the row of an image (name, and product id if given), or of its twin, is wanted."""
         if self.all or name in self._keys or file_name(name).upper() in self._keys:
             return True
         lroc = product_id(product or name)
@@ -124,13 +130,13 @@ class Wanted:
         return product is not None and product.upper() in self._keys
 
     def may_keep(self, product: str) -> bool:
-        """`keeps` for an id of LROC in capitals, but quick; it may keep what is not wanted."""
+        """A fast version of `keeps` for an LROC id in capitals; True may be wrong, False is not."""
         return self.all or product in self._keys or product.rstrip("LREC") in self._keys
 
 
 @dataclass(frozen=True)
 class Match(Generic[Value]):
-    """A value found for a path: the name it stands under, and by what it was matched."""
+    """A value found for a path, its name, and the kind of key that matched."""
 
     name: str
     value: Value
@@ -148,11 +154,11 @@ class Clash(Generic[Value]):
 
 
 class NameIndex(Generic[Value]):
-    """Values by name of an image: by the path as given, the file's name, its product id, its exposure.
+    """Values by image: by the path as given, the file's name, its product id, its camera or its exposure.
 
     Parameters
     ----------
-    agree : whether two values may stand under one key, of which the first is kept.
+    agree : whether two values of one key are consistent; the first is then kept.
     """
 
     def __init__(self, agree: Callable[[Value, Value], bool]) -> None:
@@ -161,7 +167,7 @@ class NameIndex(Generic[Value]):
         self._clashes: dict[tuple[Kind, str], Clash[Value]] = {}
 
     def add(self, name: str, value: Value, product: str | None = None) -> list[Clash[Value]]:
-        """Add a value by its name, and by a product id beside it; returns what it contradicts."""
+        """Add a value by its name, and by a product id if given; returns contradictions to earlier values."""
         clashes = []
         for key in _kept_as(name, product):
             _, earlier = self._kept.setdefault(key, (name, value))
@@ -172,16 +178,16 @@ class NameIndex(Generic[Value]):
         return clashes
 
     def find(self, path: str) -> Iterator[Match[Value]]:
-        """Values for a path, those of the surest key first.
+        """Values for a path, those of the most specific key first.
 
         Raises
         ------
         ValueError
-            If a key is reached under which values contradict each other.
+            If a key is reached whose values contradict each other.
         """
         stems = []
         if product_id(path) is None:
-            # Other missions' ids are all of a file's name, or what stands before its first or last dot.
+            # Ids of other missions are a whole file name, or its part before the first or last dot.
             whole = file_name(path).upper()
             stems = [whole, whole.rsplit(".", 1)[0], whole.split(".", 1)[0]]
         for key in dict.fromkeys([*_kept_as(path, None), *(("product id", stem) for stem in stems)]):
@@ -194,7 +200,7 @@ class NameIndex(Generic[Value]):
 
 
 def _kept_as(name: str, product: str | None) -> list[tuple[Kind, str]]:
-    """Keys under which a value of this name is kept, and looked for."""
+    """Keys by which a value of this name is stored and searched."""
     keys: list[tuple[Kind, str]] = [("path", os.path.normpath(name.strip())), ("file name", file_name(name))]
     lroc = product_id(product or name)
     if lroc is not None:

@@ -1,4 +1,4 @@
-"""The Sun of each image: by the table's row, the file's tags, or its name with SPICE kernels."""
+"""The Sun of each image: from the table's row, the file's tags, or its name with SPICE kernels."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pipeline.imagery.suns.tags import sun_from_tags
 
 Source = Literal["row", "row of its twin", "tags", "name and kernels", "none"]
 
-# The Sun moves as far in an hour; sources of one image that differ by more do not speak of one image.
+# The Sun moves this far in an hour; sources that differ by more cannot belong to the same image.
 NOTED_DEG = 0.5
 
 
 @dataclass(frozen=True)
 class ResolvedSun:
-    """The Sun of an image, and how far it is to be trusted.
+    """The Sun of an image, with its source.
 
     Attributes
     ----------
     path : of the image, as given.
     sun : None where none was found.
-    source : what it was taken from.
-    note : a warning for people, or what was looked for where nothing was found; empty if there is none.
+    source : where it was found.
+    note : a warning for the user, or the sources searched where none was found; empty if there is none.
     row : the table's row of the image, or of its twin.
     """
 
@@ -48,8 +48,8 @@ def resolve_suns(
 ) -> list[ResolvedSun]:
     """The Suns of images, in the order of the paths.
 
-    A row of the table is trusted before tags in the file, and those before the time that the product id
-    in the name tells, for which SPICE kernels give the Sun. Where sources differ by more than 0.5 deg, a note
+    A row of the table takes precedence over tags in the file, and these over the time encoded in the product
+    id of the name, for which SPICE kernels give the Sun. Where sources differ by more than 0.5 deg, a note
     says so: a name may be invented.
 
     Parameters
@@ -62,8 +62,8 @@ def resolve_suns(
     Raises
     ------
     ValueError
-        If an image's row is ambiguous, or its tags are malformed or its kernels unusable and nothing else
-        tells its Sun.
+        If an image's row is ambiguous, or its tags are malformed or the kernels unusable and there is no
+        other source of its Sun.
     """
     found = [_without_kernels(path, table, tags_of) for path in paths]
     times = [_time(path) for path in paths]
@@ -77,7 +77,7 @@ def resolve_suns(
 def _without_kernels(
     path: str, table: SunTable | None, tags_of: Callable[[str], Mapping[str, str]]
 ) -> ResolvedSun:
-    """The Sun by row or tags, and a note if they differ."""
+    """The Sun from row or tags, and a note if they differ."""
     match = table.match(path) if table is not None else None
     row, kind = match if match else (None, None)
     sun = table.find(path) if table is not None else None
@@ -96,7 +96,7 @@ def _without_kernels(
 
 
 def _difference(sun: Sun, other: Sun, what: str) -> str:
-    """A note on another source that differs, or no text."""
+    """A note on another source that differs; empty if it does not."""
     apart = sun.separation_deg(other)
     if apart <= NOTED_DEG:
         return ""
@@ -112,7 +112,7 @@ def _time(path: str) -> datetime | None:
     try:
         return utc_of(product) if product is not None else None
     except ValueError:
-        # The digits of an invented id may tell no time.
+        # The digits of an invented id may give no time.
         return None
 
 
@@ -132,7 +132,7 @@ def _take_from_kernels(
     lost: Sequence[int],
     kernels: Sequence[Path | str],
 ) -> None:
-    """Give the images without a Sun the one of the time in their name."""
+    """Set the Suns of images without one from the times in their names."""
     timed = [(k, time) for k in lost if (time := times[k]) is not None]
     if timed:
         suns = _by_time([time for _, time in timed], kernels)
@@ -146,14 +146,14 @@ def _compare_with_kernels(
     known: Sequence[int],
     kernels: Sequence[Path | str],
 ) -> None:
-    """Note where the time in a name contradicts the Sun that an image already has."""
+    """Add notes where the time in a name contradicts the Sun that an image already has."""
     timed = [(k, time) for k in known if (time := times[k]) is not None]
     if not timed:
         return
     try:
         suns = _by_time([time for _, time in timed], kernels)
     except ValueError as error:
-        # Nothing hangs on the kernels here, and an invented id may tell a time that they do not cover.
+        # The kernels are not needed here, and an invented id may give a time that they do not cover.
         for k, _ in timed:
             found[k] = _noted(found[k], f"the time in the name was not compared: {error}")
         return
@@ -168,7 +168,7 @@ def _noted(image: ResolvedSun, note: str) -> ResolvedSun:
 
 
 def _explained(image: ResolvedSun, table: SunTable | None) -> ResolvedSun:
-    """An image with a note on what was looked for, if nothing was found."""
+    """An image with a note on the sources searched, if no Sun was found."""
     if image.sun is not None:
         return image
     if table is None:
@@ -179,12 +179,12 @@ def _explained(image: ResolvedSun, table: SunTable | None) -> ResolvedSun:
         row = f"{table.path} has no row by its path, file name, product id or exposure"
     product = product_id(image.path)
     if product is None:
-        name = "its name holds no LROC product id"
+        name = "its name contains no LROC product id"
     else:
         try:
             time = utc_of(product)
-            name = f"its name tells {time:%Y-%m-%dT%H:%M:%S} UTC but no SPICE kernels were given"
+            name = f"its name gives {time:%Y-%m-%dT%H:%M:%S} UTC but no SPICE kernels were given"
         except ValueError as error:
-            name = f"the product id in its name tells no time ({error})"
+            name = f"the product id in its name gives no time ({error})"
     tags = "its tags have neither SUB_SOLAR_LATITUDE and SUB_SOLAR_LONGITUDE nor SUN_POSITION"
     return _noted(image, f"no Sun: {row}; {tags}; {name}")

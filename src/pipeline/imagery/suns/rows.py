@@ -16,7 +16,7 @@ SAME_SUN_DEG = 0.05
 
 @dataclass(frozen=True)
 class Place:
-    """A line of a file, which errors name."""
+    """A line of a file, for error messages."""
 
     file: str
     line: int
@@ -27,20 +27,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class SunRow:
-    """What a table says of one image.
+    """A table's entry for one image.
 
     Attributes
     ----------
     name : of the image, as in the table.
     line : of the file, from 1.
     sun : None where the table has the image without its Sun.
-    product : id of the image, where the table has a column of its own for it.
+    product : id of the image, where the table has a column for it.
     emission_deg, incidence_deg, phase_deg : at the image's centre, degrees.
     resolution_m : metres per pixel.
     center_lon, center_lat : of the image, degrees east and north.
-    corners : longitude and latitude of its four corners, degrees, one after the other around it.
+    corners : longitude and latitude of its four corners, degrees, in order around it.
 
-    What the table does not give is None.
+    Values that the table does not give are None.
     """
 
     name: str
@@ -61,7 +61,13 @@ class SunRow:
 
 
 def possible(place: Place, sun: Sun) -> Sun:
-    """The Sun of a line, if there can be such a Sun; the error names the line."""
+    """The Sun of a line, after a check that it is physically possible.
+
+    Raises
+    ------
+    ValueError
+        If it is not; the message names the line.
+    """
     try:
         return checked(sun)
     except ValueError as error:
@@ -95,7 +101,7 @@ class SunTable:
         # The first of equal rows is kept, so those without a Sun come last.
         for row in sorted(self.rows, key=lambda row: row.sun is None):
             for clash in self._index.add(row.name, row, row.product):
-                # Other keys are not the table's own: they count when an image is found by them alone.
+                # Other keys are derived from names: contradictions matter only if an image is found by them.
                 if clash.kind in ("path", "product id"):
                     found = f"{clash.first} and {clash.second}"
                     raise ValueError(unlike(f"{self.path}: {clash.key}", "one Sun", found))
@@ -104,7 +110,8 @@ class SunTable:
         return len(self.rows)
 
     def match(self, path: str) -> tuple[SunRow, Kind] | None:
-        """The row for an image and the kind of key that found it: the surest with a Sun, else the surest.
+        """The row for an image and the kind of key that matched: the most specific one, if possible with a
+        Sun.
 
         Raises
         ------
@@ -121,8 +128,9 @@ class SunTable:
     def find(self, path: str) -> Sun | None:
         """The Sun of an image; its source names the file, the line, and the twin where the row is a twin's.
 
-        The path is looked for as given, then by file name, by product id, and last by the exposure: both
-        cameras of LROC expose together, so the other one's row holds the same Sun. Raises as `match`.
+        The image is searched by the path as given, then by file name, by product id, and last by the
+        exposure: both cameras of LROC expose together, so the other one's row has the same Sun. Raises as
+        `match`.
         """
         match = self.match(path)
         if match is None:

@@ -1,4 +1,4 @@
-"""The Sun of one image: a direction from the Moon's centre, and how it is seen from a place."""
+"""The Sun of one image: its direction from the Moon's centre, and azimuth and elevation at a place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 # The Moon's equator is inclined by 1.54 deg to the ecliptic; libration and the rounding of tables add to it.
 LARGEST_LATITUDE_DEG = 1.7
-# From the Moon to the Sun: 1 AU with the eccentricity of the Earth's orbit and the Moon's distance on top.
+# Distance from the Moon to the Sun: 1 AU, varied by the Earth's eccentricity and the Moon's distance.
 DISTANCE_KM = (1.46e8, 1.53e8)
 
 
@@ -26,7 +26,7 @@ class Sun:
     Attributes
     ----------
     x, y, z : unit vector in the Moon's body-fixed frame (mean Earth, east longitudes).
-    source : where it was found, for people.
+    source : where it was found, for messages.
     distance_km : from the Moon's centre to the Sun; inf where unknown.
 
     Raises
@@ -70,7 +70,7 @@ class Sun:
         Raises
         ------
         ValueError
-            If the position is not as far from the Moon as the Sun is, as with kilometres or a camera.
+            If the distance is not that of the Sun, for instance in kilometres, or of a camera.
         """
         length = math.hypot(x, y, z)
         low, high = DISTANCE_KM
@@ -91,14 +91,14 @@ class Sun:
         source: str,
         distance_km: float = math.inf,
     ) -> Sun:
-        """The Sun that stands at an azimuth and elevation over a place: the inverse of `sun_vector`.
+        """The Sun at an azimuth and elevation as seen from a place: the inverse of `sun_vector`.
 
         Parameters
         ----------
-        azimuth_deg : clockwise from true north; at a pole, from the north that the meridian `lon` has in the
-            limit. elevation_deg : above the mathematical horizon of the sphere.
+        azimuth_deg : clockwise from true north; at a pole, from the limit of north along the meridian `lon`.
+        elevation_deg : above the mathematical horizon of the sphere.
         lon, lat : place, degrees.
-        source : where it was found. distance_km : of the Sun from the Moon's centre; parallax is taken out.
+        source : where it was found. distance_km : of the Sun from the Moon's centre; corrects for parallax.
 
         Raises
         ------
@@ -115,15 +115,15 @@ class Sun:
         )
         outward = np.cross(to_east, to_north)
         level = math.cos(elevation)
-        seen = level * (math.sin(azimuth) * to_east + math.cos(azimuth) * to_north)
-        seen = seen + math.sin(elevation) * outward
+        sight = level * (math.sin(azimuth) * to_east + math.cos(azimuth) * to_north)
+        sight = sight + math.sin(elevation) * outward
         if math.isfinite(distance_km):
-            # Radius and line of sight make the Sun's position, both in units of the distance.
+            # The Sun's position is the sum of radius and line of sight, in units of the distance.
             radius = MOON_RADIUS_KM / distance_km
             rise = radius * math.sin(elevation)
-            seen = radius * outward + (math.sqrt(1 - radius**2 + rise**2) - rise) * seen
-        seen = seen / np.linalg.norm(seen)
-        return cls(float(seen[0]), float(seen[1]), float(seen[2]), source, distance_km)
+            sight = radius * outward + (math.sqrt(1 - radius**2 + rise**2) - rise) * sight
+        sight = sight / np.linalg.norm(sight)
+        return cls(float(sight[0]), float(sight[1]), float(sight[2]), source, distance_km)
 
     @property
     def subsolar(self) -> tuple[float, float]:
@@ -133,7 +133,7 @@ class Sun:
 
     @property
     def possible(self) -> bool:
-        """Whether the Sun is ever so far from the Moon's equator: no Sun stands over more than 1.7 deg."""
+        """Whether the sub-solar latitude is possible: within 1.7 deg of the Moon's equator."""
         return abs(self.subsolar[1]) <= LARGEST_LATITUDE_DEG
 
     def seen_from(self, lon: ArrayLike, lat: ArrayLike) -> tuple[Floats, Floats]:
@@ -141,7 +141,7 @@ class Sun:
 
         Parameters
         ----------
-        lon, lat : degrees, broadcastable to the shape of what is returned. See `sun_vector`.
+        lon, lat : degrees, broadcastable; their common shape is that of the results. See `sun_vector`.
         """
         return sun_vector(lon, lat, *self.subsolar, self.distance_km)
 
@@ -153,7 +153,7 @@ class Sun:
             self.z * other.x - self.x * other.z,
             self.x * other.y - self.y * other.x,
         )
-        # The arc cosine alone loses angles below 1e-6 deg.
+        # The arc cosine would lose angles below 1e-6 deg.
         return math.degrees(math.atan2(across, along))
 
     def described(self) -> str:
@@ -163,7 +163,7 @@ class Sun:
 
 
 def checked(sun: Sun) -> Sun:
-    """The Sun, if there can be such a Sun over the Moon; raises ValueError if not."""
+    """The Sun, after a check that it is possible over the Moon; raises ValueError if not."""
     if not sun.possible:
         expected = f"a sub-solar latitude within {LARGEST_LATITUDE_DEG:g} deg of the Moon's equator"
         raise ValueError(unlike("the Sun", expected, f"{sun.subsolar[1]:.3f} deg"))

@@ -1,7 +1,7 @@
-"""Tables of Suns, recognised by content: LROC's index and its like, and lists of the Ames Stereo Pipeline.
+"""Tables of Suns, recognised by content: LROC's index and similar, and lists of the Ames Stereo Pipeline.
 
-The index's own azimuths lie in the plane of the raw image and mean nothing on a map, and its incidence holds
-at the centre of a strip alone; so of its angles only the sub-solar point makes the Sun.
+The index's azimuths are in the plane of the raw image and not valid on a map, and its incidence angle is
+valid only at the centre of a strip; the Sun is therefore taken from the sub-solar point only.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ def read_suns(
     wanted: Collection[str] | None = None,
     around: Callable[[float, float], bool] | None = None,
 ) -> SunTable:
-    """Read a table of Suns; the form is known by the content.
+    """Read a table of Suns; its form is recognised by the content.
 
     Parameters
     ----------
     path : the file; it is read line by line.
-    centre : longitude and latitude of the DEM's centre, degrees, where the Suns of a list of azimuths and
-        elevations stand as given; other forms need none.
+    centre : longitude and latitude of the DEM's centre, degrees, to which a list of azimuths and elevations
+        refers; not needed for other forms.
     wanted : paths, product ids or exposures (ids without the letters) whose rows are kept, with those of
         their twins; None keeps all. Rows that are not kept are not checked.
-    around : of the longitude and latitude of an image's centre, whether its row is kept; rows of a table with
-        columns that do not tell their centre are not. None keeps all.
+    around : decides by longitude and latitude of an image's centre, degrees, whether its row is kept; in a
+        table with columns, rows without a centre are not kept. None keeps all.
 
     Raises
     ------
@@ -96,17 +96,17 @@ def _rows(
     wanted: Wanted,
     around: Callable[[float, float], bool] | None,
 ) -> Iterator[SunRow]:
-    """Rows by the form that the first line shows, or that a line of a log does."""
+    """Rows in the form that is recognised by the first line, or by a line of a log."""
     for delimiter in ",;\t":
         cells = _cells(first[1], delimiter)
         names = [re.sub(r"\s+", "_", cell).upper() for cell in cells]
         columns = {name: place for place, name in reversed(list(enumerate(names)))}
         if {_LAT, _LON, "PRODUCT_ID", *_FILES} & set(columns):
-            lost = [name for name in (_LAT, _LON) if name not in columns]
+            missing = [name for name in (_LAT, _LON) if name not in columns]
             if not {"PRODUCT_ID", *_FILES} & set(columns):
-                lost.append("PRODUCT_ID, FILE_NAME or IMAGE")
-            if lost:
-                expected = f"a column {' and a column '.join(lost)}"
+                missing.append("PRODUCT_ID, FILE_NAME or IMAGE")
+            if missing:
+                expected = f"a column {' and a column '.join(missing)}"
                 raise ValueError(unlike(str(Place(path, first[0])), expected, "none in the header"))
             return _cell_rows(path, lines, columns, len(names), delimiter, wanted, around)
     cells = _cells(first[1], ",")
@@ -127,7 +127,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
     try:
         cells = next(csv.reader([line.strip(" \r\n")], delimiter=delimiter, skipinitialspace=True), [])
     except csv.Error:
-        # No table, such as a binary file.
+        # Not a table, for instance a binary file.
         return []
     return [cell.strip() for cell in cells]
 
@@ -146,13 +146,13 @@ def _cell_rows(
     identity = columns.get("PRODUCT_ID")
     for number, line in lines:
         if columns is _INDEX and not wanted.all:
-            # Two million lines take long to parse.
+            # Parsing all two million lines takes long.
             quick = "".join(line.split(",", 6)[5:6]).strip(' "').upper()
             if _INDEX_ID.fullmatch(quick) and not wanted.may_keep(quick):
                 continue
         place = Place(path, number)
         cells = _cells(line, delimiter)
-        # A delimiter that ends each row makes one empty cell more.
+        # A delimiter at the end of each row gives an additional empty cell.
         if len(cells) == width + 1 and not cells[-1]:
             cells.pop()
         if len(cells) != width:
@@ -168,7 +168,7 @@ def _cell_rows(
 
 
 def _lies(cells: list[str], columns: dict[str, int], around: Callable[[float, float], bool]) -> bool:
-    """Whether the centre of a row's image is asked for."""
+    """Whether the centre of a row's image is accepted by `around`."""
     try:
         lon, lat = (float(cells[columns[f"CENTER_{axis}"]]) for axis in ("LONGITUDE", "LATITUDE"))
     except (KeyError, ValueError):
@@ -177,7 +177,7 @@ def _lies(cells: list[str], columns: dict[str, int], around: Callable[[float, fl
 
 
 def _corners(cells: dict[str, str]) -> tuple[tuple[float, float], ...] | None:
-    """Longitude and latitude of an image's corners, where all are told; nothing else hangs on them."""
+    """Longitude and latitude of an image's corners; None unless all are valid, as they are optional."""
     try:
         found = [(float(cells[f"{c}_LONGITUDE"]), float(cells[f"{c}_LATITUDE"])) for c in _CORNERS]
     except (KeyError, ValueError):
@@ -193,7 +193,7 @@ def _cell_row(place: Place, name: str, product: str, cells: dict[str, str]) -> S
 
     lat, lon = number(_LAT, -90, 90), number(_LON, -360, 360)
     distance = number("SOLAR_DISTANCE")
-    # In kilometres in LROC's index; elsewhere perhaps in AU, and then it is not used.
+    # In kilometres in LROC's index; other units, for instance AU, are not used.
     if distance is None or not DISTANCE_KM[0] <= distance <= DISTANCE_KM[1]:
         distance = math.inf
     sun = None
@@ -215,7 +215,7 @@ def _cell_row(place: Place, name: str, product: str, cells: dict[str, str]) -> S
 
 
 def _number(place: Place, column: str, text: str, low: float, high: float) -> float | None:
-    """A cell's number, None where the cell says that there is none."""
+    """A cell's number; None where the cell is empty or marked as missing."""
     if _ABSENT.fullmatch(text):
         return None
     try:

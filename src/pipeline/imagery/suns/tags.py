@@ -12,17 +12,17 @@ from pipeline.imagery.suns.sun import Sun, checked
 _LAT, _LON, _POSITION = "SUBSOLARLATITUDE", "SUBSOLARLONGITUDE", "SUNPOSITION"
 _NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(?:<?deg(?:rees?)?>?)?", re.IGNORECASE)
 _NONE = {"", "N/A", "NULL", "UNK"}
-# Two ways to write one Sun; a position holds more digits than a table's angles.
+# Tolerance between the two notations; a position has more digits than a table's angles.
 _SAME_DEG = 0.5
 
 
 def sun_from_tags(tags: Mapping[str, str]) -> Sun | None:
-    """The Sun of a file's tags, or None where they hold none.
+    """The Sun from a file's tags, or None where they have none.
 
     Parameters
     ----------
-    tags : names and texts. Read are SUB_SOLAR_LATITUDE and SUB_SOLAR_LONGITUDE, degrees, and SUN_POSITION,
-        ``x y z`` in metres, body-fixed, which is preferred; names without regard to case and underscores.
+    tags : names and texts. SUB_SOLAR_LATITUDE and SUB_SOLAR_LONGITUDE, degrees, and SUN_POSITION, ``x y z``
+        in metres, body-fixed, are read; the latter is preferred. Case and underscores of names are ignored.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""The page of a map: two layers under a divider, profiles, what each pixel rests on, and all images.
+"""The page of a map: two layers with a divider, profiles, the sources of each pixel, and all images.
 
-One file that a browser opens anywhere, without a network; equal inputs give equal bytes.
+A single file that a browser opens without a network; equal inputs give equal bytes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pipeline.storage.atomic import write_text
 from pipeline.storage.templates import templates
 from pipeline.terrain.map_grid import MapGrid
 
-# Bytes of pictures and of numbers in a page, at most; pictures need at most about a byte per pixel before
-# base64, numbers two.
+# Largest number of bytes of pictures and of values in a page; before base64, pictures need at most about one
+# byte per pixel, values two.
 _PICTURE_BYTES, _VALUE_BYTES = 11e6, 8e6
 _BASE64 = 4 / 3
 # Nodes along each side of the lattice of longitudes and latitudes.
 _NODES = 33
-# Radius of the circle of Suns in its drawing.
+# Radius of the polar diagram of the Suns, in its own units.
 _ROSE = 80.0
 
 
@@ -54,7 +54,13 @@ def write_viewer(
 
 
 def render(products: Mapping[str, str], images: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
-    """The page as HTML."""
+    """The page as HTML; parameters as in `write_viewer`.
+
+    Raises
+    ------
+    ValueError
+        If a product is not on the grid of the mean.
+    """
     grid = grid_of(products["mean"])
     for name, product in products.items():
         other = grid_of(product)
@@ -91,7 +97,7 @@ def render(products: Mapping[str, str], images: Sequence[Mapping[str, Any]], fac
 
 
 def _json(value: Any) -> Markup:
-    """JSON that no HTML parser takes for the end of a script."""
+    """JSON in which an HTML parser cannot find the end of a script."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), sort_keys=True)
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -99,7 +105,7 @@ def _json(value: Any) -> Markup:
 
 
 def _text(value: str) -> str:
-    """Text that UTF-8 can hold and that shows nothing else than it says; file names may hold any bytes."""
+    """Valid UTF-8 text of printable characters only; file names may contain any bytes."""
     whole = value.encode("utf-8", "replace").decode("utf-8")
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in whole)
 
@@ -134,7 +140,7 @@ def _row(index: int, record: Mapping[str, Any]) -> dict[str, Any]:
     exposure = _number(image.get("exposure"))
     return {
         "index": index, "state": state,
-        # The folder is the business of whoever made the map.
+        # The folder is private to the author of the map.
         "name": _text(PurePosixPath(str(image.get("path") or "")).name or "image"),
         "product": _text(str(image.get("product") or "")), "why": _text(why),
         "box": [int(v) for v in box] if box is not None else None,
@@ -147,7 +153,7 @@ def _row(index: int, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rose(rows: Sequence[Mapping[str, Any]], grid: MapGrid) -> dict[str, Any]:
-    """The Suns of images that are used or withheld: on the rim at the horizon, in the centre at `top`."""
+    """Polar diagram of the Suns of used and withheld images: the rim is the horizon, the centre `top` deg."""
     known = [row for row in rows if row["state"] != "refused" and row["azimuth"] is not None]
     highest = max((row["elevation"] or 0.0 for row in known), default=0.0)
     top = 90.0 if highest > 60 else max(5.0, 5 * math.ceil(highest * 1.3 / 5))
@@ -169,9 +175,9 @@ def _near(value: float) -> float:
 
 
 def _lattice(grid: MapGrid) -> dict[str, Any]:
-    """Longitudes and latitudes of nodes that are evenly spread from edge to edge of the map."""
+    """Longitudes and latitudes of nodes spaced evenly from edge to edge of the map, degrees."""
     sides = [np.linspace(-0.5, length - 0.5, _NODES) for length in (grid.height, grid.width)]
-    # PROJ does not broadcast: whole arrays of both.
+    # PROJ does not broadcast: full arrays of both.
     both = grid.lonlat(*np.meshgrid(*sides, indexing="ij"))
     lon, lat = ([round(float(v), 7) for v in side.ravel()] for side in both)
     return {"nodes": _NODES, "lon": lon, "lat": lat}
@@ -186,7 +192,7 @@ def _resolution(step: int, grid: MapGrid) -> str:
 def _facts(
     grid: MapGrid, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]
 ) -> list[tuple[str, str]]:
-    """Names and texts of what is known of the map."""
+    """Names and texts of the map's properties."""
     lon, lat = (float(v) for v in grid.lonlat((grid.height - 1) / 2, (grid.width - 1) / 2))
     left, bottom, right, top = (f"{v:.10g}" for v in grid.bounds)
     count = {state: sum(row["state"] == state for row in rows) for state in ("used", "withheld", "refused")}
@@ -197,8 +203,8 @@ def _facts(
         ("Pixel", f"{grid.pixel_m:g} m on the map, {ground_pixel_m(grid):.5g} m on the ground at its centre"),
         ("Bounds", f"x {left} to {right} m, y {bottom} to {top} m"),
         ("Centre", f"longitude {lon:.4f}°, latitude {lat:.4f}°"),
-        ("Model", str(facts.get("model") or "not told")),
-        ("Clones", str(facts["members"]) if facts.get("members") is not None else "not told"),
+        ("Model", str(facts.get("model") or "not given")),
+        ("Clones", str(facts["members"]) if facts.get("members") is not None else "not given"),
         (
             "Images",
             f"{count['used']} used, {count['withheld']} withheld for the check, {count['refused']} not used",

@@ -1,6 +1,6 @@
 (() => {
 "use strict";
-// Places on the map are pairs [u, v] in [0, 1]: shares of its width from the left, of its height from the top.
+// Places on the map are pairs [u, v] in [0, 1]: fractions of its width from the left, of its height from the top.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
@@ -27,7 +27,7 @@ function shown(value, digits, unit) {
   return value.toFixed(digits).replace("-", "\u2212") + unit;
 }
 
-// ---------------------------------------------------------------- numbers of the map
+// ---------------------------------------------------------------- values of the map
 
 const numbers = {};
 for (const [name, packed] of Object.entries(data.values)) {
@@ -43,7 +43,7 @@ function value(name, row, col) {
   return level === MISSING ? null : held.offset + held.scale * level;
 }
 
-// The number that a place lies in; null without data.
+// The value of the pixel that contains a place; null without data.
 function at(name, [u, v]) {
   const held = numbers[name];
   if (!held) return null;
@@ -52,7 +52,7 @@ function at(name, [u, v]) {
   return value(name, row, col);
 }
 
-// Between the centres of four numbers; null where one has no data.
+// Interpolation between the centres of four pixels; null where one has no data.
 function between(name, [u, v]) {
   const held = numbers[name];
   if (!held) return null;
@@ -71,7 +71,7 @@ function between(name, [u, v]) {
   return sum;
 }
 
-// Longitude and latitude, between directions at the nodes: neither a pole nor the date line is in the way.
+// Longitude and latitude, interpolated as directions between the nodes, which also works at poles and the date line.
 function lonlat([u, v]) {
   const { nodes, lon, lat } = data.lattice;
   const y = clamp(v, 0, 1) * (nodes - 1), x = clamp(u, 0, 1) * (nodes - 1);
@@ -90,7 +90,7 @@ function lonlat([u, v]) {
   return [Math.atan2(sum[1], sum[0]) * 180 / Math.PI, Math.atan2(sum[2], across) * 180 / Math.PI];
 }
 
-// Images whose box (first and last row, first and last column of the working area) holds a place.
+// Images whose box (first and last row, first and last column of the working area) contains a place.
 function imagesAt([u, v]) {
   const row = data.row + Math.min(Math.floor(v * data.height), data.height - 1);
   const col = data.col + Math.min(Math.floor(u * data.width), data.width - 1);
@@ -170,7 +170,7 @@ divider.addEventListener("pointerdown", (event) => {
 divider.addEventListener("pointermove", (event) => {
   if (divider.hasPointerCapture(event.pointerId)) setDivider(place(event)[0]);
 });
-// The end of a drag is no click on the map.
+// The end of a drag does not count as a click on the map.
 divider.addEventListener("click", (event) => event.stopPropagation());
 divider.addEventListener("keydown", (event) => {
   const step = event.shiftKey ? 0.1 : 0.01;
@@ -190,7 +190,7 @@ byId("swap").addEventListener("click", () => {
   showLayer(1);
 });
 
-// ---------------------------------------------------------------- what lies under the cursor
+// ---------------------------------------------------------------- values under the cursor
 
 function show(point) {
   state.cursor = point;
@@ -242,7 +242,7 @@ map.addEventListener("keydown", (event) => {
   if (event.key in steps) {
     const { rows, cols } = numbers.mean, reach = event.shiftKey ? 10 : 1;
     const [right, down] = steps[event.key];
-    // From the centre of a pixel to that of another.
+    // From the centre of one pixel to that of another.
     const col = clamp(Math.floor(point[0] * cols) + right * reach, 0, cols - 1);
     const row = clamp(Math.floor(point[1] * rows) + down * reach, 0, rows - 1);
     state.pinned = [(col + 0.5) / cols, (row + 0.5) / rows];
@@ -284,7 +284,7 @@ function clear() {
   drawProfile();
 }
 
-// Everything twice, dark below and light above: seen on any layer.
+// Everything is drawn twice, dark below and light above, to be visible on any layer.
 function drawOverlay(image) {
   const overlay = byId("overlay");
   overlay.replaceChildren();
@@ -309,7 +309,7 @@ function drawOverlay(image) {
   }
 }
 
-// Round numbers, about so many of them, between two ends.
+// Round numbers between two ends, approximately as many as requested.
 function ticks(low, high, about) {
   const rough = (high - low) / about, power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((times) => times * power >= rough * 0.999);
@@ -318,7 +318,7 @@ function ticks(low, high, about) {
   return { found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
 }
 
-// Parts of a line without gaps.
+// Contiguous parts of a line.
 function parts(points) {
   const found = [[]];
   for (const point of points) {
@@ -344,7 +344,7 @@ function sample() {
   return { length, points };
 }
 
-// One chart of the profile: lines by name of what `points` hold, with a band of one standard deviation about `sure`.
+// One chart of the profile: named lines of values of `points`, with a band of one standard deviation around `sure`.
 function panel(chart, points, length, { top, bottom, lines, sure, label, distances }) {
   const [left, right] = [78, 950];
   const held = (p, name) => (p[name] === undefined ? null : p[name]);
@@ -399,7 +399,7 @@ function drawProfile() {
     text.textContent = "There are no data between the two places.";
     return;
   }
-  // Relief hides what is small beside it: the lower chart shows heights from the a priori DEM's.
+  // Small differences are invisible beside the relief: the lower chart shows heights relative to the a priori DEM.
   for (const p of points) {
     p.change = p.mean === null || p.prior === null ? null : p.mean - p.prior;
     p.level = p.prior === null ? null : 0;
