@@ -269,7 +269,7 @@ def _pin(folder: Path) -> None:
         (_config, "plan", "stage bridge_missing: claimed key"),
         (_source, "plan", "stage bridge_fibonacci: claimed key"),
         (_mark, "weights", "models/bridge_arcs: models/bridge_arcs/config.json says 0000000000000000"),
-        (_pin, "environment", "computed with other packages than are pinned: numpy"),
+        (_pin, "environment", "computed with other versions than the pinned ones: numpy"),
     ],
 )
 def test_a_forged_claim_is_found_though_every_digest_matches(

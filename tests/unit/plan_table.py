@@ -66,6 +66,7 @@ OTHERS: dict[str, Any] = {
     "patches.apriori": "mixed",
     "altimetry.coverage": {"low": 0.1, "high": 0.2},
     "altimetry.spread_deg": {"low": 2.0, "high": 3.0},
+    "altimetry.off_centre": {"low": 0.2, "high": 0.3},
     "altimetry.bunching": {"low": 0.1, "high": 0.2},
     "altimetry.outlier_m": 50.0,
     "altimetry.*_m": {"low": 0.2, "high": 0.3},

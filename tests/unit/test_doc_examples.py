@@ -60,7 +60,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (mapped / "map.json").write_text(json.dumps(facts))
     header = "product,used,withheld,why,correlation_after"
     (mapped / "images.csv").write_text(f"{header}\nM126832204RE,yes,no,,0.719\n")
-    save_system(tmp_path / "pretrained" / "lola40", size_px=96, factor=16, lr_halo_px=32)
+    save_system(tmp_path / "pretrained" / "moon", size_px=96, factor=16, lr_halo_px=32)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -235,7 +235,7 @@ def test_the_example_of_the_documentation_runs(
     text = (ROOT / "docs" / "formats.md").read_text()
     blocks = [b for b in re.findall(r"```python\n(.*?)```", text, flags=re.S) if "super_resolve" in b]
     assert len(blocks) == 1
-    save_system(tmp_path / "pretrained" / "lola40", size_px=96, factor=16, lr_halo_px=32)
+    save_system(tmp_path / "pretrained" / "moon", size_px=96, factor=16, lr_halo_px=32)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(compile(blocks[0], "docs/formats.md", "exec"), names)
