@@ -49,7 +49,7 @@ class ArcDraw(SunPlace):
     latitude: Range = Range(low=0, high=90)
     longitude: Range = Range(low=0, high=360)
     images: Range = Range(low=5, high=100)
-    """range of the number of images a set, drawn uniformly, with replacement."""
+    """range of the number of images per set, drawn uniformly, with replacement."""
 
     @model_validator(mode="after")
     def _possible_images(self) -> ArcDraw:

@@ -62,7 +62,7 @@ class SamplerSection(Section):
     """How clones are drawn; trained systems and given weights have their own defaults."""
 
     nfe: Evaluations
-    """network evaluations a clone (published 10)."""
+    """network evaluations per clone (published 10)."""
     kind: SamplerKind
     """``posterior`` (published), ``ode`` or ``dbim`` for I2SB; ``euler``, ``heun`` (two evaluations a
     step) or ``dbim`` for the interpolant; ``euler`` or ``dbim`` for the diffusion."""

@@ -33,7 +33,7 @@ class Condition(Section):
     imperfections: bool = False
     """whether the images have the imperfections of `imperfections.test`."""
     nfe: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """network evaluations a clone; null takes the sampler's."""
+    """network evaluations per clone; null takes the sampler's."""
     members: Annotated[int, Field(ge=2, le=1000)] | None = None
     """clones per patch; null takes the predictor's."""
 
@@ -53,7 +53,7 @@ class EvaluationSection(Section):
     """Evaluation on the test split."""
 
     members: Annotated[int, Field(ge=2, le=1000)] = 10
-    """clones a patch; the mean is their mean (published 10)."""
+    """clones per patch; the mean is their mean (published 10)."""
     conditions: dict[str, Condition] = Field(default={"main": Condition(missing=True)})
     """named conditions; `main` is the one that `systems` in metrics.json holds."""
     max_patches: PositiveInt | None = None

@@ -34,7 +34,7 @@ class IlluminationSection(Section):
     """where the azimuths of the fixed and the Fibonacci directions count from: ``up`` (published:
     clockwise from map-up) or ``right`` (counter-clockwise from map-right; 24 of the 360 fixed differ)."""
     fibonacci: Annotated[int, Field(ge=1, le=1000)] = 30
-    """directions a patch in the Fibonacci group."""
+    """directions per patch in the Fibonacci group."""
     jitter_deg: Annotated[float, Field(ge=0, le=45)] = 3.0
     """standard deviation of the Fibonacci jitter, degrees, drawn per patch."""
     seed: Seed = 0

@@ -14,7 +14,7 @@ class PretrainedSampler(SamplerSection):
     """How clones of given weights are drawn: the defaults are those of the shipped weights."""
 
     nfe: Evaluations = 4
-    """network evaluations a clone."""
+    """network evaluations per clone."""
     kind: SamplerKind = "dbim"
     """one of the model's process, see ``published.sampler.kind``; every process has ``dbim``."""
     eta: Share = 1.0

@@ -6,7 +6,7 @@ from pipeline.config.base import PositiveInt, Section
 
 
 class ShardsSection(Section):
-    """Training shards, one a tile and split."""
+    """Training shards, one per tile and split."""
 
     statistics_patches: PositiveInt = 2000
     """most training patches a shard contributes to the train-only statistics."""
