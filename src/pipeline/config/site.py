@@ -29,8 +29,8 @@ class SiteSection(Section):
     images: str | list[str] | None = None
     """paths or globs of map-projected images; null for a map without images."""
     suns: str | None = None
-    """table of Sun positions: LROC's index, a CSV with its columns, or a list of the Ames Stereo Pipeline; null
-    for tags in the images, or their ids with `kernels`."""
+    """table of Sun positions: LROC's index, a CSV with its columns, or a list of the Ames Stereo Pipeline;
+    null for tags in the images, or their ids with `kernels`."""
     exposures: str | None = None
     """list of the Ames Stereo Pipeline, a line ``image value`` each, in any common unit, from which the
     ratios of the images' brightness are taken; null matches each image with the DEM."""
