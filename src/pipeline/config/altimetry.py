@@ -1,4 +1,4 @@
-"""Section ``altimetry``: simulated tracks of a laser altimeter; and which a priori DEM the training sees."""
+"""Section ``altimetry``: simulated tracks of a laser altimeter; and the a priori DEM in training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class AltimetrySection(Section):
-    """Simulated altimetry of training windows: what the tracks of an orbiting laser altimeter leave of them.
+    """Simulated altimetry of training windows: heights along the tracks of an orbiting laser altimeter.
 
-    Ranges are drawn from once per window, uniformly except where another law is named.
+    Each range gives one value per window, drawn uniformly except where another law is named.
     """
 
     coverage: Range = Range(low=0.03, high=1.0)
@@ -26,20 +26,20 @@ class AltimetrySection(Section):
     one_way: Share = 0.3
     """share of windows with one dominant direction instead of two."""
     bunching: Range = Range(low=0.0, high=0.8)
-    """share of passes that lie in bunches beside each other, which leaves gaps."""
+    """share of passes that lie beside each other in groups, which leaves gaps."""
     exact: Share = 0.1
-    """share of windows whose heights have no errors at all; what follows is for the others."""
+    """share of windows whose heights have no errors; the keys below are for the others."""
     adjusted: Share = 0.6
-    """share of those whose passes were fitted to each other, as those of finished products are: of
-    `bias_m` and `offset_m` a tenth is left."""
+    """share of those whose passes were adjusted to each other, as in finished products: a tenth of
+    `bias_m` and `offset_m` is left."""
     off_centre: Range = Range(low=1.0, high=1.0)
-    """how far from its pixel's centre the height of a spot is taken, over how far the spot lies from it: 1
-    where a pixel has the mean of its spots, 0 where the gridding accounts for their places, as GMT's
+    """distance from the pixel's centre at which the height of a spot is taken, over the spot's own distance:
+    1 where a pixel has the mean of its spots, 0 where the gridding accounts for their positions, as GMT's
     surface does."""
     bias_m: Range = Range(low=0.0, high=1.0)
     """standard deviation of the height error that a pass has as a whole, m; at most 0.05 pixels."""
     offset_m: Range = Range(low=3.0, high=15.0)
-    """standard deviation, per axis, of the place of a pass as a whole, m."""
+    """standard deviation, per axis, of the horizontal offset of a pass as a whole, m."""
     noise_m: Range = Range(low=0.1, high=0.5)
     """standard deviation of a spot's height, m."""
     outliers: Share = 0.0002
@@ -72,9 +72,9 @@ class AltimetrySection(Section):
 class TrainingPatchesSection(PatchesSection):
     """Patch geometry, and the a priori DEM that comes with a patch.
 
-    The stages that cut patches read the geometry only: another a priori DEM changes none of their keys.
+    The stages that cut patches use the geometry only: another a priori DEM changes none of their keys.
     """
 
     apriori: Literal["cells", "altimetry", "mixed"] = "cells"
-    """what the training knows of a patch's heights: ``cells``, exact means of `factor` x `factor` pixels
+    """a patch's heights known in training: ``cells``, exact means of `factor` x `factor` pixels
     (published), ``altimetry``, heights along simulated tracks (section `altimetry`), or ``mixed``."""

@@ -13,12 +13,12 @@ _AsWord = BeforeValidator(lambda value: "true" if value is True else value)
 
 
 class SunPlace(Section):
-    """Where the Sun is seen from; each kind of draw has assumed places of its own."""
+    """The place for which the Sun's position is computed; each kind of draw has its own assumed places."""
 
     place: Annotated[Literal["assumed", "true", "ephemeris"], _AsWord] = "assumed"
-    """where the Sun is seen from: an ``assumed`` place, drawn (published); the ``true`` place: the
-    patch's, or the region's centre; or the true place with the Sun where SPICE kernels put it
-    (``ephemeris``, see that section)."""
+    """place for which the Sun's position is computed: ``assumed``, a drawn place (published); ``true``, the
+    patch's own place, or the region's centre; or ``ephemeris``, the true place with the Sun's position from
+    SPICE kernels (see that section)."""
     latitude: Range
     """range of the assumed latitude, degrees, drawn uniformly; refused where it would not be used."""
     longitude: Range
@@ -44,12 +44,12 @@ class SunPlace(Section):
 
 
 class ArcDraw(SunPlace):
-    """How a place, a declination of the Sun and an image set are drawn."""
+    """Draw of a place, a declination of the Sun and an image set."""
 
     latitude: Range = Range(low=0, high=90)
     longitude: Range = Range(low=0, high=360)
     images: Range = Range(low=5, high=100)
-    """range of the number of images a set, drawn uniformly, with replacement."""
+    """range of the number of images per set, drawn uniformly, with replacement."""
 
     @model_validator(mode="after")
     def _possible_images(self) -> ArcDraw:
@@ -65,10 +65,10 @@ class ArcsSection(Section):
     tolerance: Annotated[float, Field(gt=0, le=2)] = 0.1
     """largest chord distance of a fixed direction from the arc (published 0.1, about 5.7 deg)."""
     train: ArcDraw = ArcDraw()
-    """drawn anew for every training sample."""
+    """drawn again for every training sample."""
     fibonacci: Literal["drawn", "all"] = "drawn"
-    """images of a sample of the Fibonacci stage: ``all`` of its patch's, each once (published), or as many
-    as `train` says ``drawn`` with replacement."""
+    """images of a sample of the Fibonacci stage: ``all`` of its patch, each once (published), or ``drawn``
+    with replacement, as many as `train.images`."""
     test: dict[str, ArcDraw] = Field(default={"main": ArcDraw(images=Range(low=75, high=75))}, min_length=1)
     """named draws, made once for every validation and test patch and stored."""
     seed: Seed = 0

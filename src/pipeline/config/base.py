@@ -19,12 +19,12 @@ class Section(BaseModel):
 
 
 def canonical_json(value: Any) -> str:
-    """JSON text that depends on the value alone (sorted keys, minimal separators, no NaN)."""
+    """JSON text that depends on the value only (sorted keys, minimal separators, no NaN)."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def unlike(key: str, expected: str, found: object) -> str:
-    """What is said of a value that is not as expected, in the one form of all such messages."""
+    """The message for a value that is not as expected, in the form common to all such messages."""
     return f"{key}: expected {expected}, found {found}"
 
 

@@ -21,7 +21,7 @@ class BridgeStages(Section):
     missing: OptimiserSection | None = OptimiserSection(samples=2_800 * 256)
     """missing strips."""
     real: OptimiserSection | None = None
-    """rendered scenes; the keys of `fibonacci`, or null for no such stage, as any may be."""
+    """rendered scenes; the keys of `fibonacci`, or null for no such stage, which any stage may be."""
     real_2: OptimiserSection | None = None
     """a further stage on rendered scenes; null for none."""
     real_3: OptimiserSection | None = None
@@ -29,7 +29,7 @@ class BridgeStages(Section):
 
     @property
     def given(self) -> tuple[str, ...]:
-        """Names of the stages that there are, in their order."""
+        """Names of the stages that are not null, in order."""
         return tuple(name for name in BRIDGE_STAGES if getattr(self, name) is not None)
 
     def previous(self, stage: str) -> str | None:
@@ -62,9 +62,9 @@ class SamplerSection(Section):
     """How clones are drawn; trained systems and given weights have their own defaults."""
 
     nfe: Evaluations
-    """network evaluations a clone (published 10)."""
+    """network evaluations per clone (published 10)."""
     kind: SamplerKind
-    """``posterior`` (published), ``ode`` or ``dbim`` for I2SB; ``euler``, ``heun`` (two evaluations a
+    """``posterior`` (published), ``ode`` or ``dbim`` for I2SB; ``euler``, ``heun`` (two evaluations per
     step) or ``dbim`` for the interpolant; ``euler`` or ``dbim`` for the diffusion."""
     eta: Share
     """share of the full noise in each step of ``dbim`` (0 keeps the noise drawn first); others ignore it."""
@@ -115,11 +115,11 @@ class BridgeSection(Section):
     """encoder of the images with conditioning ``published``: ``pooled`` (published: average-pooled
     residual blocks, norms of the transformers without parameters) or ``strided`` (strided convolutions)."""
     missing_pixel: float = 0.0
-    """what conditioning ``published`` sees where an image has no data (published -1; 0 is dark)."""
+    """input of conditioning ``published`` where an image has no data (published -1; 0 is dark)."""
     network: Literal["dit", "unet"] = "dit"
     """``dit`` (published) or ``unet``."""
     lr_halo_px: Annotated[int, Field(ge=0)] = 0
-    """a priori terrain beyond the patch that the network sees, pixels (published 0)."""
+    """a priori terrain beyond the patch that the network gets, pixels (published 0)."""
     height_unit: Literal["km", "pixel"] = "km"
     """``km`` (published: metres / 1000) or ``pixel`` (scale-free)."""
     width: PositiveInt = 768
@@ -137,20 +137,20 @@ class BridgeSection(Section):
     steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
     """steps of I2SB's noise schedule (published 1000)."""
     start_share: Share = 0.0
-    """share of I2SB's training pairs at the start of the bridge, where a draw has all to find (published
-    0: uniform times)."""
+    """share of I2SB's training pairs at the a priori end of the bridge, where the state has no information
+    about the truth (published 0: uniform times)."""
     noise: Positive = 0.2
     """the interpolant's epsilon (published 0.2)."""
     weighting: Literal["noise", "score"] = "noise"
-    """what the diffusion's squared error of the noise is weighted by: ``noise`` (1) or ``score``
-    (1/sigma^2, Yasuda's loss of the score, which a few samples near the truth rule: it hardly trains)."""
+    """weight of the diffusion's squared error of the noise: ``noise`` (1) or ``score`` (1/sigma^2, Yasuda's
+    loss of the score, which a few samples near the truth dominate: it hardly trains)."""
     score: Literal["squared", "crps"] = "squared"
-    """what the network learns of its target: its mean, by the ``squared`` error (published), or its law,
-    by the fair ``crps`` of draws that differ in a noise input."""
+    """loss: the ``squared`` error (published), by which the network learns the mean of its target, or the
+    fair ``crps`` of draws that differ in a noise input, by which it learns the distribution."""
     draws: Annotated[int, Field(ge=2, le=32)] = 2
-    """draws of one sample that the score compares."""
+    """draws of one sample that the score ``crps`` compares."""
     posterior_mean: bool = False
-    """estimate the posterior mean first and let the bridge carry the rest."""
+    """estimate the posterior mean first; the bridge then models the remainder."""
     mean_weight: Annotated[float, Field(ge=0)] = 1.0
     """weight of the posterior-mean loss."""
     slope_weight: Annotated[float, Field(ge=0)] = 0.0
@@ -159,25 +159,25 @@ class BridgeSection(Section):
     """heights, in the section's unit, that count as 1 in the bridge; null takes 1 for target ``dem``, and
     for ``residual`` or `posterior_mean` the RMS of the training patches' DEM about their block means. With
     score ``crps`` and `posterior_mean`, states are in units of the estimate's own spread, and this is the
-    unit of the estimate's losses alone."""
+    unit of the estimate's losses only."""
     relative_loss: bool = False
-    """whether losses of the estimate count over what the network expects of its error, so that sparse
-    altimetry, whose errors are large, does not drown dense."""
+    """whether losses of the estimate are divided by its expected error, so that sparse altimetry, whose
+    errors are large, does not dominate dense altimetry."""
     refine: bool = False
-    """whether the network begins from a Gauss-Newton solution of photometric stereo and altimetry (see
-    `pipeline.models.refinement`) in the place of the a priori DEM; needs conditioning ``aligned`` and
+    """whether the network starts from a Gauss-Newton solution of photometric stereo and altimetry (see
+    `pipeline.models.refinement`) instead of the a priori DEM; needs conditioning ``aligned`` and
     `posterior_mean`."""
     calibrate: bool = False
-    """spread clones as the validation patches ask for, see docs/concepts.md; needs `posterior_mean`."""
+    """fit the spread of clones on the validation patches, see docs/concepts.md; needs `posterior_mean`."""
     calibration_margin: Annotated[float, Field(gt=0, le=10)] = 1.0
-    """factor on the spread that they ask for where there are images, for all that real images have and
-    those of the validation patches lack."""
+    """factor on the fitted spread where there are images, for properties of real images that those of the
+    validation patches lack."""
     keep_block_means: bool = False
     """project samples so that their block means equal the a priori DEM."""
     init: str | None = None
-    """folder of weights (or the safetensors file) that the first stage starts from; null starts anew.
-    Their bytes count, not their place. Each tensor whose name and shape agree is taken, at least half
-    must; with a null `state_scale` theirs is taken too, where states are of the same kind."""
+    """folder of weights (or the safetensors file) that the first stage starts from; null for none.
+    Identified by content, not by path. Each tensor whose name and shape agree is used, which at least half
+    must; with a null `state_scale` theirs is used too, where states are of the same kind."""
     stages: BridgeStages = BridgeStages()
     sampler: BridgeSampler = BridgeSampler()
     augmentation: Literal["flips", "square"] = "flips"

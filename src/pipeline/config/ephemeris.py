@@ -40,11 +40,11 @@ Utc = Annotated[str, AfterValidator(_checked_utc)]
 
 
 class EphemerisSection(Section):
-    """The Sun's track, for arcs and regions with ``place: ephemeris``; without any it is not used."""
+    """The Sun's track, for arcs and regions with ``place: ephemeris``; otherwise it is not used."""
 
     kernels: list[str] = Field(default=[])
     """SPICE kernel files, later ones over earlier ones: leap seconds, the Sun and the Moon (SPK), the
-    Moon's orientation (text PCK, or binary PCK with its frame kernel); they count by their bytes."""
+    Moon's orientation (text PCK, or binary PCK with its frame kernel); they are identified by content."""
     start: Utc = "2010-01-01"
     """first time, ISO, UTC."""
     stop: Utc = "2011-01-01"

@@ -18,22 +18,22 @@ class Condition(Section):
     draw: str = "main"
     """the name in `arcs.test`."""
     images: Annotated[int, Field(ge=0, le=10_000)] | None = None
-    """how many of a set's images there are at most, the same ones first in all conditions; 0 for none,
-    null for all."""
+    """largest number of a set's images, taken in the same order in all conditions; 0 for none, null for
+    all."""
     apriori: Literal["cells", "errors", "altimetry"] = "cells"
-    """with ``scenes``, what is known of a patch's heights: ``cells``, exact block means; ``errors``, block
+    """with ``scenes``, the a priori heights of a patch: ``cells``, exact block means; ``errors``, block
     means with errors (`scenes.cell_error_px`); ``altimetry``, heights along simulated tracks (section
     `altimetry`), adjusted to each other and not shifted."""
     missing: bool = False
-    """whether missing-data strips are applied: the stored ones; with ``scenes``, drawn as `masks.test`
-    says."""
+    """whether missing-data strips are applied: the stored ones; with ``scenes``, drawn by the keys of
+    `masks.test`."""
     systems: Literal["all", "last", "primary", "rivals"] = "all"
-    """which trained stages are scored: ``all``, the ``last`` of each system, the ``primary`` alone, or
-    none but the ``rivals`` of section `predictors`, which every condition has."""
+    """which trained stages are scored: ``all``, the ``last`` of each system, only the ``primary``, or
+    none but the ``rivals`` of section `predictors`, which are scored under every condition."""
     imperfections: bool = False
     """whether the images have the imperfections of `imperfections.test`."""
     nfe: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """network evaluations a clone; null takes the sampler's."""
+    """network evaluations per clone; null takes the sampler's."""
     members: Annotated[int, Field(ge=2, le=1000)] | None = None
     """clones per patch; null takes the predictor's."""
 
@@ -53,13 +53,13 @@ class EvaluationSection(Section):
     """Evaluation on the test split."""
 
     members: Annotated[int, Field(ge=2, le=1000)] = 10
-    """clones a patch; the mean is their mean (published 10)."""
+    """clones per patch; the mean is their mean (published 10)."""
     conditions: dict[str, Condition] = Field(default={"main": Condition(missing=True)})
     """named conditions; `main` is the one that `systems` in metrics.json holds."""
     max_patches: PositiveInt | None = None
     """evaluate at most this many patches, evenly spread; null for all."""
     batch: PositiveInt = 16
-    """patches a forward pass."""
+    """patches per forward pass."""
     bootstrap: Annotated[int, Field(ge=10, le=100_000)] = 1000
     """resamples for the 95 % confidence intervals (over patches)."""
     seed: Seed = 0

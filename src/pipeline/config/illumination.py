@@ -15,7 +15,8 @@ class IlluminationSection(Section):
     engine: Literal["embree", "horizon"] = "embree"
     """``embree`` (the reference) or ``horizon`` (the fast path)."""
     halo_px: Annotated[int, Field(ge=0)] = 0
-    """how much of the patch's halo casts shadows (published 2: a margin against effects of the edge)."""
+    """width of the part of the patch's halo that casts shadows, pixels (published 2: a margin against
+    effects of the edge)."""
     sun: Literal["point", "disc"] = "point"
     """``point`` (published) or ``disc`` (visible share of the Sun's disc)."""
     disc_deg: Positive = 0.533
@@ -31,10 +32,10 @@ class IlluminationSection(Section):
     far_cell_px: Annotated[int, Field(ge=2, le=256)] = 16
     """side of a block whose mean height stands for that terrain, pixels."""
     azimuth: Literal["up", "right"] = "right"
-    """where the azimuths of the fixed and the Fibonacci directions count from: ``up`` (published:
+    """zero of the azimuths of the fixed and the Fibonacci directions: ``up`` (published:
     clockwise from map-up) or ``right`` (counter-clockwise from map-right; 24 of the 360 fixed differ)."""
     fibonacci: Annotated[int, Field(ge=1, le=1000)] = 30
-    """directions a patch in the Fibonacci group."""
+    """directions per patch in the Fibonacci group."""
     jitter_deg: Annotated[float, Field(ge=0, le=45)] = 3.0
     """standard deviation of the Fibonacci jitter, degrees, drawn per patch."""
     seed: Seed = 0

@@ -1,4 +1,4 @@
-"""Section ``images``: how real images are made ready for a map."""
+"""Section ``images``: how real images are prepared for a map."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class ImagesSection(Section):
     far_m: Positive = 200_000.0
     """terrain of `site.far` within so many metres of the map casts shadows."""
     lowest_sun_deg: Annotated[float, Field(ge=0, lt=90)] = 0.5
-    """images whose Sun stands lower over the map's centre are not used."""
+    """images with a lower Sun at the map's centre are not used."""
     most_emission_deg: Annotated[float, Field(gt=0, le=90)] = 10.0
     """images whose index row has a larger emission angle are not used."""
     shift_sigma_m: Annotated[float, Field(ge=0)] | None = None
-    """standard deviation of the images' misregistration that is expected, metres per axis: a shift is
+    """expected standard deviation of the images' misregistration, metres per axis: a shift is
     applied as far as its own uncertainty allows; null: half a pixel of the map, at least 20 m."""
     max_shift_m: Positive | None = None
-    """images that seem to lie further off than this are not used; null: five pixels of the map, at least
+    """images with a larger estimated displacement are not used; null: five pixels of the map, at least
     200 m."""
     withhold: Share = 0.1
-    """share of the images that the map does not see, to be compared with it."""
+    """share of the images that are withheld from the map, to be compared with it."""
     withhold_least: PositiveInt = 3
-    """images that are withheld at least."""
+    """smallest number of withheld images."""
     check_from: PositiveInt = 8
     """with fewer images than this, none is withheld."""
 

@@ -1,4 +1,4 @@
-"""Section ``imperfections``: what cameras make of the light."""
+"""Section ``imperfections``: how real images differ from rendered ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AlbedoField(Section):
 
 
 class AlbedoBlocks(Section):
-    """Sharp-edged variation of the albedo: square cells on a grid that lies anywhere."""
+    """Sharp-edged variation of the albedo: square cells on a grid with a random origin."""
 
     rms: Share = 0.0
     """relative standard deviation between cells (0: none)."""
@@ -29,12 +29,12 @@ class AlbedoBlocks(Section):
 
 
 class AlbedoSpots(Section):
-    """Small fresh craters: round spots that are brightest in their middle."""
+    """Small fresh craters: round spots that are brightest at their centre."""
 
     count: Annotated[float, Field(ge=0, le=100)] = 0.0
     """mean number per 1,000 pixels (0: none); each patch draws its own, by Poisson's law."""
     excess: Range = Range(low=0.1, high=1.0)
-    """range of what the middle has more than its surroundings, relative; log-uniform."""
+    """range of the relative excess albedo of the centre over the surroundings; log-uniform."""
     radius_px: Range = Range(low=0.7, high=2.5)
     """range of the sigma of the Gaussian profile, pixels; log-uniform."""
 
@@ -46,7 +46,7 @@ class AlbedoSpots(Section):
 
 
 class NoiseSection(Section):
-    """Noise of the camera, drawn anew for each pixel of each image."""
+    """Noise of the camera, drawn independently for each pixel of each image."""
 
     snr: Positive | None = None
     """ratio of the set's median lit radiance to the standard deviation of the read noise, which is the
@@ -57,12 +57,12 @@ class NoiseSection(Section):
 
 
 class DarkSection(Section):
-    """What is left of an image's dark level, haze or scattered light, after an estimate was taken off."""
+    """What is left of an image's dark level, haze or scattered light after an estimate is subtracted."""
 
     offset: Share = 0.0
     """standard deviation of a constant per image, over the set's median lit radiance (0: none)."""
     ramp: Share = 0.0
-    """the same of its change from one side of the image to the other, in any direction."""
+    """the same for its change from one side of the image to the other, in any direction."""
     pairs: bool = False
     """whether an image has the error of the one before it where both have the same Sun: left and right
     frames of one id."""
@@ -80,7 +80,7 @@ class ImperfectionsSection(Section):
     """of the image sets that have them; the others are as rendered."""
     strength: Range = Range(low=1.0, high=1.0)
     """range of a factor on a set's albedo variation, exposure, shift, noise, dark level and error of the
-    Sun, drawn once for each set, log-uniform: some places are even and well known, others are not."""
+    Sun, drawn once for each set, log-uniform: some sites are more uniform and better known than others."""
     albedo: AlbedoField = AlbedoField()
     albedo_blocks: AlbedoBlocks = AlbedoBlocks()
     albedo_spots: AlbedoSpots = AlbedoSpots()
@@ -92,17 +92,17 @@ class ImperfectionsSection(Section):
     noise: NoiseSection = NoiseSection()
     dark: DarkSection = DarkSection()
     sun_deg: Annotated[float, Field(ge=0, le=45)] = 0.0
-    """standard deviation of each component of the error of the Sun's direction as it is told to the
-    network, degrees; the images have the right one (0: none; a realistic value: 0.1)."""
+    """standard deviation of each component of the error of the Sun vector that the network gets, degrees;
+    the images have the true one (0: none; a realistic value: 0.1)."""
     wrong: Share = 0.0
-    """share of the images whose Sun is told in any azimuth: images of another time, or place."""
+    """share of the images whose Sun vector has a random azimuth: images of another time or place."""
     saturation: Annotated[float, Field(gt=1)] | None = None
-    """radiance, over the set's median lit one, that brighter pixels have too; null for none."""
+    """largest recorded radiance, over the set's median lit one; null for no limit."""
     clip: Share = 0.0
     """share of the image sets in which negative values are 0, as in products that hold none."""
     quantise_bits: Literal[8, 12] | None = None
-    """8 or 12: the levels of the recorded radiance, of which the highest is the set's largest; null for
-    none."""
+    """8 or 12 bits of the recorded radiance, whose highest level is the set's largest radiance; null for no
+    quantisation."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -146,7 +146,7 @@ class ImperfectionsSection(Section):
 
 
 class ImperfectionsSections(Section):
-    """Imperfections of the images: albedo variation, camera and knowledge of the Sun; all off by default.
+    """Imperfections of the images: albedo variation, camera, errors of the Sun vector; all off by default.
 
     `train` holds in all bridge stages, `test` in the evaluation conditions with
     ``imperfections: true``. In this order: light, albedo, visibility, shift, exposure, dark level, noise,

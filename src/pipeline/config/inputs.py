@@ -1,4 +1,4 @@
-"""Section ``inputs``: the DEMs, their count maps, and where they come from."""
+"""Section ``inputs``: the DEMs, their count maps, and their sources."""
 
 from __future__ import annotations
 

@@ -26,16 +26,17 @@ class MapSection(Section):
     """``map`` draws one noise field per clone over the whole map, so that windows of a clone agree;
     ``window`` draws each window's own (published)."""
     std: Literal["clones", "published"] = "clones"
-    """``clones``, the standard deviation (ddof 1) of whole-map clones; or ``published``, which counts the
-    disagreement of overlapping windows in (see `pipeline.region.blend.Mosaic`)."""
+    """``clones``, the standard deviation (ddof 1) of whole-map clones; or ``published``, which includes the
+    disagreement of overlapping windows (see `pipeline.region.blend.Mosaic`)."""
     tile_px: PositiveInt = 960
-    """side of the squares of windows that are jobs of their own."""
+    """side of the squares of windows that are separate jobs, pixels."""
     steep_deg: Positive = 15.0
     """slopes above this count as steep."""
     clones: bool = False
     """whether the clones are written too."""
     fallback: Literal["prior", "none"] = "prior"
-    """``prior`` gives the a priori DEM where withheld images say that the map is no better; ``none``."""
+    """``prior`` uses the a priori DEM where withheld images show that the map is no better; ``none`` never
+    does."""
     use_all: bool = False
     """whether withheld images join the final map after the check."""
     seed: Seed = 0

@@ -28,9 +28,9 @@ class MaskKind(Section):
     """Missing data: an image keeps one strip."""
 
     kind: Literal["strip", "nac"] = "strip"
-    """``strip`` (published: any direction, centred on a diagonal of the patch; in a region, on a point
-    anywhere in it) or ``nac`` (the swath of the Lunar Reconnaissance Orbiter's Narrow Angle Cameras, as it
-    runs over the middle; its keys follow `share`)."""
+    """``strip`` (published: any direction, centred on a diagonal of the patch, or on a random point of
+    a region) or ``nac`` (the swath of the Lunar Reconnaissance Orbiter's Narrow Angle Cameras, with its
+    direction at the centre; its keys follow `share`)."""
 
 
 class StripWidth(MaskKind):
@@ -53,7 +53,7 @@ class Missing(MaskKind):
     width_m: Range = Range(low=2500, high=5000)
     """range of the swath's width, m: one camera's 2.5 km to both cameras' 5 km from 50 km above."""
     inclination_deg: Range = Range(low=85, high=95)
-    """range of the orbit's inclination, degrees: the swath runs as the orbit does there."""
+    """range of the orbit's inclination, degrees: the swath runs along the ground track."""
     azimuth_jitter_deg: Annotated[float, Field(ge=0, le=45)] = 2.0
     """standard deviation of the swath's azimuth about the orbit's (slews), degrees."""
     seam_px: Range = Range(low=1, high=3)
@@ -76,7 +76,7 @@ class StripDraw(Missing, StripWidth):
 
 
 class MasksSection(Section):
-    """Missing-data strips: `train` anew for every sample, `test` drawn once and stored."""
+    """Missing-data strips: `train` drawn for every sample, `test` drawn once and stored."""
 
     train: StripDraw = StripDraw()
     test: StripDraw = StripDraw()

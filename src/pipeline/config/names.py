@@ -1,4 +1,4 @@
-"""Names of what is evaluated: a system and the stage of its training, or given weights."""
+"""Names of evaluated systems: a system and the stage of its training, or given weights."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ class PatchesSection(Section):
     stride_px: PositiveInt = 96
     """distance between training patches (published 96); must divide `size_px`."""
     origin: Literal["even", "corner"] = "even"
-    """where patches count from: ``corner`` (published: 2 px from the left and the bottom edge of each
+    """position of the grid of patches: ``corner`` (published: 2 px from the left and the bottom edge of each
     piece of terrain, rows upwards) or ``even`` (most patches, even margins, rows downwards)."""
     tiles: Annotated[int, Field(ge=1, le=1000)] = 40
-    """number of jobs the terrain is cut into."""
+    """number of jobs into which the terrain is divided."""
 
     @model_validator(mode="after")
     def _divides(self) -> PatchesSection:

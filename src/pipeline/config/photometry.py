@@ -48,7 +48,7 @@ class HapkeSection(Section):
     """
 
     w: Annotated[float, Field(gt=0, le=1)] = 0.21
-    """single-scattering albedo; it takes the place of `photometry.albedo`."""
+    """single-scattering albedo, used instead of `photometry.albedo`."""
     b: Annotated[float, Field(ge=0, lt=1)] = 0.28
     """width of the lobes of the double Henyey-Greenstein phase function."""
     c: Annotated[float, Field(ge=-1, le=1)] = 0.35
@@ -67,7 +67,7 @@ class PhotometrySection(Section):
     law: LawName = "exponential"
     """``exponential`` (published), ``lambert``, ``lunar_lambert`` or ``hapke``."""
     phase_unit: Literal["radians", "degrees"] = "radians"
-    """unit of the phase angle in the exponential law; the published run had radians."""
+    """unit of the phase angle in the exponential law; the published run used radians."""
     albedo: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """normal albedo that scales the radiance of all laws but Hapke's."""
+    """normal albedo that scales the radiance of all laws except Hapke's."""
     hapke: HapkeSection = HapkeSection()

@@ -20,10 +20,10 @@ class PhotometricSection(Section):
     """Photometric stereo in closed form (Woodham 1980; Frankot & Chellappa 1988)."""
 
     damping: Positive = 0.001
-    """weight of the a priori normal against the mean of s sᵀ over a pixel's lit images: light for many
-    Suns, firm for few."""
+    """weight of the a priori normal against the mean of s sᵀ over a pixel's lit images: it matters more
+    with fewer Suns."""
     length_cells: Positive = 2.0
-    """a priori cells; longer scales are the a priori DEM's."""
+    """length in a priori cells; longer scales are taken from the a priori DEM."""
 
 
 #: Rivals that may have variants.
@@ -33,7 +33,7 @@ Variants = dict[Name, dict[str, Any]]
 
 
 class ShadingSection(Section):
-    """Shape from shading: minimises the misfit of images, plus smoothness, plus nearness to the start.
+    """Shape from shading: minimises the misfit of images, plus roughness, plus distance from the start.
 
     Names are those of the Ames Stereo Pipeline's `sfs` where they mean the same. Units are not: heights are
     in pixels and radiance is over the set's mean lit radiance, so that the program's usual values do not
@@ -47,23 +47,22 @@ class ShadingSection(Section):
     initial_dem_constraint_weight: _NotNegative
     """lambda, of squared distances from the start: the a priori DEM, or a spline of its altimetry."""
     spot_constraint_weight: _NotNegative = 10.0
-    """what is added to lambda at pixels with altimetry."""
+    """addition to lambda at pixels with altimetry."""
     albedo_constraint_weight: Positive = 1.0
-    """of the squared logarithm of the albedo and of its gradient."""
+    """weight of the squared logarithm of the albedo and of its gradient."""
     haze_constraint_weight: Positive = 2000.0
-    """of squared haze, over the set's mean lit radiance; for each image."""
+    """weight of squared haze, over the set's mean lit radiance, for each image."""
     shadow_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """share of an image's mean lit radiance below which a pixel is in shadow; it and its neighbours do not
     count."""
     robust_threshold: _NotNegative = 0.4
-    """residual from which on Cauchy's loss is lenient, over the set's mean lit radiance; 0 for plain
-    squares."""
+    """scale of Cauchy's loss of the residuals, over the set's mean lit radiance; 0 for plain squares."""
     coarse_levels: Annotated[int, Field(ge=0, le=6)] = 2
-    """scales before the pixels' own, each half as fine as the next."""
+    """number of scales coarser than the pixels, each half as fine as the next."""
     max_coarse_iterations: PositiveInt = 2
-    """steps of Gauss and Newton on each coarse scale."""
+    """Gauss-Newton steps on each coarse scale."""
     max_iterations: PositiveInt = 3
-    """steps of Gauss and Newton on the pixels' own scale."""
+    """Gauss-Newton steps on the scale of the pixels."""
 
 
 class SfsSection(ShadingSection):
@@ -78,7 +77,7 @@ class HybridSection(ShadingSection):
     initial_dem_constraint_weight: _NotNegative = 0.1
     """lambda, of squared distances from the mean."""
     members: PositiveInt = 4
-    """clones whose mean it is."""
+    """clones in that mean."""
     sampler: PretrainedSampler = PretrainedSampler()
     """how they are drawn."""
 
@@ -90,11 +89,11 @@ class PredictorsSection(Section):
     """names from the registry of predictors, beside the bicubics and the VAE's floors; learned ones are
     trained."""
     variants: Variants = Field(default={})
-    """further learned rivals: names (a letter, then letters and digits), the rival whose section they have
-    (`of`), and the keys in which they differ from it."""
+    """further learned rivals: for each name (a letter, then letters and digits), the rival that it varies
+    (`of`), and the keys in which it differs from it."""
     bridges: dict[Name, PretrainedSection] = Field(default={})
-    """further bridges of given weights: names (a letter, then letters and digits), and for each the keys
-    of section ``pretrained``. The floors of their VAEs are scored too."""
+    """further bridges with given weights: for each name (a letter, then letters and digits), the keys of
+    section ``pretrained``. The floors of their VAEs are scored too."""
     photometric: PhotometricSection = PhotometricSection()
     sfs: SfsSection = SfsSection()
     hybrid: HybridSection = HybridSection()

@@ -14,9 +14,9 @@ class PretrainedSampler(SamplerSection):
     """How clones of given weights are drawn: the defaults are those of the shipped weights."""
 
     nfe: Evaluations = 4
-    """network evaluations a clone."""
+    """network evaluations per clone."""
     kind: SamplerKind = "dbim"
-    """one of the model's process, see ``published.sampler.kind``; every process has ``dbim``."""
+    """a sampler of the model's process, see ``published.sampler.kind``; every process has ``dbim``."""
     eta: Share = 1.0
     grid: TimeGrid = "quadratic"
     """``uniform`` steps or ``quadratic``, finer towards the truth."""
@@ -26,13 +26,13 @@ class PretrainedSection(Section):
     """Given weights in place of a training: with them, `systems` is empty and `primary` is `pretrained`."""
 
     weights: str | None = None
-    """folder with ``model.safetensors`` and ``config.json``, or the safetensors file; null trains. Their
-    bytes count, not their place. The model's `size_px` and `factor` must be those of `patches`; the pixel
+    """folder with ``model.safetensors`` and ``config.json``, or the safetensors file; null trains. Identified
+    by content, not by path. The model's `size_px` and `factor` must be those of `patches`; the pixel
     size may be another one when the model is scale-free (`height_unit: pixel`)."""
     vae: str | None = None
-    """the same of its VAE, for a latent model."""
+    """the same for its VAE, for a latent model."""
     sampler: PretrainedSampler = PretrainedSampler()
-    """how clones are drawn, which no training decides."""
+    """how clones are drawn, which does not depend on the training."""
 
     @model_validator(mode="after")
     def _vae_of_something(self) -> PretrainedSection:

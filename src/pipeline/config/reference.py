@@ -26,8 +26,8 @@ _HEAD = """# Configuration
 
 `config/config.yaml` is the published system at paper scale and holds every key. The other files are
 overlays: `snakemake --configfile config/demo.yaml -c2 all` replaces only the keys that it names; several
-overlays apply in order, and `--config run=mine` sets single values. Both options take lists: another option,
-like `-c2`, stands between them and the stage.
+overlays apply in order, and `--config run=mine` sets single values. Both options take lists: put another
+option, like `-c2`, between them and the stage.
 
 | file | what |
 |---|---|
@@ -36,7 +36,7 @@ like `-c2`, stands between them and the stage.
 | `lola40.yaml` | real LOLA windows at 40 m/pix in `resources/lola_40m/*.tif` |
 | `rivals.yaml` | on top of `lola40.yaml`: learned rivals of the bridges |
 | `evaluate.yaml` | given or shipped weights on any DEM windows, without training |
-| `map.yaml` | a map of a site from a DEM, real images and their Suns, with given weights |
+| `map.yaml` | a map of a site from a DEM, real images and their Sun positions, with given weights |
 | `map_1500.yaml` | 1,500 rendered images over 76.8 km of synthetic terrain at 20 m/pix, with given weights |
 | `conditions.yaml` | on top of `config.yaml`: other numbers of images and latitudes in the evaluation |
 | `light.yaml` | on top of another: true places, the Sun's disc, far terrain, swaths of narrow cameras |
@@ -46,9 +46,9 @@ A range is written `[low, high]`, or as one number for a fixed value. "Published
 "interpolant" and its `noise` are Yasuda's, the VAE is Rombach et al. 2022's. Unknown keys and values outside
 the allowed range are refused before any work starts, with the key's path.
 
-Editors with a YAML language server complete keys, show what they mean and mark mistakes by `schema.json`,
-which the first line of a file names; `# yaml-language-server: $schema=../config/schema.json` in an overlay in
-a folder beside this one.
+Editors with a YAML language server complete keys, show their meaning and mark mistakes with `schema.json`,
+which the first line of a file names; in an overlay in a folder beside this one it is
+`# yaml-language-server: $schema=../config/schema.json`.
 
 Changing a key reruns the stages that depend on it and nothing else; keys under `runtime`, and `run`, change
 no result and rerun nothing that is stored by key.

@@ -27,7 +27,7 @@ class RegionLight(SunPlace):
         return self
 
     def arc(self, pole: int, images: int) -> ArcDraw:
-        """The draw of so many images that says the same on the map of a pole (+1 north, -1 south)."""
+        """The equivalent draw of `images` images on the map of a pole (+1 north, -1 south)."""
         count = Range(low=images, high=images)
         if self.place != "assumed":
             return ArcDraw(place=self.place, declination=self.declination, images=count)
@@ -48,7 +48,7 @@ class RegionSection(Section):
     size_px: Annotated[int, Field(ge=16)] = 480
     """side of the square region, pixels."""
     center_m: tuple[float, float] | None = None
-    """map coordinates of its centre, metres; null picks the place with the most test patches."""
+    """map coordinates of its centre, metres; null picks the square with the most test patches."""
     stride_px: PositiveInt = 48
     """step of the moving window (published 48)."""
     members: Annotated[int, Field(ge=2, le=1000)] = 4
@@ -56,12 +56,12 @@ class RegionSection(Section):
     images: Annotated[int, Field(ge=1, le=10_000)] = 100
     """images that light the region."""
     light: RegionLight = RegionLight()
-    """where the Sun of its images is seen from."""
+    """place for which the Sun of its images is computed."""
     half_width_px: Range | None = Range(low=125, high=125)
-    """half-width of the strip that each image keeps, pixels, or a range of it from which each image's is
+    """half-width of the strip that each image keeps, pixels, or a range from which that of each image is
     drawn (published 25 to 50); null for whole images."""
     masks: RegionMasks = RegionMasks()
-    """what kind of strip that is; with ``nac``, `half_width_px` is not used."""
+    """kind of that strip; with ``nac``, `half_width_px` is not used."""
     blend_px: PositiveInt = 48
     """largest grassfire distance (published 48)."""
     blend_sigma_px: Annotated[float, Field(ge=0)] = 2.0

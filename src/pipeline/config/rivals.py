@@ -13,7 +13,7 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class RivalSection(Section):
-    """What all learned rivals have."""
+    """Keys common to all learned rivals."""
 
     keep_block_means: bool = False
     """project the result so that its block means equal the a priori DEM; no source does."""
@@ -30,8 +30,8 @@ class RivalSection(Section):
     optimiser: OptimiserSection
     """length, batch and step size of the training."""
     weights: str | None = None
-    """folder of given weights (or the safetensors file); null trains. Their bytes count, not their place.
-    All other keys are then those of their ``config.json``."""
+    """folder of given weights (or the safetensors file); null trains. Identified by content, not by
+    path. With weights, all other keys are those of their ``config.json``."""
 
     def trained(self) -> Self:
         """The keys on which the weights depend; all others have their defaults."""
@@ -97,7 +97,7 @@ class AdversarialSection(EstimateSection):
     adversarial_weight: Weight = 0.005
     """weight of the adversarial loss of the generator (ESRGAN 0.005)."""
     adversarial_start_samples: Annotated[int, Field(ge=0)] = 0
-    """samples before that loss counts; the critic learns from the first."""
+    """samples before that loss is used; the critic learns from the first."""
 
 
 class GanSection(AdversarialSection):

@@ -59,7 +59,7 @@ class Config(Section):
     """which systems are trained: ``published``, ``bridge``, or names of `variants`; none with given
     weights."""
     primary: Annotated[str, Field(pattern=_PRIMARY)] = "published_missing"
-    """``<system>_<stage>`` that this config ships, or ``pretrained``: it reconstructs the region."""
+    """``<system>_<stage>`` that this config ships, or ``pretrained``; it reconstructs the region."""
     inputs: InputsSection = InputsSection()
     synthetic: SyntheticSection = SyntheticSection()
     patches: TrainingPatchesSection = TrainingPatchesSection()
@@ -80,7 +80,7 @@ class Config(Section):
     published: BridgeSection = BridgeSection()
     bridge: BridgeSection = BridgeSection()
     variants: Variants = Field(default={})
-    """further systems: names (a letter, then letters and digits), and the keys in which each differs from
+    """further systems: for each name (a letter, then letters and digits), the keys in which it differs from
     the section ``bridge``."""
     pretrained: PretrainedSection = PretrainedSection()
     predictors: PredictorsSection = PredictorsSection()
@@ -296,7 +296,7 @@ def _with_nulls(value: Any) -> Any:
 
 
 def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the given keys in the place of its own, at any depth."""
+    """`base` with the given keys instead of its own, at any depth."""
     out = dict(base)
     for key, value in changes.items():
         inner = out.get(key)

@@ -20,7 +20,7 @@ class RuntimeSection(Section):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """processes a tracing or loading job may use."""
     processes: Annotated[int, Field(ge=1, le=64)] | None = None
-    """processes of a training on a node; null takes one a GPU that the job was given, else one."""
+    """processes of a training on a node; null takes one per GPU that the job was given, else one."""
     nodes: Annotated[int, Field(ge=1, le=256)] = 1
     """nodes of a training, with Slurm."""
     checkpoint_minutes: Positive = 5.0

@@ -25,9 +25,9 @@ class SceneDraw(Section):
     cell_error_px: Range = Range(low=0.005, high=0.2)
     """range of their standard deviation, pixels, log-uniform."""
     unexpected_share: Share = 0.15
-    """share of the samples of which nobody says where the whole Sun is expected to be seen."""
+    """share of the samples without a map of where the whole Sun is expected to be visible."""
     pairs_share: Share = 0.0
-    """share of the images that come twice, as left and right frames of one id: with the same Sun and
+    """share of the images that are given twice, as left and right frames of one id: with the same Sun and
     shift, and missing data and noise of their own."""
     images_power: Annotated[float, Field(ge=0, le=10)] = 1.5
-    """power p of a uniform number u: of n images, floor((n + 1) u^p) are seen."""
+    """power p of a uniform number u: of n images, floor((n + 1) u^p) are used."""

@@ -14,13 +14,13 @@ class SceneSuns(Section):
     """Which Suns the images of a set have."""
 
     own: Share = 0.5
-    """share of the sets that see the Sun from the patch's own latitude; the others see it from one drawn
-    uniformly in `latitude`, with a map that is turned at random."""
+    """share of the sets with the Sun of the patch's own latitude; the others have that of a latitude drawn
+    uniformly in `latitude`, with a map that is rotated at random."""
     latitude: Range = Range(low=45, high=90)
     """range of those latitudes, degrees, of either hemisphere."""
     declination: Range = Range(low=-1.59, high=1.59)
-    """range of the Sun's declination, degrees, one per image at a random time of the year: its middle plus
-    half its width times the sine of a uniform angle."""
+    """range of the Sun's declination, degrees, one per image at a random time of the year: the middle of
+    the range plus half its width times the sine of a uniform angle."""
     elevation: Range = Range(low=1, high=80)
     """least and greatest elevation of the Sun, degrees."""
     one_side: Share = 0.2
@@ -61,14 +61,15 @@ class RenderedScenes(Section):
     common_px: Annotated[float, Field(ge=0, le=2)] = 0.3
     """standard deviation of a shift along both axes that all images of a set share; at most 2 pixels."""
     lit: Share = 0.05
-    """least share of a patch that sees the Sun's centre; a Sun that lights less is drawn again, up to four
-    times."""
+    """least share of a patch from which the Sun's centre is visible; a Sun that lights less is drawn again,
+    up to four times."""
     disc_deg: Annotated[Positive, Field(le=10)] = 0.533
     """diameter of the Sun's disc, degrees."""
     curvature: bool = True
     """bend the surrounding terrain with the Moon's surface."""
     gentle: Share = 0.0
-    """share of the sets whose terrain is flattened, as mid latitudes and wider pixels are gentler."""
+    """share of the sets whose terrain is flattened, since mid latitudes and larger pixels have gentler
+    slopes."""
     relief: Range = Range(low=0.3, high=1.0)
     """range of the factor on its heights, drawn log-uniformly per set."""
     seed: Seed = 0
@@ -84,12 +85,12 @@ class RenderedScenes(Section):
 
     @property
     def used_laws(self) -> list[str]:
-        """Laws that images are rendered with: a factor on L mixes Lambert's in."""
+        """Laws with which images are rendered: a factor on L mixes in Lambert's law."""
         return list(dict.fromkeys([*self.laws, *(["lambert"] if "lunar_lambert" in self.laws else [])]))
 
 
 class ScenesSection(RenderedScenes):
-    """Image sets of each training and validation patch, and what the training sees of them.
+    """Image sets of each training and validation patch, and which of them a training uses.
 
     Without this section a run renders none.
     """
@@ -101,12 +102,12 @@ class ScenesSection(RenderedScenes):
     cell_error_px: Range = Range(low=0.005, high=0.2)
     """range of their standard deviation, pixels, drawn log-uniformly."""
     unexpected_share: Share = 0.15
-    """share of the samples of which nobody says where the whole Sun is expected to be seen."""
+    """share of the samples without a map of where the whole Sun is expected to be visible."""
     pairs_share: Share = 0.0
-    """share of the images that come twice, as left and right frames of one id: with the same Sun and
+    """share of the images that are given twice, as left and right frames of one id: with the same Sun and
     shift, and missing data and noise of their own."""
     images_power: Annotated[float, Field(ge=0, le=10)] = 1.5
-    """power p of a uniform number u: of n images of a set, floor((n + 1) u^p) are seen."""
+    """power p of a uniform number u: of n images of a set, floor((n + 1) u^p) are used."""
 
     @model_validator(mode="after")
     def _positive_errors(self) -> ScenesSection:

@@ -26,7 +26,7 @@ def shipped(path: Path | str, root: Path | str = ".") -> Path:
     """A path as it is given, or the same path in the wheel where only the wheel has it.
 
     Only paths that begin with ``pretrained/`` are looked up in the wheel: a user's own file comes first, and
-    nothing else of a wheel takes the place of a user's file.
+    nothing else of a wheel replaces a user's file.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Section ``site``: what a user has of a place, to make a map of it."""
+"""Section ``site``: a user's data of a site, to make a map of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SITE_FILES = ("dem", "count", "error", "far", "suns", "exposures", "points")
 
 
 class SiteSection(Section):
-    """A DEM, images of it and where the Sun stood. With a `dem`, the run makes a map and trains nothing."""
+    """A DEM, its images and their Sun positions. With a `dem`, the run makes a map and trains nothing."""
 
     dem: str | None = None
     """a priori DEM, a GeoTIFF (or PDS3 image) in any lunar projection; null for a run without a map."""
@@ -25,17 +25,17 @@ class SiteSection(Section):
     far: str | None = None
     """coarse DEM for the horizon, `images.far_m` around the map; null casts shadows within the DEM only."""
     height_unit: Literal["m", "km"] | None = None
-    """``m`` or ``km``; null takes the file's, metres where it says nothing."""
+    """``m`` or ``km``; null takes the file's, metres where it gives none."""
     images: str | list[str] | None = None
     """paths or globs of map-projected images; null for a map without images."""
     suns: str | None = None
-    """table of Suns: LROC's index, a CSV with its columns, or a list of Ames Stereo Pipeline; null for
-    tags in the images, or their ids with `kernels`."""
+    """table of Sun positions: LROC's index, a CSV with its columns, or a list of the Ames Stereo Pipeline;
+    null for tags in the images, or their ids with `kernels`."""
     exposures: str | None = None
-    """list of the Ames Stereo Pipeline, a line ``image value`` each, in any common unit: the ratio of
-    images' brightness is taken from it; null takes each image's own match with the DEM."""
+    """list of the Ames Stereo Pipeline, a line ``image value`` each, in any common unit, from which the
+    ratios of the images' brightness are taken; null matches each image with the DEM."""
     kernels: list[str] = Field(default=[])
-    """SPICE kernels for images whose id tells the time."""
+    """SPICE kernels for images whose id gives the time."""
     points: str | None = None
     """CSV with columns ``lon``, ``lat``, ``height`` (degrees, metres), e.g. LOLA shots, with which the a
     priori DEM and the map are compared; null for none."""

@@ -13,11 +13,11 @@ class SplitIndex(Section):
     """Index files: ids of the patches of each split, as ``.npy`` of whole numbers or one per line of text."""
 
     train: str
-    """path of the file that names the training patches. Its bytes count, not its place."""
+    """path of the file that names the training patches, identified by content, not by path."""
     validation: str
-    """path of the file that names the validation patches. Its bytes count, not its place."""
+    """path of the file that names the validation patches, identified by content, not by path."""
     test: str
-    """path of the file that names the test patches. Its bytes count, not its place."""
+    """path of the file that names the test patches, identified by content, not by path."""
 
 
 class SplitSection(Section):
@@ -25,22 +25,22 @@ class SplitSection(Section):
 
     method: Literal["block", "site", "random", "index", "test"] = "block"
     """``block`` (spatial blocks), ``site`` (connected pieces of terrain), ``random`` (published),
-    ``index`` (files that name the patches, as the published ones), or ``test``: every kept patch tests
-    given weights (section `pretrained`), and nothing can be trained."""
+    ``index`` (files that name the patches, as the published ones), or ``test``: every kept patch is a
+    test patch of given weights (section `pretrained`), and nothing can be trained."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """share of the kept patches that validate."""
+    """share of the kept patches for validation."""
     test: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """share of the kept patches that test."""
+    """share of the kept patches for testing."""
     block_px: PositiveInt = 960
     """side of a spatial block, pixels."""
     gap_px: Annotated[int, Field(ge=0)] = 0
     """training patches this close to a validation or test patch are dropped."""
     validation_sites: list[str] = Field(default_factory=list)
-    """name patterns of input files; with ``site``, pieces that hold a matching file validate, and the shares
-    are ignored."""
+    """name patterns of input files; with ``site``, pieces with a matching file are for validation, and the
+    shares are ignored."""
     test_sites: list[str] = Field(default_factory=list)
-    """name patterns of input files; with ``site``, pieces that hold a matching file test, and the shares are
-    ignored."""
+    """name patterns of input files; with ``site``, pieces with a matching file are for testing, and the
+    shares are ignored."""
     index: SplitIndex | None = None
     """with method ``index``, its files (keys `train`, `validation`, `test`: ids, as ``.npy`` of whole
     numbers or one per line of text); kept patches that none of them names are dropped."""

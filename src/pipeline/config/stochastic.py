@@ -25,7 +25,7 @@ class StochasticSection(RivalSection):
         default=[32, 64, 128, 256]
     )
     """channels after each halving (published 32, 64, 128, 256); at full resolution as many as after the
-    first. Attention is at the lowest level, of 32 channels a head."""
+    first. Attention is at the lowest level, with 32 channels per head."""
     embedding: PositiveInt = 128
     """width of the time embedding, which scales and shifts every block."""
     unit_px: Positive | None = None
@@ -50,11 +50,11 @@ class YasudaSection(StochasticSection):
     """The stochastic interpolant from the a priori DEM to the DEM: SM of Yasuda (2025)."""
 
     noise: Positive = 0.2
-    """epsilon, in that unit (published 0.2)."""
+    """epsilon, in units of `unit_px` (published 0.2)."""
     nfe: Evaluations = 10
     """network evaluations per clone (published 10)."""
     target: Literal["dem", "residual"] = "dem"
-    """what the sampler moves: the ``dem`` (published) or the ``residual`` = DEM minus a priori DEM. The
+    """variable of the sampler: the ``dem`` (published) or the ``residual`` = DEM minus a priori DEM. The
     network serves both: it gives the drift beyond that of the a priori DEM."""
 
     def trained(self) -> Self:
@@ -68,5 +68,5 @@ class DiffusionSection(StochasticSection):
     nfe: Evaluations = 50
     """network evaluations per clone (published 50)."""
     weighting: Literal["noise", "score"] = "noise"
-    """of the squared error of the noise: ``noise`` (1) or ``score`` (1/sigma^2, the published loss of the
-    score as it is written, which a few samples near the truth rule: it hardly trains)."""
+    """weight of the squared error of the noise: ``noise`` (1) or ``score`` (1/sigma^2, the published loss of
+    the score, which a few samples near the truth dominate: it hardly trains)."""

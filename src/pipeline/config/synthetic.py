@@ -33,8 +33,8 @@ class SyntheticSection(Section):
     """wavelength whose power diffusion has reduced by 1/e in the ancient relief, metres; shorter waves are
     reduced more, as ``exp(-smoothing_m / wavelength)``."""
     texture_m: Annotated[float, Field(ge=0)] = 2.5
-    """RMS height difference over 100 m of the fine self-affine texture that lies over everything (blocks,
-    secondaries and craters too small to draw), metres; 0 leaves it out."""
+    """RMS height difference over 100 m of the fine self-affine texture added everywhere (blocks,
+    secondaries and craters too small to draw), metres; 0 for none."""
     surface_age_ga: Annotated[float, Field(gt=0, le=4.2)] = 3.9
     """age of the surface, 10^9 years (0 to 4.2); sets the number of craters."""
     crater_density: Annotated[float, Field(ge=0, le=100)] = 1.0

@@ -10,7 +10,7 @@ from pipeline.config.base import Positive, PositiveInt, Section
 
 
 class TrainingSection(Section):
-    """What every training shares and what changes its numbers."""
+    """Keys of every training that change its numbers."""
 
     cpu_threads: Annotated[int, Field(ge=1, le=256)] = 8
     """torch threads; part of the result, since sums depend on it."""
@@ -22,7 +22,7 @@ class OptimiserSection(Section):
     """One stage of training, measured in samples so that it does not depend on the machine."""
 
     samples: PositiveInt
-    """training samples seen in this stage."""
+    """training samples of this stage."""
     batch: PositiveInt = 256
     """global batch, whatever the number of processes."""
     learning_rate: Positive = 1e-4

@@ -14,7 +14,7 @@ from pipeline.config.scene_draw import SceneDraw
 class CalibrationStage(Section):
     """What a calibration depends on: `stage` names the training, `main` the light of the main condition.
 
-    After a training on rendered scenes, `scenes` and `masks` say what is drawn of them; `main` is not used.
+    After a training on rendered scenes, `scenes` and `masks` give what is drawn of them; `main` is not used.
     """
 
     stage: str

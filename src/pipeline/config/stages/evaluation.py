@@ -28,7 +28,7 @@ class PredictorStage(Section):
     floor: bool = False
     """whether it may see the truth; its row stands under ``floors``."""
     conditions: dict[str, Condition] = Field(default={})
-    """that it is scored under; none where it needs no images."""
+    """under which it is scored; none where it needs no images."""
     members: PositiveInt = 1
     """clones per patch; 1 for a deterministic one."""
     max_patches: PositiveInt | None = None
@@ -50,12 +50,12 @@ class PredictorStage(Section):
     weights: dict[str, str] = Field(default={})
     """digests of given weights, where it has any."""
     vae: str = "vae"
-    """what metrics.json calls its VAE, if it has one."""
+    """name of its VAE in metrics.json, if it has one."""
     cpu_threads: PositiveInt
 
     @property
     def headings(self) -> dict[str, Condition | None]:
-        """What its rows stand under: its conditions, or one heading where it needs no images."""
+        """The headings of its rows: its conditions, or one heading where it needs no images."""
         return dict(self.conditions) or {"floor" if self.floor else "main": None}
 
     def options_under(self, condition: Condition | None) -> dict[str, Any]:

@@ -37,8 +37,8 @@ class PrepareStage(Section):
 class ClonesStage(Section):
     """What clones of windows depend on; `weights` are digests of the given weights.
 
-    `members` stands for that of `map` where fewer are drawn; `role` says which images the clones see:
-    ``first`` means those that the first preparation leaves to the map.
+    `members` replaces that of `map` where fewer are drawn; `role` says which images the clones use:
+    ``first`` means those that the first preparation does not withhold.
     """
 
     map: MapSection

@@ -70,7 +70,7 @@ class RivalStage(TrainingStage):
     name: str
     """of the predictor."""
     module: str
-    """where its training is, see `pipeline.training.rival`."""
+    """module of its training, see `pipeline.training.rival`."""
     options: dict[str, Any]
     """its config section, as JSON values."""
     photometry: PhotometrySection
@@ -80,4 +80,4 @@ class RivalStage(TrainingStage):
     masks: StripDraw
     """missing data of its training images."""
     scenes: SceneDraw | None = None
-    """what is drawn of rendered scenes, in the place of arcs; null where the run renders none."""
+    """what is drawn of rendered scenes, instead of arcs; null where the run renders none."""
