@@ -66,12 +66,10 @@ def of_surfaces(table: Table, pixel_m: float) -> dict[str, Any]:
     if "cells_mse_m2" in table:
         out["cells_rms_m"] = _root(table, "cells_mse_m2")
     if sum(table.get("withheld_power", ())) > 0:
-        power, left, before = (
-            float(np.sum(table[f"withheld_{name}"])) for name in ("power", "misfit", "prior_misfit")
-        )
-        out["withheld_residual"] = float(np.sqrt(left / power))
+        left, before = _root(table, "withheld_misfit"), _root(table, "withheld_prior_misfit")
+        out["withheld_residual"] = left / _root(table, "withheld_power")
         if before > 0:
-            out["withheld_vs_prior"] = float(np.sqrt(left / before))
+            out["withheld_vs_prior"] = left / before
     return out
 
 

@@ -144,7 +144,7 @@ def evaluate(
             else:
                 rng = np.random.default_rng([section.seed, _RANKS, found.patch_id])
                 scores.add_ensemble(found.members, found.truth, rng, *known)
-            hidden = withheld(condition, shards.at(found.index), section)
+            hidden = withheld(condition, shards.at(found.index), section, found.truth)
             if hidden is not None:
                 mean = found.members.mean(axis=0)
                 scores.add_withheld(**hidden.columns(mean, found.field(found.batch.prior)))

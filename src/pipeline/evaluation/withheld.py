@@ -86,19 +86,21 @@ class WithheldImages:
 
 
 def withheld(
-    condition: Condition | None, place: tuple[Shard, int], section: PredictorStage
+    condition: Condition | None, place: tuple[Shard, int], section: PredictorStage, truth: NDArray[Any]
 ) -> WithheldImages | None:
     """Stored images of a patch that a condition withholds, at most `MOST`, the same for all systems.
 
     None where the condition shows all of them, or where they are rendered scenes, whose reflectance laws
     differ.
+
+    Parameters
+    ----------
+    place : shard and position in it. truth : the patch's heights, (P, P) metres above any reference.
     """
     if condition is None or condition.images is None or condition.light != "arcs":
         return None
     shard, patch = place
     found = scene_of(condition).image_set(shard, patch, np.random.default_rng(0))
     left = withheld_of(condition, len(found.images), section, int(shard.ids[patch]), MOST)
-    halo, size = (int(shard.attrs[k]) for k in ("halo_px", "size_px"))
-    truth = shard.dem(patch)[halo : halo + size, halo : halo + size]
     visible = shard.visible(found.group, patch, found.images[left])
     return WithheldImages(truth, visible, found.suns[left], float(shard.attrs["pixel_m"]), section.photometry)

@@ -68,20 +68,21 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
 def test_a_condition_withholds_what_it_does_not_show(shards: ShardSet) -> None:
     section = PredictorStage(name="p", module=__name__, make="none", cpu_threads=1, seed=3)
     place = shards.at(1)
-    assert withheld(None, place, section) is None
-    assert withheld(Condition(), place, section) is None
     every = batch_under(Condition(), "x", [place], section, 0, torch.device("cpu"))
+    assert every.dem is not None
+    truth = every.dem[0].numpy()
+    assert withheld(None, place, section, truth) is None
+    assert withheld(Condition(), place, section, truth) is None
     total = every.images.shape[1]
-    few = withheld(Condition(images=total - 1), place, section)
+    few = withheld(Condition(images=total - 1), place, section, truth)
     assert few is not None and len(few._suns) <= 1
-    none = withheld(Condition(images=total), place, section)
+    none = withheld(Condition(images=total), place, section, truth)
     assert none is not None and none.power == 0.0
-    all_of_them = withheld(Condition(images=0), place, section)
+    all_of_them = withheld(Condition(images=0), place, section, truth)
     assert all_of_them is not None and len(all_of_them._suns) <= min(MOST, total)
     prior = every.prior[0].numpy()
-    assert every.dem is not None
     scores = PatchScores(20.0)
-    scores.add(prior, every.dem[0].numpy())
-    scores.add_withheld(**all_of_them.columns(every.dem[0].numpy(), prior))
+    scores.add(prior, truth)
+    scores.add_withheld(**all_of_them.columns(truth, prior))
     row = scores.summary(10, 0)
     assert row["withheld_residual"] < 1e-3 and row["withheld_vs_prior"] < 0.1
