@@ -64,6 +64,7 @@ OTHERS: dict[str, Any] = {
     "synthetic.depth_diameter": 0.19,
     "synthetic.surface_age_ga": 3.8,
     "patches.apriori": "mixed",
+    "altimetry.own": 0.3,
     "altimetry.coverage": {"low": 0.1, "high": 0.2},
     "altimetry.spread_deg": {"low": 2.0, "high": 3.0},
     "altimetry.off_centre": {"low": 0.2, "high": 0.3},

@@ -49,10 +49,12 @@ def write_tile(
     sun: str = "point",
     dark: int = 0,
     places: Mapping[str, np.ndarray] | None = None,
+    counts: bool = False,
 ) -> Tile:
     """Write a tile's patches and visibility; the first `dark` directions light no pixel of any patch.
 
-    `places` replaces the meaningless ``x0``, ``y0``, ``lon``, ``lat`` and ``pole``.
+    `places` replaces the meaningless ``x0``, ``y0``, ``lon``, ``lat`` and ``pole``. With `counts`, patch k
+    has 1 + k altimeter spots in every third pixel.
     """
     places = places or {}
     rng = np.random.default_rng([17, tile])
@@ -66,6 +68,10 @@ def write_tile(
     patches = folder / f"patches_{tile}.zarr.zip"
     with StoreWriter(patches, "patches", attrs) as writer:
         writer.write("dem", dem, ("patch", "y", "x"), chunks=(1, SIDE, SIDE), compress=True)
+        if counts:
+            spots = np.zeros((count, SIZE, SIZE), "f4")
+            spots[:, :, ::3] = 1 + np.arange(count)[:, None, None]
+            writer.write("count", spots, ("patch", "py", "px"), chunks=(1, SIZE, SIZE), compress=True)
         writer.write("id", ids, ("patch",))
         for name, kind in {"row": "i4", "col": "i4", "site": "i4", "pole": "i1", "on_grid": "?"}.items():
             writer.write(name, np.asarray(places.get(name, np.ones(count)), kind), ("patch",))
@@ -150,10 +156,15 @@ def write_scenes(folder: Path, number: int, tile: Tile, sets: int = 2, images: i
 
 
 def make_manifest(
-    folder: Path, tiles: int = 2, count: int = 6, light_halo_px: int = 0, scenes: bool = False
+    folder: Path,
+    tiles: int = 2,
+    count: int = 6,
+    light_halo_px: int = 0,
+    scenes: bool = False,
+    counts: bool = False,
 ) -> Path:
     """Training and validation shards of a few tiles (one patch in six validates), and their manifest."""
-    made = [write_tile(folder, tile, count, light_halo_px) for tile in range(tiles)]
+    made = [write_tile(folder, tile, count, light_halo_px, counts=counts) for tile in range(tiles)]
     labels = {int(i): "validation" if n == 0 else "train" for tile in made for n, i in enumerate(tile.ids)}
     split = write_split(folder, labels)
     shards: dict[str, list[str]] = {"train": [], "validation": []}

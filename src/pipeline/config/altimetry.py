@@ -20,6 +20,9 @@ class AltimetrySection(Section):
 
     coverage: Range = Range(low=0.03, high=1.0)
     """share of a window's pixels that are hit: low (high / low)^sqrt(u) of a uniform number u."""
+    own: Share = 0.5
+    """share of the windows whose spots lie where the patch's own count map (`inputs.count`) has them, if
+    there is one; the others have simulated tracks."""
     spread_deg: Range = Range(low=1.0, high=30.0)
     """standard deviation of the passes' directions about one of their two dominant ones, degrees,
     log-uniform (near a pole they vary widely)."""

@@ -17,9 +17,9 @@ from pipeline.storage.store import Stored, StoreError, read_store
 class Shard:
     """One shard, read patch by patch.
 
-    The large arrays (``dem``, ``*/lit``, ``*/share``, ``scenes/radiance``, ``scenes/expected``) are
-    uncompressed with one patch per chunk. A chunk is thus a contiguous range of bytes in the file, which is
-    memory-mapped instead of read through zarr.
+    The large arrays (``dem``, ``spots``, ``*/lit``, ``*/share``, ``scenes/radiance``, ``scenes/expected``)
+    are uncompressed with one patch per chunk. A chunk is thus a contiguous range of bytes in the file, which
+    is memory-mapped instead of read through zarr.
 
     Raises
     ------
@@ -76,6 +76,15 @@ class Shard:
     def dem(self, patch: int) -> np.ndarray:
         """Terrain of one patch with its halo, metres, (P+2h, P+2h); NaN where there are no data."""
         return self._chunk("dem", patch, self.root["dem"].shape[1:], "<f4")
+
+    def spots(self, patch: int) -> np.ndarray | None:
+        """Altimeter spots per pixel of one patch, (P, P), from the DEM's count map; None without one.
+
+        Shards hold them beside rendered scenes.
+        """
+        if "spots" not in self.root:
+            return None
+        return self._chunk("spots", patch, self.root["spots"].shape[1:], "<f4")
 
     def packed(self, group: str, patch: int) -> np.ndarray:
         """Bit-packed point-Sun visibility of one patch, (direction, P, ceil(P/8)) u1; a view of the file."""

@@ -1,6 +1,6 @@
 """Samples of rendered scenes: a realistic a priori DEM, and images of one set of a patch.
 
-The a priori DEM is exact block means, block means with an error, or altimetry along simulated tracks; see
+The a priori DEM is exact block means, block means with an error, or altimetry; see
 `pipeline.config.altimetry`.
 """
 
@@ -25,6 +25,7 @@ from pipeline.shards.batches import valid_pixels
 from pipeline.shards.reader import Shard
 from pipeline.shards.scene import draw_strips
 from pipeline.terrain.altimetry import simulate
+from pipeline.terrain.altimetry_counts import simulate_at
 from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.blocks import block_mean, fill_nearest
 
@@ -77,7 +78,7 @@ def read_scene(
     """
     halo, size, factor = (int(shard.attrs[k]) for k in ("halo_px", "size_px", "factor"))
     pixel_m = float(shard.attrs["pixel_m"])
-    kinds = rng.spawn(5)
+    kinds = rng.spawn(6)
     chosen, relief = _images(shard, patch, kinds[0], draw)
     images, suns = shard.scene_images(patch, chosen), shard.scene_suns[patch][chosen]
     expected = shard.scene_expected(patch, chosen)
@@ -96,7 +97,11 @@ def read_scene(
     if kind == "altimetry":
         around = min(_AROUND_PX, halo)
         wide = dem[halo - around : halo + size + around, halo - around : halo + size + around]
-        found = simulate(wide, pixel_m, kinds[3], draw.altimetry)
+        spots_here = shard.spots(patch)
+        if spots_here is not None and kinds[5].random() < draw.altimetry.own:
+            found = simulate_at(wide, np.pad(spots_here, around), pixel_m, kinds[3], draw.altimetry)
+        else:
+            found = simulate(wide, pixel_m, kinds[3], draw.altimetry)
         here = np.s_[around : around + size, around : around + size]
         hit = found.count[here] > 0
         if hit.sum() >= _LEAST_SPOTS:

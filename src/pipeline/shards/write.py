@@ -41,7 +41,8 @@ def write_shard(
     arcs_json, masks_json : the tile's fixed draws, for the test split.
     images : writer of images for users (`pipeline.shards.radiance.RadianceWriter`), or None. It is an
         argument, since its imports would otherwise enter the key of every shard.
-    scenes_store : the tile's rendered image sets of this split, or None.
+    scenes_store : the tile's rendered image sets of this split, or None. With them, a count map of the
+        patches is copied too.
 
     Raises
     ------
@@ -78,6 +79,8 @@ def write_shard(
             rows = _rows_of(wanted, scenes, scenes_store, "image sets")
             for name in ("sun", "shift", "set", "relief", "radiance", "expected"):
                 _copy(writer, f"scenes/{name}", scenes[name], rows)
+            if "count" in patches:  # where real altimetry lies, for the a priori DEM of a sample
+                _copy(writer, "spots", patches["count"], source)
         if arcs_json is not None and masks_json is not None:
             _write_draws(writer, wanted, arcs_json, masks_json)
         if images is not None:

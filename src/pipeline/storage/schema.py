@@ -74,7 +74,8 @@ SCHEMAS: dict[str, Schema] = {
     "shard": Schema(
         "shard/1",
         {"dem": ("f4", ("patch", "y", "x")), **_PATCH_TABLE, **_SUNS},
-        {**_LIGHT, **_DRAWS, **_IMAGES, **{f"scenes/{name}": kind for name, kind in _SCENES.items()}},
+        {**_LIGHT, **_DRAWS, **_IMAGES, "spots": ("f4", ("patch", "py", "px"))}
+        | {f"scenes/{name}": kind for name, kind in _SCENES.items()},
         ("pixel_m", "size_px", "halo_px", "factor", "split", "light_halo_px", "sun"),
     ),
     # One group per pixel lattice; `lattice`, `row` and `col` locate each site's first pixel.

@@ -104,15 +104,13 @@ def simulate(
     bunching = _uniform(rng, section.bunching)
     centres = rng.uniform(-1.0, 1.0, (2, BUNCHES))
     widths = rng.uniform(*BUNCH_WIDTH, (2, BUNCHES))
-    errors = _errors(rng, section, pixel_m)
+    errors = draw_errors(rng, section, pixel_m)
     heights = np.ascontiguousarray(dem, dtype=np.float32)
     total, weight = np.zeros(dem.shape), np.zeros(dem.shape, dtype=np.int64)
     goal = int(np.ceil(wanted * np.isfinite(heights).sum()))
     stride = max(1, int(pixel_m / (SHOTS_PER_PIXEL * SHOT_SPACING_M)))
     outliers = 0.0 if errors.noise_m == 0 else section.outliers
-    off_centre = section.off_centre.low
-    if section.off_centre.high > off_centre:
-        off_centre = _uniform(rng, section.off_centre)
+    off_centre = draw_off_centre(rng, section)
     amounts = np.array(
         [errors.bias_m, errors.offset_m, errors.noise_m, outliers, section.outlier_m, off_centre]
     )
@@ -160,7 +158,14 @@ def _uniform(rng: np.random.Generator, within: Range) -> float:
     return rng.uniform(within.low, within.high)
 
 
-def _errors(rng: np.random.Generator, section: AltimetrySection, pixel_m: float) -> Errors:
+def draw_off_centre(rng: np.random.Generator, section: AltimetrySection) -> float:
+    """Draw a window's `altimetry.off_centre`; no random number is used where there is no choice."""
+    if section.off_centre.high > section.off_centre.low:
+        return _uniform(rng, section.off_centre)
+    return section.off_centre.low
+
+
+def draw_errors(rng: np.random.Generator, section: AltimetrySection, pixel_m: float) -> Errors:
     """Error amplitudes of a window; windows with and without errors use equally many random numbers."""
     exact, adjusted, shifted = rng.random(3) < (section.exact, section.adjusted, section.shifted)
     bias = min(_uniform(rng, section.bias_m), BIAS_LIMIT_PX * pixel_m)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,26 @@ def test_altimetry_measures_the_terrain_where_it_has_spots(shards: ShardSet) -> 
         # A pixel's spots are means of the terrain somewhere in it.
         steep = np.ptp(truth(shards, number, sample)) / SIZE
         assert np.abs(sample.heights - truth(shards, number, sample))[hit].mean() < 2 * steep
+
+
+@pytest.mark.parametrize("own", [1.0, 0.5, 0.0])
+def test_spots_lie_where_the_count_map_has_them(tmp_path: Path, own: float) -> None:
+    counted = ShardSet(make_manifest(tmp_path, tiles=1, scenes=True, counts=True), "train")
+    dense = {"coverage": {"low": 0.7, "high": 0.9}, "own": own}
+    found = samples(counted, 60, apriori="altimetry", altimetry=dense)
+    every_third = np.arange(SIZE) % 3 == 0
+    as_counted = [
+        np.array_equal(s.spots, np.where(every_third, s.spots[:, :1], 0)) and s.spots[0, 0] > 0 for s in found
+    ]
+    assert np.mean(as_counted) == pytest.approx(own, abs=0.2 * (0 < own < 1))
+    numbers = {int(s.spots[0, 0]) for s, counted in zip(found, as_counted, strict=True) if counted}
+    assert numbers == ({2, 3, 4, 5, 6} if own else set())  # the first of six patches validates
+
+
+def test_samples_without_a_count_map_do_not_depend_on_its_share(shards: ShardSet) -> None:
+    one, other = (samples(shards, 5, apriori="altimetry", altimetry={"own": own}) for own in (0.0, 1.0))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a.heights, b.heights)
 
 
 def test_kinds_are_mixed_in_their_shares(shards: ShardSet) -> None:
