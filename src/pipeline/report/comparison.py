@@ -1,10 +1,11 @@
 """Tables, figures and page of the comparison of all systems, from metrics files only.
 
-    python -m pipeline.report.comparison [docs/results]
+    python -m pipeline.report.comparison [docs/results] [--add test results/systems/evaluation/parts/*.json]
 
 The folder contains ``metrics/<label>.json``: ``test.json`` and ``validation.json`` are metrics.json of
 config/systems.yaml and config/systems_validation.yaml. The command writes ``tables/``, ``figures/`` and,
-beside the folder, ``<folder>.md``. Equal files give equal bytes.
+beside the folder, ``<folder>.md``. Equal files give equal bytes. ``--add LABEL PARTS`` first adds systems
+that were scored one by one to ``metrics/<label>.json``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.report.additions import add_parts
 from pipeline.report.claims import told_of
 from pipeline.report.figures.systems import draw_conditions, draw_systems
 from pipeline.report.formats import Table, as_csv, as_html, as_latex, as_markdown
@@ -205,8 +207,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "folder", type=Path, nargs="?", default=Path("docs/results"), help="with metrics/*.json"
     )
+    parser.add_argument(
+        "--add", nargs="+", metavar=("LABEL", "PART"), help="parts to add to metrics/<label>.json"
+    )
     given = parser.parse_args(arguments)
     try:
+        if given.add:
+            add_parts(given.folder / "metrics" / f"{given.add[0]}.json", given.add[1:])
         for path in write_comparison(given.folder):
             print(path)
     except ValueError as error:
