@@ -2,9 +2,10 @@
 
 Every predictor that the config scores (config/systems.yaml: given weights) gets the same prepared images of
 the same adjacent windows within the truth; images are prepared by the workflow, as for
-`benchmarks/challenge.py`. Kriging and shape from shading use altimetry if there is any; the others use block
-means of the DEM. FILE is JSON of schema ``challenge/1``: rows as in ``metrics.json``, by set and a priori
-DEM; if it is docs/results/metrics/challenge.json, docs/results.md shows it.
+`benchmarks/challenge.py`. Kriging, shape from shading and bridges that refine (`bridge.refine`) use altimetry
+if there is any; the others use block means of the DEM. FILE is JSON of schema ``challenge/1``: rows as in
+``metrics.json``, by set and a priori DEM; if it is docs/results/metrics/challenge.json, docs/results.md
+shows it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pipeline.evaluation.metrics import PatchScores
 from pipeline.jobs.seeds import seeded
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import MapImages, read_prepared
+from pipeline.predictors.bridge import Bridge
 from pipeline.predictors.interface import Predictor, Setup
 from pipeline.provenance.plan import Plan
 from pipeline.region.windows import Window
@@ -35,8 +37,8 @@ from pipeline.storage.atomic import write_json
 from shading import Site
 
 _CLONES, _RANKS, _CELLS = 0xC10E5, 0x4A9C, 2
-#: Predictors that take heights along tracks and counts of spots.
-ALTIMETRY = ("pipeline.predictors.kriging", "pipeline.predictors.sfs")
+# Predictors that take heights along tracks and counts of spots.
+_ALTIMETRY = ("pipeline.predictors.kriging", "pipeline.predictors.sfs")
 
 
 def planned(configs: list[Path]) -> Plan:
@@ -60,6 +62,13 @@ def predictors(plan: Plan, grid: dict[str, Any]) -> Iterator[tuple[PredictorStag
             yield section, make(Setup(grid, section.options, files))
 
 
+def takes_altimetry(section: PredictorStage, predictor: Predictor) -> bool:
+    """Whether a predictor takes heights along tracks and counts of spots."""
+    if isinstance(predictor, Bridge):
+        return predictor.system.section.refine
+    return section.module in _ALTIMETRY
+
+
 def windows(site: Site, factor: int) -> Iterator[tuple[Window, NDArray[np.float64]]]:
     """Adjacent windows within the truth, from the first whole cell on, and the truth there."""
     layout, size = site.ground.layout, site.size
@@ -77,7 +86,7 @@ def scored(site: Site, section: PredictorStage, predictor: Predictor, factor: in
     """Pooled scores of a predictor on a set's windows."""
     scores = None
     for window, truth in windows(site, factor):
-        batch = site.batch(window, predictor.halo_cells, section.module in ALTIMETRY)
+        batch = site.batch(window, predictor.halo_cells, takes_altimetry(section, predictor))
         place = (window.row, window.col)
         found = predictor.sample(batch, section.members, [seeded(section.seed, _CLONES, *place)])[0]
         members, known = found.double().numpy(), truth - float(batch.reference[0])
