@@ -65,6 +65,7 @@ OTHERS: dict[str, Any] = {
     "synthetic.surface_age_ga": 3.8,
     "patches.apriori": "mixed",
     "altimetry.own": 0.3,
+    "*.hit_share": 0.5,
     "altimetry.coverage": {"low": 0.1, "high": 0.2},
     "altimetry.spread_deg": {"low": 2.0, "high": 3.0},
     "altimetry.off_centre": {"low": 0.2, "high": 0.3},
@@ -349,7 +350,9 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "bridge.sampler.*": (*CALIBRATIONS, *(f"evaluation_bridge_{b}" for b in BRIDGES), "region"),
     "*.calibrate": (),  # makes a stage, or leaves it out
     "published.calibration_margin": (),  # not calibrated
+    "published.hit_share": (),
     "bridge.calibration_margin": CALIBRATIONS,
+    "bridge.hit_share": CALIBRATIONS,
     "variants": (),  # none of them is trained here
     "bridge.seed": (*(f"bridge_{b}" for b in BRIDGES), *CALIBRATIONS),
     **{f"{s}.stages.{b}.*": (f"{s}_{b}",) for s in SYSTEMS for b in BRIDGES},

@@ -167,6 +167,7 @@ def calibrate_system(
             f"{manifest}: expected validation patches, which `calibrate: true` of a system needs, found none"
         )
     system = load_system(model, vae[0] if vae else None, pick_device(runtime.device))
+    system.hit_share = section.hit_share
     picked = chosen(len(shards), PATCHES)
     # As many image sets of training patches, each of a different patch.
     others = chosen(len(trained), SETS * len(picked))
@@ -188,6 +189,7 @@ def calibrate_system(
             "sets": SETS,
             "sampler": section.sampler.model_dump(mode="json"),
             "margin": section.margin,
+            "hit_share": section.hit_share,
             "most_px": float(f"{max(most, LEAST_PX):.6g}"),
             "laws": [kind.law(section.seed, section.margin) for kind in distinguishable(kinds)],
         },

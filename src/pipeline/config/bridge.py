@@ -172,6 +172,9 @@ class BridgeSection(Section):
     calibration_margin: Annotated[float, Field(gt=0, le=10)] = 1.0
     """factor on the fitted spread where there are images, for properties of real images that those of the
     validation patches lack."""
+    hit_share: Share = 1.0
+    """with `refine`, share of the network's change of the refined DEM that clones keep in pixels with
+    altimetry, where finished products are better than simulated spots; part of the calibration."""
     keep_block_means: bool = False
     """project samples so that their block means equal the a priori DEM."""
     init: str | None = None
@@ -197,7 +200,7 @@ class BridgeSection(Section):
         Each stage has its own optimiser; how clones are drawn and calibrated comes after the training. What
         the first stage starts from enters its key by its bytes.
         """
-        later = {"init", "stages", "sampler", "calibrate", "calibration_margin"}
+        later = {"init", "stages", "sampler", "calibrate", "calibration_margin", "hit_share"}
         return self.model_dump(mode="json", exclude=later)
 
     @model_validator(mode="after")

@@ -124,5 +124,6 @@ def load_calibrated(
     system = load_system(path, vae_path, device)
     if calibration is not None:
         fingerprint = model_config(path, "bridge")["fingerprint"]
-        system.widening = Widened(read_calibration(calibration, fingerprint))
+        found = read_calibration(calibration, fingerprint)
+        system.widening, system.hit_share = Widened(found), found.hit_share
     return system

@@ -39,6 +39,18 @@ class Estimate:
         start = None if self.start is None else change(self.start)
         return replace(self, mean=change(self.mean), spread=spread, start=start)
 
+    def nearer_start(self, where: Tensor, share: float) -> Estimate:
+        """The estimate with only `share` of the change of its start in some pixels (B, 1, P, P).
+
+        Raises
+        ------
+        ValueError
+            If there is no start.
+        """
+        if self.start is None:
+            raise ValueError("estimate: expected one that starts from a refined DEM, found none")
+        return replace(self, mean=torch.where(where, torch.lerp(self.start, self.mean, share), self.mean))
+
     def relative_losses(self, truth: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor | None]:
         """Losses relative to the network's expected error, sample by sample.
 

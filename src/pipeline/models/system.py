@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,7 @@ class System(nn.Module):
     ----------
     pixels : heights as states. space : state space of the process without an estimate, see `around`.
     widening : calibration of the clones' spread; None without a calibration.
+    hit_share : of the estimate's change of the refined DEM that clones keep in pixels with altimetry.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class System(nn.Module):
         self.network = build_network(section, size_px, factor, latent)
         self.rescale(residual_scale)
         self.widening: Widening | None = None
+        self.hit_share = 1.0
         self.pixels = PixelSpace(section, factor, state_scale)
         self.space: Space = self.pixels if codec is None else LatentSpace(codec)
 
@@ -204,6 +207,14 @@ class System(nn.Module):
         spread = space.spread_px(batch)
         return clones, estimate, None if spread is None else spread[:, 0], space.estimate.light
 
+    def _calibrated(self, cond: Condition, batch: Batch) -> Condition:
+        """The condition with the calibrated estimate in pixels with altimetry."""
+        if self.hit_share == 1.0 or batch.spots is None or not self.section.refine:
+            return cond
+        assert isinstance(cond, AlignedCondition) and cond.estimate is not None
+        estimate = cond.estimate.nearer_start(batch.spots[:, None] > 0, self.hit_share)
+        return replace(cond, estimate=estimate)
+
     def _draw(
         self,
         batch: Batch,
@@ -214,7 +225,7 @@ class System(nn.Module):
         mirrored: bool = False,
     ) -> tuple[Tensor, Condition]:
         """Clones (B, M, P, P), metres, and the network's conditioning."""
-        cond = self.condition(batch)
+        cond = self._calibrated(self.condition(batch), batch)
         space = self.around(cond)
         mirrored = mirrored and isinstance(space, Departures)
         wanted, members = members, (members + 1) // 2 if mirrored else members

@@ -87,7 +87,7 @@ def bridge(run: Run, name: str) -> dict[str, Any]:
     c, section, stage = run.config, run.system(name), SystemName.of(name).stage
     init = run.init(name)
     # Sampling and calibration do not change the weights; initial weights enter by their digest.
-    unused: dict[str, Any] = {"calibrate": False, "calibration_margin": 1.0, "init": None}
+    unused: dict[str, Any] = {"calibrate": False, "calibration_margin": 1.0, "hit_share": 1.0, "init": None}
     unused |= {"sampler": any_sampler(section.process), "stages": BridgeStages()}
     with_arcs = stage in ("arcs", "missing")
     return {
@@ -140,6 +140,7 @@ def calibration(run: Run, name: str) -> dict[str, Any]:
         "sampler": section.sampler,
         "seed": section.seed,
         "margin": section.calibration_margin,
+        "hit_share": section.hit_share,
     }
 
 

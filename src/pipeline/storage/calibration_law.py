@@ -9,7 +9,8 @@ image lights have a separate curve: a network memorises the shadowed ground of i
 expects too small errors in shadows elsewhere. There are separate laws for clean and for noisy images;
 networks that refine have one for each kind of a priori heights, with images and without. On a patch that is
 entirely dark, where no law can be fitted, the clones' departures over the whole patch are limited to the
-error of the a priori DEM.
+error of the a priori DEM. In pixels with altimetry, networks that refine may keep only a share of their
+change of the refined DEM.
 """
 
 from __future__ import annotations
@@ -72,12 +73,14 @@ class Calibration:
     laws : one for each noise or kind.
     most_px : largest expected root mean square of departures over a patch, in units of a pixel.
     kinds : entries of `KINDS`, one for each law; empty if there are `noises`.
+    hit_share : share of the network's change of the refined DEM that clones keep in pixels with altimetry.
     """
 
     noises: tuple[float, ...]
     laws: tuple[Law, ...]
     most_px: float = math.inf
     kinds: tuple[str, ...] = ()
+    hit_share: float = 1.0
 
 
 def read_calibration(path: Path | str, fingerprint: str) -> Calibration:
@@ -110,8 +113,11 @@ def read_calibration(path: Path | str, fingerprint: str) -> Calibration:
     most: Any = content.get("most_px")
     if isinstance(most, bool) or not isinstance(most, int | float) or not 0 < most < math.inf:
         raise ValueError(f"{path}: expected most_px, a number above 0, found {most}")
+    share: Any = content.get("hit_share", 1.0)
+    if not (_numbers([share]) and 0 <= share <= 1):
+        raise ValueError(f"{path}: expected hit_share from 0 to 1, found {share}")
     laws = tuple(_law(path, row) for row in rows)
-    return Calibration(tuple(map(float, noises)), laws, float(most), tuple(kinds))
+    return Calibration(tuple(map(float, noises)), laws, float(most), tuple(kinds), float(share))
 
 
 def _law(path: Path | str, row: dict[str, Any]) -> Law:

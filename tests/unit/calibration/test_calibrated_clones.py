@@ -161,6 +161,30 @@ def test_a_calibrated_system_draws_its_clones_further_from_its_estimate(tmp_path
     assert_close(system.sample(row, 5, drawn([1]), once, mirrored=False)[0], wider[1], atol=1e-3, rtol=1e-3)
 
 
+def test_where_altimetry_is_the_estimate_keeps_a_share_of_its_change_of_the_refined_dem(
+    tmp_path: Path,
+) -> None:
+    system = load_system(save_system(tmp_path, refine=True, noise=0.05) / "model.safetensors")
+    batch = lambert_set(2, 4, size=32, factor=8, halo_cells=2)
+    assert batch.dem is not None
+    spots = torch.zeros(2, 32, 32)
+    spots[0, ::3, ::2] = 2.0  # the second patch has cells only
+    prior = torch.where(spots[:1].any() & (spots > 0), batch.dem, batch.prior)
+    batch = replace(batch, spots=spots, prior=prior, cell_error=torch.tensor([math.inf, 0.0]))
+
+    def estimate(share: float) -> torch.Tensor:
+        system.hit_share = share
+        return system.sample_around(batch, 2, [seeded(k) for k in range(2)], BridgeSampler(nfe=1))[1]
+
+    none, some, whole = (estimate(share) for share in (0.0, 0.25, 1.0))
+    hit = spots > 0
+    assert (whole - none)[hit].abs().max() > 0.1
+    assert_close(some[hit], torch.lerp(none, whole, 0.25)[hit], atol=1e-3, rtol=0)
+    assert torch.equal(some[~hit], whole[~hit])
+    clones = system.sample(batch, 4, [seeded(k) for k in range(2)], BridgeSampler(nfe=1))
+    assert_close(clones.mean(dim=1), whole, atol=1e-3, rtol=0)
+
+
 def test_where_the_network_is_less_sure_the_curve_counts() -> None:
     law = Law(Curve((0.1, 0.4), (0.0, 1.0)), Curve((0.1, 0.2), (0.7, 0.7)))
     widened = Widened(Calibration((1.0,), (law,)))

@@ -27,6 +27,19 @@ def write(
     return path
 
 
+def test_a_share_of_the_change_at_hits_is_read_and_given_to_the_system(tmp_path: Path) -> None:
+    model = save_system(tmp_path, refine=True) / "model.safetensors"
+    path = write(tmp_path / "c.json", model_config(model, "bridge")["fingerprint"])
+    assert load_calibrated(model, calibration=path).hit_share == 1.0
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"hit_share": 0.25}))
+    assert load_calibrated(model, calibration=path).hit_share == 0.25
+    for wrong in (-0.1, 1.1, None, True, "half", float("nan")):
+        path.write_text(json.dumps(content | {"hit_share": wrong}))
+        with pytest.raises(ValueError, match=r"c\.json: expected hit_share from 0 to 1, found"):
+            load_calibrated(model, calibration=path)
+
+
 def test_a_calibration_is_that_of_its_model(tmp_path: Path) -> None:
     model = save_system(tmp_path) / "model.safetensors"
     mark = model_config(model, "bridge")["fingerprint"]

@@ -45,7 +45,7 @@ def test_their_config_says_what_was_trained_and_how_clones_are_drawn() -> None:
     assert [wanted.pop("init"), *(wanted["stages"].pop(name) for name in SCENE_STAGES)] == [None] * 4
     assert [wanted.pop("refine"), wanted.pop("relative_loss")] == [False] * 2
     assert [wanted.pop("set_encoder"), wanted.pop("missing_pixel")] == ["strided", 0.0]
-    assert wanted.pop("calibration_margin") == 1.0
+    assert [wanted.pop("calibration_margin"), wanted.pop("hit_share")] == [1.0, 1.0]
     assert section == wanted
     system = pipeline.load(SHIPPED)
     assert (system.section.sampler.kind, system.section.sampler.nfe) == ("dbim", 4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.config.arcs import ArcDraw
-from pipeline.config.base import PositiveInt, Section, Seed
+from pipeline.config.base import PositiveInt, Section, Seed, Share
 from pipeline.config.bridge import SamplerSection
 from pipeline.config.imperfections import ImperfectionsSection
 from pipeline.config.masks import StripDraw
@@ -25,6 +25,7 @@ class CalibrationStage(Section):
     sampler: SamplerSection
     seed: Seed
     margin: float
+    hit_share: Share
     cpu_threads: PositiveInt
     scenes: SceneDraw | None = None
     masks: StripDraw | None = None
