@@ -5,7 +5,7 @@ the same adjacent windows within the truth; images are prepared by the workflow,
 `benchmarks/challenge.py`. Kriging, shape from shading and bridges that refine (`bridge.refine`) use altimetry
 if there is any; the others use block means of the DEM. FILE is JSON of schema ``challenge/1``: rows as in
 ``metrics.json``, by set and a priori DEM; if it is docs/results/metrics/challenge.json, docs/results.md
-shows it.
+shows it. Rows of systems that are not scored now stay as they are in FILE.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pipeline.predictors.bridge import Bridge
 from pipeline.predictors.interface import Predictor, Setup
 from pipeline.provenance.plan import Plan
 from pipeline.region.windows import Window
-from pipeline.storage.atomic import write_json
+from pipeline.storage.atomic import read_json, write_json
 from shading import Site
 
 _CLONES, _RANKS, _CELLS = 0xC10E5, 0x4A9C, 2
@@ -109,14 +109,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
     parser.add_argument("--config", type=Path, nargs="+", default=[ROOT / "config/systems.yaml"])
     parser.add_argument("--apriori", nargs="+", default=["prior_640m", "ldem_40m"], help="DEMs, without .tif")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="score these systems of the config only")
     parser.add_argument("--cores", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(1)
     plan = planned(options.config)
     patches = plan.config.patches
     grid = {"size_px": patches.size_px, "factor": patches.factor, "halo_px": _CELLS * patches.factor}
-    made_of = list(predictors(plan, {**grid, "pixel_m": plan.config.inputs.pixel_m}))
-    sets: dict[str, dict[str, Any]] = {}
+    only = options.only or list(plan.predictors)
+    if unknown := sorted({*only} - {*plan.predictors}):
+        parser.error(f"--only: expected names among {', '.join(plan.predictors)}, found {unknown[0]}")
+    every = predictors(plan, {**grid, "pixel_m": plan.config.inputs.pixel_m})
+    made_of = [(section, predictor) for section, predictor in every if section.name in only]
+    kept = read_json(options.out, "challenge/1") if options.out.is_file() else {"sets": {}}
+    sets: dict[str, dict[str, Any]] = kept["sets"]
     for folder in options.sets:
         for apriori in options.apriori:
             map_plan, _, _ = made(folder, apriori, {}, options.cores, "map_images")
