@@ -117,7 +117,22 @@ def _map(options: argparse.Namespace) -> int:
     # A user's folder is no place to import modules from; without this, Python looks there first.
     environment = {**os.environ, "PYTHONSAFEPATH": "1"} if installed() else None
     command += ["--config", *pairs]
-    return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
+    return _finished(command, folder, environment)
+
+
+def _finished(command: list[str], folder: Path, environment: dict[str, str] | None) -> int:
+    """Run the workflow to its end, also after Ctrl-C; returns its exit status.
+
+    A terminal sends Ctrl-C to both processes. The workflow then ends its jobs and lets go of its folder; this
+    takes seconds. `subprocess.run` would kill it before, and the lock left behind would stop the next start.
+    """
+    with subprocess.Popen(command, cwd=folder, env=environment) as workflow:
+        while True:
+            try:
+                code = workflow.wait()
+            except KeyboardInterrupt:
+                continue
+            return code if code >= 0 else 128 - code
 
 
 def site_of(options: argparse.Namespace) -> dict[str, Any]:

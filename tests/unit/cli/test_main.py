@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +21,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Commands that were started, none of which ran."""
     commands: list[list[str]] = []
 
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess:
+    def finished(command: list[str], *_: Any) -> int:
         commands.append(command)
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(cli.subprocess, "run", run)
+    monkeypatch.setattr(cli, "_finished", finished)
     return commands
 
 
@@ -110,14 +114,49 @@ def test_of_a_wheel_the_workflow_runs_in_the_users_folder(
 
 
 def test_of_a_checkout_it_runs_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[dict[str, Any]] = []
+    seen: list[tuple[list[str], Path]] = []
 
-    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess:
-        seen.append({"command": command, **options})
-        return subprocess.CompletedProcess(command, 3)
+    def finished(command: list[str], folder: Path, _: Any) -> int:
+        seen.append((command, folder))
+        return 3
 
-    monkeypatch.setattr(cli.subprocess, "run", run)
+    monkeypatch.setattr(cli, "_finished", finished)
     assert cli.main(["map", "--dem", "a.tif"]) == 3
-    [call] = seen
-    assert call["cwd"] == Path(__file__).resolve().parents[3] and "--snakefile" not in call["command"]
-    assert call["command"][call["command"].index("--configfile") + 1] == "config/map.yaml"
+    [(command, folder)] = seen
+    assert folder == Path(__file__).resolve().parents[3] and "--snakefile" not in command
+    assert command[command.index("--configfile") + 1] == "config/map.yaml"
+
+
+# A workflow that takes a second to end after Ctrl-C, and then lets go of its lock.
+SLOW = """
+import pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+try:
+    (folder / "lock").touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    (folder / "lock").unlink()
+    sys.exit(1)
+"""
+
+
+def test_ctrl_c_lets_the_workflow_end(tmp_path: Path) -> None:
+    """As from a terminal: both processes get the signal, also twice."""
+    call = "import sys; from pipeline.cli import main; sys.exit(main._finished(sys.argv[1:], '.', None))"
+    command = [sys.executable, "-c", call, sys.executable, "-c", SLOW, str(tmp_path)]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    waited = time.monotonic() + 60
+    while not (tmp_path / "lock").exists() and time.monotonic() < waited:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in told
+    assert not (tmp_path / "lock").exists()
+
+
+def test_a_workflow_that_was_killed_has_a_status(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    assert cli._finished(command, tmp_path, None) == 128 + signal.SIGKILL
