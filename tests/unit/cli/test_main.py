@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline.cli import main as cli
 from pipeline.config import shipped
@@ -74,22 +76,67 @@ def test_another_place_than_results_is_refused(
     assert not started
 
 
-def test_other_tools_have_their_own_options(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("tool", "option"), [("sun", "--kernels"), ("verify", "--device"), ("map", "--dem")])
+def test_tools_have_their_own_options(capsys: pytest.CaptureFixture[str], tool: str, option: str) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.main(["sun", "--help"])
-    assert end.value.code == 0 and "--kernels" in capsys.readouterr().out
+        cli.main([tool, "--help"])
+    told = capsys.readouterr().out
+    assert end.value.code == 0 and option in told
+    assert told.startswith(f"usage: lunar-bridge {tool} ") or tool == "sun"
 
 
-def test_a_dry_run_keeps_its_target(started: list[list[str]]) -> None:
-    """`--quiet` takes all words up to the next option."""
-    assert cli.main(["map", "--dem", "a.tif", "--dry-run"]) == 0
+def test_help_of_a_map_has_its_defaults_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    """The settings that a map is made with, not only those of the section."""
+    with pytest.raises(SystemExit):
+        cli.main(["map", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    members = yaml.safe_load((shipped.project() / cli.CONFIG).read_text())["map"]["members"]
+    assert f"number of clones ({members})" in told and "CPU cores to use (2)" in told
+    assert "(results/map)" in told and "example: lunar-bridge map --dem" in told
+    assert "in the DEM's CRS (the whole DEM)" in told
+
+
+@pytest.mark.parametrize("word", ["-n", "--dry-run"])
+def test_a_dry_run_keeps_its_target_and_lists_no_jobs(started: list[list[str]], word: str) -> None:
+    """`--quiet` takes all words up to the next option; Snakemake lists every job where it is `all`."""
+    assert cli.main(["map", "--dem", "a.tif", word]) == 0
     [command] = started
     quiet = command.index("--quiet")
-    assert "map" not in command[quiet:] and command[quiet + 2] == "--config"
+    assert "--dry-run" in command[:quiet] and "map" not in command[quiet:]
+    assert {"rules", "reason"} <= set(command[quiet + 1 : command.index("--config")]) - {"all"}
+
+
+def test_a_finished_map_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where it is and how good; nothing where there is none."""
+    monkeypatch.setattr(cli, "project", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Snakefile").write_text("")
+    code = 1
+
+    def finished(*_: Any) -> int:
+        (tmp_path / "results/mine/map").mkdir(parents=True, exist_ok=True)
+        facts = {"check": {"verdict": "the map is nearer"}}
+        (tmp_path / "results/mine/map/map.json").write_text(json.dumps(facts))
+        return code
+
+    monkeypatch.setattr(cli, "_finished", finished)
+    words = ["map", "--dem", "a.tif", "--out", "results/mine"]
+    assert cli.main(words) == 1
+    code = 0
+    assert cli.main([*words, "--dry-run"]) == 0
+    assert capsys.readouterr().out == ""
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out == ("map:     results/mine/map/viewer.html\nverdict: the map is nearer\n")
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    assert cli.main(words) == 0
+    assert f"results/mine/map/viewer.html (in {tmp_path})" in capsys.readouterr().out
 
 
 def test_the_unit_of_heights_is_said(started: list[list[str]]) -> None:
-    assert cli.main(["map", "--dem", "a.tif", "--height-unit", "km"]) == 0
+    assert cli.main(["map", "--dem", "a.tif", "--height-unit", "km", "-n"]) == 0
     [command] = started
     assert any('"height_unit": "km"' in word for word in command)
 
