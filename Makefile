@@ -55,7 +55,7 @@ lock: env ## pin all packages again (UPGRADE=--upgrade: their newest versions)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python envs/lock.py $(UPGRADE)
 
 why: env ## what would run again under CONFIG, and why, in words
-	@$(BIN)/snakemake --configfile $(CONFIG) --cores 1 --quiet all -- why
+	@$(BIN)/snakemake --configfile $(CONFIG) --cores 1 --quiet progress rules host reason -- why
 
 prune: env ## list what no run names in results/store; CONFIRM=1 removes it
 	@$(BIN)/python -m pipeline.provenance.prune --days $(DAYS) $(if $(filter 1,$(CONFIRM)),--confirm)
