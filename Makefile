@@ -37,7 +37,9 @@ help: ## show the targets
 env: $(VENV)/.ready ## set up .venv (Python 3.11)
 
 $(VENV)/.ready: envs/requirements.txt envs/cuda.txt envs/uv.txt pyproject.toml
+	@test -x $(BIN)/python || python3 -c 'import sys; sys.version_info >= (3, 11) or sys.exit("env: expected Python 3.11 or newer as python3, found " + sys.version.split()[0])'
 	test -x $(BIN)/python || python3 -m venv $(VENV)
+	@echo "installing packages (some minutes) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(FIND) $(BACKEND) $(HASHED)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
