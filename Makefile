@@ -37,7 +37,9 @@ help: ## show the targets
 env: $(VENV)/.ready ## set up .venv (Python 3.11)
 
 $(VENV)/.ready: envs/requirements.txt envs/cuda.txt envs/uv.txt pyproject.toml
+	@test -x $(BIN)/python || python3 -c 'import sys; sys.version_info >= (3, 11) or sys.exit("env: expected Python 3.11 or newer as python3, found " + sys.version.split()[0])'
 	test -x $(BIN)/python || python3 -m venv $(VENV)
+	@echo "installing packages (some minutes) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(FIND) $(BACKEND) $(HASHED)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
@@ -55,7 +57,7 @@ lock: env ## pin all packages again (UPGRADE=--upgrade: their newest versions)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python envs/lock.py $(UPGRADE)
 
 why: env ## what would run again under CONFIG, and why, in words
-	@$(BIN)/snakemake --configfile $(CONFIG) --cores 1 --quiet all -- why
+	@$(BIN)/snakemake --configfile $(CONFIG) --cores 1 --quiet progress rules host reason -- why
 
 prune: env ## list what no run names in results/store; CONFIRM=1 removes it
 	@$(BIN)/python -m pipeline.provenance.prune --days $(DAYS) $(if $(filter 1,$(CONFIRM)),--confirm)

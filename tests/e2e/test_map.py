@@ -77,6 +77,9 @@ def values(path: Path) -> NDArray[np.float64]:
 
 def test_all_products_are_there_and_lie_where_the_dem_lies(done: Path) -> None:
     assert {path.name for path in done.iterdir()} >= FILES
+    # `make prune` keeps what this record names.
+    stages = json.loads((done.parent / "stages.json").read_text())["stages"]
+    assert {"map_site", "map_clones", "map_check"} <= set(stages)
     for name in (name for name in FILES if name.endswith(".tif")):
         with rasterio.open(done / name) as raster:
             assert raster.shape == (CELLS * FACTOR,) * 2

@@ -121,6 +121,18 @@ def test_a_mistake_in_the_config_is_one_message_without_a_stack(
     assert len([line for line in done.text.splitlines() if line.strip()]) < 12
 
 
+def test_make_why_says_what_is_wrong_with_the_config(folder: Path, snakemake: Callable) -> None:
+    """With the words of the Makefile."""
+    recipe = re.search(r"^why:.*\n\t@\$\(BIN\)/snakemake (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert recipe is not None
+    (folder / "mine.yaml").write_text(
+        "inputs: {dem: data/none_*.tif, count: null}\ncoverage: {min_share: 0}\n"
+    )
+    done = snakemake(folder, *recipe.group(1).replace("$(CONFIG)", "mine.yaml").split())
+    assert done.returncode != 0
+    assert "inputs.dem: expected a file, a glob or a URL, found no file 'data/none_*.tif'" in done.text
+
+
 EVALUATE = ("--configfile", "config/evaluate.yaml", "small.yaml")
 SMALL = """\
 pretrained: {weights: w}

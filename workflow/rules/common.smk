@@ -157,6 +157,10 @@ onstart:
     refuse_leftovers(workflow.workdir_init)
 
 
+onerror:
+    print("Give the same command again to go on.", file=sys.stderr)
+
+
 onsuccess:
     clear_checkpoints(
         PLAN[model].path("model.safetensors")

@@ -270,3 +270,5 @@ rule map_products:
 rule map:
     input:
         rules.map_products.output,
+        # The record names the map's stages, so that `make prune` keeps them.
+        rules.run_record.output,

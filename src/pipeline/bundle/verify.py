@@ -117,9 +117,9 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m pipeline.bundle.verify") -> int:
     """Run the command; returns 0 when everything passes, 1 on any FAIL, 2 on wrong arguments."""
-    parser = argparse.ArgumentParser(prog="verify", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("bundle", type=Path, help="bundle.zip")
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
     parser.add_argument("--most-gib", type=float, default=MOST_BYTES / 2**30, help="refuse bigger bundles")

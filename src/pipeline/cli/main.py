@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.maps import MapSection
 from pipeline.config.shipped import installed, project
 from pipeline.config.site import SITE_FILES
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["verify"]:
         from pipeline.bundle.verify import main as verify
 
-        return verify(given[1:])
+        return verify(given[1:], prog="lunar-bridge verify")
     if given[:1] == ["sun"]:
         from pipeline.illumination.ephemeris import main as sun
 
@@ -54,7 +55,14 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("sun", help="azimuth and elevation of the Sun at a site and time")
     commands.add_parser("select", help="rank images of a site by what they add to a map")
     commands.add_parser("export-asp", help="write a map as input of the Ames Stereo Pipeline's sfs")
-    made = commands.add_parser("map", help="make a map from a DEM, real images and a table of Suns")
+    made = commands.add_parser(
+        "map",
+        help="make a map from a DEM, real images and a table of Suns",
+        description="Make a map of a site from a DEM, map-projected images and a table of their Suns. "
+        "After an interruption the same command goes on.",
+        epilog="example: lunar-bridge map --dem my/ldem.tif --images 'my/nac/*.tif' --suns my/index.csv "
+        "--pixel 40 --out results/mysite --dry-run",
+    )
     made.add_argument("--dem", required=True, help="a priori DEM: GeoTIFF or PDS3 in any lunar projection")
     made.add_argument("--count", help="altimetry spots per pixel, on the DEM's grid")
     made.add_argument("--error", help="1-sigma error of the DEM, metres, on its grid")
@@ -67,15 +75,25 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--exposures", help="list of the Ames Stereo Pipeline, lines of `image value`")
     made.add_argument("--kernels", nargs="+", help="SPICE kernels, for images whose id contains the time")
     made.add_argument("--points", help="CSV with columns lon, lat, height")
-    made.add_argument("--pixel", type=float, metavar="M", help="pixel size of the map, metres")
+    made.add_argument("--pixel", type=float, metavar="M", help="pixel size of the map, metres (the DEM's)")
     made.add_argument("--center", type=float, nargs=2, metavar=("X", "Y"), help="in the DEM's CRS")
-    made.add_argument("--size", type=int, metavar="PX", help="side of the map, pixels")
-    made.add_argument("--bounds", type=float, nargs=4, metavar=("LEFT", "BOTTOM", "RIGHT", "TOP"))
+    made.add_argument("--size", type=int, metavar="PX", help="side of the map, pixels; with --center")
+    made.add_argument(
+        "--bounds",
+        type=float,
+        nargs=4,
+        metavar=("LEFT", "BOTTOM", "RIGHT", "TOP"),
+        help="of the map, in the DEM's CRS (the whole DEM)",
+    )
     made.add_argument("--crs", help="of --center and --bounds, if it is not the DEM's")
-    made.add_argument("--members", type=int, help="number of clones")
-    made.add_argument("--out", default="results/map", help="results/<run>; the map is in its folder map/")
-    made.add_argument("--cores", type=int, default=2)
-    made.add_argument("--dry-run", action="store_true", help="list images, bounds, memory and time, and stop")
+    made.add_argument("--members", type=int, help=f"number of clones ({MapSection().members})")
+    made.add_argument(
+        "--out", default="results/map", help="results/<run>, with the map in its folder map/ (%(default)s)"
+    )
+    made.add_argument("--cores", type=int, default=2, help="CPU cores to use (%(default)s)")
+    made.add_argument(
+        "-n", "--dry-run", action="store_true", help="list images, bounds, memory and time, and stop"
+    )
     return parser
 
 
@@ -113,11 +131,37 @@ def _map(options: argparse.Namespace) -> int:
         str(options.cores),
     ]
     if options.dry_run:
-        command += ["--dry-run", "--quiet", "all"]
+        # Not `all`: Snakemake takes it for nothing in a dry run, and lists every job.
+        command += ["--dry-run", "--quiet", "rules", "progress", "host", "reason"]
     # A user's folder is no place to import modules from; without this, Python looks there first.
     environment = {**os.environ, "PYTHONSAFEPATH": "1"} if installed() else None
     command += ["--config", *pairs]
-    return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
+    code = _finished(command, folder, environment)
+    if code == 0 and not options.dry_run:
+        _tell(out / "map", folder)
+    return code
+
+
+def _tell(place: Path, folder: Path) -> None:
+    """Print where a finished map is, and its verdict."""
+    print(f"map:     {place / 'viewer.html'}" + ("" if folder == Path.cwd() else f" (in {folder})"))
+    facts = json.loads((folder / place / "map.json").read_text(encoding="utf-8"))
+    print(f"verdict: {facts['check']['verdict']}")
+
+
+def _finished(command: list[str], folder: Path, environment: dict[str, str] | None) -> int:
+    """Run the workflow to its end, also after Ctrl-C; returns its exit status.
+
+    A terminal sends Ctrl-C to both processes. The workflow then ends its jobs and lets go of its folder; this
+    takes seconds. `subprocess.run` would kill it before, and the lock left behind would stop the next start.
+    """
+    with subprocess.Popen(command, cwd=folder, env=environment) as workflow:
+        while True:
+            try:
+                code = workflow.wait()
+            except KeyboardInterrupt:
+                continue
+            return code if code >= 0 else 128 - code
 
 
 def site_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pipeline.config.inputs import InputsSection
 from pipeline.config.maps import MapSection
 from pipeline.config.masks import MasksSection
 from pipeline.config.names import BRIDGE_STAGES, PRETRAINED, SCENE_STAGES, SystemName
+from pipeline.config.near import nearest_key
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.predictors import PredictorsSection
 from pipeline.config.pretrained import PretrainedSection
@@ -137,7 +138,7 @@ class Config(Section):
         try:
             return BridgeSection.model_validate(merged)
         except ValidationError as error:
-            first = _explain(error.errors()[0])
+            first = _explain(error.errors()[0], BridgeSection)
             raise ConfigError(f"variants.{name}.{first.removeprefix('(top level): ')}") from None
 
     @property
@@ -280,10 +281,23 @@ def load_config(raw: Mapping[str, Any]) -> Config:
     ConfigError
         One line for each mistake: the key's path, what was expected, what was found.
     """
+    given = _with_nulls(dict(raw))
     try:
-        return Config.model_validate(_with_nulls(dict(raw)))
+        if problems := list(_texts(given)):
+            raise ConfigError("config: " + "\n        ".join(problems))
+        return Config.model_validate(given)
     except ValidationError as error:
         raise ConfigError("config: " + "\n        ".join(_explain(item) for item in error.errors())) from None
+
+
+def _texts(given: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with sections that are text: ``--config`` hands a section on so where it is no JSON."""
+    for name, field in Config.model_fields.items():
+        value = given.get(name)
+        if isinstance(value, str) and isinstance(field.default, Section):
+            example = '{"dem": "my/ldem.tif"}' if "dem" in type(field.default).model_fields else '{"key": 1}'
+            found = f"the text {value!r} (a comma or a quote missing?)"
+            yield unlike(name, f"a section like '{example}'", found)
 
 
 def _with_nulls(value: Any) -> Any:
@@ -304,11 +318,13 @@ def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _explain(item: Any) -> str:
-    """One line for one pydantic error."""
+def _explain(item: Any, section: type[Section] = Config) -> str:
+    """One line for one pydantic error of a section."""
     path = ".".join(str(part) for part in item["loc"]) or "(top level)"
     if item["type"] == "extra_forbidden":
-        return f"{path}: unknown key; see config/README.md for the keys there are"
+        near = nearest_key(section, item["loc"])
+        meant = "" if near is None else f" (did you mean `{near}`?)"
+        return f"{path}: unknown key; see config/README.md for the keys there are{meant}"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error":
         return message if path == "(top level)" else f"{path}: {message}"

@@ -10,6 +10,7 @@ from pipeline.maps.layout import Layout
 from pipeline.maps.points import read_points
 from pipeline.maps.survey import Surveyed, survey
 from pipeline.maps.tiling import tiles
+from pipeline.terrain.grid import FINEST_PIXEL_M
 
 # Measured on two cores at 2.8 GHz without a GPU (docs/performance.md): seconds per clone of a window with
 # four network evaluations, per window with its images, and per image and megapixel prepared.
@@ -33,15 +34,19 @@ def describe(config: Config, layout: Layout, paths: Sequence[str]) -> str:
     if config.site.points is not None:
         read_points(config.site.points)
     rows = survey(paths, config.site, config.images, layout.grid)
-    return "\n".join(plan_lines(layout, rows, config.map, config.patches.size_px))
+    pixel = config.site.pixel_m
+    return "\n".join(plan_lines(layout, rows, config.map, config.patches.size_px, pixel))
 
 
-def plan_lines(layout: Layout, rows: list[Surveyed], drawn: MapSection, window_px: int) -> list[str]:
+def plan_lines(
+    layout: Layout, rows: list[Surveyed], drawn: MapSection, window_px: int, asked_m: float | None = None
+) -> list[str]:
     """Lines of a map's plan.
 
     Parameters
     ----------
     layout, rows : of the site. drawn : section of the map. window_px : side of a window.
+    asked_m : pixel size that the user asked for, metres; None for the DEM's own.
     """
     region, grid = layout.region, layout.grid
     left, bottom, right, top = region.bounds
@@ -56,7 +61,7 @@ def plan_lines(layout: Layout, rows: list[Surveyed], drawn: MapSection, window_p
         f"map:     {region.describe()}",
         f"bounds:  x {left:.1f} to {right:.1f}, y {bottom:.1f} to {top:.1f} m",
         f"DEM:     {layout.kind}" + (", cells kept exactly" if layout.exact_cells else ""),
-        *(f"         {note}" for note in layout.notes),
+        *(f"         {note}" for note in (*layout.notes, *_own_pixels(layout, asked_m))),
         f"images:  {len(rows)} given, {len(usable)} used, {withheld} of them withheld for the check",
     ]
     for row in rows:
@@ -68,3 +73,12 @@ def plan_lines(layout: Layout, rows: list[Surveyed], drawn: MapSection, window_p
         f"time:    about {max(1, round(seconds / 60))} min on 2 cores; memory: about {memory:.1f} GB per job"
     )
     return lines
+
+
+def _own_pixels(layout: Layout, asked_m: float | None) -> list[str]:
+    """What to ask for where a map has the DEM's own pixels for want of another wish."""
+    own, factor = layout.grid.pixel_m, layout.factor
+    if asked_m is not None or own / factor < FINEST_PIXEL_M:
+        return []
+    finer = f"for a {factor} times finer map set site.pixel_m (--pixel) to {own / factor:.6g}"
+    return [f"map at the DEM's own {own:.6g} m; {finer}"]

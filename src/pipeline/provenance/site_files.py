@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.config.root import Config, ConfigError
 from pipeline.config.site import SITE_FILES, SiteSection
+from pipeline.maps.beside import refuse_other_grids
 from pipeline.maps.layout import Layout, lay_out
 from pipeline.provenance.digest import DigestMemory
 from pipeline.provenance.inputs import with_label
@@ -50,7 +51,8 @@ def resolve_site(config: Config, root: Path, memory: DigestMemory) -> SiteFiles 
     Raises
     ------
     ConfigError
-        If a file is absent, or no map can be made on the DEM; the message names the key or the file.
+        If a file is absent, no map can be made on the DEM, or a count or error map has another grid; the
+        message names the key or the file.
     """
     site = config.site
     if site.dem is None:
@@ -78,9 +80,13 @@ def resolve_site(config: Config, root: Path, memory: DigestMemory) -> SiteFiles 
         for path in local
         for file in with_label(Path(path), root)
     ]
-    here = site.model_copy(update={"dem": str(root / site.dem)})
+    rasters = {
+        key: str(root / each[0]) for key in ("dem", "count", "error") for each in (paths[key],) if each
+    }
+    here = site.model_copy(update=rasters)
     try:
         layout = lay_out(here, config.patches.factor, config.patches.size_px)
+        refuse_other_grids(here)
     except ValueError as error:
         raise ConfigError(f"config: {error}") from None
     return SiteFiles(paths, identity, layout.to_json())

@@ -14,8 +14,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -61,7 +61,7 @@ def launch(stage: str, work: Work[Any], log: str | None, **arguments: Any) -> No
     """
     arguments = {name: _plain(value) for name, value in arguments.items()} | {"key": work.key}
     runtime = work.runtime
-    with sole_writer(arguments["out"]):
+    with sole_writer(arguments["out"]), ctrl_c_saves():
         if runtime.nodes == 1 and processes_here(runtime) == 1:
             STAGES[stage][1](section=work.section, runtime=runtime, **arguments)
             return
@@ -70,6 +70,21 @@ def launch(stage: str, work: Work[Any], log: str | None, **arguments: Any) -> No
             _on_nodes(request, runtime, work.section.cpu_threads)
         else:
             _torchrun(request, ["--standalone"])
+
+
+@contextmanager
+def ctrl_c_saves() -> Iterator[None]:
+    """Context in which SIGINT (Ctrl-C) is SIGTERM: a training saves and exits, what comes before it ends.
+
+    It is not in the training loop, since that is a part of all keys of trainings, which must stay.
+    """
+    before = signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        # A training that was asked to stop is about to exit: a second Ctrl-C must not interrupt that.
+        if not isinstance(sys.exc_info()[1], SystemExit):
+            signal.signal(signal.SIGINT, before)
 
 
 def processes_here(runtime: RuntimeSection) -> int:
@@ -188,7 +203,7 @@ def _worker(request: str) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     wanted = json.loads(request)
     level = wanted["runtime"]["log_level"] if os.environ.get("RANK", "0") == "0" else "WARNING"
-    with job(wanted["log"], level, cpu_threads=wanted["cpu_threads"]):
+    with job(wanted["log"], level, cpu_threads=wanted["cpu_threads"]), ctrl_c_saves():
         runtime = RuntimeSection.model_validate(wanted["runtime"])
         kind, train = STAGES[wanted["stage"]]
         train(section=kind.model_validate(wanted["section"]), runtime=runtime, **wanted["arguments"])

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline.cli import main as cli
 from pipeline.config import shipped
@@ -17,11 +23,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Commands that were started, none of which ran."""
     commands: list[list[str]] = []
 
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess:
+    def finished(command: list[str], *_: Any) -> int:
         commands.append(command)
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(cli.subprocess, "run", run)
+    monkeypatch.setattr(cli, "_finished", finished)
     return commands
 
 
@@ -70,22 +76,67 @@ def test_another_place_than_results_is_refused(
     assert not started
 
 
-def test_other_tools_have_their_own_options(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("tool", "option"), [("sun", "--kernels"), ("verify", "--device"), ("map", "--dem")])
+def test_tools_have_their_own_options(capsys: pytest.CaptureFixture[str], tool: str, option: str) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.main(["sun", "--help"])
-    assert end.value.code == 0 and "--kernels" in capsys.readouterr().out
+        cli.main([tool, "--help"])
+    told = capsys.readouterr().out
+    assert end.value.code == 0 and option in told
+    assert told.startswith(f"usage: lunar-bridge {tool} ") or tool == "sun"
 
 
-def test_a_dry_run_keeps_its_target(started: list[list[str]]) -> None:
-    """`--quiet` takes all words up to the next option."""
-    assert cli.main(["map", "--dem", "a.tif", "--dry-run"]) == 0
+def test_help_of_a_map_has_its_defaults_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    """The settings that a map is made with, not only those of the section."""
+    with pytest.raises(SystemExit):
+        cli.main(["map", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    members = yaml.safe_load((shipped.project() / cli.CONFIG).read_text())["map"]["members"]
+    assert f"number of clones ({members})" in told and "CPU cores to use (2)" in told
+    assert "(results/map)" in told and "example: lunar-bridge map --dem" in told
+    assert "in the DEM's CRS (the whole DEM)" in told
+
+
+@pytest.mark.parametrize("word", ["-n", "--dry-run"])
+def test_a_dry_run_keeps_its_target_and_lists_no_jobs(started: list[list[str]], word: str) -> None:
+    """`--quiet` takes all words up to the next option; Snakemake lists every job where it is `all`."""
+    assert cli.main(["map", "--dem", "a.tif", word]) == 0
     [command] = started
     quiet = command.index("--quiet")
-    assert "map" not in command[quiet:] and command[quiet + 2] == "--config"
+    assert "--dry-run" in command[:quiet] and "map" not in command[quiet:]
+    assert {"rules", "reason"} <= set(command[quiet + 1 : command.index("--config")]) - {"all"}
+
+
+def test_a_finished_map_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where it is and how good; nothing where there is none."""
+    monkeypatch.setattr(cli, "project", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Snakefile").write_text("")
+    code = 1
+
+    def finished(*_: Any) -> int:
+        (tmp_path / "results/mine/map").mkdir(parents=True, exist_ok=True)
+        facts = {"check": {"verdict": "the map is nearer"}}
+        (tmp_path / "results/mine/map/map.json").write_text(json.dumps(facts))
+        return code
+
+    monkeypatch.setattr(cli, "_finished", finished)
+    words = ["map", "--dem", "a.tif", "--out", "results/mine"]
+    assert cli.main(words) == 1
+    code = 0
+    assert cli.main([*words, "--dry-run"]) == 0
+    assert capsys.readouterr().out == ""
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out == ("map:     results/mine/map/viewer.html\nverdict: the map is nearer\n")
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    assert cli.main(words) == 0
+    assert f"results/mine/map/viewer.html (in {tmp_path})" in capsys.readouterr().out
 
 
 def test_the_unit_of_heights_is_said(started: list[list[str]]) -> None:
-    assert cli.main(["map", "--dem", "a.tif", "--height-unit", "km"]) == 0
+    assert cli.main(["map", "--dem", "a.tif", "--height-unit", "km", "-n"]) == 0
     [command] = started
     assert any('"height_unit": "km"' in word for word in command)
 
@@ -110,14 +161,49 @@ def test_of_a_wheel_the_workflow_runs_in_the_users_folder(
 
 
 def test_of_a_checkout_it_runs_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[dict[str, Any]] = []
+    seen: list[tuple[list[str], Path]] = []
 
-    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess:
-        seen.append({"command": command, **options})
-        return subprocess.CompletedProcess(command, 3)
+    def finished(command: list[str], folder: Path, _: Any) -> int:
+        seen.append((command, folder))
+        return 3
 
-    monkeypatch.setattr(cli.subprocess, "run", run)
+    monkeypatch.setattr(cli, "_finished", finished)
     assert cli.main(["map", "--dem", "a.tif"]) == 3
-    [call] = seen
-    assert call["cwd"] == Path(__file__).resolve().parents[3] and "--snakefile" not in call["command"]
-    assert call["command"][call["command"].index("--configfile") + 1] == "config/map.yaml"
+    [(command, folder)] = seen
+    assert folder == Path(__file__).resolve().parents[3] and "--snakefile" not in command
+    assert command[command.index("--configfile") + 1] == "config/map.yaml"
+
+
+# A workflow that takes a second to end after Ctrl-C, and then lets go of its lock.
+SLOW = """
+import pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+try:
+    (folder / "lock").touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    (folder / "lock").unlink()
+    sys.exit(1)
+"""
+
+
+def test_ctrl_c_lets_the_workflow_end(tmp_path: Path) -> None:
+    """As from a terminal: both processes get the signal, also twice."""
+    call = "import sys; from pipeline.cli import main; sys.exit(main._finished(sys.argv[1:], '.', None))"
+    command = [sys.executable, "-c", call, sys.executable, "-c", SLOW, str(tmp_path)]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    waited = time.monotonic() + 60
+    while not (tmp_path / "lock").exists() and time.monotonic() < waited:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in told
+    assert not (tmp_path / "lock").exists()
+
+
+def test_a_workflow_that_was_killed_has_a_status(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    assert cli._finished(command, tmp_path, None) == 128 + signal.SIGKILL

@@ -298,7 +298,13 @@ REFUSED: dict[str, tuple[Case, str]] = {
     ),
     "counts on another grid": (
         with_map("count", ONES, origin=(0.0, 0.0)),
-        "{folder}/beside.tif: expected the grid of the DEM {folder}/dem.tif (64 x 64 pixels), found another",
+        "config: {folder}/beside.tif: expected the grid of the DEM {folder}/dem.tif (64 x 64 pixels), found "
+        "another (64 x 64 pixels); site.count lies on the DEM",
+    ),
+    "errors of another size": (
+        with_map("error", ONES[:40]),
+        "config: {folder}/beside.tif: expected the grid of the DEM {folder}/dem.tif (64 x 64 pixels), found "
+        "another (40 x 64 pixels); site.error lies on the DEM",
     ),
     "negative errors": (
         with_map("error", -ONES),

@@ -27,13 +27,16 @@ SCRIPT = Path(__file__).parents[1] / "launched.py"
 TWO: dict[str, Any] = {"device": "cpu", "processes": 2}
 
 
-def start(manifest: Path, out: Path, samples: int, **runtime: Any) -> subprocess.Popen[str]:
-    """A training as its rule starts it."""
+def start(
+    manifest: Path, out: Path, samples: int, apart: bool = False, **runtime: Any
+) -> subprocess.Popen[str]:
+    """A training as its rule starts it; `apart` makes it the first of a group of processes."""
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), str(manifest), str(out), str(samples), json.dumps(runtime)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=apart,
     )
 
 
@@ -86,6 +89,35 @@ def test_two_processes_stop_by_a_signal_and_end_as_one(
     assert done.returncode == 0, told
     one, two = flat(alone), flat(tmp_path / "again" / "model.safetensors")
     assert 0 < (two - one).norm() < 1e-5 * one.norm()
+
+
+def test_ctrl_c_saves_and_a_resume_goes_on_from_there(small_manifest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.safetensors"
+    process = start(small_manifest, out, 100_000, device="cpu")
+    until(process, "samples  bridge")
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=900)
+    assert process.returncode == 75 and "Traceback" not in told
+    found = Checkpoints(out.parent / "checkpoints", "key").load()
+    assert found is not None and found[0] > 0 and found[0] % 4 == 0
+    assert f"asked to stop; saved at {found[0]} samples" in told
+
+    again = start(small_manifest, out, found[0] + 4, device="cpu")
+    _, told = again.communicate(timeout=900)
+    assert again.returncode == 0, told
+    assert f"resumed at {found[0]} of {found[0] + 4} samples" in told
+
+
+def test_ctrl_c_reaches_every_process_and_saves(small_manifest: Path, tmp_path: Path) -> None:
+    """As from a terminal: torchrun and its processes get the signal at the same time."""
+    out = tmp_path / "model.safetensors"
+    process = start(small_manifest, out, 100_000, apart=True, **TWO)
+    until(process, "samples  bridge")
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=900)
+    assert process.returncode == 75, told
+    assert "Traceback" not in told
+    assert Checkpoints(out.parent / "checkpoints", "key").load() is not None
 
 
 def test_a_worker_alone_that_is_signalled_stops_all(small_manifest: Path, tmp_path: Path) -> None:
