@@ -10,7 +10,8 @@ from typing import Any
 from pipeline.evaluation.collect import merged
 from pipeline.storage.atomic import read_json, write_json
 
-#: Numbers that all systems share under a condition: of the patches, and of the a priori DEMs.
+#: Numbers that systems share under a condition: of the patches, and of the a priori DEMs, of which there are
+#: two where some systems see the cells around a patch and others do not.
 _SHARED = ("n_patches", "prior_rmse_m")
 _LABELS = {"main": "systems", "floor": "floors"}
 
@@ -37,18 +38,19 @@ def add_parts(kept: Path | str, parts: Sequence[Path | str], primary: str = "pre
     before = [part for part in _parts(stored or {}) if part["name"] not in names]
     for path, part in added.items():
         _check(path, part, before)
-        before.append({key: part[key] for key in ("name", "rows", "settings", "models")})
-    write_json(kept, merged(primary if stored is None else stored["primary"], before))
+    write_json(kept, merged(primary if stored is None else stored["primary"], [*before, *added.values()]))
 
 
 def _parts(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A metrics file as parts, one per system and VAE."""
     groups = {label: metrics.get(key, {}) for label, key in _LABELS.items()}
     conditions = metrics.get("conditions", {})
-    groups |= {label: entry["systems"] for label, entry in conditions.items()}
+    for label, entry in conditions.items():
+        groups[label] = {**groups.get(label, {}), **entry["systems"]}
     for name in dict.fromkeys(name for rows in groups.values() for name in rows):
         rows = {label: rows[name] for label, rows in groups.items() if name in rows}
-        of_row = {label: conditions[label]["settings"] for label in rows if label in conditions}
+        # The bicubics have a row of the main condition, and no settings, since no image counts for them.
+        of_row = {c: entry["settings"] for c, entry in conditions.items() if name in entry["systems"]}
         models = {name: metrics["models"][name]} if name in metrics["models"] else {}
         yield {"name": name, "rows": rows, "settings": of_row, "models": models}
 
@@ -61,10 +63,12 @@ def _check(path: Path, part: Mapping[str, Any], others: Sequence[Mapping[str, An
                 raise ValueError(
                     f"{path}: {label}: expected the settings {wanted} of {other['name']}, found {found}"
                 )
-            for key in _SHARED:
-                one, two = row.get(key), other["rows"].get(label, {}).get(key)
-                if None not in (one, two) and not math.isclose(one, two, rel_tol=1e-6):
-                    raise ValueError(
-                        f"{path}: {label}: {key}: expected {two} as of {other['name']}, found {one}: "
-                        "other patches or light"
-                    )
+        rows = [other["rows"][label] for other in others if label in other["rows"]]
+        for key in _SHARED:
+            value, known = row.get(key), sorted({each[key] for each in rows if key in each})
+            if value is not None and known and not any(math.isclose(value, x, rel_tol=1e-6) for x in known):
+                wanted = " or ".join(f"{x:.6g}" for x in known)
+                raise ValueError(
+                    f"{path}: {label}: {key}: expected {wanted} as in the file, found {value:.6g}: other "
+                    "patches or light"
+                )
