@@ -1,6 +1,6 @@
 """From LOLA and NAC to a map, step by step: docs/tutorial_map.md as a marimo notebook.
 
-pip install lunar-bridge[notebook]
+pip install --no-build-isolation -e .[notebook]
 marimo edit notebooks/map.py    # in the project's folder
 """
 
