@@ -49,7 +49,6 @@ REWRITTEN = {
     "tensorboard --logdir *": ("installed", "a server that does not end"),
     "pip install --no-build-isolation -e .[[]*[]]": ("extra", "it would change the environment"),
     "pip install dist/*": ("nothing", "it would change the environment; tests/e2e/test_wheel.py"),
-    "python -m pipeline.illumination.ephemeris *": ("help", "the kernels are the user's"),
     "python -m pipeline.report.comparison*": ("help", "it writes into the project"),
     "python -m pipeline.bundle.verify *": ("help", "the bundle is the user's; tests/e2e/test_bundle.py"),
     "python -m pipeline.report.seeds *": ("help", "the metrics are the user's; tests/unit/report"),

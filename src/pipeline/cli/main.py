@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return verify(given[1:], prog="lunar-bridge verify")
     if given[:1] == ["sun"]:
-        from pipeline.illumination.ephemeris import main as sun
+        from pipeline.cli.sun import main as sun
 
         return sun(given[1:])
     if given[:1] == ["select"]:

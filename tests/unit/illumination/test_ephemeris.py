@@ -22,6 +22,7 @@ from sky_kernels import AU_KM, EVEN_MOON, EVEN_TURN, IAU_MOON, circle, moon, tdb
 from training_setups import bridge_stage
 
 from pipeline.config.arcs import ArcDraw, ArcsSection
+from pipeline.cli.sun import main as sun
 from pipeline.config.ephemeris import EphemerisSection
 from pipeline.config.root import ConfigError, load_config
 from pipeline.illumination import ephemeris as e
@@ -278,7 +279,7 @@ def test_the_command_prints_the_sun_of_a_place(even: list[str], capsys: pytest.C
     lon = float(track.lon[0])
     # On the Sun's meridian in the far south: the Sun is due north.
     arguments = ["--kernels", *even, "--utc", "2010-05-01T06:00:00", f"--lon={lon}", "--lat=-85"]
-    assert e.main([*arguments, "--central-meridian=10"]) == 0
+    assert sun([*arguments, "--central-meridian=10"]) == 0
     printed = capsys.readouterr().out
     found = {line[:21].strip(): float(line[21:].split()[0]) for line in printed.splitlines()[1:]}
     assert apart(found["sub-solar longitude"], lon) == pytest.approx(0, abs=1e-4)
@@ -290,7 +291,7 @@ def test_the_command_prints_the_sun_of_a_place(even: list[str], capsys: pytest.C
 
 
 def test_the_commands_mistakes_are_one_line(even: list[str], capsys: pytest.CaptureFixture) -> None:
-    assert e.main(["--kernels", *even, "--utc", "yesterday", "--lon", "0", "--lat", "0"]) == 1
+    assert sun(["--kernels", *even, "--utc", "yesterday", "--lon", "0", "--lat", "0"]) == 1
     assert capsys.readouterr().err == (
         "error: expected an ISO date or time in UTC, like 2010-01-01T12:30:00, found 'yesterday'\n"
     )
