@@ -21,8 +21,8 @@ from shard_files import write_split, write_tile
 from sky_kernels import AU_KM, EVEN_MOON, EVEN_TURN, IAU_MOON, circle, moon, tdb_seconds, write_kernels
 from training_setups import bridge_stage
 
-from pipeline.config.arcs import ArcDraw, ArcsSection
 from pipeline.cli.sun import main as sun
+from pipeline.config.arcs import ArcDraw, ArcsSection
 from pipeline.config.ephemeris import EphemerisSection
 from pipeline.config.root import ConfigError, load_config
 from pipeline.illumination import ephemeris as e
