@@ -229,6 +229,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
 FIXED = {
     "inputs.dem",
     "inputs.count",
+    "inputs.far",  # test_far.py
     "vae.lpips_weights",
     "split.index",  # test_plan.py
     "*.init",  # test_stages.py

@@ -5,6 +5,7 @@ if "far" in PLAN.stages:
         input:
             terrain=ancient(rules.terrain_index.output.terrain),
             dems=ancient(DEMS),
+            coarse=ancient(CONFIG.inputs.far_entries),
         output:
             far=PLAN["far"].path("far.zarr.zip"),
         log:

@@ -18,6 +18,9 @@ class InputsSection(Section):
     """altimetry count maps on the same grids, one for each DEM entry, or null."""
     pixel_m: Positive | None = None
     """expected pixel size in metres; null takes the files' own."""
+    far: str | list[str] | None = None
+    """files of coarse DEMs, in any lunar projection, that continue the terrain within
+    `illumination.far_m` and cast shadows, the preferred one first; null: shadows of the DEMs only."""
     sha256: dict[str, str] = Field(default_factory=dict)
     """expected digests, by the name (last path component) of a file or URL."""
 
@@ -38,6 +41,8 @@ class InputsSection(Section):
         if self.count is not None and len(self.count_entries) != len(self.dem_entries):
             wanted = f"one entry for each dem entry ({len(self.dem_entries)})"
             raise ValueError(unlike("count", wanted, len(self.count_entries)))
+        if len(set(self.far_entries)) != len(self.far_entries):
+            raise ValueError(unlike("far", "each file once", self.far_entries))
         return self
 
     @property
@@ -49,6 +54,11 @@ class InputsSection(Section):
     def dem_entries(self) -> list[str]:
         """`dem` as a list."""
         return _listed(self.dem)
+
+    @property
+    def far_entries(self) -> list[str]:
+        """`far` as a list."""
+        return _listed(self.far)
 
     @property
     def count_entries(self) -> list[str]:

@@ -198,6 +198,8 @@ class Config(Section):
         if self.illumination.halo_px > patches.halo_px:
             most = f"at most patches.halo_px = {patches.halo_px}"
             out.append(unlike("illumination.halo_px", most, self.illumination.halo_px))
+        if self.inputs.far_entries and not self.illumination.far_m:
+            out.append(unlike("illumination.far_m", "more than 0, since inputs.far is given", 0))
         down = 2 ** (len(self.vae.multipliers) - 1)
         if self.systems and patches.size_px % down:
             out.append(f"patches.size_px: expected a multiple of the VAE's reduction {down}")

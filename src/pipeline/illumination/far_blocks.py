@@ -1,8 +1,12 @@
-"""Stage ``far``: block means of the whole terrain, which cast shadows from beyond the patches' halos."""
+"""Stage ``far``: block means of the whole terrain, which cast shadows from beyond the patches' halos.
+
+Beyond the terrain itself, coarse DEMs continue it.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +15,12 @@ from numpy.typing import NDArray
 
 from pipeline.jobs.progress import progress
 from pipeline.storage.store import StoreWriter
+from pipeline.terrain.grid import Grid, RasterError
 from pipeline.terrain.index import load_terrain
 from pipeline.terrain.lattice import Site, Terrain
+from pipeline.terrain.map_grid import MapGrid
+from pipeline.terrain.sampling import resampled
+from pipeline.terrain.site_raster import heights_in_metres, open_site_raster
 
 logger = logging.getLogger(__name__)
 
@@ -20,24 +28,34 @@ logger = logging.getLogger(__name__)
 WINDOW_PX = 1 << 23
 
 
-def write_far(index_path: Path | str, cell_px: int, out: Path | str) -> None:
+def write_far(
+    index_path: Path | str,
+    cell_px: int,
+    out: Path | str,
+    coarse: Sequence[Path | str] = (),
+    reach_m: float = 0.0,
+) -> None:
     """Write the block means of every pixel lattice of the terrain.
 
     Sites of one lattice share one array, so that a mountain in one window casts its shadow into another.
-    The blocks start at the top-left corner of the lattice's bounding box. A block's height is the mean of
-    its pixels that have data, NaN where there are none. The terrain is read in bands; only the block means of
-    one lattice stay in memory.
+    The blocks start at the top-left corner of the lattice's bounding box, widened by `reach_m` where there
+    are coarse DEMs. A block's height is the mean of its pixels that have data; where there are none, that of
+    the first coarse DEM with data there, moved by the median difference to the terrain where both have data;
+    else NaN. The terrain is read in bands; only the block means of one lattice stay in memory.
 
     Parameters
     ----------
     index_path : index of the terrain, schema ``terrain/1``.
     cell_px : side of a block, pixels.
     out : store to make, schema ``far/1``.
+    coarse : DEMs in any lunar projection that continue the terrain, the preferred one first.
+    reach_m : how far from the terrain they do, m.
 
     Raises
     ------
     RasterError
-        If a file cannot be read or has changed since it was indexed.
+        If a file cannot be read or has changed since it was indexed; if no coarse DEM has heights around a
+        site.
     """
     terrain = load_terrain(index_path)
     numbers = sorted({site.lattice for site in terrain.sites})
@@ -46,14 +64,17 @@ def write_far(index_path: Path | str, cell_px: int, out: Path | str) -> None:
     with StoreWriter(out, "far", attrs) as store:
         for number in numbers:
             sites = [site for site in terrain.sites if site.lattice == number]
-            offsets = _offsets(sites)
+            wider = math.ceil(reach_m / (cell_px * terrain.pixel_m)) if coarse else 0
+            offsets = _offsets(sites, wider * cell_px)
             for site, (r, c) in zip(sites, offsets, strict=True):
                 row[site.index], col[site.index] = r, c
-            means = _block_means(terrain, sites, offsets, cell_px)
+            means = _block_means(terrain, sites, offsets, cell_px, wider)
             # The first of the sites may begin right of or below the lattice's top-left corner.
-            corner = sites[0].grid.window(-offsets[0][0], -offsets[0][1], 1, 1).origin
+            corner = sites[0].grid.window(-offsets[0][0], -offsets[0][1], 1, 1)
+            if coarse:
+                _continue(means, corner, cell_px, coarse)
             middle = cell_px * terrain.pixel_m / 2
-            first = [corner[0] + middle, corner[1] - middle]
+            first = [corner.origin[0] + middle, corner.origin[1] - middle]
             about = {"first_centre_m": first, "crs_wkt": sites[0].grid.crs_wkt, "units": "m"}
             about["long_name"] = "mean height of a block above R = 1737400 m"
             store.write(f"lattice_{number}/dem", means, ("y", "x"), attrs=about, compress=True)
@@ -67,24 +88,61 @@ def write_far(index_path: Path | str, cell_px: int, out: Path | str) -> None:
     terrain.close()
 
 
-def _offsets(sites: Sequence[Site]) -> list[tuple[int, int]]:
-    """Row and column of each site's top-left pixel in the bounding box of all sites."""
+def _continue(means: NDArray[np.float32], corner: Grid, cell_px: int, coarse: Sequence[Path | str]) -> None:
+    """Fill blocks without data from coarse DEMs, in place.
+
+    Parameters
+    ----------
+    means : ``(rows, cols)``. corner : grid whose top-left pixel is that of the first block.
+    cell_px : side of a block, pixels. coarse : DEMs.
+
+    Raises
+    ------
+    RasterError
+        If a DEM is not readable as heights of the Moon, or none has heights there.
+    """
+    transform = corner.transform @ corner.transform.scale(cell_px)
+    grid = MapGrid(corner.crs_wkt, transform, means.shape[1], means.shape[0])
+    own, used = np.isfinite(means), False
+    for path in coarse:
+        raster = open_site_raster(path)
+        heights = resampled(raster, grid)
+        raster.close()
+        if not np.isfinite(heights).any():
+            continue
+        heights = heights_in_metres(str(path), heights, grid.pixel_m)[0]
+        both = own & np.isfinite(heights)
+        move = float(np.median(means[both] - heights[both])) if both.any() else 0.0
+        filled = np.isnan(means) & np.isfinite(heights)
+        means[filled] = heights[filled] + move
+        used = True
+        logger.info("%s: %d blocks, moved by %.1f m to the terrain", path, int(filled.sum()), move)
+    if not used:
+        names = ", ".join(str(path) for path in coarse)
+        raise RasterError(f"inputs.far: expected heights around {grid.describe()}, found none in {names}")
+
+
+def _offsets(sites: Sequence[Site], wider_px: int) -> list[tuple[int, int]]:
+    """Row and column of each site's top-left pixel in the bounding box of all sites, widened on all sides."""
     found = []
     for site in sites:
         offset = sites[0].grid.lattice_offset(site.grid)
         assert offset is not None  # sites of one lattice
         found.append(offset)
     top, left = min(r for r, _ in found), min(c for _, c in found)
-    return [(r - top, c - left) for r, c in found]
+    return [(r - top + wider_px, c - left + wider_px) for r, c in found]
 
 
 def _block_means(
-    terrain: Terrain, sites: Sequence[Site], offsets: Sequence[tuple[int, int]], cell: int
+    terrain: Terrain, sites: Sequence[Site], offsets: Sequence[tuple[int, int]], cell: int, wider: int
 ) -> NDArray[np.float32]:
-    """Mean of the pixels with data of every block, ``(rows, cols)``; NaN where there are none."""
+    """Mean of the pixels with data of every block, ``(rows, cols)``; NaN where there are none.
+
+    `wider` blocks lie beyond the sites on all sides; `offsets` include them.
+    """
     bottom = max(r + site.grid.height for site, (r, _) in zip(sites, offsets, strict=True))
     right = max(c + site.grid.width for site, (_, c) in zip(sites, offsets, strict=True))
-    shape = -(-bottom // cell), -(-right // cell)
+    shape = -(-bottom // cell) + wider, -(-right // cell) + wider
     total, count = np.zeros(shape), np.zeros(shape, np.int64)
     bands = [band for site, offset in zip(sites, offsets, strict=True) for band in _bands(site, offset, cell)]
     for site, (r0, r1), (c0, c1), (row, col) in progress(bands, len(bands), "block means"):

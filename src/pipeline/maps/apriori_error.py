@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.maps.ground import SiteGround, filled
-from pipeline.maps.sampling import block_nanmean
 from pipeline.terrain.bicubic import bicubic_up
+from pipeline.terrain.sampling import block_nanmean
 
 Floats = NDArray[np.float64]
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.illumination.far import FarTerrain
-from pipeline.maps.sampling import resampled
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.map_grid import MapGrid
 from pipeline.terrain.readers import Raster
+from pipeline.terrain.sampling import resampled
 from pipeline.terrain.site_raster import SiteRaster, heights_in_metres, open_site_raster
 
 Floats = NDArray[np.float64]

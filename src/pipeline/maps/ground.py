@@ -13,11 +13,11 @@ from pipeline.config.site import SiteSection
 from pipeline.illumination.far import FarTerrain
 from pipeline.maps.far import HALO_CELLS, Horizon, datum_offset, open_horizon
 from pipeline.maps.layout import Layout
-from pipeline.maps.sampling import block_nanmean, resampled
 from pipeline.storage.store import StoreWriter, read_store, store_attrs
 from pipeline.terrain.blocks import fill_nearest
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.readers import Raster
+from pipeline.terrain.sampling import block_nanmean, resampled
 from pipeline.terrain.site_raster import SiteRaster, heights_in_metres, open_site_raster
 
 Floats = NDArray[np.float64]

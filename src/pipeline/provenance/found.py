@@ -42,6 +42,7 @@ class Found:
     init : weights that the first stages of trained systems start from, by system.
     index : digests of the split's index files, in the order of the splits; empty if none are used.
     rivals : given weights of rivals, by name.
+    far : digests of the coarse DEMs that continue the terrain, in the order of the config.
     """
 
     files: InputFiles
@@ -54,6 +55,7 @@ class Found:
     init: dict[str, InitWeights] = field(default_factory=dict)
     index: list[str] = field(default_factory=list)
     rivals: dict[str, GivenWeights] = field(default_factory=dict)
+    far: list[str] = field(default_factory=list)
 
     @classmethod
     def look(cls, config: Config, root: Path) -> Found:
@@ -71,14 +73,16 @@ class Found:
         used = config.ephemeris.kernels if config.by_ephemeris() else []
         kernels = _digests(used, root, memory, "ephemeris.kernels", "a file")
         index = _digests(config.split.index_files, root, memory, "split.index", "a file")
+        far = _digests(config.inputs.far_entries, root, memory, "inputs.far", "a file")
         given = resolve_given(config, root, memory)
         init, rivals = resolve_init(config, root, memory), resolve_rivals(config, root, memory)
         site = resolve_site(config, root, memory)
         memory.save()
         spice = spice_version() if kernels else None
         return cls(
-            files, lpips[0] if lpips else None, kernels, spice, given, versions(), site, init, index, rivals
-        )
+            files, lpips[0] if lpips else None, kernels, spice, given, versions(), site, init, index, rivals,
+            far,
+        )  # fmt: skip
 
     @classmethod
     def remember(cls, record: Mapping[str, Any]) -> Found:
@@ -96,6 +100,7 @@ class Found:
             {system: InitWeights(**weights) for system, weights in found.get("init", {}).items()},
             list(found.get("index", [])),
             {name: GivenWeights(**weights) for name, weights in found.get("rivals", {}).items()},
+            list(found.get("far", [])),
         )
 
     def record(self) -> dict[str, Any]:
@@ -114,6 +119,7 @@ class Found:
                 "init": {system: asdict(weights) for system, weights in self.init.items()},
                 "index": self.index,
                 "rivals": {name: asdict(weights) for name, weights in self.rivals.items()},
+                "far": self.far,
             },
             "versions": self.versions,
         }

@@ -100,6 +100,10 @@ DECLARATIONS = (
     ),
     Declaration(
         "far", FarStage, "pipeline.illumination.far_blocks", ("terrain",), of=("illumination",),
+        section=lambda run, _: {
+            "coarse": run.found.far,
+            "reach_m": run.config.illumination.far_m if run.found.far else 0.0,
+        },
         over=_once_if(lambda run: run.config.illumination.far_m > 0),
     ),
     Declaration(

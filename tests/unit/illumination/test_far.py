@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plan_table import resolved
 from raster_files import NORTH, cut, relief, write_tif
 from scipy import ndimage
 from shard_files import make_selected
 
 from pipeline.config.illumination import IlluminationSection
+from pipeline.config.root import ConfigError, load_config
 from pipeline.config.stages.terrain import PatchesStage, TerrainStage
 from pipeline.illumination.directions import fixed_directions, vectors
 from pipeline.illumination.embree import EmbreeVisibility
@@ -23,6 +26,7 @@ from pipeline.illumination.far import FarDem, FarTerrain, far_mesh
 from pipeline.illumination.far_blocks import write_far
 from pipeline.illumination.horizon import HorizonVisibility
 from pipeline.illumination.trace import trace_tile
+from pipeline.provenance.plan import Plan
 from pipeline.storage.store import open_store, read_store
 from pipeline.terrain.extract import extract_tile
 from pipeline.terrain.index import index_terrain
@@ -309,6 +313,81 @@ def test_surroundings_lie_where_they_were(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"far\.zarr\.zip: expected site 2 of the patches, found 2 sites"):
         far.around(2, 0, 0, PATCH, HALO, 2400.0)
     assert far_mesh(far.around(0, 60, 70, PATCH, HALO, 20.0), NEAR, INNER, PIXEL, False) is None
+
+
+def coarse(path: Path, heights: np.ndarray, pixel_px: int, left_px: int, top_px: int, **more: Any) -> Path:
+    """A coarse DEM whose first pixel begins `left_px` and `top_px` fine pixels from the plane's corner."""
+    from affine import Affine
+
+    with rasterio.open(path.parent / "a.tif") as fine:
+        profile, first = fine.profile, fine.transform
+    place = first @ Affine.translation(left_px, top_px) @ Affine.scale(pixel_px)
+    profile |= {"height": heights.shape[0], "width": heights.shape[1], "transform": place, **more}
+    with rasterio.open(path, "w", **profile) as out:
+        out.write(heights.astype(np.float32), 1)
+    return path
+
+
+def test_coarse_dems_continue_the_terrain(tmp_path: Path) -> None:
+    """The coarse DEM of a plane is 70 m too high: blocks beyond the window lie on the plane all the same."""
+    row, col = np.mgrid[:160, :160].astype(np.float32)
+    cut(tmp_path, 3 * row - 2 * col, {"a": (0, 160, 0, 160)})
+    index_terrain([tmp_path / "a.tif"], None, TerrainStage(pixel_m=None), tmp_path / "terrain.json")
+    middle = np.arange(80) * 10 + 4.5 - 320
+    dem = coarse(tmp_path / "wide.tif", 3 * middle[:, None] - 2 * middle + 70, 10, -320, -320)
+    out = tmp_path / "far.zarr.zip"
+    write_far(tmp_path / "terrain.json", 16, out, [dem], 4000.0)
+    far = FarDem(out)
+    around = far.around(0, 60, 70, PATCH, HALO, 4000.0)
+    plane = np.add.outer(3 * (around.rows + 60 - HALO), -2 * (around.cols + 70 - HALO))
+    known = np.isfinite(around.z)
+    assert known.sum() > 450
+    np.testing.assert_allclose(around.z[known], plane[known], atol=0.1)
+    away = np.hypot.outer(around.rows - CENTRE, around.cols - CENTRE) * PIXEL
+    assert known[away < 4000].all()
+    # Without it, the terrain ends at the window.
+    write_far(tmp_path / "terrain.json", 16, out)
+    alone = FarDem(out).around(0, 60, 70, PATCH, HALO, 4000.0)
+    assert np.isfinite(alone.z).sum() == 100
+
+
+def test_the_preferred_coarse_dem_comes_first_and_an_absent_place_is_an_error(tmp_path: Path) -> None:
+    row, col = np.mgrid[:64, :64].astype(np.float32)
+    cut(tmp_path, 3 * row - 2 * col, {"a": (0, 64, 0, 64)})
+    index_terrain([tmp_path / "a.tif"], None, TerrainStage(pixel_m=None), tmp_path / "terrain.json")
+    rng, out = np.random.default_rng(0), tmp_path / "far.zarr.zip"
+    small = coarse(tmp_path / "small.tif", rng.normal(900, 9, (9, 9)), 16, 64, 0)
+    large = coarse(tmp_path / "large.tif", rng.normal(-800, 9, (40, 40)), 16, -320, -320)
+    write_far(tmp_path / "terrain.json", 16, out, [small, large], 3200.0)
+    dem = read_store(out, "lattice_0")["dem"].values
+    assert dem.shape == (24, 24) and np.isfinite(dem).all()
+    # The small one has no pixel in common with the terrain and stays where it is, east of it.
+    assert (dem[11:18, 15:22] > 800).all() and (dem[:9] < 500).all()
+    elsewhere = coarse(tmp_path / "elsewhere.tif", rng.normal(0, 9, (9, 9)), 16, 9000, 0)
+    with pytest.raises(ValueError, match=r"inputs\.far: expected heights around .* none in .*elsewhere\.tif"):
+        write_far(tmp_path / "terrain.json", 16, out, [elsewhere], 3200.0)
+
+
+def test_bytes_of_coarse_dems_move_the_keys_of_light(tmp_path: Path) -> None:
+    config = resolved("tiny")
+    config["illumination"] |= {"far_m": 6000, "far_cell_px": 4}
+
+    def identities(**inputs: Any) -> dict[str, str]:
+        config["inputs"] |= inputs
+        stages = Plan(load_config(copy.deepcopy(config)), tmp_path).stages
+        return {name: stage.identity for name, stage in stages.items()}
+
+    for name, content in (("wide", b"1"), ("same", b"1"), ("other", b"2")):
+        (tmp_path / f"{name}.tif").write_bytes(content)
+    plain, wide = identities(), identities(far="wide.tif")
+    moved = {name for name in plain if plain[name] != wide[name]}
+    assert {"far", "visibility", "region"} <= moved and not {"terrain", "patches", "split"} & moved
+    assert identities(far=["same.tif"])["far"] == wide["far"] != identities(far="other.tif")["far"]
+    with pytest.raises(ConfigError, match=r"inputs\.far: expected a file, found no file 'none\.tif'"):
+        identities(far="none.tif")
+    config["illumination"]["far_m"] = 0
+    with pytest.raises(ConfigError, match=r"illumination\.far_m: expected more than 0, since inputs\.far is"):
+        identities(far="wide.tif")
 
 
 LIGHT = IlluminationSection(fibonacci=3, halo_px=32, far_m=6000.0, far_cell_px=16)

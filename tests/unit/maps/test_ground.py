@@ -14,10 +14,10 @@ from raster_files import NORTH, SOUTH, write_tif
 from pipeline.config.site import SiteSection
 from pipeline.maps.ground import SiteGround, filled, filled_between, read_ground
 from pipeline.maps.layout import lay_out
-from pipeline.maps.sampling import block_nanmean
 from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.map_grid import lunar_projection
+from pipeline.terrain.sampling import block_nanmean
 
 LONLAT = "+proj=longlat +R=1737400 +no_defs"
 LOCAL = "+proj=stere +lat_0=-26 +lon_0=3.5 +k=1 +R=1737400 +units=m +no_defs"

@@ -66,6 +66,7 @@ def test_every_leaf_of_the_config_is_tested() -> None:
     assert {leaf for leaf in LEAVES if leaf not in TESTED and not leaf.startswith("site.")} == {
         "inputs.dem",
         "inputs.count",
+        "inputs.far",
         "split.index",
         "vae.lpips_weights",
         "pretrained.weights",

@@ -13,9 +13,13 @@ from pipeline.config.scenes import RenderedScenes
 
 
 class FarStage(Section):
-    """Stage ``far``: side of a block of far terrain, pixels."""
+    """Stage ``far``: side of a block of far terrain, pixels; digests of the coarse DEMs that continue it,
+    and how far they do, m.
+    """
 
     far_cell_px: PositiveInt
+    coarse: list[str] = Field(default=[])
+    reach_m: float = 0.0
 
 
 class VisibilityStage(Section):
