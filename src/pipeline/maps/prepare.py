@@ -129,7 +129,7 @@ def prepare_chunk(section: PrepareStage, chunk: int, inputs: Mapping[str, Any], 
         rows = [replace(row, withheld=i in withheld) for i, row in enumerate(rows)]
     mine = chunks(list(enumerate(rows)), section.images.per_job)[chunk]
     known = [exposures[i] for i, _ in mine]
-    prepare_images([row for _, row in mine], scene, grid, section.images, along, out, known)
+    prepare_images([row for _, row in mine], scene, grid, section.images, along, out, known, section.again)
 
 
 def prepare_images(
@@ -140,6 +140,7 @@ def prepare_images(
     along_px: float | None,
     out: Path | str,
     exposures: Sequence[Known | None] = (),
+    last: bool = True,
 ) -> None:
     """Prepare the images of a chunk and write a store of schema ``prepared/1``.
 
@@ -150,7 +151,9 @@ def prepare_images(
     along_px : error of the scene that looks like a shift along the light, see `shrink`; None to apply no
         shift: a rendering of block means reveals a wrong place, but no small shift.
     out : file to write. exposures : prior of each image's exposure.
+    last : whether the map itself uses these images, not only the first reconstruction.
     """
+    verdict = "not used" if last else "not used for the first reconstruction"
     done, kept = [], KeptImages(out)
     shape = len(rows), grid.height, grid.width
     with StoreWriter(out, SCHEMA) as store:
@@ -170,7 +173,7 @@ def prepare_images(
             radiance[i] = whole
             done.append(record)
             if record["why"] and row.usable:
-                logger.warning("%s: not used: %s", row.path, record["why"])
+                logger.warning("%s: %s: %s", row.path, verdict, record["why"])
         store.describe({"images": done})
     kept.clear()
 

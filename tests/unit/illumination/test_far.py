@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from plan_table import resolved
 from raster_files import NORTH, cut, relief, write_tif
@@ -190,6 +191,8 @@ def test_ground_is_solid_and_absent_terrain_casts_no_shadow(engine) -> None:
     curvature=st.booleans(),
     holes=st.booleans(),
 )
+@example(seed=0, cell=5, shift=(0.0, 0.0), curvature=False, holes=True)
+@example(seed=0, cell=5, shift=(0.0, 0.0), curvature=False, holes=False)
 def test_the_engines_agree_on_hills(seed, cell, shift, curvature, holes) -> None:
     """Any cell, any place of the vertices, holes, and no terrain of one kind hidden by the other's lack."""
     rng = np.random.default_rng(seed)
@@ -198,6 +201,8 @@ def test_the_engines_agree_on_hills(seed, cell, shift, curvature, holes) -> None
     far = blocks(dem, cell, int(row), int(col))
     far = FarTerrain(far.z * 2, cell, far.row + shift[0], far.col + shift[1])
     if holes:
+        # A ray exactly in the plane of a border edge may pass it in one engine and not in the other.
+        far = replace(far, row=far.row + 0.137, col=far.col + 0.071)
         far.z[rng.random(far.z.shape) < 0.1] = np.nan
     near = window(dem, int(row), int(col))
     sun = np.concatenate([fixed_directions()[::3], vectors(rng.uniform(0, 360, 60), 1.5)])

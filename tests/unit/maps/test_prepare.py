@@ -22,7 +22,7 @@ from pipeline.maps import prepare
 from pipeline.maps.first_pass import Known, exposures_of, lit_blocks, records_of, withheld_of
 from pipeline.maps.images import read_prepared, sun_record
 from pipeline.maps.kept import KeptImages
-from pipeline.maps.prepare import prepare_image, prepare_images
+from pipeline.maps.prepare import Prepared, prepare_image, prepare_images
 from pipeline.maps.render import Scene
 from pipeline.maps.survey import Surveyed
 from pipeline.terrain.map_grid import MapGrid, lunar_projection
@@ -200,6 +200,19 @@ def test_a_killed_chunk_goes_on_with_the_image_after_the_last_whole_one(
     assert [image.path for image in read_prepared([broken], "all")] == [r.path for r in rows]
     assert [r["path"] for r in records_of([broken, plain])] == [r.path for r in rows] * 2
     assert [i.path for i in read_prepared([broken, plain], "check", {1, 5})] == [rows[1].path, rows[2].path]
+
+
+@pytest.mark.parametrize(
+    ("last", "said"), [(True, "not used: wrong place"), (False, "not used for the first reconstruction: wrong")]
+)
+def test_a_refusal_says_what_it_is_for(
+    last: bool, said: str, scene: Scene, tmp_path: Path, monkeypatch: Any, caplog: Any
+) -> None:
+    one = row(picture(scene, tmp_path / "one.tif"))
+    refused = Prepared(one, why="wrong place")
+    monkeypatch.setattr(prepare, "prepare_image", lambda *_: (refused, None))
+    prepare_images([one], scene, GRID, ImagesSection(), 0.0, tmp_path / "out.zarr.zip", last=last)
+    assert len(caplog.messages) == 1 and said in caplog.messages[0]
 
 
 def test_a_damaged_kept_image_is_made_again(tmp_path: Path) -> None:
