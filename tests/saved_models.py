@@ -8,9 +8,17 @@ from typing import Any
 import torch
 
 from pipeline.config.bridge import BridgeSection
+from pipeline.config.rivals import GanSection, GuidedSection, RegressionSection, SiranSection
+from pipeline.config.stochastic import DiffusionSection, YasudaSection
 from pipeline.config.vae import VaeSection
 from pipeline.models.factory import build_vae
 from pipeline.models.files import load_vae, model_config, save_model
+from pipeline.models.gan import Gan
+from pipeline.models.guided import DeformableKernels
+from pipeline.models.regression import Regression
+from pipeline.models.rivals import weights_config
+from pipeline.models.siran import Siran
+from pipeline.models.stochastic import DiffusionNetwork, InterpolantNetwork
 from pipeline.models.system import System
 
 ALIGNED = {
@@ -25,6 +33,32 @@ ALIGNED = {
     "keep_block_means": True,
     "state_scale": 0.25,
 }
+
+_ADVERSARIAL = {"width": 8, "growth": 4, "blocks": 1, "critic_base": 2}
+_STOCHASTIC = {"widths": [8, 32], "embedding": 16, "unit_px": 1.0}
+#: Section, network and small sizes of each learned rival.
+RIVALS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "regression": (RegressionSection, Regression, {}),
+    "guided": (GuidedSection, DeformableKernels, {}),
+    "gan": (GanSection, Gan, _ADVERSARIAL),
+    "siran": (SiranSection, Siran, _ADVERSARIAL),
+    "yasuda": (YasudaSection, InterpolantNetwork, _STOCHASTIC),
+    "diffusion": (DiffusionSection, DiffusionNetwork, _STOCHASTIC),
+}
+#: Grid of the small models.
+GRID = {"size_px": 32, "factor": 8, "pixel_m": 40.0, "halo_px": 16}
+
+
+def save_rival(folder: Path, name: str = "gan", seed: int = 0, **options: Any) -> Path:
+    """Save a small rival with random weights; give back its folder."""
+    kind, build, sizes = RIVALS[name]
+    section = kind(**{**sizes, **options})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        state = build(section, GRID["size_px"], GRID["factor"]).state_dict()
+    config = {"key": "0123456789ab", **weights_config(name, section, GRID)}
+    save_model(folder / "model.safetensors", state, config)
+    return folder
 
 
 def save_system(

@@ -13,7 +13,8 @@ import rasterio
 from affine import Affine
 from scipy import ndimage
 
-from saved_models import save_system
+from pipeline.bundle.verify import verify
+from saved_models import RIVALS, save_rival, save_system, save_vae
 
 pytestmark = pytest.mark.xdist_group("evaluate")
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,3 +117,34 @@ def test_other_weights_rerun_what_uses_them(folder: Path, snakemake: Callable) -
     done = snakemake(folder, "-n", *TARGETS, DEM, weights("other"))
     jobs = {rule for rule in done.jobs if rule not in ("total", "evaluation", "region")}
     assert jobs == {"evaluation_pretrained", "evaluation_collect", "region_reconstruct"}
+
+
+# --- every kind of row, from given weights ----------------------------------------------------------------
+
+LATENT = {"space": "latent", "target": "dem", "posterior_mean": False, "keep_block_means": False}
+FREE = ("photometric", "kriging", "sfs")
+
+
+def test_a_bundle_covers_every_kind_of_row(folder: Path, tmp_path: Path, snakemake: Callable) -> None:
+    """Each system of the comparison is in the bundle with its weights, and is evaluated again."""
+    for name in ("config", "sites", "w"):
+        (tmp_path / name).symlink_to(folder / name)
+    rows: dict[str, Any] = {name: {"weights": str(save_rival(tmp_path / name, name))} for name in RIVALS}
+    for name in ("yasuda", "diffusion"):
+        rows[name] |= {"members": 2, "nfe": 2}
+    save_system(tmp_path / "l", seed=2, vae=save_vae(tmp_path / "v", height_unit="pixel"), **LATENT)
+    sampler = {"nfe": 2, "kind": "posterior", "eta": 0.0, "grid": "uniform"}
+    rows["bridges"] = {"published": {"weights": "l", "vae": "v", "sampler": sampler}}
+    rows["hybrid"] = {"sampler": {"nfe": 2, "kind": "dbim", "eta": 1.0, "grid": "quadratic"}}
+    rows["scored"] = [*FREE, "hybrid", *RIVALS, "published"]
+    small = f"run: rows\npredictors: {json.dumps(rows)}\nbundle: {{patches: 2}}\n"
+    (tmp_path / "small.yaml").write_text(SMALL + small)
+    done = snakemake(tmp_path, "-c2", "bundle", *TARGETS[2:], DEM, weights("w"))
+    assert done.returncode == 0, done.text[-5000:]
+    assert not [job for job in done.jobs if "train" in job.split("_")]
+    found = verify(tmp_path / "results" / "rows" / "bundle.zip", tmp_path / "open", "cpu")
+    assert {row.status for row in found} == {"PASS"}, [row for row in found if row.status != "PASS"]
+    again = {row.detail.split(":")[0] for row in found if row.check == "evaluation"}
+    assert again == {
+        "bicubic", "bicubic_window", "pretrained", "vae_truth_published", "published", "hybrid", *FREE, *RIVALS
+    }

@@ -20,9 +20,8 @@ from pipeline.models.halved import halve_system
 from pipeline.models.rivals import load_rival, weights_config
 from pipeline.models.siran import Siran
 from pipeline.provenance.plan import Plan
-from saved_models import save_system, save_vae
+from saved_models import GRID, save_rival, save_system, save_vae
 
-GRID = {"size_px": 32, "factor": 8, "pixel_m": 40.0, "halo_px": 16}
 RUN = {
     "inputs": {"dem": "dem.tif"},
     "pretrained": {"weights": "w"},
@@ -30,7 +29,6 @@ RUN = {
     "illumination": {"halo_px": 16},
     "region": {"size_px": 64, "stride_px": 16},
 }
-SMALL = {"width": 8, "growth": 4, "blocks": 1, "critic_base": 2}
 LATENT = {"space": "latent", "target": "dem", "posterior_mean": False, "keep_block_means": False}
 SAMPLER = {"nfe": 2, "kind": "posterior", "eta": 0.0, "grid": "uniform"}
 
@@ -46,18 +44,6 @@ def plan(root: Path, *changes: dict[str, Any]) -> Plan:
 def moved(one: Plan, two: Plan) -> set[str]:
     assert set(one.stages) == set(two.stages)
     return {name for name, stage in two.stages.items() if stage.key != one[name].key}
-
-
-def save_rival(folder: Path, name: str = "gan", seed: int = 0, **options: Any) -> Path:
-    """Save a small rival with random weights."""
-    kind, build = {"gan": (GanSection, Gan), "siran": (SiranSection, Siran)}[name]
-    section = kind(**{**SMALL, **options})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        state = build(section, GRID["size_px"], GRID["factor"]).state_dict()
-    config = {"key": "0123456789ab", **weights_config(name, section, GRID)}
-    save_model(folder / "model.safetensors", state, config)
-    return folder
 
 
 def rivals(**predictors: Any) -> dict[str, Any]:
