@@ -34,14 +34,14 @@ ALIGNED = {
     "state_scale": 0.25,
 }
 
-_ADVERSARIAL = {"width": 8, "growth": 4, "blocks": 1, "critic_base": 2}
+ADVERSARIAL = {"width": 8, "growth": 4, "blocks": 1, "critic_base": 2}
 _STOCHASTIC = {"widths": [8, 32], "embedding": 16, "unit_px": 1.0}
 #: Section, network and small sizes of each learned rival.
 RIVALS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "regression": (RegressionSection, Regression, {}),
     "guided": (GuidedSection, DeformableKernels, {}),
-    "gan": (GanSection, Gan, _ADVERSARIAL),
-    "siran": (SiranSection, Siran, _ADVERSARIAL),
+    "gan": (GanSection, Gan, ADVERSARIAL),
+    "siran": (SiranSection, Siran, ADVERSARIAL),
     "yasuda": (YasudaSection, InterpolantNetwork, _STOCHASTIC),
     "diffusion": (DiffusionSection, DiffusionNetwork, _STOCHASTIC),
 }

@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.jobs.threads import with_torchs_threads
+
 #: Approximate distance between nodes, pixels.
 SPACING_PX = 4
 #: Inverse variance of a node's height over that of a second difference: a few spots on a line, too, give a
@@ -170,6 +172,7 @@ def _blocks(band, size, factor, spacing, nodes, share):
                 slot[held[i]] = -1
 
 
+@with_torchs_threads
 @numba.njit(cache=True, nogil=True, parallel=True)
 def _solve(residual, weight, xx, yy, xy, share, factor, stiffness, nodes, out):
     """Solve B problems into `out`; see `solve_on_nodes`."""

@@ -12,6 +12,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.jobs.threads import with_torchs_threads
+
 #: Unknowns per image: exposure, haze, shift along columns and rows.
 CAMERA = 4
 
@@ -148,6 +150,7 @@ def _accumulate(p, q, sun, shading, image, lit, level, fit, whole, error, floor,
             sums[10, y, x] += weight
 
 
+@with_torchs_threads
 @numba.njit(cache=True, nogil=True, parallel=True)
 def linearise(
     p, q, images, lit, level, suns, error, widths, alike_px, floor, robust, darker, sums, fits, alikes
@@ -186,6 +189,7 @@ def linearise(
             )  # fmt: skip
 
 
+@with_torchs_threads
 @numba.njit(cache=True, nogil=True, parallel=True)
 def free(p, q, images, seen, suns, fits, out):
     """Images (B, N, P, P) corrected for exposure, haze and shift, 0 where not valid, into `out`."""
@@ -208,6 +212,7 @@ def free(p, q, images, seen, suns, fits, out):
                     out[b, n, y, x] = value
 
 
+@with_torchs_threads
 @numba.njit(cache=True, nogil=True, parallel=True)
 def well_lit(images, seen, share, overall_share, lit, level):
     """Pixels that are lit in an image together with their neighbours, and each image's mean lit radiance.

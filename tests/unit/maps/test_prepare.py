@@ -203,7 +203,7 @@ def test_a_killed_chunk_goes_on_with_the_image_after_the_last_whole_one(
 
 
 @pytest.mark.parametrize(
-    ("last", "said"), [(True, "not used: wrong place"), (False, "not used for the first reconstruction: wrong")]
+    ("last", "said"), [(True, "not used: wrong"), (False, "not used for the first reconstruction: wrong")]
 )
 def test_a_refusal_says_what_it_is_for(
     last: bool, said: str, scene: Scene, tmp_path: Path, monkeypatch: Any, caplog: Any

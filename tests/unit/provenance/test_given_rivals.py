@@ -12,15 +12,14 @@ from plan_table import resolved
 from snakemake.utils import update_config
 
 from pipeline.bundle.write import results
-from pipeline.config.rivals import GanSection, SiranSection
+from pipeline.config.rivals import GanSection
 from pipeline.config.root import ConfigError, load_config
-from pipeline.models.files import model_config, read_state, save_model
+from pipeline.models.files import model_config, read_state
 from pipeline.models.gan import Gan
 from pipeline.models.halved import halve_system
-from pipeline.models.rivals import load_rival, weights_config
-from pipeline.models.siran import Siran
+from pipeline.models.rivals import load_rival
 from pipeline.provenance.plan import Plan
-from saved_models import GRID, save_rival, save_system, save_vae
+from saved_models import ADVERSARIAL, GRID, save_rival, save_system, save_vae
 
 RUN = {
     "inputs": {"dem": "dem.tif"},
@@ -78,7 +77,7 @@ def test_given_rivals_are_scored_and_not_trained(root: Path) -> None:
     assert {"evaluation_vae_truth_published", "evaluation_vae_bicubic_published"} <= set(found.stages)
     # What a rival was trained with, its weights say.
     options = json.loads(found["evaluation_gan"].section)["options"]
-    assert GanSection(**options) == GanSection(**SMALL) and "weights" not in options
+    assert GanSection(**options) == GanSection(**ADVERSARIAL) and "weights" not in options
     load_rival(root / "gan" / "model.safetensors", "gan", GanSection(**options), GRID, Gan)
     again = Plan(load_config(found.record()["config"]), root / "nowhere", found.record())
     assert again.record() == found.record()
