@@ -127,9 +127,12 @@ def prepare_chunk(section: PrepareStage, chunk: int, inputs: Mapping[str, Any], 
         records = records_of(inputs["first"])
         withheld, exposures = withheld_of(records, section.images), exposures_of(records)
         rows = [replace(row, withheld=i in withheld) for i, row in enumerate(rows)]
-    mine = chunks(list(enumerate(rows)), section.images.per_job)[chunk]
+    parts = chunks(list(enumerate(rows)), section.images.per_job)
+    mine = parts[chunk]
     known = [exposures[i] for i, _ in mine]
-    prepare_images([row for _, row in mine], scene, grid, section.images, along, out, known, section.again)
+    part = f", part {chunk + 1} of {len(parts)}" if len(parts) > 1 else ""
+    images = [row for _, row in mine]
+    prepare_images(images, scene, grid, section.images, along, out, known, section.again, part)
 
 
 def prepare_images(
@@ -141,6 +144,7 @@ def prepare_images(
     out: Path | str,
     exposures: Sequence[Known | None] = (),
     last: bool = True,
+    part: str = "",
 ) -> None:
     """Prepare the images of a chunk and write a store of schema ``prepared/1``.
 
@@ -152,6 +156,7 @@ def prepare_images(
         shift: a rendering of block means reveals a wrong place, but no small shift.
     out : file to write. exposures : prior of each image's exposure.
     last : whether the map itself uses these images, not only the first reconstruction.
+    part : which of the map's images these are, for the log.
     """
     verdict = "not used" if last else "not used for the first reconstruction"
     done, kept = [], KeptImages(out)
@@ -159,7 +164,7 @@ def prepare_images(
     with StoreWriter(out, SCHEMA) as store:
         chunks = (1, min(256, grid.height), min(256, grid.width))
         radiance = store.create("radiance", shape, "f4", ("image", "y", "x"), chunks, compress=True)
-        for i, row in enumerate(progress(rows, len(rows), "map: images prepared")):
+        for i, row in enumerate(progress(rows, len(rows), f"map: images prepared{part}")):
             record, values = kept.get(i) or (None, None)
             if record is None:
                 known = exposures[i] if exposures else None

@@ -59,14 +59,15 @@ def sample_tile(
     ground = SiteGround.load(one_file(inputs["ground"]))
     grid = ground.layout.grid
     stride, tile_px = section.map.stride_px, section.map.tile_px
-    windows = tiles(grid.height, grid.width, system.size_px, stride, tile_px)[tile]
+    every = tiles(grid.height, grid.width, system.size_px, stride, tile_px)
     withheld, role = None, section.role
     if role == "first":
         withheld, role = withheld_of(records_of(inputs["images"]), section.images), "map"
     images = MapImages(read_prepared(inputs["images"], role, withheld), grid)
-    label = f"map, tile {tile}"
+    label = "map, first reconstruction" if section.role == "first" else "map"
+    label += f", tile {tile + 1} of {len(every)}" if len(every) > 1 else ""
     sample_windows(
-        system, ground, images, windows, section.map, section.members, section.sampler, out, device, label
+        system, ground, images, every[tile], section.map, section.members, section.sampler, out, device, label
     )
 
 
