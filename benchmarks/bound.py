@@ -34,7 +34,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from challenge import ROOT, band, site_of
+from challenge import ROOT, site_of, truth_of
 from linear_gaussian import (
     Cameras,
     Posterior,
@@ -125,7 +125,7 @@ def prepared(folder: Path, apriori: str, cores: int) -> Site:
         raise SystemExit(done.stdout[-3000:] + done.stderr[-3000:])
     ground = SiteGround.load(plan["map_site"].path("ground.zarr.zip"))
     images = MapImages(read_prepared(paths, "all"), ground.layout.grid)
-    return Site(ground, images, band(folder / "truth_40m.tif"))
+    return Site(ground, images, truth_of(folder))
 
 
 def methods(batch: Batch, cells: Batch, factor: int) -> Iterator[tuple[str, torch.Tensor]]:

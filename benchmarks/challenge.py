@@ -1,8 +1,8 @@
 """Scores of maps made from independently rendered image sets of known terrain: `make bench-maps`.
 
 For each set and a priori DEM the map is made with `config/map.yaml`, like a user's map. Compared with
-`truth_40m.tif` are the DEM itself, a thin-plate spline of its hit pixels (with counts), photometric stereo in
-closed form and the refinement without a network (`pipeline.models.refinement`) on the same prepared images,
+`truth_<pixel>m.tif` are the DEM itself, a thin-plate spline of its hit pixels (with counts), photometric
+stereo in closed form and the refinement without a network (`pipeline.models.refinement`) on the same prepared images,
 the reconstruction before any fallback to the DEM, and the map. The last line is one JSON object. A set is a
 folder like `challenge/nobile_rim_1` of the test data.
 """
@@ -44,6 +44,8 @@ from pipeline.provenance.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 Floats = NDArray[np.float64]
+# Tables of Suns: LROC's index, or a list of the Ames Stereo Pipeline.
+_SUNS = ("index.csv", "sun_positions.txt")
 # Number of hit pixels from which the spline at a pixel is computed.
 _NEIGHBOURS = 64
 
@@ -83,7 +85,7 @@ def site_of(folder: Path, apriori: str) -> dict[str, Any]:
         "dem": str(folder / f"{apriori}.tif"),
         "count": str(count) if apriori.startswith("ldem") and count.is_file() else None,
         "images": str(folder / "images" / "*.tif"),
-        "suns": str(folder / "index.csv"),
+        "suns": str(next(path for name in _SUNS if (path := folder / name).is_file())),
         "pixel_m": region["pixel_m"],
         "center_m": region["center_m"],
         "size_px": region["size_px"],
@@ -121,6 +123,12 @@ def band(path: Path) -> Floats:
     """The first band of a raster, NaN without data."""
     with rasterio.open(path) as raster:
         return raster.read(1, masked=True).astype(np.float64).filled(np.nan)
+
+
+def truth_of(folder: Path) -> Floats:
+    """The DEM that a set's maps are compared with, ``truth_<pixel>m.tif``."""
+    (path,) = folder.glob("truth_*m.tif")
+    return band(path)
 
 
 def spline_of_hits(dem: Floats, hit: NDArray[np.bool_]) -> Floats:
@@ -171,7 +179,7 @@ def scored(folder: Path, apriori: str, more: Mapping[str, Any], cores: int) -> d
     """One row of the table."""
     plan, place, seconds = made(folder, apriori, more, cores)
     facts = json.loads((place / "map.json").read_text())
-    truth = band(folder / "truth_40m.tif")
+    truth = truth_of(folder)
     pixel = float(facts["place"]["ground_pixel_m"])
     ground = SiteGround.load(plan["map_site"].path("ground.zarr.zip"))
     layout = ground.layout

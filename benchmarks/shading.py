@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from challenge import ROOT, band, made
+from challenge import ROOT, made, truth_of
 from pipeline.jobs.seeds import seeded
 from pipeline.maps.expected import expected_in
 from pipeline.maps.ground import SiteGround
@@ -129,7 +129,7 @@ def scored(folder: Path, apriori: str, options: argparse.Namespace) -> dict[str,
     ground = SiteGround.load(plan["map_site"].path("ground.zarr.zip"))
     stores = sorted((ROOT / plan["map_images"].folder).glob("chunk_*.zarr.zip"))
     images = MapImages(read_prepared(stores, "map"), ground.layout.grid)
-    truth, patches = band(folder / "truth_40m.tif"), plan.config.patches
+    truth, patches = truth_of(folder), plan.config.patches
     site = Site(ground, images, truth, patches.size_px)
     grid = {"size_px": patches.size_px, "factor": patches.factor, "halo_px": _CELLS * patches.factor}
     files = {"model": [str(options.weights / "model.safetensors")]} if options.weights else {}

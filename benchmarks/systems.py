@@ -22,7 +22,7 @@ import yaml
 from numpy.typing import NDArray
 from snakemake.utils import update_config
 
-from challenge import ROOT, band, made
+from challenge import ROOT, made, truth_of
 from pipeline.config.root import load_config
 from pipeline.config.stages.evaluation import PredictorStage
 from pipeline.evaluation.metrics import PatchScores
@@ -129,7 +129,7 @@ def main() -> None:
             ground = SiteGround.load(map_plan["map_site"].path("ground.zarr.zip"))
             stores = sorted((ROOT / map_plan["map_images"].folder).glob("chunk_*.zarr.zip"))
             images = MapImages(read_prepared(stores, "map"), ground.layout.grid)
-            site = Site(ground, images, band(folder / "truth_40m.tif"), patches.size_px)
+            site = Site(ground, images, truth_of(folder), patches.size_px)
             rows = sets.setdefault(f"{folder.name}, {apriori}", {})
             for section, predictor in made_of:
                 rows[section.name] = scored(site, section, predictor, patches.factor)
