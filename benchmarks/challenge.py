@@ -2,9 +2,9 @@
 
 For each set and a priori DEM the map is made with `config/map.yaml`, like a user's map. Compared with
 `truth_<pixel>m.tif` are the DEM itself, a thin-plate spline of its hit pixels (with counts), photometric
-stereo in closed form and the refinement without a network (`pipeline.models.refinement`) on the same prepared images,
-the reconstruction before any fallback to the DEM, and the map. The last line is one JSON object. A set is a
-folder like `challenge/nobile_rim_1` of the test data.
+stereo in closed form and the refinement without a network (`pipeline.models.refinement`) on the same
+prepared images, the reconstruction before any fallback to the DEM, and the map. The last line is one JSON
+object. A set is a folder like `challenge/nobile_rim_1` of the test data.
 """
 
 from __future__ import annotations
