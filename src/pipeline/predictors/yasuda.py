@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from functools import partial
 
 from pipeline.config.stochastic import YasudaSection
-from pipeline.models.rivals import load_rival
 from pipeline.models.stochastic import InterpolantNetwork
-from pipeline.predictors.interface import Generators, Predictor, Setup
-from pipeline.shards.batches import Batch
+from pipeline.predictors.stochastic import Stochastic
 
-
-class YasudaPredictor(Predictor):
-    """A trained network and its sampler."""
-
-    def __init__(self, setup: Setup) -> None:
-        section = YasudaSection.model_validate(setup.options)
-        path = setup.files["model"][0]
-        self.network = load_rival(path, "yasuda", section, setup.grid, InterpolantNetwork, setup.device)
-        self.halo_cells = setup.window_cells
-
-    def sample(self, batch: Batch, members: int, generators: Generators) -> Tensor:
-        """(B, M, P, P): see `Predictor.sample`."""
-        return self.network.sample(batch, members, generators)
-
-
-make = YasudaPredictor
+make = partial(Stochastic, name="yasuda", section=YasudaSection, network=InterpolantNetwork)
