@@ -184,7 +184,8 @@ def write_comparison(folder: Path | str) -> list[Path]:
         for suffix, form in zip(FORMATS, (as_csv, as_latex, as_html), strict=True):
             out.append(folder / "tables" / f"{name}.{suffix}")
             write_text(out[-1], form(table))
-    rows, labels = results.systems(TEST), results.conditions
+    scored, labels = results.systems(TEST), results.conditions
+    rows = dict(sorted(scored.items(), key=lambda item: (item[1]["rmse_m"], item[0])))
     errors = {
         name: [results.systems(TEST, label).get(name, {}).get("rmse_m") for label in labels] for name in rows
     }

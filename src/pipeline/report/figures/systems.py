@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from pipeline.drawing.style import CYCLE, GRID, QUIET, drawn, new_figure
 
 Row = Mapping[str, Any]
-_MARKS = "os^Dv<>P*X"
 
 
 @drawn
@@ -41,22 +42,29 @@ def draw_systems(rows: Mapping[str, Row], doubtful: Sequence[str]) -> Figure:
 
 @drawn
 def draw_conditions(errors: Mapping[str, Sequence[float | None]], conditions: Sequence[str]) -> Figure:
-    """RMSE of every system under every condition.
+    """RMSE of every system under every condition, as numbers on a logarithmic scale of colours.
 
     Parameters
     ----------
     errors : RMSE, metres, by system and condition, None if not scored. conditions : their names.
     """
-    figure = new_figure(9, 4.2)
+    figure = new_figure(8.5, 1.2 + 0.3 * max(1, len(errors)))
     axis = figure.subplots()
-    for number, (name, values) in enumerate(errors.items()):
-        known = [(place, value) for place, value in enumerate(values) if value is not None]
-        colour, mark = CYCLE[number % len(CYCLE)], _MARKS[number % len(_MARKS)]
-        axis.plot(*zip(*known), color=colour, marker=mark, markersize=5, linewidth=1, label=name)
+    if not errors:
+        axis.set_axis_off()
+        axis.text(0.5, 0.5, "nothing scored yet", ha="center", va="center", color=QUIET)
+        return figure
+    table = np.array([[np.nan if value is None else value for value in row] for row in errors.values()])
+    scale = LogNorm(np.nanmin(table), np.nanmax(table))
+    picture = axis.imshow(table, norm=scale, cmap="cividis", aspect="auto")
+    for (row, column), value in np.ndenumerate(table):
+        ink = "black" if np.isfinite(value) and scale(value) > 0.55 else "white"
+        text = f"{value:.3g}" if np.isfinite(value) else ""
+        axis.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
     axis.set_xticks(range(len(conditions)), conditions)
-    axis.set_ylim(bottom=0)
-    axis.set_ylabel("RMSE, m" if errors else "nothing scored yet")
-    axis.grid(axis="y", color=GRID, linewidth=0.5)
-    if errors:
-        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.set_yticks(range(len(errors)), list(errors))
+    axis.tick_params(length=0)
+    for side in axis.spines.values():
+        side.set_visible(False)
+    figure.colorbar(picture, ax=axis, label="RMSE, m", pad=0.02)
     return figure
