@@ -190,7 +190,9 @@ except KeyboardInterrupt:
 
 def test_ctrl_c_lets_the_workflow_end(tmp_path: Path) -> None:
     """As from a terminal: both processes get the signal, also twice."""
-    call = "import sys; from pipeline.cli import main; sys.exit(main._finished(sys.argv[1:], '.', None))"
+    # Tests that run in the background of a script are born with the signal ignored.
+    call = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    call += "from pipeline.cli import main; sys.exit(main._finished(sys.argv[1:], '.', None))"
     command = [sys.executable, "-c", call, sys.executable, "-c", SLOW, str(tmp_path)]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
     waited = time.monotonic() + 60
