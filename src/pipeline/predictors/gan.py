@@ -6,6 +6,6 @@ from functools import partial
 
 from pipeline.config.rivals import GanSection
 from pipeline.models.gan import Gan
-from pipeline.predictors.learned import Learned
+from pipeline.predictors.learned import Estimate
 
-make = partial(Learned, name="gan", section=GanSection, network=Gan)
+make = partial(Estimate, name="gan", section=GanSection, network=Gan)

@@ -6,6 +6,6 @@ from functools import partial
 
 from pipeline.config.rivals import GuidedSection
 from pipeline.models.guided import DeformableKernels
-from pipeline.predictors.learned import Learned
+from pipeline.predictors.learned import Estimate
 
-make = partial(Learned, name="guided", section=GuidedSection, network=DeformableKernels)
+make = partial(Estimate, name="guided", section=GuidedSection, network=DeformableKernels)

@@ -6,6 +6,6 @@ from functools import partial
 
 from pipeline.config.rivals import RegressionSection
 from pipeline.models.regression import Regression
-from pipeline.predictors.learned import Learned
+from pipeline.predictors.learned import Estimate
 
-make = partial(Learned, name="regression", section=RegressionSection, network=Regression)
+make = partial(Estimate, name="regression", section=RegressionSection, network=Regression)

@@ -6,6 +6,6 @@ from functools import partial
 
 from pipeline.config.rivals import SiranSection
 from pipeline.models.siran import Siran
-from pipeline.predictors.learned import Learned
+from pipeline.predictors.learned import Estimate
 
-make = partial(Learned, name="siran", section=SiranSection, network=Siran)
+make = partial(Estimate, name="siran", section=SiranSection, network=Siran)
