@@ -19,7 +19,7 @@ from pipeline.terrain.grid import Grid, RasterError
 from pipeline.terrain.index import load_terrain
 from pipeline.terrain.lattice import Site, Terrain
 from pipeline.terrain.map_grid import MapGrid
-from pipeline.terrain.sampling import resampled
+from pipeline.terrain.sampling import datum_offset, resampled
 from pipeline.terrain.site_raster import heights_in_metres, open_site_raster
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def _continue(means: NDArray[np.float32], corner: Grid, cell_px: int, coarse: Se
     """
     transform = corner.transform @ corner.transform.scale(cell_px)
     grid = MapGrid(corner.crs_wkt, transform, means.shape[1], means.shape[0])
-    own, used = np.isfinite(means), False
+    own, used = means.copy(), False
     for path in coarse:
         raster = open_site_raster(path)
         heights = resampled(raster, grid)
@@ -111,8 +111,7 @@ def _continue(means: NDArray[np.float32], corner: Grid, cell_px: int, coarse: Se
         if not np.isfinite(heights).any():
             continue
         heights = heights_in_metres(str(path), heights, grid.pixel_m)[0]
-        both = own & np.isfinite(heights)
-        move = float(np.median(means[both] - heights[both])) if both.any() else 0.0
+        move = datum_offset(own, heights)
         filled = np.isnan(means) & np.isfinite(heights)
         means[filled] = heights[filled] + move
         used = True

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pipeline.config.site import SiteSection
-from pipeline.maps.ground import _same_place
 from pipeline.terrain.grid import RasterError
+from pipeline.terrain.readers import Raster
 from pipeline.terrain.site_raster import SiteRaster, open_site_raster
 
 
 def refuse_other_grids(section: SiteSection) -> None:
     """Refuse a count or error map on another grid than the DEM's, before any work.
-
-    `read_ground` compares them again: its code is a part of the keys of finished maps, and so stays.
 
     Parameters
     ----------
@@ -32,17 +32,42 @@ def refuse_other_grids(section: SiteSection) -> None:
                 continue
             raster = open_site_raster(path)
             try:
-                wanted, found = ((each.grid.height, each.grid.width) for each in (dem, raster))
-                if isinstance(raster, SiteRaster) and isinstance(dem, SiteRaster):
-                    same = wanted == found and _same_place(raster, dem)
-                else:
-                    same = raster.grid.same_as(dem.grid)
+                refuse_another_grid(name, path, raster, dem)
             finally:
                 raster.close()
-            if not same:
-                raise RasterError(
-                    f"{path}: expected the grid of the DEM {dem.name} ({wanted[0]} x {wanted[1]} pixels), "
-                    f"found another ({found[0]} x {found[1]} pixels); site.{name} lies on the DEM"
-                )
     finally:
         dem.close()
+
+
+def refuse_another_grid(name: str, path: str, raster: Raster, dem: Raster) -> None:
+    """Refuse a raster on another grid than the DEM's.
+
+    Parameters
+    ----------
+    name : key of the section `site` that names it. path : of the raster. raster, dem : both open.
+
+    Raises
+    ------
+    RasterError
+        If it has another grid.
+    """
+    wanted, found = ((each.grid.height, each.grid.width) for each in (dem, raster))
+    if isinstance(raster, SiteRaster) and isinstance(dem, SiteRaster):
+        same = wanted == found and _same_place(raster, dem)
+    else:
+        same = raster.grid.same_as(dem.grid)
+    if not same:
+        raise RasterError(
+            f"{path}: expected the grid of the DEM {dem.name} ({wanted[0]} x {wanted[1]} pixels), "
+            f"found another ({found[0]} x {found[1]} pixels); site.{name} lies on the DEM"
+        )
+
+
+def _same_place(one: SiteRaster, other: SiteRaster) -> bool:
+    """Whether two rasters of one shape coincide to a thousandth of a pixel, whatever their CRS's names."""
+    if one.projection.geographic != other.projection.geographic:
+        return False
+    if not one.transform.almost_equals(other.transform, 1e-3 * abs(other.transform.a)):
+        return False
+    there, here = (other.projection.xy(*raster.lonlat_box()) for raster in (one, other))
+    return bool(np.allclose(there, here, rtol=0, atol=1e-3 * abs(other.transform.a)))

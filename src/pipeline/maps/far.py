@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,12 +78,6 @@ def open_horizon(path: str, grid: MapGrid, far_m: float) -> Horizon:
 
 def _pixel_m(raster: Raster) -> float:
     return raster.ground_pixel_m if isinstance(raster, SiteRaster) else raster.grid.pixel_m
-
-
-def datum_offset(heights: NDArray[np.floating[Any]], far: Floats) -> float:
-    """Median height of the DEM above the far one where both have data, metres; 0 without common pixels."""
-    both = np.isfinite(heights) & np.isfinite(far)
-    return float(np.median(heights[both] - far[both])) if both.any() else 0.0
 
 
 def reach_m(known: NDArray[np.bool_], rows: Floats, cols: Floats, grid: MapGrid) -> float:

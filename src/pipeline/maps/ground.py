@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from pipeline.config.site import SiteSection
 from pipeline.illumination.far import FarTerrain
-from pipeline.maps.far import HALO_CELLS, Horizon, datum_offset, open_horizon
+from pipeline.maps.beside import refuse_another_grid
+from pipeline.maps.far import HALO_CELLS, Horizon, open_horizon
 from pipeline.maps.layout import Layout
 from pipeline.storage.store import StoreWriter, read_store, store_attrs
 from pipeline.terrain.blocks import fill_nearest
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.readers import Raster
-from pipeline.terrain.sampling import block_nanmean, resampled
+from pipeline.terrain.sampling import block_nanmean, datum_offset, resampled
 from pipeline.terrain.site_raster import SiteRaster, heights_in_metres, open_site_raster
 
 Floats = NDArray[np.float64]
@@ -219,17 +220,7 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
     """A count or error map, given on the DEM's grid, on the map's pixels."""
     raster = open_site_raster(path)
     try:
-        if isinstance(raster, SiteRaster) and isinstance(dem, SiteRaster):
-            same = (raster.grid.height, raster.grid.width) == (dem.grid.height, dem.grid.width)
-            same = same and _same_place(raster, dem)
-        else:
-            same = raster.grid.same_as(dem.grid)
-        if not same:
-            raise RasterError(
-                f"{path}: expected the grid of the DEM {dem.name} ({dem.grid.height} x {dem.grid.width} "
-                f"pixels), found another ({raster.grid.height} x {raster.grid.width} pixels); site.{name} "
-                "lies on the DEM"
-            )
+        refuse_another_grid(name, path, raster, dem)
         values = _on_layout(raster, layout, 0)
         step = layout.factor if layout.kind == "coarse" else 1
         # Spots of a cell may lie anywhere in it: they are divided among its pixels.
@@ -240,16 +231,6 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
     if (values < 0).any():
         raise RasterError(f"{path}: expected values of at least 0, found {np.nanmin(values):g}")
     return values.astype(np.float32)
-
-
-def _same_place(one: SiteRaster, other: SiteRaster) -> bool:
-    """Whether two rasters of one shape coincide to a thousandth of a pixel, whatever their CRS's names."""
-    if one.projection.geographic != other.projection.geographic:
-        return False
-    if not one.transform.almost_equals(other.transform, 1e-3 * abs(other.transform.a)):
-        return False
-    there, here = (other.projection.xy(*raster.lonlat_box()) for raster in (one, other))
-    return bool(np.allclose(there, here, rtol=0, atol=1e-3 * abs(other.transform.a)))
 
 
 def filled(values: Floats) -> Floats:

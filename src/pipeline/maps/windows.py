@@ -60,11 +60,11 @@ def sample_tile(
     grid = ground.layout.grid
     stride, tile_px = section.map.stride_px, section.map.tile_px
     every = tiles(grid.height, grid.width, system.size_px, stride, tile_px)
-    withheld, role = None, section.role
+    withheld, role, label = None, section.role, "map"
     if role == "first":
         withheld, role = withheld_of(records_of(inputs["images"]), section.images), "map"
+        label = "map, first reconstruction"
     images = MapImages(read_prepared(inputs["images"], role, withheld), grid)
-    label = "map, first reconstruction" if section.role == "first" else "map"
     label += f", tile {tile + 1} of {len(every)}" if len(every) > 1 else ""
     sample_windows(
         system, ground, images, every[tile], section.map, section.members, section.sampler, out, device, label

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,3 +118,9 @@ def block_nanmean(dem: Floats, factor: int) -> Floats:
     count = known.sum(axis=(1, 3))
     total = np.where(known, blocks, 0.0).sum(axis=(1, 3))
     return np.where(count * 4 >= factor**2, total / np.maximum(count, 1), np.nan)
+
+
+def datum_offset(heights: NDArray[np.floating[Any]], far: Floats) -> float:
+    """Median height of the DEM above the far one where both have data, metres; 0 without common pixels."""
+    both = np.isfinite(heights) & np.isfinite(far)
+    return float(np.median(heights[both] - far[both])) if both.any() else 0.0

@@ -320,17 +320,10 @@ def test_surroundings_lie_where_they_were(tmp_path: Path) -> None:
     assert far_mesh(far.around(0, 60, 70, PATCH, HALO, 20.0), NEAR, INNER, PIXEL, False) is None
 
 
-def coarse(path: Path, heights: np.ndarray, pixel_px: int, left_px: int, top_px: int, **more: Any) -> Path:
+def coarse(path: Path, heights: np.ndarray, pixel_px: int, left_px: int, top_px: int) -> Path:
     """A coarse DEM whose first pixel begins `left_px` and `top_px` fine pixels from the plane's corner."""
-    from affine import Affine
-
-    with rasterio.open(path.parent / "a.tif") as fine:
-        profile, first = fine.profile, fine.transform
-    place = first @ Affine.translation(left_px, top_px) @ Affine.scale(pixel_px)
-    profile |= {"height": heights.shape[0], "width": heights.shape[1], "transform": place, **more}
-    with rasterio.open(path, "w", **profile) as out:
-        out.write(heights.astype(np.float32), 1)
-    return path
+    place = left_px * PIXEL, -top_px * PIXEL
+    return write_tif(path, heights.astype(np.float32), pixel=pixel_px * PIXEL, origin=place)
 
 
 def test_coarse_dems_continue_the_terrain(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ from raster_files import SOUTH, write_tif
 from pipeline.config.photometry import PhotometrySection
 from pipeline.config.site import SiteSection
 from pipeline.imagery.suns.sun import Sun
-from pipeline.maps.far import datum_offset, reach_m
+from pipeline.maps.far import reach_m
 from pipeline.maps.ground import SiteGround, read_ground
 from pipeline.maps.layout import lay_out
 from pipeline.maps.make import _shadows_m
 from pipeline.maps.render import Scene
 from pipeline.terrain.grid import RasterError
+from pipeline.terrain.sampling import datum_offset
 
 FACTOR, WINDOW, PIXEL, SIZE, CELL = 8, 32, 40.0, 96, 1600.0
 X, Y = 20_000.0, 160_000.0
