@@ -50,10 +50,12 @@ def planned(configs: list[Path]) -> Plan:
     return Plan(load_config(raw), ROOT)
 
 
-def predictors(plan: Plan, grid: dict[str, Any]) -> Iterator[tuple[PredictorStage, Predictor]]:
-    """All of the plan's predictors except floors."""
+def predictors(
+    plan: Plan, grid: dict[str, Any], only: list[str]
+) -> Iterator[tuple[PredictorStage, Predictor]]:
+    """The plan's predictors of these names, except floors."""
     for name, entry in plan.predictors.items():
-        if not entry.floor:
+        if name in only and not entry.floor:
             section = PredictorStage.model_validate_json(plan[f"evaluation_{name}"].section)
             files = {
                 role: [str(ROOT / path) for path in paths] for role, paths in plan.files_of(name).items()
@@ -119,8 +121,7 @@ def main() -> None:
     only = options.only or list(plan.predictors)
     if unknown := sorted({*only} - {*plan.predictors}):
         parser.error(f"--only: expected names among {', '.join(plan.predictors)}, found {unknown[0]}")
-    every = predictors(plan, {**grid, "pixel_m": plan.config.inputs.pixel_m})
-    made_of = [(section, predictor) for section, predictor in every if section.name in only]
+    made_of = list(predictors(plan, {**grid, "pixel_m": plan.config.inputs.pixel_m}, only))
     kept = read_json(options.out, "challenge/1") if options.out.is_file() else {"sets": {}}
     sets: dict[str, dict[str, Any]] = kept["sets"]
     for folder in options.sets:

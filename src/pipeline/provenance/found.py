@@ -80,9 +80,18 @@ class Found:
         memory.save()
         spice = spice_version() if kernels else None
         return cls(
-            files, lpips[0] if lpips else None, kernels, spice, given, versions(), site, init, index, rivals,
-            far,
-        )  # fmt: skip
+            files=files,
+            lpips=lpips[0] if lpips else None,
+            kernels=kernels,
+            spiceypy=spice,
+            given=given,
+            versions=versions(),
+            site=site,
+            init=init,
+            index=index,
+            rivals=rivals,
+            far=far,
+        )
 
     @classmethod
     def remember(cls, record: Mapping[str, Any]) -> Found:
