@@ -44,7 +44,8 @@ def test_windows_are_whole_cells_within_the_truth() -> None:
 def made() -> dict[str, tuple[Any, Predictor]]:
     plan = planned([ROOT / "config" / "systems.yaml"])
     grid = {"size_px": 96, "factor": 16, "halo_px": 32, "pixel_m": 40.0}
-    return {section.name: (section, predictor) for section, predictor in predictors(plan, grid)}
+    made_of = predictors(plan, grid, [*plan.predictors])
+    return {section.name: (section, predictor) for section, predictor in made_of}
 
 
 def test_every_scored_row_is_made(made: dict[str, tuple[Any, Predictor]]) -> None:
