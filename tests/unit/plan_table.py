@@ -59,6 +59,8 @@ OTHERS: dict[str, Any] = {
     "systems": ["bridge"],
     "primary": "bridge_arcs",
     "inputs.pixel_m": 20.0,
+    "inputs.rescale": True,
+    "inputs.blocks": [2],
     "inputs.sha256": {"nothing.tif": "0" * 64},
     "synthetic.hurst": 0.8,
     "synthetic.depth_diameter": 0.19,
@@ -197,6 +199,7 @@ OTHERS: dict[str, Any] = {
 }
 # Changes that must be made together with another to be a config that can be run.
 TOGETHER: dict[str, dict[str, Any]] = {
+    "inputs.rescale": {"inputs.pixel_m": 20.0},
     "systems": {"primary": "bridge_missing"},
     "split.validation_sites": {"split.method": "site", "split.test_sites": ["b"]},
     "split.test_sites": {"split.method": "site", "split.validation_sites": ["a"]},
@@ -318,6 +321,8 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "run": (),
     "primary": ("evaluation",),
     "inputs.pixel_m": ("terrain",),
+    "inputs.rescale": ("terrain",),
+    "inputs.blocks": ("terrain",),
     "inputs.sha256": (),
     "synthetic.*": ("synthetic",),
     "patches.apriori": (),  # stages on rendered scenes read it: test_stages.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,6 +19,12 @@ class InputsSection(Section):
     """altimetry count maps on the same grids, one for each DEM entry, or null."""
     pixel_m: Positive | None = None
     """expected pixel size in metres; null takes the files' own."""
+    rescale: bool = False
+    """whether DEMs with other pixels than `pixel_m` enter, too, for training only. Their heights are
+    multiplied by `pixel_m` over their own pixel size, so that slopes stay as they are."""
+    blocks: list[Annotated[int, Field(ge=2, le=64)]] = Field(default=[])
+    """sides of blocks, pixels: for each of them all terrain enters once more as its block means, rescaled in
+    the same way, for training only."""
     far: str | list[str] | None = None
     """files of coarse DEMs, in any lunar projection, that continue the terrain within
     `illumination.far_m` and cast shadows, the preferred one first; null: shadows of the DEMs only."""
@@ -43,6 +50,10 @@ class InputsSection(Section):
             raise ValueError(unlike("count", wanted, len(self.count_entries)))
         if len(set(self.far_entries)) != len(self.far_entries):
             raise ValueError(unlike("far", "each file once", self.far_entries))
+        if len(set(self.blocks)) != len(self.blocks):
+            raise ValueError(unlike("blocks", "each side once", self.blocks))
+        if self.rescale and self.pixel_m is None:
+            raise ValueError("pixel_m: expected the pixel size to rescale to (inputs.rescale), found null")
         return self
 
     @property

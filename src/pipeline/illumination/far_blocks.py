@@ -41,7 +41,8 @@ def write_far(
     The blocks start at the top-left corner of the lattice's bounding box, widened by `reach_m` where there
     are coarse DEMs. A block's height is the mean of its pixels that have data; where there are none, that of
     the first coarse DEM with data there, moved by the median difference to the terrain where both have data;
-    else NaN. The terrain is read in bands; only the block means of one lattice stay in memory.
+    else NaN. Where the terrain is rescaled (`Terrain.read`), coarse DEMs are, too. The terrain is read in
+    bands; only the block means of one lattice stay in memory.
 
     Parameters
     ----------
@@ -72,8 +73,8 @@ def write_far(
             # The first of the sites may begin right of or below the lattice's top-left corner.
             corner = sites[0].grid.window(-offsets[0][0], -offsets[0][1], 1, 1)
             if coarse:
-                _continue(means, corner, cell_px, coarse)
-            middle = cell_px * terrain.pixel_m / 2
+                _continue(means, corner, cell_px, coarse, terrain.pixel_m / corner.pixel_m)
+            middle = cell_px * corner.pixel_m / 2
             first = [corner.origin[0] + middle, corner.origin[1] - middle]
             about = {"first_centre_m": first, "crs_wkt": sites[0].grid.crs_wkt, "units": "m"}
             about["long_name"] = "mean height of a block above R = 1737400 m"
@@ -88,13 +89,15 @@ def write_far(
     terrain.close()
 
 
-def _continue(means: NDArray[np.float32], corner: Grid, cell_px: int, coarse: Sequence[Path | str]) -> None:
+def _continue(
+    means: NDArray[np.float32], corner: Grid, cell_px: int, coarse: Sequence[Path | str], scale: float
+) -> None:
     """Fill blocks without data from coarse DEMs, in place.
 
     Parameters
     ----------
     means : ``(rows, cols)``. corner : grid whose top-left pixel is that of the first block.
-    cell_px : side of a block, pixels. coarse : DEMs.
+    cell_px : side of a block, pixels. coarse : DEMs. scale : by which their heights are multiplied.
 
     Raises
     ------
@@ -110,7 +113,7 @@ def _continue(means: NDArray[np.float32], corner: Grid, cell_px: int, coarse: Se
         raster.close()
         if not np.isfinite(heights).any():
             continue
-        heights = heights_in_metres(str(path), heights, grid.pixel_m)[0]
+        heights = scale * heights_in_metres(str(path), heights, grid.pixel_m)[0]
         move = datum_offset(own, heights)
         filled = np.isnan(means) & np.isfinite(heights)
         means[filled] = heights[filled] + move

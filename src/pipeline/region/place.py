@@ -120,7 +120,7 @@ def find_place(terrain: Terrain, section: RegionSection, splits: SplitMap) -> Pl
 
 def _given(terrain: Terrain, center: tuple[float, float], size: int) -> Place:
     found = []
-    for site in terrain.sites:
+    for site in terrain.true_sites:
         row, col = (float(v) for v in site.grid.rowcol(*center))
         # The middle of the square is an edge between pixels when its side is even.
         place = Place(site.index, round(row + 0.5 - size / 2), round(col + 0.5 - size / 2), size)
@@ -205,7 +205,7 @@ class _Cells:
 
 
 def _automatic(terrain: Terrain, size: int, splits: SplitMap) -> Place:
-    sites = [_Cells(terrain, site.index, splits) for site in terrain.sites]
+    sites = [_Cells(terrain, site.index, splits) for site in terrain.true_sites]
     ranked = sorted((-count, cells.site, i, j) for cells in sites for count, i, j in cells.places(size))
     for _, site, i, j in ranked:
         if sites[site].whole(i, j, size):

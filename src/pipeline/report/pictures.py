@@ -59,8 +59,8 @@ def terrain_part(data: ReportData) -> Part:
     terrain = load_terrain(data.terrain)
     # The sites with the most patches, in the order of the index.
     per_site = Counter(table.site.tolist())
-    sites = len(terrain.sites)
-    shown = sorted(sorted(range(sites), key=lambda s: (-per_site[s], s))[: shown_sites(sites)])
+    true = [site.index for site in terrain.true_sites]
+    shown = sorted(sorted(true, key=lambda s: (-per_site[s], s))[: shown_sites(len(true))])
     size = int(data.config["patches"]["size_px"])
     maps = []
     for site in shown:
@@ -76,7 +76,7 @@ def terrain_part(data: ReportData) -> Part:
         data,
         figure=draw_terrain(maps, counts),
         shown=len(shown),
-        sites=sites,
+        sites=len(true),
         pixel_m=terrain.pixel_m,
         uses=[(role, n, f"{100 * n / len(table.role):.1f} %") for role, n in sorted(counts.items())],
     )

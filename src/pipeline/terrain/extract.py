@@ -85,6 +85,8 @@ def _attrs(terrain: Terrain, every: Candidates, patches: PatchesStage) -> dict[s
             "height": site.grid.height,
             "width": site.grid.width,
             "anchor": list(every.anchors[site.index]),
+            "pixel_m": site.grid.pixel_m,
+            "whole": site.whole,
             **{key: getattr(site.grid.projection, key) for key in ("pole", "lon0", "scale")},
         }
         for site in terrain.sites

@@ -30,7 +30,7 @@ class Squares:
         cls,
         x: NDArray[np.float64],
         y: NDArray[np.float64],
-        half: float,
+        half: float | NDArray[np.float64],
         *,
         pole: NDArray[np.int64],
         lon0: NDArray[np.float64],

@@ -35,7 +35,7 @@ def index_terrain(
     ----------
     dem_paths : DEM files.
     count_paths : a count map for each DEM, in the same order; None or empty for none.
-    inputs : the stage's section; its `pixel_m` is checked.
+    inputs : the stage's section; its `pixel_m` is checked, unless files are rescaled to it.
     out : JSON file to write. Its bytes depend only on the files' headers, sizes and given paths.
 
     Raises
@@ -44,8 +44,8 @@ def index_terrain(
         If a file is missing, truncated, unreadable or repeated, contains no heights, or differs from a file
         that it overlaps.
     GridError
-        If a file's grid is not supported, its pixel size is not the expected one or differs from the others',
-        or a count map is not on its DEM's grid.
+        If a file's grid is not supported, its pixel size is not the expected one or differs from the others'
+        (except with `rescale`), or a count map is not on its DEM's grid.
     """
     counts = list(count_paths or [])
     if not dem_paths:
@@ -63,12 +63,14 @@ def index_terrain(
             raise RasterError(f"{a.path}: expected each DEM once in inputs.dem, found it twice")
     first, pixel = sources[0].path, sources[0].grid.pixel_m
     for source in sources[1:]:
-        if abs(source.grid.pixel_m - pixel) > 1e-6 * pixel:  # a model is trained for one pixel size
+        # A model is trained for one pixel size.
+        if not inputs.rescale and abs(source.grid.pixel_m - pixel) > 1e-6 * pixel:
             raise GridError(
                 f"{source.path}: expected the pixel size of {first} ({pixel:g} m) for all DEMs of a run, "
                 f"found {source.grid.pixel_m:g} m"
             )
-    terrain = Terrain(sources, arrange(sources))
+    pixel = inputs.pixel_m if inputs.rescale and inputs.pixel_m else pixel
+    terrain = Terrain(sources, arrange(sources, inputs.blocks), pixel)
     _check_heights(terrain)
     check_overlaps(terrain)
     terrain.close()
@@ -80,7 +82,7 @@ def index_terrain(
 
 def _source(dem: str, count: str | None, inputs: TerrainStage) -> Source:
     raster = open_raster(dem)
-    check_pixel(dem, raster.grid, inputs.pixel_m)
+    check_pixel(dem, raster.grid, None if inputs.rescale else inputs.pixel_m)
     raster.close()
     if count is None:
         return Source(dem, raster.grid, raster.data_bytes)
@@ -129,6 +131,8 @@ def terrain_json(terrain: Terrain) -> dict[str, Any]:
                 "lattice": site.lattice,
                 "grid": site.grid.to_json(),
                 "members": [[m.source, m.row, m.col] for m in site.members],
+                "block": site.block,
+                "whole": site.whole,
             }
             for site in terrain.sites
         ],
@@ -149,7 +153,10 @@ def load_terrain(index_path: Path | str) -> Terrain:
         for f in index["files"]
     ]
     sites = [
-        Site(i, s["name"], s["lattice"], Grid.from_json(s["grid"]), tuple(Member(*m) for m in s["members"]))
+        Site(
+            i, s["name"], s["lattice"], Grid.from_json(s["grid"]), tuple(Member(*m) for m in s["members"]),
+            s["block"], s["whole"],
+        )
         for i, s in enumerate(index["sites"])
-    ]
-    return Terrain(sources, sites)
+    ]  # fmt: skip
+    return Terrain(sources, sites, index["pixel_m"])

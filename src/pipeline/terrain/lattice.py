@@ -3,18 +3,24 @@
 Files whose pixels coincide (one projection, one pixel size, origins a whole number of pixels apart) are on
 one lattice and are read as one raster, so that no pixel is used twice where files overlap. A *site* is a
 connected group of such files: their footprints overlap or touch.
+
+A run has one pixel size. Sites with pixels of another size, and block means of sites, are read with heights
+that are multiplied by the run's pixel size over theirs, so that slopes stay as they are; their grids have the
+true size, and so have the positions of their patches.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.terrain.blocks import block_mean
 from pipeline.terrain.grid import Grid, RasterError
 from pipeline.terrain.readers import Raster, open_raster
 
@@ -22,6 +28,8 @@ AGREEMENT_M = 1e-3
 _SAMPLE_PX = 64
 _SAMPLES_A_SIDE = 4
 _OPEN_FILES = 64
+# Largest window read at once for block means: 8 Mpx = 32 MB of float32.
+_WINDOW_PX = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,9 @@ class Site:
     name : sorted file stems joined by ``+``.
     lattice : number of its pixel lattice.
     grid : its bounding box; rows and columns of a site count from the top-left pixel of this box.
-    members : its files.
+    members : its files, and their places on the pixels of `whole`.
+    block : its pixels are means of this many pixels of `whole` per side.
+    whole : index of the site whose block means it has; its own index with a block of 1.
     """
 
     index: int
@@ -71,6 +81,8 @@ class Site:
     lattice: int
     grid: Grid
     members: tuple[Member, ...]
+    block: int
+    whole: int
 
 
 class Terrain:
@@ -82,17 +94,23 @@ class Terrain:
     ----------
     sources : files.
     sites : from `arrange`, or read from an index.
+    pixel_m : pixel size of the run, metres.
     """
 
-    def __init__(self, sources: Sequence[Source], sites: Sequence[Site]) -> None:
+    def __init__(self, sources: Sequence[Source], sites: Sequence[Site], pixel_m: float) -> None:
         self.sources = tuple(sources)
         self.sites = tuple(sites)
+        self.pixel_m = pixel_m
         self._open: OrderedDict[str, Raster] = OrderedDict()
 
+    def rescaled(self, site: Site) -> bool:
+        """Whether a site's heights are rescaled to the run's pixel size."""
+        return not math.isclose(site.grid.pixel_m, self.pixel_m, rel_tol=1e-6)
+
     @property
-    def pixel_m(self) -> float:
-        """Pixel size of all sites, metres."""
-        return self.sites[0].grid.pixel_m
+    def true_sites(self) -> tuple[Site, ...]:
+        """The sites whose heights are not rescaled."""
+        return tuple(site for site in self.sites if not self.rescaled(site))
 
     @property
     def has_count(self) -> bool:
@@ -104,12 +122,18 @@ class Terrain:
         return [self.sources[m.source].stem for m in self.sites[site].members]
 
     def footprints(self, site: int) -> list[tuple[int, int, int, int]]:
-        """Pixels of a site's files on its grid: (row0, row1, col0, col1), half open."""
-        pairs = [(m, self.sources[m.source].grid) for m in self.sites[site].members]
-        return [(m.row, m.row + grid.height, m.col, m.col + grid.width) for m, grid in pairs]
+        """Pixels of a site's files on its grid: (row0, row1, col0, col1), half open.
+
+        Block means: those of blocks within a single file.
+        """
+        here = self.sites[site]
+        pairs = [(m, self.sources[m.source].grid) for m in here.members]
+        boxes = [(m.row, m.row + grid.height, m.col, m.col + grid.width) for m, grid in pairs]
+        return [(-(-a // here.block), b // here.block, -(-c // here.block), d // here.block)
+                for a, b, c, d in boxes]  # fmt: skip
 
     def read(self, site: int, row0: int, row1: int, col0: int, col1: int) -> NDArray[np.float32]:
-        """Heights in a window of a site, metres above R = 1737400 m.
+        """Heights in a window of a site, metres above R = 1737400 m, times `pixel_m` over the site's own.
 
         Parameters
         ----------
@@ -126,10 +150,12 @@ class Terrain:
         RasterError
             If a file cannot be read or has changed since it was indexed.
         """
-        return self._read(site, row0, row1, col0, col1, count=False)
+        heights = self._means(site, row0, row1, col0, col1, count=False)
+        here = self.sites[site]
+        return heights * np.float32(self.pixel_m / here.grid.pixel_m) if self.rescaled(here) else heights
 
     def read_count(self, site: int, row0: int, row1: int, col0: int, col1: int) -> NDArray[np.float32]:
-        """LOLA spots per pixel in a window of a site; as `read`.
+        """LOLA spots per pixel, or block, in a window of a site; as `read`.
 
         Raises
         ------
@@ -138,7 +164,23 @@ class Terrain:
         """
         if not self.has_count:
             raise RasterError("inputs.count: expected a count map for every DEM, found none")
-        return self._read(site, row0, row1, col0, col1, count=True)
+        means = self._means(site, row0, row1, col0, col1, count=True)
+        return means * np.float32(self.sites[site].block ** 2)
+
+    def _means(
+        self, site: int, row0: int, row1: int, col0: int, col1: int, count: bool
+    ) -> NDArray[np.float32]:
+        """Block means of the site that a site is of, in bands of bounded size; a block with NaN is NaN."""
+        side, whole = self.sites[site].block, self.sites[site].whole
+        if side == 1:
+            return self._read(whole, row0, row1, col0, col1, count)
+        out = np.empty((row1 - row0, col1 - col0), dtype=np.float32)
+        step = max(1, _WINDOW_PX // (side**2 * max(1, col1 - col0)))
+        for row in range(row0, row1, step):
+            end = min(row + step, row1)
+            pixels = self._read(whole, row * side, end * side, col0 * side, col1 * side, count)
+            out[row - row0 : end - row0] = block_mean(pixels, side, np.float64)
+        return out
 
     def _read(
         self, site: int, row0: int, row1: int, col0: int, col1: int, count: bool
@@ -179,12 +221,17 @@ class Terrain:
         self._open.clear()
 
 
-def arrange(sources: Sequence[Source]) -> tuple[Site, ...]:
+def arrange(sources: Sequence[Source], blocks: Sequence[int] = ()) -> tuple[Site, ...]:
     """Group files into lattices and connected sites.
+
+    Parameters
+    ----------
+    sources : files. blocks : sides of blocks, pixels, over whose means all sites are repeated.
 
     Returns
     -------
-    sites, south pole first, then by name and origin; independent of the order of `sources`.
+    sites, south pole first, then by name and origin, independent of the order of `sources`; then those of
+    each side of blocks in the same order, unless they have not a single block.
     """
     order = sorted(range(len(sources)), key=lambda i: (sources[i].stem, sources[i].path))
     lattices: list[list[int]] = []
@@ -209,10 +256,27 @@ def arrange(sources: Sequence[Source]) -> tuple[Site, ...]:
             name = "+".join(sources[i].stem for i in piece)
             found.append(((grid.pole, name, grid.origin), number, grid, members))
     found.sort(key=lambda item: item[0])
-    return tuple(
-        Site(index, key[1], lattice, grid, members)
+    sites = [
+        Site(index, key[1], lattice, grid, members, 1, index)
         for index, (key, lattice, grid, members) in enumerate(found)
-    )
+    ]
+    for repeat, side in enumerate(blocks, 1):
+        for whole in range(len(found)):
+            site = sites[whole]
+            means = _blocks_of(site.grid, side)
+            if means is not None:
+                lattice = repeat * len(lattices) + site.lattice
+                name = f"{site.name}, means of {side} x {side} px"
+                sites.append(Site(len(sites), name, lattice, means, site.members, side, whole))
+    return tuple(sites)
+
+
+def _blocks_of(grid: Grid, side: int) -> Grid | None:
+    """Grid of the whole blocks of a grid from its top-left corner on; None if there are none."""
+    if min(grid.height, grid.width) < side:
+        return None
+    transform = grid.transform @ grid.transform.scale(side)
+    return replace(grid, transform=transform, height=grid.height // side, width=grid.width // side)
 
 
 def _box(reference: Grid, grid: Grid) -> tuple[int, int, int, int]:
@@ -262,6 +326,8 @@ def check_overlaps(terrain: Terrain) -> None:
         If two files differ by more than `AGREEMENT_M`; the message names both, and the position.
     """
     for site in terrain.sites:
+        if site.block > 1:
+            continue
         boxes = terrain.footprints(site.index)
         for i, a in enumerate(site.members):
             for j in range(i + 1, len(site.members)):

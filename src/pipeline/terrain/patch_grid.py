@@ -141,7 +141,7 @@ class Candidates:
         (``column * n_rows + row``), so that it depends neither on the tiles nor on the data. Rows count
         upwards if the origin is the corner.
     site, row, col : site and top-left pixel on its grid.
-    on_grid : whether the patch belongs to the disjoint grid.
+    on_grid : whether the patch belongs to the disjoint grid; not those of rescaled sites.
     anchors : anchor of each site's disjoint grid.
     """
 
@@ -202,6 +202,7 @@ def candidates(terrain: Terrain, size: int, stride: int, origin: Origin = "even"
         if len(rows) and len(cols):
             j, i = np.nonzero(free_positions(boxes, size).at(rows, cols).T)
             on_grid = ((rows[i] - anchor[0]) % size == 0) & ((cols[j] - anchor[1]) % size == 0)
+            on_grid &= not terrain.rescaled(site)
             parts.append((base + j * len(rows) + i, np.full(len(i), site.index), rows[i], cols[j], on_grid))
         base += len(rows) * len(cols)
     empty: tuple[NDArray, ...] = tuple(np.zeros(0, dtype=np.int64) for _ in range(5))

@@ -1,11 +1,11 @@
 """Stage ``split``: assigns kept patches to training, validation and test.
 
 Only patches of the disjoint grid are held out (validation, test); the additional ones of a stride smaller
-than a patch are only used for training. A training patch that shares a pixel with a held-out one, or is
-within ``split.gap_px`` of one, is dropped, so that no pixel is in two splits. The result depends only on the
-kept patches and the section, not on the tiles. With method ``test`` every kept patch is a test patch, also
-those off the grid, which share pixels. With method ``index`` files list the patches of each split; all other
-kept patches are dropped.
+than a patch, and those of rescaled terrain, are only used for training. A training patch that shares a pixel
+with a held-out one, or is within ``split.gap_px`` of one, is dropped, so that no pixel is in two splits. The
+result depends only on the kept patches and the section, not on the tiles. With method ``test`` every kept
+patch is a test patch, also those off the grid, which share pixels. With method ``index`` files list the
+patches of each split; all other kept patches are dropped.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def split_patches(
     kept, others, sites, pixel_m = _gather(selected_jsons, size_px)
     if not kept:
         raise SplitError("split: expected patches to split, found none kept; lower coverage.min_share")
-    squares = _squares(kept, sites, size_px, pixel_m)
+    squares = _squares(kept, sites, size_px)
     more: dict[str, int] = {}
     if split.method == "index":
         label, reason, more["not_kept"] = named(kept, others, index)
@@ -151,11 +151,12 @@ def _gather(paths: Sequence[Path | str], size: int) -> tuple[list[dict], set[int
     return kept, others, first["sites"], first["pixel_m"]
 
 
-def _squares(kept: list[dict], sites: list[dict], size: int, pixel_m: float) -> Squares:
+def _squares(kept: list[dict], sites: list[dict], size: int) -> Squares:
     site = np.array([p["site"] for p in kept])
     x, y = (np.array([p[key] for p in kept]) for key in ("x0", "y0"))
+    half = size / 2 * np.array([s["pixel_m"] for s in sites])[site]
     maps = {key: np.array([s[key] for s in sites])[site] for key in ("pole", "lon0", "scale")}
-    return Squares.on_common_map(x, y, size * pixel_m / 2, **maps)
+    return Squares.on_common_map(x, y, half, **maps)
 
 
 def assign(
@@ -177,7 +178,7 @@ def assign(
         units = [_block(p, sites, size, split.block_px) for p in kept]
         found = f"blocks of {split.block_px} px (split.block_px)"
     else:
-        units = [(p["site"],) for p in kept]
+        units = [(sites[p["site"]]["whole"],) for p in kept]
         found = "sites (connected pieces of terrain)"
     sizes = Counter(u for u, on in zip(units, on_grid, strict=True) if on)
     chosen = _named_sites(sites, split) if split.test_sites else allot(sizes, split, rng, found)

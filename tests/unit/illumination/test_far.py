@@ -349,6 +349,25 @@ def test_coarse_dems_continue_the_terrain(tmp_path: Path) -> None:
     assert np.isfinite(alone.z).sum() == 100
 
 
+def test_rescaled_terrain_has_rescaled_surroundings(tmp_path: Path) -> None:
+    """Block means of a plane, over twice the pixels: one plane, with coarse blocks and the terrain's own."""
+    row, col = np.mgrid[:320, :320].astype(np.float32)
+    cut(tmp_path, 3 * row - 2 * col, {"a": (0, 320, 0, 320)})
+    index = tmp_path / "terrain.json"
+    index_terrain([tmp_path / "a.tif"], None, TerrainStage(pixel_m=None, blocks=[2]), index)
+    middle = np.arange(100) * 10 + 4.5 - 340
+    dem = coarse(tmp_path / "wide.tif", 3 * middle[:, None] - 2 * middle + 70, 10, -340, -340)
+    out = tmp_path / "far.zarr.zip"
+    write_far(index, 16, out, [dem], 2400.0)
+    around = FarDem(out).around(1, 60, 70, PATCH, HALO, 2400.0)
+    rows, cols = around.rows + 60 - HALO, around.cols + 70 - HALO
+    plane = np.add.outer(3 * (2 * rows + 0.5), -2 * (2 * cols + 0.5)) / 2
+    known = np.isfinite(around.z)
+    away = np.hypot.outer(around.rows - CENTRE, around.cols - CENTRE) * PIXEL
+    assert known[away < 2400].all() and known.sum() > 100
+    np.testing.assert_allclose(around.z[known], plane[known], atol=0.1)
+
+
 def test_the_preferred_coarse_dem_comes_first_and_an_absent_place_is_an_error(tmp_path: Path) -> None:
     row, col = np.mgrid[:64, :64].astype(np.float32)
     cut(tmp_path, 3 * row - 2 * col, {"a": (0, 64, 0, 64)})

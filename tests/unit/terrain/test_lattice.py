@@ -15,6 +15,7 @@ from pipeline.config.stages.terrain import TerrainStage
 from pipeline.terrain.grid import GridError, RasterError
 from pipeline.terrain.index import index_terrain, load_terrain
 from pipeline.terrain.lattice import Terrain
+from pipeline.terrain.patch_grid import candidates
 
 ANY = TerrainStage(pixel_m=None)
 
@@ -186,3 +187,51 @@ def test_real_windows(tmp_path: Path, shared_data: Path) -> None:
     assert {f.split("_")[0] for f in terrain.files(big.index)} == {
         "connecting", "faustini", "shackleton", "shoemaker",
     }  # fmt: skip
+
+
+def test_block_means_repeat_the_sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = relief(100, 90)
+    whole[31, 44] = np.nan
+    files = cut(tmp_path, whole, {"a": (0, 62, 0, 70), "b": (50, 99, 0, 70), "small": (0, 3, 80, 90)})
+    terrain = build(tmp_path, files, inputs=TerrainStage(pixel_m=20.0, blocks=[2, 4]))
+    assert [(s.name, s.block, s.whole) for s in terrain.sites] == [
+        ("a+b", 1, 0),
+        ("small", 1, 1),
+        ("a+b, means of 2 x 2 px", 2, 0),
+        ("small, means of 2 x 2 px", 2, 1),
+        ("a+b, means of 4 x 4 px", 4, 0),
+    ]
+    assert [s.index for s in terrain.true_sites] == [0, 1] and len({s.lattice for s in terrain.sites}) == 3
+    assert terrain.files(2) == terrain.files(0) and terrain.pixel_m == 20.0
+    grid = terrain.sites[4].grid
+    assert (grid.pixel_m, grid.height, grid.width, grid.origin) == (80.0, 24, 17, (0.0, 0.0))
+    assert terrain.footprints(4) == [(0, 15, 0, 17), (13, 24, 0, 17)]
+    # Heights over four: slopes over pixels of 20 m are those over 80 m. The last columns are no whole block.
+    monkeypatch.setattr("pipeline.terrain.lattice._WINDOW_PX", 1000)
+    got = terrain.read(4, -1, 24, 0, 18)
+    means = whole[:96, :68].reshape(24, 4, 17, 4).mean(axis=(1, 3), dtype=np.float64) / 4
+    assert np.isnan(got[0]).all() and np.isnan(got[:, 17]).all() and np.isnan(got[1 + 7, 11])
+    np.testing.assert_allclose(got[1:, :17], means, rtol=1e-6)
+    np.testing.assert_array_equal(terrain.read(0, 0, 62, 0, 70), whole[:62, :70])
+
+
+def test_spots_of_blocks_are_counted(tmp_path: Path) -> None:
+    dems = cut(tmp_path, relief(8, 8), {"a": (0, 8, 0, 8)})
+    counts = cut(tmp_path, np.arange(64, dtype=np.float32).reshape(8, 8), {"a_count": (0, 8, 0, 8)})
+    terrain = build(tmp_path, dems, counts, TerrainStage(pixel_m=None, blocks=[4]))
+    sums = np.arange(64).reshape(2, 4, 2, 4).sum(axis=(1, 3))
+    np.testing.assert_array_equal(terrain.read_count(1, 0, 2, 0, 2), sums)
+
+
+def test_other_pixel_sizes_are_rescaled_if_asked(tmp_path: Path) -> None:
+    coarse = write_tif(tmp_path / "coarse.tif", relief(30, 30), pixel=20.0)
+    fine = write_tif(tmp_path / "fine.tif", relief(40, 40, 1), pixel=5.0, origin=(5000.0, 0.0))
+    terrain = build(tmp_path, [coarse, fine], inputs=TerrainStage(pixel_m=20.0, rescale=True))
+    assert [s.name for s in terrain.true_sites] == ["coarse"] and terrain.sites[1].grid.pixel_m == 5.0
+    np.testing.assert_array_equal(terrain.read(0, 0, 30, 0, 30), relief(30, 30))
+    np.testing.assert_array_equal(terrain.read(1, 0, 40, 0, 40), 4 * relief(40, 40, 1))
+    every = candidates(terrain, 10, 5)
+    assert every.on_grid[every.site == 0].any() and not every.on_grid[every.site == 1].any()
+    for inputs in (TerrainStage(pixel_m=20.0), TerrainStage(pixel_m=None)):
+        with pytest.raises(GridError, match=r"fine\.tif: expected .*20 m.*found 5 m"):
+            build(tmp_path, [coarse, fine], inputs=inputs)

@@ -19,7 +19,7 @@ from pipeline.terrain.patch_grid import anchor_of, candidates, free_positions
 
 def terrain_of(*grids: Grid) -> Terrain:
     sources = [Source(f"f{i:02}.tif", grid, 0) for i, grid in enumerate(grids)]
-    return Terrain(sources, arrange(sources))
+    return Terrain(sources, arrange(sources), 20.0)
 
 
 def grid(height: int, width: int, row: int = 0, col: int = 0, pole: int = -1, pixel: float = 20.0) -> Grid:

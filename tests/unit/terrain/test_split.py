@@ -20,7 +20,7 @@ SIZE = 16
 
 
 def site(name: str, pole: int = -1, lon0: float = 0.0, **more) -> dict:
-    place = {"pole": pole, "lon0": lon0, "scale": 1.0, "anchor": [0, 0]}
+    place = {"pole": pole, "lon0": lon0, "scale": 1.0, "anchor": [0, 0], "pixel_m": 20.0}
     return {"name": name, "files": name.split("+"), **place, **more}
 
 
@@ -52,7 +52,7 @@ def write(folder: Path, patches: list[dict], sites: list[dict], tiles: int = 1) 
                     "tile": t,
                     "size_px": SIZE,
                     "pixel_m": 20.0,
-                    "sites": sites,
+                    "sites": [{"whole": i, **each} for i, each in enumerate(sites)],
                     "patches": part,
                 }
             )
@@ -291,3 +291,43 @@ def test_touching_agrees_with_all_pairs(seed: int, gap: float) -> None:
     want = (apart - mine.half[:, None] - others.half < gap) & (mine.pole[:, None] == others.pole)
     np.testing.assert_array_equal(touching(mine, others, gap), want.any(axis=1))
     assert not touching(mine, others.take(np.zeros(0, int)), gap).any()
+
+
+def test_rescaled_terrain_is_only_for_training(tmp_path: Path) -> None:
+    """Block means of the same ground: dropped on a held-out site and where they overlap a held-out patch."""
+    sites = [site("a"), site("b"), site("c")]
+    patches = [p for i in range(3) for p in squares_of(4, 4, i, at=(20000.0 * i, 0.0))]
+    for i in range(3):
+        sites.append(site("abc"[i], pixel_m=40.0, whole=i))
+        means = squares_of(2, 2, 3 + i)
+        patches += [
+            {
+                **p,
+                "on_grid": False,
+                "x0": 20000.0 * i + 40.0 * (p["col"] + SIZE / 2),
+                "y0": -40.0 * (p["row"] + SIZE / 2),
+            }
+            for p in means
+        ]
+    split = SplitSection(method="site", test_sites=["b"], validation_sites=["c"])
+    labels = run(tmp_path, patches, sites, split)["patches"]
+    found = {i: {labels[str(p["id"])] for p in patches if p["site"] == i} for i in range(6)}
+    assert found == {
+        0: {"train"},
+        1: {"test"},
+        2: {"validation"},
+        3: {"train"},
+        4: {"dropped"},
+        5: {"dropped"},
+    }
+    # One held-out patch of a site: of its block means, those that lie on it are dropped.
+    split = SplitSection(method="random", test=0.05, validation=0.05, seed=3)
+    labels = run(tmp_path, patches, sites, split)["patches"]
+    for i in range(3):
+        held = {(p["row"] // 32, p["col"] // 32) for p in patches
+                if p["site"] == i and labels[str(p["id"])] != "train"}  # fmt: skip
+        for p in patches:
+            if p["site"] == 3 + i:
+                on_it = (p["row"] // 16, p["col"] // 16) in held
+                assert labels[str(p["id"])] == ("dropped" if on_it else "train")
+    assert "dropped" in labels.values()

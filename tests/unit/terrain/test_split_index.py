@@ -15,7 +15,7 @@ from pipeline.terrain.split import split_patches
 from pipeline.terrain.split_index import SplitError, read_index
 
 SIZE = 16
-SITE = {"name": "a", "files": ["a"], "pole": -1, "lon0": 0.0, "scale": 1.0, "anchor": [0, 0]}
+SITE = {"name": "a", "files": ["a"], "pole": -1, "lon0": 0.0, "scale": 1.0, "anchor": [0, 0], "pixel_m": 20.0}
 SECTION = SplitSection.model_validate(
     {"method": "index", "index": {"train": "a", "validation": "b", "test": "c"}}
 )

@@ -11,9 +11,11 @@ from pipeline.config.split import SplitSection
 
 
 class TerrainStage(Section):
-    """Stage ``terrain``: pixel size that is expected (metres), and what identifies the input files."""
+    """Stage ``terrain``: as in `InputsSection`, and what identifies the input files."""
 
     pixel_m: Positive | None
+    rescale: bool = False
+    blocks: list[int] = Field(default=[])
     files: list[list[str]] = Field(default=[])
 
 
