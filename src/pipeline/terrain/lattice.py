@@ -260,14 +260,20 @@ def arrange(sources: Sequence[Source], blocks: Sequence[int] = ()) -> tuple[Site
         Site(index, key[1], lattice, grid, members, 1, index)
         for index, (key, lattice, grid, members) in enumerate(found)
     ]
-    for repeat, side in enumerate(blocks, 1):
-        for whole in range(len(found)):
-            site = sites[whole]
-            means = _blocks_of(site.grid, side)
-            if means is not None:
-                lattice = repeat * len(lattices) + site.lattice
-                name = f"{site.name}, means of {side} x {side} px"
-                sites.append(Site(len(sites), name, lattice, means, site.members, side, whole))
+    corners = [sources[group[0]].grid for group in lattices]
+    for side in blocks:
+        first = len(corners)
+        for site in sites[: len(found)]:
+            grid = _blocks_of(site.grid, side)
+            if grid is None:
+                continue
+            # Blocks begin at each site's corner, so that sites of one lattice may have blocks of several.
+            same = (i for i in range(first, len(corners)) if corners[i].lattice_offset(grid) is not None)
+            lattice = next(same, len(corners))
+            if lattice == len(corners):
+                corners.append(grid)
+            name = f"{site.name}, means of {side} x {side} px"
+            sites.append(Site(len(sites), name, lattice, grid, site.members, side, site.index))
     return tuple(sites)
 
 

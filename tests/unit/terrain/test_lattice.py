@@ -215,6 +215,15 @@ def test_block_means_repeat_the_sites(tmp_path: Path, monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(terrain.read(0, 0, 62, 0, 70), whole[:62, :70])
 
 
+def test_blocks_of_sites_apart_by_half_a_block_are_on_two_lattices(tmp_path: Path) -> None:
+    files = cut(tmp_path, relief(60, 90), {"a": (0, 30, 0, 30), "b": (20, 60, 41, 80), "c": (0, 10, 50, 60)})
+    terrain = build(tmp_path, files, inputs=TerrainStage(pixel_m=None, blocks=[2, 3]))
+    assert [s.lattice for s in terrain.sites] == [0, 0, 0, 1, 2, 1, 3, 4, 5]
+    for a in terrain.sites:
+        for b in terrain.sites:
+            assert (a.lattice == b.lattice) == (a.grid.lattice_offset(b.grid) is not None)
+
+
 def test_spots_of_blocks_are_counted(tmp_path: Path) -> None:
     dems = cut(tmp_path, relief(8, 8), {"a": (0, 8, 0, 8)})
     counts = cut(tmp_path, np.arange(64, dtype=np.float32).reshape(8, 8), {"a_count": (0, 8, 0, 8)})
