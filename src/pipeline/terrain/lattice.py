@@ -264,16 +264,16 @@ def arrange(sources: Sequence[Source], blocks: Sequence[int] = ()) -> tuple[Site
     for side in blocks:
         first = len(corners)
         for site in sites[: len(found)]:
-            grid = _blocks_of(site.grid, side)
-            if grid is None:
+            means = _blocks_of(site.grid, side)
+            if means is None:
                 continue
             # Blocks begin at each site's corner, so that sites of one lattice may have blocks of several.
-            same = (i for i in range(first, len(corners)) if corners[i].lattice_offset(grid) is not None)
+            same = (i for i in range(first, len(corners)) if corners[i].lattice_offset(means) is not None)
             lattice = next(same, len(corners))
             if lattice == len(corners):
-                corners.append(grid)
+                corners.append(means)
             name = f"{site.name}, means of {side} x {side} px"
-            sites.append(Site(len(sites), name, lattice, grid, site.members, side, site.index))
+            sites.append(Site(len(sites), name, lattice, means, site.members, side, site.index))
     return tuple(sites)
 
 
