@@ -171,3 +171,16 @@ def test_the_kept_page_is_that_of_the_kept_metrics(tmp_path: Path) -> None:
             assert kept.read_bytes() == path.read_bytes(), (
                 f"{kept}: run `python -m pipeline.report.comparison`"
             )
+
+
+def test_scores_of_ensembles_are_compared_for_as_many_members_only() -> None:
+    def told(members: int) -> dict[str, str]:
+        scores = {"member_rmse_case_mean_m": 4.0, "spread_skill_yasuda": 0.8, "rank_js_distance": 0.1}
+        one = row(4.0, members=16, crps_plain_m=2.0, **scores)
+        other = one | {"members": members, "spread_skill_yasuda": 0.5, "rank_js_distance": 0.2}
+        rows = {**BASES, "yasuda": one, "diffusion": other}
+        found = answers(Results({"test": metrics(rows), "validation": metrics(rows)}))
+        return {claim.split(": ")[1]: answer for claim, answer in found.items() if claim.startswith("Yas")}
+
+    assert list(told(16).values()) == [HELD, HELD, HELD, NOT]
+    assert list(told(4).values()) == [HELD, UNTOLD, UNTOLD, UNTOLD]
