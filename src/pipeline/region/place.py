@@ -205,12 +205,14 @@ class _Cells:
 
 
 def _automatic(terrain: Terrain, size: int, splits: SplitMap) -> Place:
-    sites = [_Cells(terrain, site.index, splits) for site in terrain.true_sites]
-    ranked = sorted((-count, cells.site, i, j) for cells in sites for count, i, j in cells.places(size))
+    sites = {site.index: _Cells(terrain, site.index, splits) for site in terrain.true_sites}
+    ranked = sorted(
+        (-count, cells.site, i, j) for cells in sites.values() for count, i, j in cells.places(size)
+    )
     for _, site, i, j in ranked:
         if sites[site].whole(i, j, size):
             return Place(site, *sites[site].pixel(i, j), size)
-    largest = max(cells.largest() for cells in sites)
+    largest = max(cells.largest() for cells in sites.values())
     raise PlaceError(
         f"region.size_px: expected a square of {size} px without missing pixels on the patch grid of one "
         f"piece of terrain, found none; the largest there has {largest} px"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from raster_files import write_tif
 from region_terrain import SIZE, hills, label_patches, make_terrain
 
 from pipeline.config.region import RegionSection
+from pipeline.config.stages.terrain import TerrainStage
 from pipeline.region.place import PlaceError, SplitMap, find_place, split_map
+from pipeline.terrain.index import index_terrain, load_terrain
 
 
 def place_of(terrain, test, **keys):
@@ -24,6 +27,20 @@ def test_automatic_place_holds_most_test_patches(tmp_path):
     corners = splits.inside(place, "test").tolist()
     assert sorted(corners) == [[0, 32], [32, 0], [32, 32]]
     assert splits.inside(place, "train").tolist() == [[0, 0]]
+
+
+def test_rescaled_sites_hold_no_region(tmp_path):
+    """Neither a file with other pixels, the first by name, nor block means."""
+    fine = write_tif(tmp_path / "a.tif", hills(160, 160), pixel=5.0, nodata=np.nan)
+    own = write_tif(tmp_path / "b.tif", hills(160, 160), origin=(1e5, 0.0), nodata=np.nan)
+    stage = TerrainStage(pixel_m=20.0, rescale=True, blocks=[2])
+    index_terrain([fine, own], None, stage, tmp_path / "terrain.json")
+    terrain = load_terrain(tmp_path / "terrain.json")
+    assert [terrain.rescaled(site) for site in terrain.sites] == [True, False, True, True]
+    place, _ = place_of(terrain, [(1, 1, 1), (1, 2, 2)], size_px=64)
+    assert (place.site, place.row, place.col) == (1, 32, 32)
+    with pytest.raises(PlaceError, match=r"region\.size_px: expected .* the largest there has 160 px"):
+        place_of(terrain, [], size_px=192)
 
 
 def test_ties_go_to_the_first_place(tmp_path):
