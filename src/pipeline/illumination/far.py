@@ -2,7 +2,8 @@
 
 The surface is the triangle mesh of the block means: a vertex at every block's centre, each cell of four split
 along its diagonal from top-left to bottom-right, as the fine mesh is. Cells that lie wholly inside the fine
-terrain (the patch and its halo) are left out; those across its border stay, so that there is no gap. Ground
+terrain (the patch and its halo) are left out; those across its border stay, so that there is no gap, and the
+fine terrain's missing pixels are filled from the blocks. Ground
 is solid: a ray that passes below an edge of this mesh is blocked, at the mesh's own borders too.
 
 The mean of a block is not the height of its centre: at a distance d the horizon may be wrong by the relief
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import RegularGridInterpolator
 
 from pipeline.illumination.surface import MOON_RADIUS_M, Window
 from pipeline.storage.store import read_store
@@ -73,6 +75,33 @@ class FarMesh:
     away: NDArray[np.float64]
     clearance: float
     cell_px: int
+
+
+def filled(dem: NDArray[np.float64], inner: Window, far: FarTerrain) -> NDArray[np.float64]:
+    """The fine terrain with its missing pixels outside a patch taken from the far terrain.
+
+    Terrain whose data end within the halo would otherwise have a gap there that casts no shadow, since
+    `far_mesh` leaves out what lies inside the fine terrain.
+
+    Parameters
+    ----------
+    dem : ``(Y, X)`` heights, m, NaN where missing. inner : ``(top, left, height, width)`` of the patch,
+        whose pixels stay as they are. far : coarse terrain; its heights are interpolated bilinearly.
+
+    Returns
+    -------
+    ``(Y, X)``, m; NaN where the far terrain is unknown too.
+    """
+    missing = np.isnan(dem)
+    top, left, height, width = inner
+    missing[top : top + height, left : left + width] = False
+    if not missing.any() or min(far.z.shape) < 2:
+        return dem
+    rows, cols = np.nonzero(missing)
+    between = RegularGridInterpolator((far.rows, far.cols), far.z, bounds_error=False, fill_value=np.nan)
+    out = dem.copy()
+    out[rows, cols] = between(np.column_stack([rows, cols]))
+    return out
 
 
 def far_mesh(

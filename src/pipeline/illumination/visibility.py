@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.illumination.far import FarTerrain, far_mesh
+from pipeline.illumination.far import FarTerrain, far_mesh, filled
 from pipeline.illumination.surface import Window, bend, window
 
 
@@ -17,7 +17,7 @@ class Visibility(ABC):
     Parameters
     ----------
     dem : ``(Y, X)`` elevations, m, row 0 at the top of the map; NaN where there is no terrain (it casts no
-        shadow).
+        shadow, unless `far` knows it).
     pixel_m : pixel size, m.
     inner : the patch's window in `dem`: ``(top, left, height, width)``, or one slice for both axes. The
         rest only casts shadows.
@@ -43,6 +43,8 @@ class Visibility(ABC):
             raise ValueError(f"pixel_m: expected a positive number, found {pixel_m}")
         metres = np.asarray(dem, dtype=np.float64)
         self._pixel_m, self._inner = float(pixel_m), window(inner, metres.shape)
+        if far is not None:
+            metres = filled(metres, self._inner, far)
         self._build(bend(metres, self._pixel_m, self._inner) if curvature else metres)
         mesh = None if far is None else far_mesh(far, metres.shape, self._inner, self._pixel_m, curvature)
         self._far = mesh

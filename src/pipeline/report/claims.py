@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pipeline.report.systems import TEST, Results, Row
 
 HELD, NOT, UNTOLD = "held here", "did not hold", "cannot be told"
-#: Relative difference up to which errors without an interval count as equal.
+#: Relative difference up to which two numbers count as equal: single trainings that differ in nothing except
+#: their seed differ by as much.
 ALIKE = 0.05
-Verdict = tuple[bool, str]
+#: Whether a claim holds (None if the numbers are too near to each other), and the numbers as text.
+Verdict = tuple[bool | None, str]
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Claim:
     ----------
     source, text : publication, and its claim.
     rows : condition and system of the rows that are compared, the arguments of `told`.
-    told : function of these rows that returns whether the claim holds, and the numbers as text.
+    told : function of these rows that returns whether the claim holds, and the numbers as text (`Verdict`).
     note : difference from the setting of the source.
     drawn : the numbers depend on the number of members, which must be the same in all rows.
     """
@@ -47,6 +49,8 @@ class Claim:
         if len(set(members)) > 1:
             return UNTOLD, f"{' and '.join(map(str, members))} members"
         holds, numbers = self.told(*found)
+        if holds is None:
+            return UNTOLD, f"{numbers}: within {ALIKE:.0%}"
         return (HELD if holds else NOT), numbers
 
 
@@ -55,14 +59,28 @@ def at_most(key: str, limit: float, unit: str) -> Callable[[Row], Verdict]:
     return lambda row: (row[key] <= limit, f"{row[key]:.3g} {unit}, claimed at most {limit:g} {unit}")
 
 
+def _equal(a: float, b: float) -> bool:
+    return abs(a - b) <= ALIKE * max(abs(a), abs(b))
+
+
 def lower(key: str, unit: str) -> Callable[[Row, Row], Verdict]:
-    """The first row's number is lower than the second's."""
-    return lambda one, two: (one[key] < two[key], f"{one[key]:.3g} {unit} against {two[key]:.3g} {unit}")
+    """The first row's number is lower than the second's; None if they are equal up to `ALIKE`."""
+
+    def told(one: Row, two: Row) -> Verdict:
+        a, b = one[key], two[key]
+        return (None if _equal(a, b) else a < b), f"{a:.3g} {unit} against {b:.3g} {unit}"
+
+    return told
 
 
 def nearer_one(key: str) -> Callable[[Row, Row], Verdict]:
-    """The first row's number is nearer to 1 than the second's."""
-    return lambda one, two: (abs(one[key] - 1) < abs(two[key] - 1), f"{one[key]:.3g} against {two[key]:.3g}")
+    """The first row's number is nearer to 1 than the second's; None if they are equal up to `ALIKE`."""
+
+    def told(one: Row, two: Row) -> Verdict:
+        a, b = one[key], two[key]
+        return (None if _equal(a, b) else abs(a - 1) < abs(b - 1)), f"{a:.3g} against {b:.3g}"
+
+    return told
 
 
 def alike(key: str, unit: str) -> Callable[[Row, Row], Verdict]:
@@ -70,7 +88,7 @@ def alike(key: str, unit: str) -> Callable[[Row, Row], Verdict]:
 
     def told(one: Row, two: Row) -> Verdict:
         a, b = one[key], two[key]
-        return abs(a - b) <= ALIKE * max(a, b), f"{a:.3g} {unit} and {b:.3g} {unit}"
+        return _equal(a, b), f"{a:.3g} {unit} and {b:.3g} {unit}"
 
     return told
 

@@ -98,7 +98,7 @@ def verify_shards(
     for entry in content["shards"]:
         if split is not None and entry["split"] != split:
             continue
-        path = Path(os.path.normpath(manifest.parent / entry["path"]))
+        path = (manifest.parent / entry["path"]).resolve()  # the manifest may be read through a link
         found = file_sha256(path) if path.is_file() else "no file"
         if found != entry["sha256"]:
             raise StoreError(

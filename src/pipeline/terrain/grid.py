@@ -209,10 +209,16 @@ def parse_projection(wkt: str, name: str) -> tuple[Projection, float, float, flo
     if "lat_ts" in proj:
         # True scale at a parallel instead of a factor at the pole; on a sphere (Snyder 21-7).
         scale = (1 + math.sin(math.radians(abs(float(proj["lat_ts"]))))) / 2
-    projection = Projection(1 if lat0 > 0 else -1, float(proj.get("lon_0", 0.0)), major, scale)
+    centre = whole_longitude(float(proj.get("lon_0", 0.0)))
+    projection = Projection(1 if lat0 > 0 else -1, centre, major, scale)
     unit = float(crs.axis_info[0].unit_conversion_factor) if crs.axis_info else 1.0
     # PROJ keeps false origins in metres whatever the axes' unit.
     return projection, unit, float(proj.get("x_0", 0.0)), float(proj.get("y_0", 0.0))
+
+
+def whole_longitude(degrees: float) -> float:
+    """A longitude in [-180, 180), so that projections which differ by a turn are the same one."""
+    return (degrees + 180.0) % 360.0 - 180.0
 
 
 def moon_crs(wkt: str, name: str, expected: str) -> tuple[Any, float]:

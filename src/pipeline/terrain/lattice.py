@@ -179,6 +179,8 @@ class Terrain:
         for row in range(row0, row1, step):
             end = min(row + step, row1)
             pixels = self._read(whole, row * side, end * side, col0 * side, col1 * side, count)
+            if count:
+                pixels = np.nan_to_num(pixels, copy=False)  # a missing count is zero
             out[row - row0 : end - row0] = block_mean(pixels, side, np.float64)
         return out
 

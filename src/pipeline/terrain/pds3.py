@@ -17,7 +17,15 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
-from pipeline.terrain.grid import MOON_RADIUS_M, Grid, GridError, Projection, RasterError, make_grid
+from pipeline.terrain.grid import (
+    MOON_RADIUS_M,
+    Grid,
+    GridError,
+    Projection,
+    RasterError,
+    make_grid,
+    whole_longitude,
+)
 from pipeline.terrain.readers import Raster
 
 _COMMENT = re.compile(r"""("[^"]*"|'[^']*')|/\*.*?\*/""", re.DOTALL)
@@ -249,7 +257,8 @@ def _grid(block: Block | None, rows: int, cols: int, name: str) -> Grid:
     scale = block.metres("MAP_SCALE", 1.0)
     left = -(block.number("SAMPLE_PROJECTION_OFFSET") + 0.5) * scale
     top = (block.number("LINE_PROJECTION_OFFSET") + 0.5) * scale
-    projection = Projection(int(latitude // 90), block.number("CENTER_LONGITUDE", 0.0), radii[0], 1.0)
+    centre = whole_longitude(block.number("CENTER_LONGITUDE", 0.0))
+    projection = Projection(int(latitude // 90), centre, radii[0], 1.0)
     return make_grid(name, projection.wkt(), Affine(scale, 0.0, left, 0.0, -scale, top), cols, rows)
 
 
@@ -259,7 +268,8 @@ def _sample_value(image: Block, keyword: str, stored: np.dtype) -> float:
     radix = _RADIX.fullmatch(text)
     try:
         if radix is None:
-            return float(text)
+            # Rounded as the samples are: -1.0E32 in single precision is another number than in double.
+            return float(np.float64(text).astype(stored)) if stored.kind == "f" else float(text)
         bits = int(radix[2], int(radix[1])).to_bytes(stored.itemsize, "big")
     except (ValueError, OverflowError):
         raise RasterError(f"{image.name}: expected a missing-data constant, found {text!r}") from None

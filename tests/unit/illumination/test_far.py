@@ -58,6 +58,29 @@ def window(dem: np.ndarray, row: int, col: int, size: int = PATCH, halo: int = H
     return dem[row - halo : row + size + halo, col - halo : col + size + halo]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_where_the_fine_terrain_ends_within_the_halo_the_far_terrain_casts_its_shadows(engine) -> None:
+    """A ramp that rises to the right is the same surface at both resolutions: no pixel may see the Sun."""
+    y, x = np.mgrid[: NEAR[0], : NEAR[1]].astype(float)
+    slope = np.tan(np.radians(10.0))
+    ramp = np.where(x > CENTRE + PATCH, slope * PIXEL * (x - CENTRE - PATCH), 0.0)
+    side = 2 * NEAR[0]
+    coarse = np.maximum(slope * PIXEL * (np.arange(side) - NEAR[0] // 2 - CENTRE - PATCH), 0.0)
+    far = blocks(np.tile(coarse, (side, 1)), 16, *(NEAR[0] // 2 + HALO,) * 2)
+    sun = vectors(90.0, 5.0)
+    whole = engine(ramp, PIXEL, INNER, False, far).lit(sun)
+    assert not whole.any()
+    cut = ramp.copy()
+    cut[:, HALO + PATCH + 4 :] = np.nan
+    assert not engine(cut, PIXEL, INNER, False, far).lit(sun).any()
+    assert engine(cut, PIXEL, INNER, False, None).lit(sun).any()
+    # What the far terrain does not know either casts no shadow, and the patch's own holes stay dark.
+    unknown = replace(far, z=np.full_like(far.z, np.nan))
+    assert engine(cut, PIXEL, INNER, False, unknown).lit(sun).any()
+    cut[HALO + 3, HALO + 3] = np.nan
+    assert not engine(cut, PIXEL, INNER, False, far).lit(vectors(270.0, 60.0))[0, 3, 3]
+
+
 # --- a mountain alone -------------------------------------------------------------------------------------
 
 
