@@ -132,12 +132,16 @@ def super_resolve(
 
     Returns
     -------
-    Mean, standard deviation, clones and bicubic prior.
+    (P, P) mean, standard deviation (divisor M - 1) and prior, and (M, P, P) clones, metres above the zero of
+    `lr`. The prior is the bicubic of `lr`, or the interpolated altimetry.
 
     Raises
     ------
     ValueError
-        If an array has another shape or unit than stated above; the message names it.
+        If an array has another shape or unit than stated above; if `members` is below 2, `pixel_m` not
+        positive or `cell_error_m` negative; if only one of `altimetry` and `spots` is given; or if
+        `altimetry`, `cell_error_m` or `expected` is given to a system without `bridge.refine`. The message
+        names the argument.
     """
     cells, pictures, sun, usable = _checked(system, lr, images, suns, valid)
     if not (np.isfinite(pixel_m) and pixel_m > 0):

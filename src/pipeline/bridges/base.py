@@ -181,7 +181,17 @@ class Process(ABC):
 
 
 def distances(count: int, grid: str) -> np.ndarray:
-    """Return ``count + 1`` rising distances from the truth, from exactly 0 to exactly 1."""
+    """Rising distances from the truth, from exactly 0 to exactly 1, (count + 1,) float64.
+
+    Parameters
+    ----------
+    count : number of steps. grid : ``uniform`` or ``quadratic``.
+
+    Raises
+    ------
+    KeyError
+        If there is no such grid.
+    """
     return np.linspace(0.0, 1.0, count + 1) ** GRID_POWERS[grid]
 
 
@@ -201,6 +211,10 @@ def implicit_step(
     full : std of the exact Markov transition given x0, reached at ``eta = 1``.
     eta : fraction of `full` that is drawn as new noise; 0 keeps the noise already in the state.
     draw : gives standard normal noise; not called when ``g = 0``.
+
+    Returns
+    -------
+    (B, C, H, W) state after the step.
     """
     fresh = there.std if here.std == 0.0 else min(eta * full, there.std)
     mean = there.truth * x0 + there.start * x1
@@ -266,7 +280,14 @@ def _drawn(
 
 
 def one_for_each(sources: Sources, clones: int) -> list[torch.Generator | NoiseField]:
-    """Noise source of every clone, sample by sample: a stream that its clones share, or a field each."""
+    """Noise source of every clone: B * `clones` sources, those of one sample's clones in a row.
+
+    Parameters
+    ----------
+    sources : one per sample. The clones of a sample draw from its random stream in turn; of a `WindowNoise`,
+        each clone has its own field.
+    clones : number of clones per sample.
+    """
     return [
         source.clone(number) if isinstance(source, WindowNoise) else source
         for source in sources

@@ -55,7 +55,10 @@ class Diffusion(Process):
         self.weighting = weighting
 
     def training_pair(self, x0: Tensor, x1: Tensor, generator: Generators) -> TrainingPair:
-        """Draw t uniform in [T_MIN, 1); the state is the noisy residual, the target its noise."""
+        """Draw t uniform in [T_MIN, 1); the state is the noisy residual, the target its noise.
+
+        Shapes and errors as in `Process`.
+        """
         base.check_pair(x0, x1)
         t = T_MIN + (1.0 - T_MIN) * base.uniform(x0.shape[0], generator)
         mu, sigma = _signal(t), _noise(t)
@@ -66,7 +69,7 @@ class Diffusion(Process):
         return TrainingPair(x_t, t.to(device=x0.device, dtype=torch.float32), eta, weight)
 
     def denoise(self, x_t: Tensor, t: Tensor, output: Tensor, x1: Tensor) -> Tensor:
-        """Return ``x1 + scale (y_t - sigma_t output) / mu_t``."""
+        """Return ``x1 + scale (y_t - sigma_t output) / mu_t``; shapes as in `Process`."""
         time = t.double()
         residual = (x_t - per_sample(_noise(time), x_t) * output) / per_sample(_signal(time), x_t)
         return x1 + self.scale * residual

@@ -55,7 +55,10 @@ class I2SB(Process):
         self.std = np.sqrt(forward * backward / (forward + backward))
 
     def training_pair(self, x0: Tensor, x1: Tensor, generator: Generators) -> TrainingPair:
-        """Draw an index for each sample, uniform in 0..N-1 or the start, and a state there; weights are 1."""
+        """Draw an index for each sample, uniform in 0..N-1 or the start, and a state there; weights are 1.
+
+        Shapes and errors as in `Process`.
+        """
         base.check_pair(x0, x1)
         draws = base.uniform(x0.shape[0], generator)
         if self.start_share > 0:
@@ -67,7 +70,7 @@ class I2SB(Process):
         return TrainingPair(x_t, t, (x_t - x0) / self._at(self.sf, index, x0), torch.ones_like(t))
 
     def denoise(self, x_t: Tensor, t: Tensor, output: Tensor, x1: Tensor) -> Tensor:
-        """Return ``x_k - sf_k * output``; the start is not needed."""
+        """Return ``x_k - sf_k * output``; the start is not needed. Shapes as in `Process`."""
         index = (t.double() * (self.steps - 1)).round().long()
         return x_t - self._at(self.sf, index, x_t) * output
 

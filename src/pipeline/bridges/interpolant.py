@@ -35,7 +35,10 @@ class StochasticInterpolant(Process):
         self.noise = noise
 
     def training_pair(self, x0: Tensor, x1: Tensor, generator: Generators) -> TrainingPair:
-        """Draw t uniform in (0, 1]; the target is the interpolant's velocity; weights are 1."""
+        """Draw t uniform in (0, 1]; the target is the interpolant's velocity; weights are 1.
+
+        Shapes and errors as in `Process`.
+        """
         base.check_pair(x0, x1)
         t = 1.0 - base.uniform(x0.shape[0], generator)  # never 0, where the drift carries no information
         wiener = per_sample(t.sqrt(), x0) * base.normal(x0, generator)
@@ -46,7 +49,7 @@ class StochasticInterpolant(Process):
         return TrainingPair(x_t, t_shown, target, torch.ones_like(t_shown))
 
     def denoise(self, x_t: Tensor, t: Tensor, output: Tensor, x1: Tensor) -> Tensor:
-        """Return ``(x_t + (1-t) b) / (t (2-t))``; the start is not needed.
+        """Return ``(x_t + (1-t) b) / (t (2-t))``; the start is not needed. Shapes as in `Process`.
 
         An error of the drift is amplified by ``(1-t)/(t(2-t))``, about ``1/(2t)`` near the start.
 
@@ -76,6 +79,10 @@ class StochasticInterpolant(Process):
 
         Given both ends, the deviation n from the mean obeys ``dn = -(1+t)/(t(1-t)) n dt + g dW``, which keeps
         the share ``(t/later) ((1-later)/(1-t))^2`` of n. (Follows from the marginal variance and g.)
+
+        Parameters
+        ----------
+        t, later : times of the state before and after, 0 <= t < later <= 1.
         """
         keep = (t / later) * ((1.0 - later) / (1.0 - t)) ** 2
         return (self.marginal(later).std ** 2 - (keep * self.marginal(t).std) ** 2) ** 0.5

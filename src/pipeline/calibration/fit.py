@@ -153,7 +153,12 @@ def scores(found: Sequence[Departures], factors: Sequence[Floats], rng: np.rando
 
 
 def saturated(found: Sequence[Departures]) -> list[Departures]:
-    """Departures with the clones' spread limited to that at the last knot, above which pixels are too few."""
+    """Departures whose clones are scaled down above the last knot, where pixels are too few for a fit.
+
+    The factor is the last knot's spread over the pixel's expected spread: clones whose spread is proportional
+    to the expected one keep the spread at the knot. Lit and unlit pixels have their own last knots, unless
+    there are fewer than `UNLIT_PIXELS` unlit ones.
+    """
     spread, unlit = _all(found, "spread"), _all(found, "unlit")
     lit_top = np.quantile(spread[~unlit], QUANTILES[-1])
     many = unlit.sum() >= UNLIT_PIXELS
@@ -167,7 +172,13 @@ def saturated(found: Sequence[Departures]) -> list[Departures]:
 
 
 def unlit_curve(pixels: Pixels) -> tuple[Floats, Floats]:
-    """A flat curve for pixels that no image lights: its knots, and the same level at each."""
+    """A flat curve for pixels that no image lights.
+
+    Returns
+    -------
+    Knots, (2,) rising spreads in units of a pixel, or (1,) if the quantiles are equal; and the same level,
+    the logarithm of the factor, at each.
+    """
     knots = np.unique(np.quantile(pixels.spread, UNLIT_QUANTILES))
     knots = knots if len(knots) == 2 else np.ones(1)
     return knots, np.full(len(knots), pixels.level)

@@ -72,6 +72,7 @@ class ArcsSection(Section):
     test: dict[str, ArcDraw] = Field(default={"main": ArcDraw(images=Range(low=75, high=75))}, min_length=1)
     """named draws, made once for every validation and test patch and stored."""
     seed: Seed = 0
+    """seed of the draws of `test`."""
 
     @model_validator(mode="after")
     def _plain_names(self) -> ArcsSection:

@@ -186,13 +186,13 @@ class BridgeSection(Section):
     augmentation: Literal["flips", "square"] = "flips"
     """``flips`` (published), or ``square``: its eight symmetries."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """of AdamW (published 0)."""
+    """weight decay of AdamW (published 0)."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """decay of the weights' average that is kept; 0 keeps the weights (published)."""
     clip: Annotated[float, Field(ge=0)] = 0.0
     """largest norm of the gradient; 0 does not clip (published)."""
     seed: Seed = 0
-    """of initialisation, order and noise."""
+    """seed of initialisation, order and noise."""
 
     def trained(self) -> dict[str, Any]:
         """The keys on which the weights of every stage depend, as JSON values.

@@ -63,6 +63,7 @@ class EvaluationSection(Section):
     bootstrap: Annotated[int, Field(ge=10, le=100_000)] = 1000
     """resamples for the 95 % confidence intervals (over patches)."""
     seed: Seed = 0
+    """seed of the clones, the images and imperfections of conditions, rank ties and the bootstrap."""
 
     @model_validator(mode="after")
     def _has_main(self) -> EvaluationSection:

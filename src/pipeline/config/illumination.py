@@ -39,6 +39,7 @@ class IlluminationSection(Section):
     jitter_deg: Annotated[float, Field(ge=0, le=45)] = 3.0
     """standard deviation of the Fibonacci jitter, degrees, drawn per patch."""
     seed: Seed = 0
+    """seed of the jitter."""
 
     @model_validator(mode="after")
     def _far_beyond_the_halo(self) -> IlluminationSection:

@@ -77,7 +77,7 @@ class ImperfectionsSection(Section):
     """
 
     share: Share = 1.0
-    """of the image sets that have them; the others are as rendered."""
+    """share of the image sets that have imperfections; the others are as rendered."""
     strength: Range = Range(low=1.0, high=1.0)
     """range of a factor on a set's albedo variation, exposure, shift, noise, dark level and error of the
     Sun, drawn once for each set, log-uniform: some sites are more uniform and better known than others."""
@@ -110,7 +110,10 @@ class ImperfectionsSection(Section):
         return self
 
     def times(self, factor: float) -> Self:
-        """The same with everything that `strength` counts for this many times as large."""
+        """Copy in which every amplitude that `strength` scales is multiplied by `factor`; `strength` is 1.
+
+        Of noise, the standard deviation is multiplied; of spots, their number.
+        """
         noise, albedo = self.noise, self.albedo_spots
         return self.model_copy(
             update={

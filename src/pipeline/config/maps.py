@@ -40,4 +40,4 @@ class MapSection(Section):
     use_all: bool = False
     """whether withheld images join the final map after the check."""
     seed: Seed = 0
-    """of the clones."""
+    """seed of the clones."""

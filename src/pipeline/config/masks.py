@@ -81,3 +81,4 @@ class MasksSection(Section):
     train: StripDraw = StripDraw()
     test: StripDraw = StripDraw()
     seed: Seed = 0
+    """seed of the stored draws of `test`."""

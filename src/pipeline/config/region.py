@@ -67,6 +67,7 @@ class RegionSection(Section):
     blend_sigma_px: Annotated[float, Field(ge=0)] = 2.0
     """Gaussian blur of the weights (published 2)."""
     seed: Seed = 0
+    """seed of the images' Suns and strips, the clones and rank ties."""
 
     @model_validator(mode="after")
     def _positive_width(self) -> RegionSection:

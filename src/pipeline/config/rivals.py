@@ -20,13 +20,13 @@ class RivalSection(Section):
     augmentation: Literal["flips", "square"] = "square"
     """``flips`` or ``square``: the square's eight symmetries."""
     weight_decay: Weight = 0.01
-    """of AdamW."""
+    """weight decay of AdamW."""
     ema: Annotated[float, Field(ge=0, lt=1)]
     """decay of the weights' average that is kept; 0 keeps the weights."""
     clip: Weight
     """largest norm of the gradient; 0 does not clip."""
     seed: Seed = 0
-    """of initialisation, order and images."""
+    """seed of initialisation, order and images."""
     optimiser: OptimiserSection
     """length, batch and step size of the training."""
     weights: str | None = None
@@ -52,7 +52,7 @@ class DirectSection(EstimateSection):
     """A rival that is trained on the error of its result only."""
 
     loss: Literal["l1", "l2"] = "l1"
-    """of heights in pixels: mean ``l1`` or ``l2`` error."""
+    """loss of heights, in pixels: mean ``l1`` or ``l2`` error."""
     slope_weight: Weight
     """weight of the mean absolute error of slopes."""
 

@@ -73,6 +73,7 @@ class RenderedScenes(Section):
     relief: Range = Range(low=0.3, high=1.0)
     """range of the factor on its heights, drawn log-uniformly per set."""
     seed: Seed = 0
+    """seed of the rendered image sets."""
 
     @model_validator(mode="after")
     def _possible(self) -> RenderedScenes:

@@ -45,6 +45,7 @@ class SplitSection(Section):
     """with method ``index``, its files (keys `train`, `validation`, `test`: ids, as ``.npy`` of whole
     numbers or one per line of text); kept patches that none of them names are dropped."""
     seed: Seed = 0
+    """seed of the random choice of patches, blocks or sites."""
 
     @property
     def index_files(self) -> list[str]:

@@ -20,7 +20,8 @@ class StochasticSection(RivalSection):
     clip: Weight = 0.0
     """largest norm of the gradient; 0 does not clip (published)."""
     optimiser: OptimiserSection = OptimiserSection(samples=2_387_000, batch=32, learning_rate=1e-4)
-    """of the training (published 1,000 epochs of 2,387 samples, batch 32, AdamW 1e-4)."""
+    """length, batch and step size of the training (published 1,000 epochs of 2,387 samples, batch 32, AdamW
+    1e-4)."""
     widths: Annotated[list[PositiveInt], Field(min_length=2, max_length=6)] = Field(
         default=[32, 64, 128, 256]
     )

@@ -26,7 +26,7 @@ class OptimiserSection(Section):
     batch: PositiveInt = 256
     """global batch, whatever the number of processes."""
     learning_rate: Positive = 1e-4
-    """AdamW step size."""
+    """step size of AdamW (of Adam for the VAE)."""
     warmup_samples: Annotated[int, Field(ge=0)] = 0
     """linear warm-up."""
     decay: Literal["none", "cosine"] = "none"

@@ -44,8 +44,8 @@ class VaeSection(Section):
     """local safetensors file with VGG16 and LPIPS weights; null leaves the perceptual loss out."""
     optimiser: OptimiserSection = OptimiserSection(samples=64 * 100_000, batch=64, learning_rate=4.5e-6)
     betas: tuple[Share, Share] = (0.5, 0.9)
-    """of Adam."""
+    """betas of Adam."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """decay of the weights' average that is kept; 0 keeps the weights."""
     seed: Seed = 0
-    """of initialisation, order and noise."""
+    """seed of initialisation, order and noise."""

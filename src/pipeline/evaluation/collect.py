@@ -51,7 +51,19 @@ def make_part(
 
 
 def models_of(section: PredictorStage, files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Fingerprints and training keys of a predictor's weights by name, from ``config.json`` beside them."""
+    """Fingerprints and training keys of a predictor's weights by name, from ``config.json`` beside them.
+
+    Parameters
+    ----------
+    section : of the predictor's stage. files : paths of its weights by role, ``model`` and ``vae``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no ``config.json``.
+    ValueError
+        If it is not of schema ``model/1``.
+    """
     models = {}
     for role, label in (("model", section.name), ("vae", section.vae)):
         for path in files.get(role, ()):
@@ -63,10 +75,17 @@ def models_of(section: PredictorStage, files: Mapping[str, Sequence[str]]) -> di
 def merged(primary: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """``metrics.json`` (schema ``metrics/1``, docs/formats.md) of all parts.
 
+    Parameters
+    ----------
+    primary : name of the primary system. parts : contents of schema ``evaluation_part/2``, in the order of
+        the table's rows; among them those of ``bicubic`` and ``bicubic_window``, to which all are compared.
+
     Raises
     ------
     ValueError
         If the primary system is not among the parts.
+    KeyError
+        If one of the two bicubics is not.
     """
     out: dict[str, Any] = {"schema": "metrics/1", "primary": primary}
     groups = ("systems", "floors", "conditions", "models")

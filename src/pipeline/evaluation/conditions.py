@@ -45,14 +45,27 @@ def batch_under(
     halo_cells: int,
     device: torch.device,
 ) -> Batch:
-    """Patches with the images of a condition; without images for None.
+    """Patches with the images of a condition.
 
     Random numbers depend on the section's seed and the patch, those of imperfections on the condition's label
     too; neither on the predictor nor on the batch.
 
     Parameters
     ----------
-    places : shards and positions in them. halo_cells : a priori cells beyond the patch.
+    condition : None for patches without images. label : the condition's name.
+    places : B shards and positions in them; all shards have one factor.
+    section : seed, reflectance law, imperfections; settings of scenes, where the condition has them.
+    halo_cells : a priori cells beyond the patch, on each side. device : of the batch.
+
+    Returns
+    -------
+    Batch of B patches with the truth, on `device`. Without a condition there are no images (N = 0); a
+    condition that shows none gives one image per patch, which is marked absent.
+
+    Raises
+    ------
+    StoreError
+        If a shard lacks the images that the condition names.
     """
     entropy = [section.seed, _IMPERFECTIONS, zlib.crc32(label.encode())]
     amplitudes = section.imperfections if condition is not None and condition.imperfections else None
@@ -85,7 +98,18 @@ def _kept(
 def withheld_of(
     condition: Condition, count: int, section: PredictorStage, patch_id: int, most: int
 ) -> NDArray[np.int64]:
-    """Indices of the images that a condition does not show, ascending; at most `most` of them."""
+    """Indices of the images that a condition does not show, ascending.
+
+    Parameters
+    ----------
+    condition : its `images` are shown. count : number of images of the patch's draw.
+    section : seed of the order in which conditions show images. patch_id : of the patch.
+    most : largest number of indices, at least 1.
+
+    Returns
+    -------
+    (k,) indices below `count`, k <= `most`; empty if all images are shown.
+    """
     shown = count if condition.images is None else condition.images
     return np.sort(_order(count, section, patch_id)[shown:][-most:])
 
@@ -140,7 +164,16 @@ def _with_an_absent_image(batch: Batch) -> Batch:
 
 
 def exact_batch(places: Sequence[tuple[Shard, int]], halo_cells: int) -> Batch:
-    """Batch of double-precision heights with a reference of 0, without images; see `Predictor.exact`."""
+    """Batch of double-precision heights with a reference of 0, without images; see `Predictor.exact`.
+
+    Parameters
+    ----------
+    places : B shards and positions in them. halo_cells : a priori cells beyond the patch, on each side.
+
+    Returns
+    -------
+    Batch of float64 heights, metres above R = 1737400 m, on the host; image sets have N = 0 images.
+    """
     halo, size, factor = (int(places[0][0].attrs[k]) for k in ("halo_px", "size_px", "factor"))
     reach, dems, cells = halo_cells * factor, [], []
     for shard, patch in places:

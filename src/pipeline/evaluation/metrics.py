@@ -67,7 +67,16 @@ def ranks(members: Floats, truth: Floats, rng: np.random.Generator) -> NDArray[n
 
 
 def js_distance_from_uniform(histogram: NDArray[np.int64]) -> float:
-    """Jensen-Shannon distance (square root of the divergence, natural logarithm) to the uniform law."""
+    """Jensen-Shannon distance (square root of the divergence, natural logarithm) to the uniform law.
+
+    Parameters
+    ----------
+    histogram : (M + 1,) counts.
+
+    Returns
+    -------
+    0 for a flat histogram, below sqrt(ln 2) = 0.83 for any other.
+    """
     p = np.asarray(histogram, float) / max(1, int(np.sum(histogram)))
     q = np.full_like(p, 1 / len(p))
     m = (p + q) / 2
@@ -91,6 +100,7 @@ class PatchScores:
 
     Attributes
     ----------
+    pixel_m : pixel size, metres.
     table : columns as in ``patches.csv`` (docs/formats.md), one entry per patch.
     """
 
@@ -156,7 +166,13 @@ class PatchScores:
         prior: Floats | None = None,
         cells: Floats | None = None,
     ) -> None:
-        """Add one patch: (M, P, P) members; the estimate is their mean. The rest as in `add`."""
+        """Add one patch of an ensemble, whose mean is the estimate.
+
+        Parameters
+        ----------
+        members : (M, P, P), metres, M >= 2 and the same for all patches. rng : breaks ties of ranks.
+        truth, prior, cells : as in `add`.
+        """
         members = np.asarray(members, float)
         mean = members.mean(axis=0)
         self.add(mean, truth, prior, cells)
@@ -205,6 +221,16 @@ class PatchScores:
         Parameters
         ----------
         bootstrap : resamples of the patches. seed : of the resampling.
+
+        Returns
+        -------
+        Entries of ``metrics.json`` by name (docs/metrics.md), as JSON values: those of ensembles if patches
+        were added with `add_ensemble`, those over sites if their sites were recorded with `place`.
+
+        Raises
+        ------
+        KeyError
+            If no patch was added.
         """
         table = self.table
         squared, slope = np.array(table["mse_m2"]), np.array(table["slope_deg"])

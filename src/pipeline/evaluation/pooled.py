@@ -37,7 +37,17 @@ def _ratios(table: Table, of: str, name: str) -> dict[str, float]:
 
 
 def of_surfaces(table: Table, pixel_m: float) -> dict[str, Any]:
-    """Scores of any estimate beyond RMSE, mean absolute error and slope error."""
+    """Scores of any estimate beyond RMSE, mean absolute error and slope error.
+
+    Parameters
+    ----------
+    table : columns of ``patches.csv`` by name, one entry per patch. pixel_m : pixel size, metres.
+
+    Returns
+    -------
+    Entries of ``metrics.json`` by name (docs/metrics.md). Ratios to 0, and those to columns that the table
+    lacks (a priori DEM, its cells, withheld images), are left out.
+    """
     counts = np.sum([read_counts(text) for text in table["errors"]], axis=0)
     p75, p90, p95, p99 = percentiles_m(counts, (75, 90, 95, 99), pixel_m)
     weight, aspect = np.array(table["truth_slope"]), np.array(table["aspect_deg"])
@@ -80,7 +90,17 @@ def _spread_skill(variance: Floats, squared: Floats, members: float) -> Floats:
 
 
 def of_ensembles(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Further scores of ensembles, from the patches' table and the `row` of fair scores."""
+    """Further scores of ensembles.
+
+    Parameters
+    ----------
+    table : columns of ``patches.csv`` by name, one entry per patch.
+    row : with ``members``, ``rmse_m`` and ``crps_fair_m``, as `PatchScores.summary` computes them.
+
+    Returns
+    -------
+    Entries of ``metrics.json`` by name (docs/metrics.md).
+    """
     m, rmse = row["members"], row["rmse_m"]
     # With divisor M, as in Yasuda's ratio, which has no correction for the number of members.
     std = np.array(table["std_m"]) * np.sqrt((m - 1) / m)
@@ -105,7 +125,17 @@ def of_ensembles(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def over_sites(table: Table, members: int | None, bootstrap: int, seed: int) -> dict[str, Any]:
-    """95 % bootstrap intervals from resampled sites and blocks of patches in them."""
+    """95 % bootstrap intervals from resampled sites and blocks of patches in them.
+
+    Parameters
+    ----------
+    table : columns of ``patches.csv`` by name, one entry per patch, with ``site`` and ``block``.
+    members : clones per patch; None for a single estimate. bootstrap : resamples. seed : of the draws.
+
+    Returns
+    -------
+    Entries of ``metrics.json`` by name: numbers of sites and blocks, and intervals [low, high].
+    """
     weights = site_weights(table["site"], table["block"], bootstrap, seed)
 
     def interval(values: Any) -> list[float]:
@@ -126,7 +156,18 @@ def over_sites(table: Table, members: int | None, bootstrap: int, seed: int) -> 
 
 
 def by_terrain(table: Table, members: int | None) -> dict[str, Any]:
-    """Scores of each class of `CLASSES`, as lists in that order; empty with fewer patches than classes."""
+    """Scores of each class of `CLASSES`.
+
+    Parameters
+    ----------
+    table : columns of ``patches.csv`` by name, one entry per patch.
+    members : clones per patch; None for a single estimate.
+
+    Returns
+    -------
+    Entries of ``metrics.json`` by name, lists in the order of the classes; ``terrain_edges_deg`` has one
+    entry more, the mean slopes between which the classes lie. Empty with fewer patches than classes.
+    """
     slope = np.array(table["truth_slope"])
     if len(slope) < len(CLASSES):
         return {}

@@ -36,7 +36,14 @@ EXAMPLES = 24
 
 @dataclass(frozen=True)
 class Prediction:
-    """Members of one patch, (M, P, P) metres above the reference; `row` is the patch's row in the batch."""
+    """Members of one patch.
+
+    Attributes
+    ----------
+    index : of the patch in its `ShardSet`. patch_id : its id.
+    members : (M, P, P) float64, metres above the batch's reference.
+    batch : with the truth. row : of the patch in the batch.
+    """
 
     index: int
     patch_id: int
@@ -51,7 +58,7 @@ class Prediction:
         return self.batch.dem[self.row].double().cpu().numpy()
 
     def field(self, values: Tensor) -> np.ndarray:
-        """This patch's row of a batch tensor."""
+        """This patch's row (...) of a tensor (B, ...) of the batch, on the host."""
         return values[self.row].cpu().numpy()
 
     def cells(self, halo_cells: int) -> np.ndarray:
@@ -82,6 +89,15 @@ def predict(
 
     A patch's members depend on the seed and its id, not on the other patches of the batch. Only a floor is
     given the truth.
+
+    Parameters
+    ----------
+    predictor : to be scored. section : of its stage. shards : the test split. device : of the batches.
+    label, condition : name of the condition, and the condition; None for a predictor without images.
+
+    Yields
+    ------
+    One prediction per patch, in the order of the set.
     """
     picked = chosen(len(shards), section.max_patches)
     groups = [picked[i : i + section.batch] for i in range(0, len(picked), section.batch)]
@@ -112,9 +128,9 @@ def evaluate(
 
     Parameters
     ----------
+    section : of the stage.
     manifest : of the test shards.
-    manifest : of the test shards.
-    files : the predictor's weights by role; without any, the CPU computes.
+    files : paths of the predictor's weights by role; without any, the CPU computes.
     runtime : device.
     out : JSON part to write, see `pipeline.evaluation.collect.make_part`.
     examples : store to write of a few patches of the main condition, for the report; predictors of ensembles
@@ -124,6 +140,8 @@ def evaluate(
     ------
     ValueError
         If there is no such device, or a condition asks for images that the shards do not hold.
+    StoreError
+        If a shard is absent or differs from its digest.
     """
     device = pick_device(runtime.device if any(files.values()) else "cpu")
     shards = ShardSet(manifest, "test")

@@ -92,7 +92,12 @@ def _blurred(fields: Floats) -> Floats:
 
 
 def data_range_m(truth: Floats, pixel_m: float) -> float:
-    """Range of true heights of a patch, metres; above 0."""
+    """Range of true heights of a patch, metres; at least a millionth of the pixel size.
+
+    Parameters
+    ----------
+    truth : (P, P), metres. pixel_m : pixel size, metres.
+    """
     return max(float(np.ptp(truth)), _LEAST_RANGE * pixel_m)
 
 

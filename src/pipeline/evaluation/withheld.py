@@ -95,7 +95,14 @@ def withheld(
 
     Parameters
     ----------
-    place : shard and position in it. truth : the patch's heights, (P, P) metres above any reference.
+    condition : None where the predictor is given no images. place : shard and position in it.
+    section : seed of the images' order, and their reflectance law.
+    truth : the patch's heights, (P, P) metres above any reference.
+
+    Raises
+    ------
+    StoreError
+        If the shard lacks the images that the condition names.
     """
     if condition is None or condition.images is None or condition.light != "arcs":
         return None

@@ -58,7 +58,13 @@ def expected_light(
 
     Returns
     -------
-    ``(N, height, width)`` bool.
+    ``(N, height, width)`` bool; False where there are no data.
+
+    Raises
+    ------
+    ValueError
+        As `Visibility` and its `share`, for input out of range; with far terrain, also if the halo is
+        narrower than two of its cells after incomplete blocks are cut off.
     """
     heights = np.asarray(dem)
     top, left, height, width = inner

@@ -210,6 +210,15 @@ class FarDem:
     Parameters
     ----------
     path : store of schema ``far``.
+
+    Attributes
+    ----------
+    pixel_m : pixel size of the terrain, m. cell_px : side of a block, pixels.
+
+    Raises
+    ------
+    StoreError
+        If the file is absent, or no such store.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -227,6 +236,11 @@ class FarDem:
         site : index of the patch's site. row, col : its top-left pixel on the site's grid.
         size_px, halo_px : side of the patch; width of the fine terrain around it, pixels.
         reach_m : blocks whose centre is farther from the patch's centre are left out, m.
+
+        Returns
+        -------
+        Block means, whose positions count from the first pixel of the patch's halo; NaN where there is no
+        terrain, empty if there is none within the distance.
 
         Raises
         ------

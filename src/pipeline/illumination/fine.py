@@ -133,7 +133,14 @@ class SlopeTables:
 
     Attributes
     ----------
-    values : ``(N, A, C)``, float32. axes : ``(N, 3)``, float32, see `fine_kernels.render_kernel`.
+    values : ``(N, A, C)`` float32, radiance factors at A slopes towards the Sun and C across.
+    axes : ``(N, 3)`` float32: the first slope towards the Sun, and the number of nodes per unit of slope
+        towards the Sun and across; slopes across begin at 0.
+
+    Raises
+    ------
+    ValueError
+        If a vector is not finite, or zero.
     """
 
     def __init__(self, suns: ArrayLike, steepest: float, laws: list[tuple[float, PhotometrySection]]) -> None:
@@ -183,6 +190,11 @@ class FineGround:
     Attributes
     ----------
     steepest : largest slope of the mesh, m per m.
+
+    Raises
+    ------
+    ValueError
+        If `inner` does not lie inside `dem`, a height in it is missing, or `pixel_m` is not positive.
     """
 
     def __init__(

@@ -86,7 +86,17 @@ def albedo_map(
     blocky: np.random.Generator,
     spotted: np.random.Generator,
 ) -> Floats:
-    """Relative albedo of one patch, (size, size): 1 + variations, at least `LEAST_FACTOR`."""
+    """Relative albedo of one patch: 1 + smooth field + cells + spots, at least `LEAST_FACTOR`.
+
+    Parameters
+    ----------
+    size : side of the patch, pixels. section : amplitudes; what has the amplitude 0 is left out.
+    smooth, blocky, spotted : generators of the field, of the cells and of the spots.
+
+    Returns
+    -------
+    (size, size) float32, without unit.
+    """
     out = np.ones((size, size))
     if section.albedo.rms:
         out += gaussian_field(size, section.albedo, smooth)
@@ -123,7 +133,16 @@ def shifted(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def median_lit(images: Tensor, valid: Tensor) -> Tensor:
-    """Median of the positive radiance of the valid pixels of a set (N, Y, X); 0 where nothing is lit."""
+    """Median radiance of the lit pixels of a set, over every `MEDIAN_STEP`-th row and column.
+
+    Parameters
+    ----------
+    images : (N, Y, X) radiance; a pixel is lit where it is positive. valid : (N, Y, X) bool.
+
+    Returns
+    -------
+    Scalar tensor in the unit of `images`; 0 if nothing is lit.
+    """
     images, valid = (x[:, ::MEDIAN_STEP, ::MEDIAN_STEP] for x in (images, valid))
     return torch.where(valid & (images > 0), images, torch.nan).nanmedian().nan_to_num(0.0)
 

@@ -121,6 +121,10 @@ def radiance_factor(mu0: Tensor, mu: Tensor, phase: Tensor, section: PhotometryS
     phase : phase angle, radians. All broadcast.
     section : law and its parameters.
 
+    Returns
+    -------
+    Tensor of the broadcast shape; Lambert's law, into which only `mu0` enters, keeps the shape of `mu0`.
+
     Raises
     ------
     ValueError

@@ -48,7 +48,7 @@ class PatchScenes:
     shift : ``(N, 2)`` displacement of each image downwards and to the right, pixels.
     relief : ``(N,)`` factor on the patch's heights, the same for all images of a set.
     radiance : ``(N, P, P)`` radiance factors, means over each pixel's area.
-    expected : ``(N, P, P / 8)`` packed bits, whether the whole Sun is expected to be visible; see
+    expected : ``(N, P, ceil(P / 8))`` packed bits, whether the whole Sun is expected to be visible; see
         `pipeline.illumination.expected`.
     """
 
@@ -81,6 +81,11 @@ def render_patch(
     section : ranges of the draws.
     far : coarser terrain around `dem` that casts shadows, or None.
     factor : pixels per side of a block of the a priori DEM, which divides the patch and its halo.
+
+    Returns
+    -------
+    PatchScenes
+        With N = ``section.sets`` x ``section.images`` images.
 
     Raises
     ------
@@ -150,7 +155,10 @@ def draw_law(section: RenderedScenes, rng: np.random.Generator) -> list[tuple[fl
 
 
 def draw_shifts(section: RenderedScenes, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draw the shifts of a set's images, down and right, pixels ``(images, 2)``."""
+    """Draw the shifts of a set's images, down and right, pixels ``(images, 2)``.
+
+    Each is the sum of the image's own shift and of one that all images share, both at most 2 pixels per axis.
+    """
     own = rng.normal(0.0, 1.0, (section.images, 2)) * rng.uniform(0.0, section.shift_px)
     common = rng.normal(0.0, 1.0, 2) * section.common_px
     clipped = (np.clip(part, -_MOST_PX, _MOST_PX) for part in (own, common))

@@ -217,6 +217,12 @@ def far_dem(
 ) -> FarDem:
     """The terrain's block means, checked against the config.
 
+    Parameters
+    ----------
+    far_store : store of schema ``far``; None if there is none.
+    size_px : side of a patch, pixels. pixel_m : pixel size, m.
+    illumination : width of the halo, extent of the far terrain and side of its blocks.
+
     Raises
     ------
     ValueError
@@ -268,7 +274,14 @@ def _create_light(writer: StoreWriter, group: str, patches: int, count: int, siz
 
 
 def in_order(work: Callable[..., Result], jobs: Iterator[tuple[Any, ...]], workers: int) -> Iterator[Result]:
-    """Results of `work` in the order of the jobs; at most two jobs per worker are read ahead."""
+    """Call a function many times in threads, and yield its results in the order of the calls.
+
+    Parameters
+    ----------
+    work : the function. An error that it raises is raised when its result is due.
+    jobs : its arguments, one tuple per call; at most two per worker are read ahead.
+    workers : threads; with one, calls are made in the caller's thread.
+    """
     if workers <= 1:
         for job in jobs:
             yield work(*job)

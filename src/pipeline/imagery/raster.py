@@ -282,9 +282,16 @@ class ImageFile(GdalFile):
         return known
 
     def pixel_of(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Points:
-        """Rows and columns of longitudes and latitudes (degrees), in pixels from the top-left corner.
+        """Rows and columns of longitudes and latitudes, in pixels from the top-left corner of the image.
 
-        NaN where the projection has no such point.
+        Parameters
+        ----------
+        lon, lat : degrees east and north, of one shape.
+
+        Returns
+        -------
+        Fractional rows and columns, of the same shape; a pixel's centre is at half a pixel. NaN where the
+        projection has no such point.
         """
         u, v = from_lonlat(self.crs_wkt, lon, lat)
         turn = period(self.crs_wkt)

@@ -170,7 +170,16 @@ def misfit(picture: Floats, rendering: Rendering, level: float) -> tuple[Floats,
 
 
 def compare_hits(altimetry: Altimetry, mean: Floats) -> Evidence:
-    """Distances of withheld hits from the map and from a spline of the rest, by block."""
+    """Distances of withheld altimeter hits from the map and from a spline of the other hits, by block.
+
+    Parameters
+    ----------
+    altimetry : the withheld hits. mean : (H, W) heights of the map, metres.
+
+    Returns
+    -------
+    Sums of the absolute distances, metres, and the number of hits, (rows, cols) of blocks each.
+    """
     shape = block_grid(mean.shape)
     block = altimetry.rows // BLOCK_PX * shape[1] + altimetry.cols // BLOCK_PX
     sums = []
@@ -189,6 +198,15 @@ def judge(
     Altimetry decides where there are enough hits, images elsewhere; a block without a comparison follows the
     ratio over the whole map. The a priori DEM also replaces the map where no image lights the ground and
     where the clones vary by more than its own uncertainty (`unsure`).
+
+    Parameters
+    ----------
+    images, hits : misfits of withheld images, and of withheld altimetry or None; (rows, cols) of blocks.
+    lit : (H, W) number of images that light each pixel. unsure : (rows, cols) of blocks.
+
+    Returns
+    -------
+    (rows, cols) bool each: blocks where the a priori DEM is used, and blocks that were compared.
     """
     shape = images.weight.shape
     worse, checked = _no_better(images, _LEAST_LIT)

@@ -165,7 +165,16 @@ def light_of(images: Sequence[PreparedImage], grid: MapGrid) -> tuple[NDArray[np
 
 
 def lit_level(radiance: NDArray[np.float32]) -> float:
-    """Median radiance of an image's lit pixels: those above a tenth of the median of the positive ones."""
+    """Median radiance of an image's lit pixels: those above a tenth of the median of the positive ones.
+
+    Parameters
+    ----------
+    radiance : (H, W), NaN without data.
+
+    Returns
+    -------
+    In the unit of `radiance`; 0 if no pixel is positive.
+    """
     bright = radiance[np.isfinite(radiance) & (radiance > 0)]
     if not bright.size:
         return 0.0

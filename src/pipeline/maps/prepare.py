@@ -211,12 +211,22 @@ def prepare_image(
     along_px: float | None,
     known: Known | None = None,
 ) -> tuple[Prepared, NDArray[np.float32] | None]:
-    """Prepare one image; `known` is the prior of its exposure, if there is one.
+    """Prepare one image.
+
+    Parameters
+    ----------
+    row : of the survey. scene : renders the DEM with which the image is compared. grid : of the map's
+        working area.
+    section : requirements on images.
+    along_px : additional standard error of the shift along the Sun's azimuth, pixels, see `shrink`; None to
+        apply no shift.
+    known : prior of the image's exposure; None if there is none.
 
     Returns
     -------
-    Its row, and the image in its box of the map: radiance in units of the Lambert rendering, NaN without
-    data; None where the image is not used.
+    Its row, with the reason (`why`) if it is not used, also for a file that cannot be read; and the image in
+    its box of the map, (rows, cols): radiance in units of the Lambert rendering, NaN without data; None where
+    the image is not used.
     """
     if not row.usable or row.box is None or row.sun is None:
         return Prepared(row, why=row.why), None

@@ -46,7 +46,7 @@ def structural_similarity(x: Tensor, truth: Tensor) -> Tensor:
 
 
 def similarity_loss(x: Tensor, truth: Tensor) -> Tensor:
-    """Mean of -log SSIM over the batch."""
+    """Mean of -log SSIM over a batch, a scalar; `x` and `truth` are (B, 1, H, W) heights in one unit."""
     return -structural_similarity(x, truth).clamp_min(SSIM_FLOOR).log().mean()
 
 
@@ -78,12 +78,17 @@ def sinkhorn_divergence(x: Tensor, y: Tensor, epsilon: float, scaling: float = S
 
 
 def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """-log D of real maps and -log(1 - D) of fake ones, of logits (Goodfellow et al. 2014)."""
+    """Mean of -log D of real maps, plus that of -log(1 - D) of fake ones (Goodfellow et al. 2014); a scalar.
+
+    Parameters
+    ----------
+    real, fake : logits of D, any shape.
+    """
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """-log D of fake maps, of logits: the form that does not saturate."""
+    """Mean of -log D of fake maps, a scalar, from logits of any shape: the form that does not saturate."""
     return F.softplus(-fake).mean()
 
 

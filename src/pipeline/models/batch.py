@@ -14,13 +14,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Patches with their images. Heights are metres above `reference_B`; P is the patch side.
+    """Patches with their images. Heights are metres above `reference`; B patches of side P pixels.
 
     Attributes
     ----------
     dem : truth, (B, P, P), or None where there is none.
     lr : a priori DEM as block means, with `halo_cells` cells beyond the patch on each side, (B, L, L).
-    prior : bicubic of `lr`, cropped to the patch, (B, P, P).
+    prior : bicubic of `lr`, cropped to the patch, (B, P, P); of patches with `spots`, the interpolated
+        altimetry.
     images : radiance, (B, N, P, P); 0 where data are missing.
     valid : pixels where an image has data, (B, N, P, P).
     sun : assumed unit vectors to the Sun, (B, N, 3), in map axes (right, up on the map, zenith).

@@ -24,7 +24,17 @@ def _around(knots: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def level(curve: Curve, spread_px: Tensor) -> Tensor:
-    """Mean logarithm of the calibration factor for these standard deviations of the network, pixels."""
+    """Mean logarithm of the calibration factor for these standard deviations of the network.
+
+    Parameters
+    ----------
+    curve : with one knot, the level is constant. spread_px : any shape, pixels.
+
+    Returns
+    -------
+    Levels of the shape of `spread_px`. Above the last of several knots they fall as -log(spread), so that the
+    calibrated spread is constant there; below the first knot they are constant.
+    """
     scales = torch.tensor(curve.log_scales, dtype=spread_px.dtype, device=spread_px.device)
     if len(scales) == 1:
         return scales.expand_as(spread_px)

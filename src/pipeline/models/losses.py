@@ -24,7 +24,7 @@ VGG_STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 
 
 def absolute_sum(x: Tensor, y: Tensor) -> Tensor:
-    """Sum of |x - y| over the pixels of a sample, mean over the batch."""
+    """Sum of |x - y| over the pixels of a sample, mean over the batch: a scalar, from (B, 1, P, P) maps."""
     return (x - y).abs().flatten(1).sum(dim=1).mean()
 
 
@@ -71,7 +71,16 @@ def draws_score(draws: Tensor, truth: Tensor) -> Tensor:
 
 
 def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """Hinge loss of the discriminator: mean of max(0, 1 - real) and of max(0, 1 + fake), averaged."""
+    """Hinge loss of the discriminator: the average of mean max(0, 1 - real) and mean max(0, 1 + fake).
+
+    Parameters
+    ----------
+    real, fake : logits, any shape.
+
+    Returns
+    -------
+    Scalar tensor.
+    """
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
 
 

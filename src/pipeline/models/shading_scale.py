@@ -85,7 +85,7 @@ def rendered(right: Tensor, up: Tensor, sun: Tensor, law: PhotometrySection) -> 
 
 
 def common_gain(gain: Tensor, pixels: Tensor) -> Tensor:
-    """The set's gain: mean of the images' gains, weighted with their lit pixels."""
+    """The set's gain, a scalar: mean of the images' gains (N,), weighted with their lit pixels (N,)."""
     return (gain * pixels).sum() / pixels.sum()
 
 
@@ -248,7 +248,17 @@ def roughness(height: Tensor) -> Tensor:
 
 
 def minimum(quadratic: Callable[[Tensor], Tensor], x: Tensor, steps: int) -> Tensor:
-    """Minimum of a convex quadratic function, by `steps` conjugate-gradient steps from `x`; like `x`."""
+    """Minimum of a quadratic function, by conjugate gradients.
+
+    Parameters
+    ----------
+    quadratic : returns a scalar, differentiable by torch; must be convex. x : start, any shape.
+    steps : number of conjugate-gradient steps.
+
+    Returns
+    -------
+    Tensor of the shape of `x`; no gradient flows through `quadratic`.
+    """
 
     def gradient(at: Tensor) -> Tensor:
         at = at.detach().requires_grad_()

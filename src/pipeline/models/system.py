@@ -265,7 +265,19 @@ def with_mirrored(departures: Tensor, members: int) -> Tensor:
 
 
 def state_scale(section: BridgeSection, statistics: dict[str, float], pixel_m: float) -> float:
-    """The scale of a section's state, in its unit of height; see `BridgeSection.state_scale`."""
+    """Height of a state of 1, in kilometres or pixels as `section.height_unit` says.
+
+    Parameters
+    ----------
+    section : with a `state_scale`, that number is returned.
+    statistics : of the manifest's training patches; ``residual_px`` is read where the section leaves the
+        scale open, see `BridgeSection.state_scale`. pixel_m : pixel size, metres.
+
+    Raises
+    ------
+    KeyError
+        If ``residual_px`` is needed and absent.
+    """
     if section.state_scale is not None:
         return section.state_scale
     if section.space == "latent" or (section.target == "dem" and not section.posterior_mean):

@@ -21,7 +21,8 @@ class Setup:
 
     Attributes
     ----------
-    grid : ``size_px``, ``halo_px``, ``factor`` and ``pixel_m`` of the patches.
+    grid : of the patches: ``size_px`` and ``halo_px`` (side and halo, pixels), ``factor`` (pixels per a
+        priori cell, along a side) and ``pixel_m`` (pixel size, metres).
     options : its config section, as JSON values.
     files : paths of its weights by role; a role without a file has an empty list.
     device : where it computes.

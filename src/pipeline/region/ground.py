@@ -44,7 +44,13 @@ class AprioriDem:
     cell_error: NDArray[np.float32] | None = None
 
     def window_cells(self, row: int, col: int, size: int, halo_cells: int) -> NDArray[np.float64]:
-        """Cells of a window and `halo_cells` around it; `row`, `col` and `size` in pixels."""
+        """Cells of a window and around it, (n, n), n = size / factor + 2 `halo_cells`.
+
+        Parameters
+        ----------
+        row, col, size : first pixel of the window in the region, and its side; multiples of `factor`.
+        halo_cells : cells around the window, at most those around the region.
+        """
         first = [v // self.factor + self.halo_cells - halo_cells for v in (row, col)]
         n = size // self.factor + 2 * halo_cells
         return self.cells[first[0] : first[0] + n, first[1] : first[1] + n]

@@ -59,9 +59,14 @@ class _Patch:
 
 
 def prepare(apriori: AprioriDem, images: RegionImages, window: Window, halo_cells: int) -> _Patch:
-    """Cut a window out of the region: a priori cells with a halo of `halo_cells`, bicubic and images.
+    """Cut a window out of the region: its a priori heights and images, on the host.
 
     Heights are relative to the mean of the window's own cells, as in training.
+
+    Parameters
+    ----------
+    apriori, images : of the region. window : begins on whole a priori cells.
+    halo_cells : a priori cells around the window, at most those around the region.
     """
     rows, cols = window.pixels
     lr = apriori.window_cells(window.row, window.col, window.size, halo_cells)
@@ -78,7 +83,16 @@ def prepare(apriori: AprioriDem, images: RegionImages, window: Window, halo_cell
 
 
 def collate(patches: Sequence[_Patch], pixel_m: float, device: torch.device | str = "cpu") -> Batch:
-    """A batch without truth; smaller image sets are padded."""
+    """A batch of windows, without truth.
+
+    Parameters
+    ----------
+    patches : B windows of one size from `prepare`. pixel_m : pixel size, metres. device : of the batch.
+
+    Returns
+    -------
+    Batch whose image sets are padded to the size of the largest, at least 1.
+    """
     seen = [patch.seen for patch in patches]
 
     def stack(arrays: list[Any]) -> Tensor:
@@ -139,6 +153,10 @@ def reconstruct_windows(
     apriori : a priori DEM. images : of the region.
     section : stride, clones, blending, seed. sampler : settings of the sampler.
     batch : windows per forward pass, at most; fewer with many images.
+
+    Returns
+    -------
+    The blended clones, metres above the zero of `apriori`, and the numbers of images.
 
     Raises
     ------

@@ -22,8 +22,12 @@ def whole_scores(truth: Floats, prior: Floats, clones: Floats, pixel_m: float, s
 
     Parameters
     ----------
-    truth, prior : (S, S) metres. clones : (M, S, S) metres. pixel_m : pixel size, metres.
+    truth, prior : (S, S) metres. clones : (M, S, S) metres, M >= 2. pixel_m : pixel size, metres.
     seed : of the random breaking of ties between ranks.
+
+    Returns
+    -------
+    As `patch_scores`, without the intervals and the number of patches.
     """
     everywhere = np.zeros((1, 2), dtype=np.int64)
     scores = patch_scores(truth, prior, clones, everywhere, len(truth), pixel_m, seed)
@@ -46,6 +50,10 @@ def patch_scores(
     ----------
     truth, prior, clones, pixel_m, seed : as in `whole_scores`.
     corners : (n, 2) rows and columns of the patches in the region, n >= 1. size : their side, pixels.
+
+    Returns
+    -------
+    Scores of the clones' ``mean`` and of the ``bicubic`` prior, each as `PatchScores.summary`.
     """
     mean, bicubic = PatchScores(pixel_m), PatchScores(pixel_m)
     rng = np.random.default_rng([seed, _RANKS_PURPOSE])

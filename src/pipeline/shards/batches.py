@@ -44,7 +44,18 @@ class Sample:
 
 
 def read_sample(shard: Shard, patch: int, images: ImageSet, halo_cells: int) -> Sample:
-    """Read one patch and its images from a shard; `halo_cells` is the network's halo."""
+    """Read one patch and its images from a shard.
+
+    Parameters
+    ----------
+    shard, patch : shard, and position of the patch in it. images : directions and missing data.
+    halo_cells : a priori cells beyond the patch on each side; they must lie within the shard's halo.
+
+    Raises
+    ------
+    StoreError
+        If the shard lacks one of the arrays.
+    """
     halo, size, factor = (int(shard.attrs[k]) for k in ("halo_px", "size_px", "factor"))
     dem = shard.dem(patch)
     reach = halo_cells * factor
@@ -92,7 +103,21 @@ def assemble(
 ) -> Batch:
     """Make a batch: pad the image sets to one size and compute the radiance on `device`.
 
-    Images and Sun vectors get `imperfections`, drawn with one generator of `rngs` per sample.
+    Parameters
+    ----------
+    samples : B patches of one size. halo_cells : a priori cells beyond the patch in their `lr`.
+    factor : pixels per a priori cell, along a side. photometry : reflectance law. device : of the batch.
+    imperfections : of images and Sun vectors; None for none.
+    rngs : B generators, one per sample, of the imperfections; may be None without any.
+
+    Returns
+    -------
+    Batch with the truth; N, the number of images, is that of the largest set and may be 0.
+
+    Raises
+    ------
+    ValueError
+        If the number of generators is not that of the samples.
     """
     size = samples[0].surface.shape[-1] - 2
     visible = pad_sets([s.visible for s in samples])

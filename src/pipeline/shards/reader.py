@@ -21,6 +21,11 @@ class Shard:
     are uncompressed with one patch per chunk. A chunk is thus a contiguous range of bytes in the file, which
     is memory-mapped instead of read through zarr.
 
+    Attributes
+    ----------
+    path : the file. ids : (patch,) int64 ids of the patches.
+    root, attrs : the small arrays and the attributes of the root group, see `pipeline.storage.schema`.
+
     Raises
     ------
     StoreError
@@ -165,7 +170,18 @@ class Shard:
         return self._chunk("scenes/radiance", patch, self._scenes["radiance"].shape[1:], "<f2")[images]
 
     def draws(self, name: str) -> dict[str, np.ndarray]:
-        """A named draw of a test shard: lon, lat (patch,), images, strips (patch, image, ...)."""
+        """A named draw of a test shard.
+
+        Returns
+        -------
+        ``lon`` and ``lat`` (patch,), degrees; ``images`` (patch, image), indices of fixed directions, -1
+        beyond the end of a set; ``strips`` (patch, image, 4 or 14), see `pipeline.illumination.missing`.
+
+        Raises
+        ------
+        StoreError
+            If the shard has no draw of that name.
+        """
         if name not in self._draws:
             group = read_store(self.path, f"draws_{name}")
             self._draws[name] = {key: group[key].values for key in ("lon", "lat", "images", "strips")}

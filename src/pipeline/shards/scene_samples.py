@@ -74,7 +74,18 @@ def read_scene(
     Parameters
     ----------
     shard, patch : shard, and index of the patch in it. rng : of the sample. draw : settings.
-    masks : missing data of the images. halo_cells : halo of the network, cells.
+    masks : missing data of the images; None for complete images.
+    halo_cells : a priori cells beyond the patch on each side; they must lie within the shard's halo.
+
+    Returns
+    -------
+    Sample whose heights are multiplied by the factor under which its images were rendered; it may have no
+    images. Where too few pixels have altimetry, the a priori DEM is exact block means.
+
+    Raises
+    ------
+    StoreError
+        If the shard has no rendered sets.
     """
     halo, size, factor = (int(shard.attrs[k]) for k in ("halo_px", "size_px", "factor"))
     pixel_m = float(shard.attrs["pixel_m"])
@@ -150,7 +161,22 @@ def assemble_scenes(
     imperfections: ImperfectionsSection | None = None,
     rngs: Sequence[np.random.Generator] | None = None,
 ) -> Batch:
-    """Make a batch: pad the image sets to one size and apply `imperfections`, see `assemble`."""
+    """Make a batch: pad the image sets to one size and apply imperfections.
+
+    Parameters
+    ----------
+    samples : B patches of one size. The rest as in `pipeline.shards.batches.assemble`.
+
+    Returns
+    -------
+    Batch with the truth, spots, errors of the block means and expected light; N, the number of images, is at
+    least 1. In patches with altimetry, `prior` is interpolated from it, and `lr` are the prior's block means.
+
+    Raises
+    ------
+    ValueError
+        If the number of generators is not that of the samples.
+    """
     size = samples[0].dem.shape[-1]
 
     def to(array: NDArray[Any]) -> torch.Tensor:

@@ -18,10 +18,17 @@ class ShardSet:
     manifest : JSON written by `pipeline.shards.manifest.write_manifest`.
     split : ``train``, ``validation`` or ``test``. verify : whether to check the shards' digests.
 
+    Attributes
+    ----------
+    manifest : its content. shards : those of the split that have patches.
+    places : shard and position in it of every patch. statistics : of the training patches; empty without any.
+
     Raises
     ------
     StoreError
         If a shard is absent or differs from its digest; the message names it.
+    ValueError
+        If the manifest is not of schema ``manifest/1``.
     """
 
     def __init__(self, manifest: Path | str, split: str, verify: bool = True) -> None:

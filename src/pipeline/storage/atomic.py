@@ -81,8 +81,14 @@ def write_json(path: Path | str, value: Any) -> None:
 def read_json(path: Path | str, schema: str | None = None) -> Any:
     """Read JSON and check its ``schema`` entry.
 
+    Parameters
+    ----------
+    path : file. schema : expected entry, such as ``split/1``; None accepts any JSON.
+
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
         If the file is not JSON or its schema is not the expected one.
     """

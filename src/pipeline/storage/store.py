@@ -44,13 +44,20 @@ class _Archive(zarr.storage.ZipStore):
 
 
 class StoreWriter:
-    """Write one zarr store atomically; nothing appears at `path` unless the block ends without error.
+    """Context that writes one zarr store atomically: nothing appears at `path` unless it ends without error.
 
     Parameters
     ----------
     path : file to write (``*.zarr.zip``).
-    schema : name in `pipeline.storage.schema.SCHEMAS`; recorded as ``attrs["schema"]``.
+    schema : name in `pipeline.storage.schema.SCHEMAS`; its tag is recorded as ``attrs["schema"]``.
     attrs : JSON-able attributes of the root group.
+
+    Raises
+    ------
+    KeyError
+        If there is no such schema.
+    ValueError
+        At the end of the context, if arrays or attributes differ from the schema.
     """
 
     def __init__(self, path: Path | str, schema: str, attrs: Mapping[str, Any] | None = None) -> None:
@@ -83,7 +90,18 @@ class StoreWriter:
         attrs: Mapping[str, Any] | None = None,
         compress: bool = False,
     ) -> zarr.Array:
-        """Create an array to be filled by region; `name` may contain a group (``fixed/lit``).
+        """Create an array to be filled by region.
+
+        Parameters
+        ----------
+        name : of the array; may contain a group (``fixed/lit``).
+        shape, dtype : of the array, as the schema demands. dims : one name per axis.
+        chunks : shape of a chunk; None for the whole array. attrs : JSON-able attributes of the array.
+        compress : with Zstandard; else readers can map a chunk to memory.
+
+        Returns
+        -------
+        The array; floats that are not written are NaN.
 
         Raises
         ------

@@ -32,7 +32,12 @@ def block_mean(dem: Maps, factor: int, dtype: Any = None) -> Maps:
 
 
 def fill_nearest(cells: NDArray[Real]) -> NDArray[Real]:
-    """Replace NaN by the value of the nearest cell with data; cells without NaN are returned as they are."""
+    """Replace NaN by the value of the nearest cell with data; an array without NaN is returned itself.
+
+    Parameters
+    ----------
+    cells : (rows, cols), at least one of them not NaN; otherwise the result has no meaning.
+    """
     bad = np.isnan(cells)
     if not bad.any():
         return cells

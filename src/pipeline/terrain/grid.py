@@ -64,7 +64,7 @@ class Projection:
         )
 
     def lonlat(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Longitude (east, -180 to 180) and latitude, degrees, of map points in metres."""
+        """Longitude (east, -180 to 180) and latitude, degrees, of map points in metres; shapes broadcast."""
         x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         rho = np.hypot(x, y)
         lat = self.pole * (90 - 2 * np.degrees(np.arctan(rho / (2 * self.radius_m * self.scale))))
@@ -72,7 +72,7 @@ class Projection:
         return (lon + 180) % 360 - 180, lat
 
     def xy(self, lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Map coordinates, metres, of longitudes and latitudes in degrees."""
+        """Map coordinates x and y, metres, of longitudes and latitudes in degrees; shapes broadcast."""
         turn = np.radians(np.asarray(lon, dtype=np.float64) - self.lon0)
         colatitude = np.radians(90 - self.pole * np.asarray(lat, dtype=np.float64))
         rho = 2 * self.radius_m * self.scale * np.tan(colatitude / 2)
@@ -124,19 +124,28 @@ class Grid:
         return x, y - self.height * self.pixel_m, x + self.width * self.pixel_m, y
 
     def xy(self, row: ArrayLike, col: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Map coordinates, metres, of the CENTRES of pixels (fractions allowed, any shape)."""
+        """Map coordinates, metres, of the CENTRES of pixels: x of the shape of `col`, y of that of `row`.
+
+        Rows and columns may be fractional and of any shape.
+        """
         x, y = self.origin
         rows, cols = np.asarray(row, dtype=np.float64), np.asarray(col, dtype=np.float64)
         return x + (cols + 0.5) * self.pixel_m, y - (rows + 0.5) * self.pixel_m
 
     def rowcol(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Inverse of `xy`: fractional row and column, whole numbers at pixel centres."""
+        """Inverse of `xy`: fractional row and column, whole numbers at pixel centres.
+
+        Rows have the shape of `y`, columns that of `x`, which are in metres.
+        """
         x0, y0 = self.origin
         xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         return (y0 - ys) / self.pixel_m - 0.5, (xs - x0) / self.pixel_m - 0.5
 
     def lonlat(self, row: ArrayLike, col: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Longitude (east, -180 to 180) and latitude, degrees, of the centres of pixels."""
+        """Longitude (east, -180 to 180) and latitude, degrees, of the centres of pixels.
+
+        Rows and columns may be fractional, and have one shape, which is that of the results.
+        """
         return self.projection.lonlat(*self.xy(row, col))
 
     def window(self, row: int, col: int, height: int, width: int) -> Grid:

@@ -70,14 +70,24 @@ class LunarProjection:
         return lunar_projection(CRS.from_dict({**parameters, "units": "m"}).to_wkt())
 
     def lonlat(self, x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
-        """Longitude (east, -180 to 180) and latitude, degrees, of map points."""
+        """Longitude (east, -180 to 180) and latitude, degrees, of map points.
+
+        Parameters
+        ----------
+        x, y : of one shape, which is that of the results; in the CRS's own units (degrees if geographic).
+        """
         x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         if self._project is not None:
             x, y = self._project(x, y, inverse=True)
         return (np.asarray(x) + 180) % 360 - 180, np.asarray(y)
 
     def xy(self, lon: ArrayLike, lat: ArrayLike) -> tuple[Floats, Floats]:
-        """Map coordinates of longitudes and latitudes in degrees."""
+        """Map coordinates x and y, in the CRS's own units (degrees if geographic).
+
+        Parameters
+        ----------
+        lon, lat : degrees east and north, of one shape, which is that of the results.
+        """
         lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
         if self._project is None:
             return lon, lat

@@ -166,6 +166,10 @@ def corner_starts(height: int, width: int, size: int, stride: int) -> tuple[NDAr
     Parameters
     ----------
     height, width : of the site's bounding box. size, stride : of the patches; all in pixels.
+
+    Returns
+    -------
+    Rows, falling, and columns, rising, (n,) and (m,); empty where no patch fits.
     """
     rows, cols = (
         np.arange(max(0, (max(0, (side - size - 2 * MARGIN_PX) // size) - 1) * (size // stride) + 1))

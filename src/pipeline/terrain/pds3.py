@@ -56,13 +56,19 @@ class Block(dict[str, list[str]]):
     name = ""
 
     def text(self, keyword: str, default: object = None) -> str:
-        """A keyword's first text; an error if there is neither a value nor a default."""
+        """A keyword's first text; RasterError if the keyword is absent and there is no default."""
         if keyword not in self and default is None:
             raise RasterError(f"{self.name}: expected the label keyword {keyword}, found none")
         return next(iter(self.get(keyword, [str(default)])), "")
 
     def number(self, keyword: str, default: float | None = None) -> float:
-        """A keyword's number."""
+        """A keyword's number, without its unit.
+
+        Raises
+        ------
+        RasterError
+            If the keyword is absent and there is no default, or its value is no number.
+        """
         text = self.text(keyword, default)
         try:
             return float(text)
@@ -70,7 +76,17 @@ class Block(dict[str, list[str]]):
             raise RasterError(f"{self.name}: {keyword}: expected a number, found {text!r}") from None
 
     def metres(self, keyword: str, default: float) -> float:
-        """A length (or one per pixel) in metres; `default` is the metres in a unit that is not named."""
+        """A keyword's length, or length per pixel, in metres.
+
+        Parameters
+        ----------
+        keyword : in metres or kilometres. default : metres per unit of a number without a unit.
+
+        Raises
+        ------
+        RasterError
+            If the keyword is absent, its value is no number, or its unit is neither metres nor kilometres.
+        """
         number, unit = self.number(keyword), self[keyword][-1]
         if not unit.startswith("<"):
             return number * default

@@ -28,7 +28,23 @@ class Raster(ABC):
     data_bytes: int
 
     def read(self, row0: int, row1: int, col0: int, col1: int) -> NDArray[np.float32]:
-        """Rows ``row0:row1`` and columns ``col0:col1``; NaN for missing pixels and outside the raster."""
+        """Rows ``row0:row1`` and columns ``col0:col1``; NaN for missing pixels and outside the raster.
+
+        Parameters
+        ----------
+        row0, row1, col0, col1 : half-open window, pixels; it may extend beyond the raster.
+
+        Returns
+        -------
+        (row1 - row0, col1 - col0) float32 with the file's scale and offset applied: metres if its unit is
+        metres or kilometres, else in the unit of the file. Radii of a PDS3 image become heights above
+        R = 1737400 m.
+
+        Raises
+        ------
+        RasterError
+            If the file, or a block of it, cannot be read.
+        """
         out = np.full((max(0, row1 - row0), max(0, col1 - col0)), np.nan, dtype=np.float32)
         top, bottom = max(row0, 0), min(row1, self.grid.height)
         left, right = max(col0, 0), min(col1, self.grid.width)

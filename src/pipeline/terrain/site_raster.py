@@ -33,7 +33,14 @@ class SiteRaster(GdalRaster):
     Attributes
     ----------
     projection : of the file. transform : from (column, row) of pixel corners to its coordinates.
-    square : whether pixels are square metres on the map; else `grid` has only valid rows and columns.
+    square : whether pixels are squares in metres; else only the rows and columns of `grid` are valid.
+
+    Raises
+    ------
+    RasterError
+        If the file is unreadable, truncated, or has more than one band.
+    GridError
+        If it has no transform or no CRS of the Moon, is not north-up, or has pixels below `FINEST_PIXEL_M`.
     """
 
     projection: LunarProjection
@@ -62,7 +69,7 @@ class SiteRaster(GdalRaster):
         return MapGrid(self.projection.wkt_text, self.transform, dataset.width, dataset.height)
 
     def lonlat_box(self) -> tuple[Floats, Floats]:
-        """Longitudes and latitudes of points around the border and inside, degrees."""
+        """Longitudes and latitudes, degrees, of 17 x 17 points on the border and inside, (17, 17) each."""
         cols = np.linspace(0, self.grid.width, 17)
         rows = np.linspace(0, self.grid.height, 17)
         col, row = np.meshgrid(cols, rows)

@@ -162,7 +162,22 @@ def _squares(kept: list[dict], sites: list[dict], size: int) -> Squares:
 def assign(
     kept: list[dict], sites: list[dict], squares: Squares, size: int, split: SplitSection
 ) -> tuple[NDArray[np.int64], list[str | None]]:
-    """Initial labels, before overlapping patches are dropped, and reasons of those already dropped."""
+    """Initial labels, before overlapping patches are dropped, and reasons of those already dropped.
+
+    Parameters
+    ----------
+    kept, sites : records of n patches and of their sites, from files of schema ``selected/1``.
+    squares : footprints of the patches; not used. size : side of a patch, pixels. split : settings.
+
+    Returns
+    -------
+    (n,) labels TRAIN, VALIDATION, TEST or DROPPED, and n reasons, None for patches that are not dropped.
+
+    Raises
+    ------
+    SplitError
+        As `allot`; or if a pattern of site names matches no file, or one site would be in two splits.
+    """
     on_grid = np.array([p["on_grid"] for p in kept])
     rng = np.random.default_rng([split.seed, _PURPOSE])
     label = np.full(len(kept), TRAIN)
@@ -219,8 +234,16 @@ def allot(
     """Randomly choose whole units (blocks or sites) for test and validation, close to the shares.
 
     In shuffled order, a unit is taken if this brings the split closer to its share of the patches; a split
-    that took none gets the smallest remaining unit. All other units are for training. `found` describes the
-    units in the error message.
+    that took none gets the smallest remaining unit. All other units are for training.
+
+    Parameters
+    ----------
+    sizes : number of patches of each unit. split : shares of validation and test.
+    rng : of the order. found : what the units are, for the error message.
+
+    Returns
+    -------
+    TEST or VALIDATION of each chosen unit; units for training are left out.
 
     Raises
     ------

@@ -67,7 +67,20 @@ class Checkpoints:
         )
 
     def save(self, samples: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Write a checkpoint after `samples` training samples, then drop the oldest ones."""
+        """Write a checkpoint, then remove all except the newest `keep`.
+
+        Parameters
+        ----------
+        samples : number of training samples so far; checkpoints of as many or more are dropped.
+        tensors : weights and optimiser state by name. state : JSON values.
+
+        Raises
+        ------
+        CheckpointError
+            If the folder's index is damaged or of another key.
+        OSError
+            If a file cannot be written.
+        """
         entries = [e for e in self._entries() if e["samples"] < samples]
         if not self._index.is_file():
             # Before the first weights: weights without an index then mean damage, not an interrupted save.

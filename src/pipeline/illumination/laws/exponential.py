@@ -11,7 +11,17 @@ from pipeline.config.photometry import PhotometrySection
 
 
 def radiance_factor(mu0: Tensor, mu: Tensor, phase: Tensor, section: PhotometrySection) -> Tensor:
-    """Radiance factor pi r, with a the section's albedo."""
+    """Radiance factor pi r, with a the section's albedo.
+
+    Parameters
+    ----------
+    mu0, mu : cosines of incidence, >= 0, and emission, > 0. phase : phase angle, radians. All broadcast.
+    section : albedo a and unit of the phase angle.
+
+    Returns
+    -------
+    Tensor of the broadcast shape.
+    """
     unit = 1.0 if section.phase_unit == "radians" else 180.0 / math.pi
     value = mu0 * torch.exp(0.965 * mu0)
     value = value * torch.exp(-0.965 * mu) * torch.exp(-0.013 * unit * phase)

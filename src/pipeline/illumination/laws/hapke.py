@@ -12,7 +12,17 @@ from pipeline.illumination.roughness import effective
 
 
 def radiance_factor(mu0: Tensor, mu: Tensor, phase: Tensor, section: PhotometrySection) -> Tensor:
-    """Radiance factor pi r, with the parameters of `section.hapke`."""
+    """Radiance factor pi r, with the parameters of `section.hapke`.
+
+    Parameters
+    ----------
+    mu0, mu : cosines of incidence, >= 0, and emission, > 0. phase : phase angle, radians. All broadcast.
+    section : only its section `hapke` is used.
+
+    Returns
+    -------
+    Tensor of the broadcast shape.
+    """
     scale, lit = section.hapke.w / 4, mu0
     if section.hapke.theta_deg > 0:
         mu0, mu, shadowing = effective(mu0, mu, phase, section.hapke.theta_deg)

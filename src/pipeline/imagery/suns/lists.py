@@ -36,7 +36,20 @@ def numbers_behind_name(line: str) -> int:
 def list_rows(
     path: str, lines: Lines, count: int, centre: tuple[float, float] | None, wanted: Wanted
 ) -> Iterator[SunRow]:
-    """Rows of lines `image x y z` (metres), or `image azimuth elevation` (degrees, at the centre)."""
+    """Rows of lines `image x y z` (metres), or `image azimuth elevation` (degrees, at the centre).
+
+    Parameters
+    ----------
+    path : of the list, for error messages. lines : numbered from 1, without blank ones and comments.
+    count : numbers after each name, 3 for positions or 2 for angles.
+    centre : longitude and latitude, degrees, for which angles hold; None for positions.
+    wanted : images to keep; lines of others are not checked.
+
+    Raises
+    ------
+    ValueError
+        If a line has another form or an impossible Sun; the message names the file and the line.
+    """
     for number, line in lines:
         name = line.split()[0]
         if wanted.keeps(name):
@@ -50,7 +63,19 @@ def list_rows(
 def query_rows(
     path: str, first: tuple[int, str], lines: Lines, wanted: Wanted, forms: str
 ) -> Iterator[SunRow]:
-    """Rows of the output of `sfs --query`, which also has other lines."""
+    """Rows of the output of `sfs --query`, which also has other lines.
+
+    Parameters
+    ----------
+    path : of the list, for error messages. first : its first line, which was already read. lines : the rest.
+    wanted : images to keep. forms : possible forms of a list, for an error message.
+
+    Raises
+    ------
+    ValueError
+        If a row is malformed or has an impossible Sun; the message names the file and the line. Also if the
+        file has no such row.
+    """
     found = False
     for number, line in after(first, lines):
         if QUERY not in line:

@@ -217,7 +217,17 @@ def fresh_size(diameter_m: float, depth_diameter: float) -> tuple[float, float, 
 
 
 def radial_profile(diameter_m: float, wear: float, depth_diameter: float) -> NDArray[np.float64]:
-    """Height of a degraded crater above the surrounding plain at the radii `RADII`, metres."""
+    """Height of a degraded crater above the surrounding plain.
+
+    Parameters
+    ----------
+    diameter_m : metres. wear : diffusion time in units of radius^2, at most the last of `WEAR`.
+    depth_diameter : depth over diameter of fresh simple craters.
+
+    Returns
+    -------
+    Heights at the radii `RADII`, metres, (451,).
+    """
     depth, rim_height, simple = fresh_size(diameter_m, depth_diameter)
     cavity, rim = worn_shapes(simple)
     # Linear in sqrt(wear): the rim is smoothed over the diffusion length, sqrt(4 kappa t).
