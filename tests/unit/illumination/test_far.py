@@ -61,7 +61,7 @@ def window(dem: np.ndarray, row: int, col: int, size: int = PATCH, halo: int = H
 @pytest.mark.parametrize("engine", ENGINES)
 def test_where_the_fine_terrain_ends_within_the_halo_the_far_terrain_casts_its_shadows(engine) -> None:
     """A ramp that rises to the right is the same surface at both resolutions: no pixel may see the Sun."""
-    y, x = np.mgrid[: NEAR[0], : NEAR[1]].astype(float)
+    _, x = np.mgrid[: NEAR[0], : NEAR[1]].astype(float)
     slope = np.tan(np.radians(10.0))
     ramp = np.where(x > CENTRE + PATCH, slope * PIXEL * (x - CENTRE - PATCH), 0.0)
     side = 2 * NEAR[0]
