@@ -96,22 +96,21 @@ def _kept(
 
 
 def withheld_of(
-    condition: Condition, count: int, section: PredictorStage, patch_id: int, most: int
+    condition: Condition, count: int, section: PredictorStage, patch_id: int
 ) -> NDArray[np.int64]:
-    """Indices of the images that a condition does not show, ascending.
+    """Indices of the images that a condition does not show, in the order in which others would show them.
 
     Parameters
     ----------
     condition : its `images` are shown. count : number of images of the patch's draw.
     section : seed of the order in which conditions show images. patch_id : of the patch.
-    most : largest number of indices, at least 1.
 
     Returns
     -------
-    (k,) indices below `count`, k <= `most`; empty if all images are shown.
+    (k,) indices below `count`; empty if all images are shown.
     """
     shown = count if condition.images is None else condition.images
-    return np.sort(_order(count, section, patch_id)[shown:][-most:])
+    return _order(count, section, patch_id)[shown:]
 
 
 def _order(count: int, section: PredictorStage, patch_id: int) -> NDArray[np.int64]:

@@ -85,6 +85,26 @@ class WithheldImages:
         return (maps * self._lit).sum(dim=(1, 2)) / self._lit.sum(dim=(1, 2)).clamp(min=1)
 
 
+def distinct(images: NDArray[Any], left: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Withheld images that are neither shown nor in the list before, as draws contain a direction repeatedly.
+
+    Parameters
+    ----------
+    images : (n,) numbers of the directions of a patch's draw. left : (k,) positions that are withheld.
+
+    Returns
+    -------
+    (m,) of the positions `left`, m <= k, in their order.
+    """
+    known = set(np.delete(images, left).tolist())
+    kept = []
+    for position in left.tolist():
+        if images[position] not in known:
+            known.add(images[position])
+            kept.append(position)
+    return np.array(kept, np.int64)
+
+
 def withheld(
     condition: Condition | None, place: tuple[Shard, int], section: PredictorStage, truth: NDArray[Any]
 ) -> WithheldImages | None:
@@ -108,6 +128,7 @@ def withheld(
         return None
     shard, patch = place
     found = scene_of(condition).image_set(shard, patch, np.random.default_rng(0))
-    left = withheld_of(condition, len(found.images), section, int(shard.ids[patch]), MOST)
+    left = distinct(found.images, withheld_of(condition, len(found.images), section, int(shard.ids[patch])))
+    left = np.sort(left[-MOST:])
     visible = shard.visible(found.group, patch, found.images[left])
     return WithheldImages(truth, visible, found.suns[left], float(shard.attrs["pixel_m"]), section.photometry)

@@ -62,7 +62,27 @@ def match_block_means(x: Tensor, lr: Tensor, factor: int) -> Tensor:
     rows = _solve_block_means(deficit.shape[-2], factor, x.device, x.dtype)
     columns = _solve_block_means(deficit.shape[-1], factor, x.device, x.dtype)
     with torch.autocast(x.device.type, enabled=False):  # a product in bfloat16 would miss the means
-        return x + bicubic_up(rows @ deficit @ columns.T, factor)
+        cells = rows @ deficit @ columns.T
+        return x + (bicubic_up(cells, factor) if x.device.type == "cpu" else bicubic_product(cells, factor))
+
+
+@lru_cache(maxsize=64)
+def _upsampling(cells: int, factor: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Bicubic upsampling along one axis as a matrix, (cells factor, cells)."""
+    with torch.inference_mode(False), torch.no_grad():
+        basis = torch.eye(cells, dtype=torch.float64, device="cpu")[:, None, :].expand(cells, cells, cells)
+        return bicubic_up(basis, factor)[:, 0].T.to(device=device, dtype=dtype)
+
+
+def bicubic_product(lr: Tensor, factor: int) -> Tensor:
+    """`bicubic_up` as matrix products: (..., h, w) to (..., h factor, w factor), equal to rounding.
+
+    On GPUs the gradient of torch's bicubic interpolation adds in no fixed order, so that trainings would not
+    be reproducible.
+    """
+    height, width = lr.shape[-2:]
+    down = _upsampling(height, factor, lr.device, lr.dtype)
+    return down @ lr @ _upsampling(width, factor, lr.device, lr.dtype).T
 
 
 def fill(height: Tensor, known: Tensor) -> Tensor:

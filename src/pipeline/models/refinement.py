@@ -68,8 +68,11 @@ def refined(inputs: Batch, factor: int) -> Refined:
     with torch.autocast(inputs.images.device.type, enabled=False):
         ground, light = ground_of(inputs, factor), light_of(inputs)
         height = ground.start
-        if inputs.spots is not None and bool((ground.weight > 0).any()):
-            height = ground.solve(None, height, START_STEPS)
+        with_spots = (ground.weight > 0).flatten(1).any(dim=1)
+        if inputs.spots is not None and bool(with_spots.any()):
+            # Only where there are spots: a result must not depend on the other samples of its batch.
+            start = ground.solve(None, height, START_STEPS)
+            height = torch.where(with_spots[:, None, None], start, height)
         for error, steps in zip(ERRORS, SOLVER_STEPS, strict=True):
             normal, fits, alike = linearised(height, light, error)
             height = ground.solve(normal, height, steps)

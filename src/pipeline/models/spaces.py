@@ -74,8 +74,12 @@ class LatentSpace(Space):
     codec: Codec
 
     def states(self, dem: Tensor, batch: Batch, generator: Generators, count: int = 1) -> list[Tensor]:
-        """See `Space`; no gradient reaches the VAE."""
-        with torch.no_grad():
+        """See `Space`; no gradient reaches the VAE, which runs in single precision.
+
+        Training targets are divided by the bridge's standard deviation, which is small near the truth, and
+        rounding errors of latents with it.
+        """
+        with torch.no_grad(), torch.autocast(dem.device.type, enabled=False):
             return self.codec.encode(dem, batch, generator, count)
 
     def heights(self, states: Tensor, batch: Batch, members: int) -> Tensor:

@@ -37,6 +37,7 @@ class Adam:
         self.parameters = list(parameters)
         self.learning_rate, self.betas, self.weight_decay = learning_rate, betas, weight_decay
         self._state: dict[int, dict[str, Tensor]] = {}
+        self.updates = 0  # of this object; checkpoints do not have it
 
     def zero_grad(self) -> None:
         """Delete the gradients."""
@@ -46,6 +47,7 @@ class Adam:
     @torch.no_grad()
     def step(self) -> None:
         """Update the parameters that have a gradient."""
+        self.updates += 1
         moved = [(i, p) for i, p in enumerate(self.parameters) if p.grad is not None]
         slots = [self._slots(i, p) for i, p in moved]
         averages, squares, steps = ([s[k] for s in slots] for k in ("exp_avg", "exp_avg_sq", "step"))

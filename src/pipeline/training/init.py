@@ -45,14 +45,16 @@ def start_from(path: Path | str, network: nn.Module) -> None:
             logger.info("%s: %d tensors %s: %s", path, len(missed), what, ", ".join(missed))
 
 
-def scales(path: Path | str, section: BridgeSection) -> tuple[float, float] | None:
+def scales(path: Path | str, section: BridgeSection) -> tuple[float, float | None] | None:
     """Scales of states and of residuals with which weights were trained.
 
-    None if the section has its own state scale, or another kind of state than the weights' section.
+    None if the section has its own state scale, or another kind of state than the weights' section. The scale
+    of residuals is None unless the weights are a diffusion's, since no other process has one.
     """
     config = model_config(path, "bridge")
     given = config.get("section", {})
     alike = all(given.get(key) == getattr(section, key) for key in _STATE)
     if section.state_scale is not None or not alike or not {"state_scale", "residual_scale"} <= config.keys():
         return None
-    return float(config["state_scale"]), float(config["residual_scale"])
+    residual = float(config["residual_scale"]) if given.get("process") == "diffusion" else None
+    return float(config["state_scale"]), residual

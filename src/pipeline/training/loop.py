@@ -233,13 +233,15 @@ def train(
             rate = learning_rate(section, run.seen)
             for optimiser in task.optimisers.values():
                 optimiser.learning_rate = rate
+            before = task.optimisers["model"].updates
             losses, asked = _agree(task.step(prepared, numbers, run.seen), stop.asked, device)
             if not all(math.isfinite(v) for v in losses.values()):
                 raise ValueError(
                     f"{name}: expected finite losses, found {losses} at sample {run.seen}; "
                     f"the last good checkpoint is kept in {folder}"
                 )
-            average.update()
+            if task.optimisers["model"].updates > before:  # not in a critic's turn
+                average.update()
             display.show(losses, run.advance(losses, rate))
             if asked:
                 save()

@@ -14,7 +14,7 @@ from pipeline.config.photometry import PhotometrySection
 from pipeline.config.stages.evaluation import PredictorStage
 from pipeline.evaluation.conditions import batch_under
 from pipeline.evaluation.metrics import PatchScores
-from pipeline.evaluation.withheld import MOST, WithheldImages, withheld
+from pipeline.evaluation.withheld import MOST, WithheldImages, distinct, withheld
 from pipeline.shards.shard_set import ShardSet
 
 LAMBERT = PhotometrySection(law="lambert")
@@ -57,6 +57,16 @@ def test_shadows_and_penumbras_do_not_count() -> None:
     other = truth.copy()
     other[:, 10:] = np.random.default_rng(1).normal(0, 30, (16, 6))
     assert WithheldImages(truth, half, UP, 20.0, LAMBERT).misfit(other) < 1e-20
+
+
+def test_a_direction_that_is_shown_or_repeated_is_not_withheld() -> None:
+    images = np.array([7, 3, 7, 5, 5, 9, 3])
+    np.testing.assert_array_equal(
+        distinct(images, np.array([6, 4, 3, 5])), [4, 5]
+    )  # 3 is shown, 5 comes twice
+    np.testing.assert_array_equal(distinct(images, np.arange(7)), [0, 1, 3, 5])
+    assert distinct(images, np.array([1, 2])).size == 0
+    assert distinct(images, np.array([], np.int64)).size == 0
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models.apriori import crop_halo, match_block_means
+from pipeline.models.apriori import bicubic_product, crop_halo, match_block_means
 from pipeline.terrain.bicubic import bicubic_up, prior_from_lr
 from pipeline.terrain.blocks import block_mean
 
@@ -72,6 +72,17 @@ def test_block_means_are_matched(cells, factor, seed, relief):
     lr = relief * torch.randn(2, cells, cells, generator=generator)
     matched = match_block_means(x, lr, factor)
     assert (block_mean(matched, factor) - lr).abs().max() <= 3e-6 * relief * 10
+
+
+def test_the_product_for_gpus_is_the_bicubic_and_has_its_gradient():
+    lr, weight = torch.randn(2, 3, 6, 5, dtype=torch.float64), torch.randn(2, 3, 48, 40, dtype=torch.float64)
+    gradients = []
+    for upsample in (bicubic_up, bicubic_product):
+        cells = lr.clone().requires_grad_()
+        out = upsample(cells, 8)
+        torch.testing.assert_close(out, bicubic_up(lr, 8), rtol=0, atol=1e-12)
+        gradients.append(torch.autograd.grad((out * weight).sum(), cells)[0])
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-11)
 
 
 def test_matching_is_idempotent_and_exact_in_double():

@@ -211,3 +211,10 @@ def test_results_depend_neither_on_threads_nor_on_neighbours():
     assert torch.equal(one, refined(batch, FACTOR).batch.prior)
     alone = batch.part(slice(1))
     np.testing.assert_allclose(one[:1], refined(alone, FACTOR).batch.prior, atol=1e-3)
+    # Nor on whether a neighbour has altimetry.
+    spots = torch.zeros(2, 48, 48)
+    spots[1, ::3, ::5] = 1.0
+    error = torch.tensor([0.0, torch.inf])
+    mixed = refined(replace(batch, spots=spots, cell_error=error), FACTOR).batch.prior
+    np.testing.assert_allclose(one[:1], mixed[:1], atol=1e-3)
+    assert rms(one[1:] - mixed[1:]) > 0.01

@@ -264,6 +264,15 @@ def test_a_latent_start_is_encoded_once_and_drawn_anew(members: int, monkeypatch
     assert all(not torch.equal(a, b) for a, b in itertools.combinations(starts, 2))
 
 
+def test_latent_states_are_the_same_in_reduced_precision() -> None:
+    one, sets = system(space="latent"), batch()
+    space = one.around(one.condition(sets))
+    full = space.states(sets.dem, sets, generators(2))[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = space.states(sets.dem, sets, generators(2))[0]
+    assert reduced.dtype == torch.float32 and torch.equal(reduced, full)
+
+
 def test_a_sample_set_is_embedded_once_whatever_the_evaluations_and_members() -> None:
     one = system(space="latent")
     seen: dict[str, list[int]] = {}

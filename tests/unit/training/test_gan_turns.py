@@ -9,7 +9,8 @@ import pytest
 import torch
 from training_setups import OPTIMISER, VAE, vae_task
 
-from pipeline.training.loop import Outcome, train
+from pipeline.training import loop
+from pipeline.training.loop import Ema, Outcome, train
 from pipeline.training.vae import VaeTask
 
 # Of the 8 steps of 4 samples, two and two train the autoencoder and the critic; the GAN starts at the fifth.
@@ -46,6 +47,22 @@ def test_who_is_trained_in_which_step(small_manifest: Path, tmp_path: Path) -> N
     assert trained == [vae, vae, [], [], vae, vae, critic, critic]
     assert losses == [set()] * 4 + [{"generator"}] * 2 + [{"critic"}] * 2
     assert all(line["reconstruction"] > 0 for line in history)
+
+
+def test_the_average_advances_only_when_the_autoencoder_is_trained(
+    small_manifest: Path, tmp_path: Path
+) -> None:
+    updates: list[int] = []
+
+    class Counted(Ema):
+        def update(self) -> None:
+            super().update()
+            updates.append(self.updates)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "Ema", Counted)
+        run(vae_task(small_manifest, section=TURNS), tmp_path)
+    assert updates == [1, 2, 3, 4]  # four of the eight steps
 
 
 def test_an_interrupted_training_in_turns_ends_as_a_straight_one(
