@@ -1,7 +1,7 @@
 """Spread of the shipped weights' uncalibrated clones: on training and test terrain, lit and dark.
 
-Usage: python benchmarks/calibration.py results/store/manifest/<key>/manifest.json
-    results/store/manifest_test/<key>/manifest.json
+    python benchmarks/calibration.py results/store/manifest/<key>/manifest.json \\
+        results/store/manifest_test/<key>/manifest.json
 
 Both manifests are those of `config/lola40.yaml`. Prints, for clean and for imperfect images, the ratio of the
 root mean square departure of uncalibrated clones from the estimate to its error, for lit and unlit pixels.
@@ -9,7 +9,7 @@ root mean square departure of uncalibrated clones from the estimate to its error
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 import numpy as np
 import torch
@@ -37,16 +37,23 @@ def row(name: str, drawn: Kind) -> str:
 
 def main() -> None:
     """Print the table."""
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("manifest", help="of the shards of training and validation patches")
+    parser.add_argument("manifest_test", help="of the shards of test patches")
+    options = parser.parse_args()
+    manifests = {
+        "train": options.manifest, "validation": options.manifest, "test": options.manifest_test
+    }  # fmt: skip
     torch.set_num_threads(2)
     config = configured(ROOT / "config/lola40.yaml")
     scene = ArcScene(config.arcs.test["main"], config.arcs.tolerance)
     system = load_system(ROOT / "pretrained/lola40/model.safetensors")
     print(f"{'':32s} {'lit':>8s} {'dark':>8s} {'dark pixels':>11s} {'of error':>11s}")
     for kind, how in (("clean", None), ("imperfect", config.imperfections.test)):
-        for manifest, split in ((1, "train"), (1, "validation"), (2, "test")):
-            shards = ShardSet(sys.argv[manifest], split)
+        for split, manifest in manifests.items():
+            shards = ShardSet(manifest, split)
             picked = range(0, len(shards), max(1, len(shards) // PATCHES))
             sets = ArcSets(f"{kind}, {split}", how, scene, config.photometry)
             drawing = Drawing(system, sets, config.bridge.sampler, 0)

@@ -34,7 +34,19 @@ option, like `-c2`, between them and the stage.
 | `config.yaml` | published setting, both poles, 20 m/pix; downloads its inputs |
 | `demo.yaml` | synthetic terrain, minutes on 2 cores |
 | `lola40.yaml` | real LOLA windows at 40 m/pix in `resources/lola_40m/*.tif` |
+| `lola40_ablation.yaml` | on top of `lola40.yaml`: variants of the bridge with equal samples |
+| `lola40_nfe.yaml` | on top of `lola40.yaml`: the shipped weights with other numbers of network evaluations |
+| `lola40_published.yaml` | on top of `lola40.yaml`: the published bridge for 2 cores |
+| `lola40_published_residual.yaml` | on top of both: the same with a VAE of residuals |
+| `lola40_published_gpu.yaml` | on top of `lola40.yaml`: the published system at full size, for a GPU |
 | `rivals.yaml` | on top of `lola40.yaml`: learned rivals of the bridges |
+| `yasuda.yaml` | on top of `lola40.yaml`: the rivals that draw members |
+| `yasuda_nfe.yaml` | on top of both: these with other numbers of network evaluations |
+| `moon.yaml` | weights for real light and altimetry, from those of `moon_second.yaml` |
+| `moon_first.yaml`, `moon_second.yaml` | on top of `moon.yaml`: its first two trainings |
+| `moon_gpu.yaml` | on top of `moon.yaml`: a wider network for minutes on a GPU |
+| `systems.yaml` | all systems with given weights on the test sites of `lola40.yaml` |
+| `systems_validation.yaml` | on top of `systems.yaml`: the same on the validation sites |
 | `evaluate.yaml` | given or shipped weights on any DEM windows, without training |
 | `map.yaml` | a map of a site from a DEM, real images and their Sun positions, with given weights |
 | `map_1500.yaml` | 1,500 rendered images over 76.8 km of synthetic terrain at 20 m/pix, with given weights |

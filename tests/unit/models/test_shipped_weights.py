@@ -132,7 +132,7 @@ def test_heights_not_scaled_along_are_other_terrain(system: System) -> None:
 def test_real_five_metre_terrain_is_sharpened(
     system: System, shared_data: Path, corner: tuple[int, int]
 ) -> None:
-    """80 m -> 5 m of Shoemaker's floor, terrain and pixel size that training never saw."""
+    """80 m -> 5 m of Shoemaker's floor: a pixel size that training never saw; its ground it saw at 40 m."""
     with rasterio.open(shared_data / "lola_5m" / "shoemaker_5m.tif") as source:
         dem = source.read(1).astype(float)
     row, col = corner
