@@ -77,6 +77,26 @@ def test_only_that_is_removed(root: Path) -> None:
     assert (again.named, again.unnamed) == (2, [])
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"given": {"model": "{old}/model.safetensors", "vae": None, "calibration": None}},
+        {"given": {"model": "my/model.safetensors", "vae": "{old}/model.safetensors"}},
+        {"given": None, "rivals": {"yasuda": {"model": "{old}/model.safetensors", "vae": None}}},
+        {"init": {"bridge": {"model": "results/demo/store/vae/model.safetensors", "identity": {}}}},
+    ],
+)
+def test_given_weights_in_the_store_are_kept(root: Path, found: dict) -> None:
+    """Those that a run uses, those of rivals, and those that a training starts from, also through a link."""
+    old = f"results/store/vae/{KEYS['old']}"
+    path = record(root, "demo", vae=KEYS["used"], shards=KEYS["shared"])
+    (path.parent / "store").mkdir()
+    (path.parent / "store" / "vae").symlink_to(root / old)
+    content = json.loads(path.read_text()) | {"found": found}
+    path.write_text(json.dumps(content).replace("{old}", old))
+    assert names(survey(root, now=NOW).unnamed) == UNNAMED[:1]
+
+
 def test_what_changed_lately_stays(root: Path) -> None:
     """Any file in the folder counts, a checkpoint too; the number of days is the user's."""
     path = root / "results" / "store" / "vae" / KEYS["old"] / "checkpoints" / "1.safetensors"
