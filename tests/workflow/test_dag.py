@@ -96,6 +96,16 @@ def test_a_stage_asked_for_by_name_plans_what_it_needs(
     assert set(done.jobs) - {"total", stage} == wanted
 
 
+def test_targets_with_trainings_and_scores_write_the_record_of_the_run(
+    folder: Path, snakemake: Callable
+) -> None:
+    """`make prune` keeps what a record names."""
+    for stage in ("vae", "bridge", "evaluation", "region"):
+        done = snakemake(folder, "-n", stage, "--configfile", "config/tiny.yaml")
+        assert done.returncode == 0, done.text
+        assert done.jobs["run_record"] == 1, stage
+
+
 @pytest.mark.parametrize(
     ("overlay", "messages"),
     [
