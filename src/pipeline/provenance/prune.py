@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.provenance.controllers import Busy, no_controller
 from pipeline.provenance.leftovers import LeftoverJobs, refuse_leftovers
 from pipeline.provenance.plan import STORE
 from pipeline.storage.atomic import read_json
@@ -113,9 +114,17 @@ def remove(root: Path, found: Found) -> list[Unnamed]:
     ------
     PruneError
         If no run has a record, or a workflow runs here (or a killed one left its lock).
+    Busy
+        If a controller that is alive works here.
     LeftoverJobs
         If Slurm still has jobs of this workflow.
     """
+    with no_controller(root):
+        return _removed(root, found)
+
+
+def _removed(root: Path, found: Found) -> list[Unnamed]:
+    """`remove`, while no controller can start."""
     if not found.runs and (found.unnamed or found.young):
         raise PruneError(
             f"results/*/stages.json: expected the record of at least one run, found none, so all of {STORE} "
@@ -230,7 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = survey(given.root, given.days)
         if given.confirm:
             found = replace(found, unnamed=remove(given.root, found))
-    except (PruneError, LeftoverJobs, OSError) as error:
+    except (PruneError, Busy, LeftoverJobs, OSError) as error:
         logging.getLogger(__name__).error("prune: %s", error)
         return 1
     print(table(given.root, found, given.days, given.confirm))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from pipeline.provenance import controllers
+from pipeline.provenance.controllers import LOCK, Busy, join, no_controller
 from pipeline.provenance.leftovers import LeftoverJobs
 from pipeline.provenance.prune import PruneError, main, remove, survey
 from pipeline.training.writer import sole_writer
@@ -48,7 +52,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def files(root: Path) -> set[str]:
-    return {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
+    found = {p.relative_to(root) for p in root.rglob("*") if p.is_file()}
+    return {path.as_posix() for path in found - {LOCK}}
 
 
 def names(entries: list) -> list[str]:
@@ -137,6 +142,35 @@ def test_a_workflow_at_work_keeps_everything(root: Path) -> None:
     lock.unlink()
     remove(root, survey(root, now=NOW))
     assert files(root) < before
+
+
+def test_a_controller_that_is_alive_keeps_everything(root: Path) -> None:
+    """Also without Snakemake's lock, which the first of two that end removes for both."""
+    program = (
+        f"from pipeline.provenance.controllers import join; print(join({str(root)!r}), flush=True); input()"
+    )
+    pipe, answers = subprocess.PIPE, []
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as first:
+        answers.append(first.stdout.readline())
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as second:
+            answers.append(second.stdout.readline())
+            first.communicate("\n")
+            before = files(root)
+            with pytest.raises(Busy, match=r"\.snakemake/lunar\.lock: expected no workflow at work here"):
+                remove(root, survey(root, now=NOW))
+            assert files(root) == before
+            second.communicate("\n")
+    assert answers == ["False\n", "True\n"]
+    remove(root, survey(root, now=NOW))
+    assert files(root) < before
+
+
+def test_no_controller_starts_while_folders_are_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controllers, "_SECONDS", 0.2)
+    (root / ".snakemake").mkdir()
+    with no_controller(root), pytest.raises(Busy, match="expected no `make prune` at work here, found one"):
+        join(root)
 
 
 def test_jobs_in_slurm_keep_everything(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
