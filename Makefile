@@ -39,6 +39,7 @@ env: $(VENV)/.ready ## set up .venv (Python 3.11)
 $(VENV)/.ready: envs/requirements.txt envs/cuda.txt envs/uv.txt pyproject.toml
 	@test -x $(BIN)/python || python3 -c 'import sys; sys.version_info >= (3, 11) or sys.exit("env: expected Python 3.11 or newer as python3, found " + sys.version.split()[0])'
 	test -x $(BIN)/python || python3 -m venv $(VENV)
+	@test "$(TORCH)" != cpu || $(BIN)/python -c 'import platform as p; found = p.system(), p.machine(), ".".join(p.python_version_tuple()[:2]); found == ("Linux", "x86_64", "3.11") or exit("env: TORCH=cpu: expected Linux, x86_64, Python 3.11, found " + ", ".join(found) + "; leave TORCH out")'
 	@echo "installing packages (some minutes) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(FIND) $(BACKEND) $(HASHED)
@@ -116,7 +117,9 @@ gpu: $(VENV)/.bench ## within SECONDS: GPU tests, full-size steps, a training of
 gpu-pack: ## results/gpu.tar, for a machine with a GPU: code, weights and DEM windows; there, unpack and `make gpu`
 	mkdir -p results
 	git ls-files -z | tar --create --file results/gpu.tar --null --files-from -
-	tar --append --dereference --file results/gpu.tar --transform 's,.*lola_40m,resources/lola_40m,' $(WINDOWS)
+	rm -rf results/.gpu && mkdir -p results/.gpu/resources && ln -s "$(abspath $(WINDOWS))" results/.gpu/resources/lola_40m
+	tar --append --dereference --file results/gpu.tar -C results/.gpu resources/lola_40m
+	rm -rf results/.gpu
 
 bench-maps: env ## maps of image sets whose terrain is known (SETS=folders), scored
 	$(BIN)/python benchmarks/challenge.py $(SETS)

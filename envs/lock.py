@@ -60,6 +60,8 @@ From: python:{python}-slim
     envs/cuda.txt /opt/envs/cuda.txt
 
 %post
+    # Python's slim images lack what rasterio's wheel needs.
+    apt-get update && apt-get install --yes --no-install-recommends libexpat1 && rm -rf /var/lib/apt/lists/*
     python -m pip install --no-cache-dir --require-hashes -r /opt/envs/uv.txt
     uv pip install --system --no-cache --require-hashes -r /opt/envs/requirements.txt -c /opt/envs/cuda.txt
 
@@ -68,6 +70,9 @@ From: python:{python}-slim
 
 %runscript
     exec snakemake "$@"
+
+%test
+    python -c "import embreex, rasterio, torch"
 
 %labels
     torch {torch}

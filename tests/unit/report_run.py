@@ -83,6 +83,7 @@ def make_run(
     region: bool = True,
     images: int = 30,
     tracer: Tracer | None = None,
+    variants: dict[str, Any] | None = None,
 ) -> Run:
     """Write a run below `folder`; its primary system is the last of `systems`."""
     names = [s.rpartition("_")[0] for s in systems]
@@ -91,6 +92,7 @@ def make_run(
             "run": "made_up",
             "systems": sorted(set(names), key=names.index),
             "primary": systems[-1],
+            "variants": variants or {},
             "inputs": {"dem": "synthetic"},
             "patches": {"size_px": size, "stride_px": size, "halo_px": factor, "factor": factor, "tiles": 2},
             "arcs": {"test": {"main": {"latitude": [80, 88], "images": images}}},

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import subprocess
+import sys
+import tarfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,34 @@ def test_the_hooks_run_what_make_check_runs() -> None:
     stages = [tuple(hook.get("stages", config["default_stages"])) for hook in hooks]
     assert stages == [("pre-commit",)] * len(recipe("lint")) + [("pre-push",)] * len(recipe("check"))
     assert set(config["default_install_hook_types"]) == {"pre-commit", "pre-push"}
+
+
+def test_the_pack_for_a_gpu_holds_code_and_windows_with_any_tar(tmp_path: Path) -> None:
+    """GNU's own options (`--transform`) are not needed; links are followed."""
+    (tmp_path / "a.py").write_text("code")
+    (tmp_path / "far" / "lola_40m").mkdir(parents=True)
+    (tmp_path / "far" / "lola_40m" / "one.tif").write_text("heights")
+    (tmp_path / "resources").mkdir()
+    (tmp_path / "resources" / "lola_40m").symlink_to(tmp_path / "far" / "lola_40m")
+    for command in ("git init -q", "git add a.py", f"make -f {ROOT / 'Makefile'} gpu-pack"):
+        subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    with tarfile.open(tmp_path / "results" / "gpu.tar") as pack:
+        members = {each.name: each for each in pack.getmembers()}
+    assert {"a.py", "resources/lola_40m/one.tif"} <= set(members)
+    assert members["resources/lola_40m/one.tif"].isfile()
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["gpu.tar"]
+    assert "--transform" not in (ROOT / "Makefile").read_text()
+
+
+def test_the_small_build_of_pytorch_is_refused_where_there_is_none() -> None:
+    """The check of the recipe, with another machine."""
+    [line] = [line for line in recipe("\\$\\(VENV\\)/.ready") if "TORCH=cpu" in line]
+    code = line.partition("-c '")[2].removesuffix("'")
+    for machine, said in (("arm64", ", found Linux, arm64, 3."), ("x86_64", "")):
+        fake = f"import platform; platform.system = lambda: 'Linux'; platform.machine = lambda: {machine!r}\n"
+        fake += "platform.python_version_tuple = lambda: ('3', '11', '9')\n"
+        done = subprocess.run([sys.executable, "-c", fake + code], capture_output=True, text=True)
+        assert (done.returncode == 0) == (not said) and said in done.stderr
 
 
 def test_the_changelog_has_each_kind_once_per_version() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from snakemake.persistence.file import FilePersistence
 from pipeline.config.names import SCENE_STAGES
 from pipeline.config.patches import PatchesSection
 from pipeline.predictors.registry import PREDICTORS, TRAINED
+from pipeline.provenance.controllers import LOCK
 from saved_models import save_system
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +96,16 @@ def test_a_stage_asked_for_by_name_plans_what_it_needs(
     done = snakemake(folder, "-n", stage, "--configfile", "config/tiny.yaml")
     assert done.returncode == 0, done.text
     assert set(done.jobs) - {"total", stage} == wanted
+
+
+def test_targets_with_trainings_and_scores_write_the_record_of_the_run(
+    folder: Path, snakemake: Callable
+) -> None:
+    """`make prune` keeps what a record names."""
+    for stage in ("vae", "bridge", "evaluation", "region"):
+        done = snakemake(folder, "-n", stage, "--configfile", "config/tiny.yaml")
+        assert done.returncode == 0, done.text
+        assert done.jobs["run_record"] == 1, stage
 
 
 @pytest.mark.parametrize(
@@ -183,9 +195,15 @@ def test_jobs_that_a_killed_start_left_in_slurm_are_named(
     done = snakemake(folder, "-c1", "run_record", "--configfile", "config/tiny.yaml")
     assert done.returncode != 0
     assert "did not end: 12_[2-3] (illumination_trace 001), 15 (vae_train). Two writers" in done.text
-    assert "End them with `scancel 12_[2-3] 15`" in done.text
+    assert "end them with `scancel 12_[2-3] 15`" in done.text
     assert "Traceback" not in done.text
     assert not (folder / "results" / "tiny").exists()
+    with (folder / LOCK).open() as other:  # a controller that is alive
+        fcntl.flock(other, fcntl.LOCK_SH)
+        done = snakemake(folder, "-c1", "run_record", "--configfile", "config/tiny.yaml")
+    assert done.returncode == 0, done.text
+    assert "Slurm has jobs of another controller that works here: 12_[2-3]" in done.text
+    (folder / "results" / "tiny" / "stages.json").unlink()
     squeue.write_text("#!/bin/sh\nexit 1\n")  # a Slurm that does not answer
     done = snakemake(folder, "-c1", "run_record", "--configfile", "config/tiny.yaml")
     assert done.returncode == 0, done.text

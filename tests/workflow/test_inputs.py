@@ -149,3 +149,14 @@ def test_a_rules_inputs_are_the_plans(
     assert set(found) == set(plan.stages)
     for stage in plan.stages:
         assert set(plan[stage].inputs) <= found[stage] <= behind(plan, stage), stage
+
+
+def test_what_keeps_a_map_from_being_made_is_one_message(folder: Path, forks: Forks) -> None:
+    """The images are looked at in a dry run only, after the config is read."""
+    site = SITE["site"] | {"images": "my/nac/broken.tif"}
+    (folder / "broken.yaml").write_text(yaml.safe_dump({"site": site}))
+    words = ("snakemake", "-s", str(ROOT / "Snakefile"), "-n", "map", "--nolock", "--configfile")
+    code, text = forks(folder, [*words, "config/map.yaml", "broken.yaml"])
+    assert code != 0
+    assert "config: site.images: expected" in text and "Traceback" not in text
+    assert len([line for line in text.splitlines() if line.strip()]) < 12

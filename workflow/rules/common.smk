@@ -26,6 +26,7 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
 
 import pipeline
 from pipeline.config.root import ConfigError, load_config
+from pipeline.provenance.controllers import join
 from pipeline.provenance.leftovers import (
     clear_checkpoints,
     forget_marks,
@@ -154,7 +155,7 @@ def training_place():
 
 
 onstart:
-    refuse_leftovers(workflow.workdir_init)
+    refuse_leftovers(workflow.workdir_init, others=join(Path.cwd()))
 
 
 onerror:

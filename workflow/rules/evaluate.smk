@@ -93,6 +93,7 @@ rule evaluation_collect:
 rule evaluation:
     input:
         rules.evaluation_collect.output,
+        rules.run_record.output,
 
 
 # Tables, figures and the page of the comparison, from stored metrics files; nothing is scored.

@@ -47,7 +47,10 @@ if workflow.is_main_process and {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     # Preview of the map: images used and refused, bounds, memory and time.
     from pipeline.maps.describe import describe
 
-    print(describe(CONFIG, LAYOUT, SITE["images"]), file=sys.stderr)
+    try:
+        print(describe(CONFIG, LAYOUT, SITE["images"]), file=sys.stderr)
+    except ValueError as error:
+        raise WorkflowError(f"config: {error}") from None
 
 
 rule map_site:

@@ -39,3 +39,4 @@ rule region_reconstruct:
 rule region:
     input:
         rules.region_reconstruct.output,
+        rules.run_record.output,

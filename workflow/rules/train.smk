@@ -127,7 +127,9 @@ if CONFIG.systems:
     rule vae:
         input:
             rules.vae_train.output,
+            rules.run_record.output,
 
     rule bridge:
         input:
             [PLAN[model].path("model.safetensors") for model in PLAN.systems],
+            rules.run_record.output,

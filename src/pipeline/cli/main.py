@@ -109,8 +109,10 @@ def _map(options: argparse.Namespace) -> int:
     changes: dict[str, Any] = {"run": out.name, "site": site}
     if options.members is not None:
         changes["map"] = {"members": options.members}
+    # Snakemake takes a name like `2024`, quoted or not, for a number, unless YAML's tag says what it is.
     pairs = [
-        f"{key}={json.dumps(value)}" if key != "run" else f"run={value}" for key, value in changes.items()
+        f"{key}={json.dumps(value)}" if key != "run" else f"run=!!str {value}"
+        for key, value in changes.items()
     ]
     # Of a wheel, results belong to the folder where the user is; of a checkout, to the checkout.
     if installed():

@@ -24,6 +24,7 @@ from pipeline.config.masks import MasksSection
 from pipeline.config.names import BRIDGE_STAGES, PRETRAINED, SCENE_STAGES, SystemName
 from pipeline.config.near import nearest_key
 from pipeline.config.photometry import PhotometrySection
+from pipeline.config.possible import impossible
 from pipeline.config.predictors import PredictorsSection
 from pipeline.config.pretrained import PretrainedSection
 from pipeline.config.region import RegionSection
@@ -236,6 +237,7 @@ class Config(Section):
                 kind, process, steps = section.sampler.kind, section.process, section.steps
                 if fitting := evaluations_wanted(condition.nfe, kind, process, steps):
                     out.append(f"{key}.nfe: {fitting} of {name}, found {condition.nfe}")
+        out += impossible(self, sections)
         out += self._map_problems() if self.site.dem is not None else self._region_problems()
         return out
 

@@ -158,6 +158,15 @@ class DigestMemory:
             found = None
         self._known: dict[str, list] = found if isinstance(found, dict) else {}
         self._changed = False
+        self._names: dict[Path, list[str]] = {}
+
+    def beside(self, path: Path) -> bool:
+        """Whether other files of the folder have the stem of `path`; each folder is listed only once."""
+        folder = path.parent
+        if folder not in self._names:
+            self._names[folder] = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+        start = f"{path.stem}."
+        return any(name != path.name and name.startswith(start) for name in self._names[folder])
 
     def sha256(self, path: Path) -> str:
         """Digest of `path`, computed only when the file is new or has changed."""

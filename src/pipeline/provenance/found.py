@@ -20,6 +20,7 @@ from pipeline.provenance.given import (
     resolve_rivals,
 )
 from pipeline.provenance.inputs import InputFiles, resolve_inputs
+from pipeline.provenance.read_files import files_read
 from pipeline.provenance.site_files import SiteFiles, resolve_site
 
 DIGESTS = Path("results/.digests.json")
@@ -74,6 +75,10 @@ class Found:
         kernels = _digests(used, root, memory, "ephemeris.kernels", "a file")
         index = _digests(config.split.index_files, root, memory, "split.index", "a file")
         far = _digests(config.inputs.far_entries, root, memory, "inputs.far", "a file")
+        beside = [
+            each for entry in config.inputs.far_entries for each in files_read(Path(entry), root, memory)[1:]
+        ]
+        far += [f"sha256:{memory.sha256(root / each)}" for each in beside]
         given = resolve_given(config, root, memory)
         init, rivals = resolve_init(config, root, memory), resolve_rivals(config, root, memory)
         site = resolve_site(config, root, memory)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.config.inputs import is_url
 from pipeline.config.root import Config, ConfigError
 from pipeline.provenance.digest import DigestMemory
+from pipeline.provenance.read_files import files_read
 
 DOWNLOADS = Path("resources/downloads")
 
@@ -70,7 +71,7 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
             raise ConfigError.unlike(f"inputs.{role}", "a file, a glob or a URL", f"no file {entry!r}")
         for local in found:
             lists[role].append(local)
-            for path in with_label(Path(local), root):
+            for path in files_read(Path(local), root, memory):
                 digest = memory.sha256(root / path)
                 _check_pin(path.as_posix(), digest, pins.get(path.name))
                 identity.append([role, path.name, digest])
@@ -78,14 +79,6 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
         files = f"{len(lists['dem'])} files, one for each DEM"
         raise ConfigError.unlike("inputs.count", files, len(lists["count"]))
     return InputFiles(tuple(lists["dem"]), tuple(lists["count"]), urls, identity)
-
-
-def with_label(path: Path, root: Path) -> list[Path]:
-    """A raster file and, for a PDS3 image, the label beside it, without which it cannot be read."""
-    if path.suffix.lower() != ".img":
-        return [path]
-    labels = (path.with_suffix(suffix) for suffix in (".lbl", ".LBL"))
-    return [path, *(label for label in labels if (root / label).is_file())]
 
 
 def _check_pin(path: str, digest: str, pinned: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,31 +14,37 @@ WHOLE = ("results/store/", "resources/downloads/")
 
 
 class LeftoverJobs(RuntimeError):
-    """Slurm still has jobs of an earlier start of this workflow; the message says what to do."""
+    """Slurm still has jobs of this workflow that no controller waits for; the message says what to do."""
 
 
-def refuse_leftovers(folder: Path | str) -> None:
+def refuse_leftovers(folder: Path | str, others: bool = False) -> None:
     """Stop if Slurm has jobs that Snakemake sent from this folder; without Slurm, do nothing.
 
     Parameters
     ----------
-    folder : where Snakemake was started: the working directory of its jobs. Only one Snakemake process holds
-        the lock, so all jobs that exist now are those of an earlier one.
+    folder : where Snakemake was started: the working directory of its jobs.
+    others : whether another controller works here (`pipeline.provenance.controllers.join`). The jobs may then
+        be its own, and are only told.
 
     Raises
     ------
     LeftoverJobs
-        If there are such jobs; the message names them and how to end them.
+        If there are such jobs, and no other controller; the message names them and how to end them.
     """
     found = _jobs(Path(folder).resolve())
-    if found:
-        names = ", ".join(f"{number} ({comment})" for number, comment in found)
-        numbers = " ".join(number for number, _ in found)
-        raise LeftoverJobs(
-            f"Slurm still has jobs that an earlier start of this workflow sent and did not end: {names}. "
-            f"Two writers must not share a folder. End them with `scancel {numbers}` (trainings save first), "
-            "wait until `squeue --me` no longer shows them, then run the same command again."
-        )
+    if not found:
+        return
+    names = ", ".join(f"{number} ({comment})" for number, comment in found)
+    if others:
+        print(f"Slurm has jobs of another controller that works here: {names}", file=sys.stderr)
+        return
+    numbers = " ".join(number for number, _ in found)
+    raise LeftoverJobs(
+        f"Slurm still has jobs that an earlier start of this workflow sent and did not end: {names}. "
+        "Two writers must not share a folder. If a Snakemake on another machine still works here, they may "
+        f"be its own: wait for it. Otherwise end them with `scancel {numbers}` (trainings save first), "
+        "wait until `squeue --me` no longer shows them, then run the same command again."
+    )
 
 
 def forget_marks(folder: Path | str) -> None:

@@ -1,8 +1,9 @@
 """``make prune``: list, and on demand remove, folders of ``results/store`` that no run refers to any more.
 
-A run refers to the folders in its ``results/<run>/stages.json``. Within these, hidden files and folders that
-a killed job left half written are removed. Nothing is removed while a workflow runs here, and nothing that
-changed recently, since a run that has not yet written its record refers to no folder.
+A run refers to the folders in its ``results/<run>/stages.json``: those of its stages, and those of given
+weights that it uses or starts from. Within these, hidden files and folders that a killed job left half
+written are removed. Nothing is removed while a workflow runs here, and nothing that changed recently, since a
+run that has not yet written its record refers to no folder.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from pipeline.provenance.controllers import Busy, no_controller
 from pipeline.provenance.leftovers import LeftoverJobs, refuse_leftovers
 from pipeline.provenance.plan import STORE
 from pipeline.storage.atomic import read_json
@@ -77,8 +80,10 @@ def survey(root: Path, days: float = 1.0, now: float | None = None) -> Found:
     runs, names = [], set()
     for path in sorted((root / "results").glob("*/stages.json")):
         try:
-            stages = read_json(path, "stages/1")["stages"].values()
-            names |= {(root / stage["folder"]).resolve() for stage in stages}
+            record = read_json(path, "stages/1")
+            names |= {(root / stage["folder"]).resolve() for stage in record["stages"].values()}
+            for weights in _given(record.get("found", {})):
+                names |= set((root / weights).resolve().parents)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PruneError(
                 f"{path.relative_to(root)}: expected the record of a run, found one that cannot be read "
@@ -109,9 +114,17 @@ def remove(root: Path, found: Found) -> list[Unnamed]:
     ------
     PruneError
         If no run has a record, or a workflow runs here (or a killed one left its lock).
+    Busy
+        If a controller that is alive works here.
     LeftoverJobs
         If Slurm still has jobs of this workflow.
     """
+    with no_controller(root):
+        return _removed(root, found)
+
+
+def _removed(root: Path, found: Found) -> list[Unnamed]:
+    """`remove`, while no controller can start."""
     if not found.runs and (found.unnamed or found.young):
         raise PruneError(
             f"results/*/stages.json: expected the record of at least one run, found none, so all of {STORE} "
@@ -138,6 +151,15 @@ def remove(root: Path, found: Found) -> list[Unnamed]:
         if not any(stage.iterdir()):
             stage.rmdir()
     return gone
+
+
+def _given(found: Mapping[str, Any]) -> Iterator[str]:
+    """Paths of the weights that a run uses without training them, or starts a training from."""
+    several = [*found.get("rivals", {}).values(), *found.get("init", {}).values()]
+    for weights in (found.get("given") or {}, *several):
+        for role in ("model", "vae", "calibration"):
+            if weights.get(role):
+                yield weights[role]
 
 
 def _folders(root: Path, name: re.Pattern[str] = _KEY) -> Iterator[Path]:
@@ -217,7 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = survey(given.root, given.days)
         if given.confirm:
             found = replace(found, unnamed=remove(given.root, found))
-    except (PruneError, LeftoverJobs, OSError) as error:
+    except (PruneError, Busy, LeftoverJobs, OSError) as error:
         logging.getLogger(__name__).error("prune: %s", error)
         return 1
     print(table(given.root, found, given.days, given.confirm))

@@ -12,7 +12,7 @@ from pipeline.config.site import SITE_FILES, SiteSection
 from pipeline.maps.beside import refuse_other_grids
 from pipeline.maps.layout import Layout, lay_out
 from pipeline.provenance.digest import DigestMemory
-from pipeline.provenance.inputs import with_label
+from pipeline.provenance.read_files import files_read
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def resolve_site(config: Config, root: Path, memory: DigestMemory) -> SiteFiles 
         [key, file.name, memory.sha256(root / file)]
         for key, local in paths.items()
         for path in local
-        for file in with_label(Path(path), root)
+        for file in files_read(Path(path), root, memory)
     ]
     rasters = {
         key: str(root / each[0]) for key in ("dem", "count", "error") for each in (paths[key],) if each

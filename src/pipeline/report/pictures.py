@@ -215,10 +215,28 @@ def training_part(data: ReportData) -> Part:
         if names:
             figure = draw_curves([(str(name), curves[str(name)]) for name in names])
             paths = ["process", "score", "space", *(f"stages.{name.stage}.samples" for name in names)]
-            bridges.append((system, len(names), figure, [f"{system}.{path}" for path in paths]))
+            score, sections = _section(data, system)
+            bridges.append(
+                (
+                    system,
+                    len(names),
+                    figure,
+                    score,
+                    [f"{section}.{path}" for section in sections for path in paths],
+                )
+            )
     if vae is None and not bridges:
         return Part("training", "Training", note("No training curves are available."))
     return part("training", "Training", data, vae=vae, bridges=bridges)
+
+
+def _section(data: ReportData, system: str) -> tuple[str, list[str]]:
+    """Loss of a system, and the sections of the config that hold its keys, the most particular first."""
+    variants = data.config.get("variants", {})
+    if system not in variants:
+        return data.config[system].get("score", "squared"), [system]
+    merged = {**data.config["bridge"], **variants[system]}
+    return merged.get("score", "squared"), [f"variants.{system}", "bridge"]
 
 
 def patches_part(data: ReportData) -> Part:

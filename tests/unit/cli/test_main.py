@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from snakemake.cli import parse_config
 
 from pipeline.cli import main as cli
 from pipeline.config import shipped
@@ -61,11 +62,20 @@ def test_options_become_the_site(
     assert cli.main(words) == 0
     [command] = started
     pairs = dict(word.split("=", 1) for word in command[command.index("--config") + 1 :])
-    assert pairs["run"] == "mine" and pairs["map"] == '{"members": 4}'
+    assert parse_config([f"run={pairs['run']}"]) == {"run": "mine"} and pairs["map"] == '{"members": 4}'
     site = pairs["site"]
     assert f'"dem": "{tmp_path}/my/ldem.tif"' in site and f'"images": ["{tmp_path}/my/*.tif"]' in site
     assert '"suns": "/at/index.csv"' in site and '"center_m": [-10.5, 2000.0]' in site
     assert "--dry-run" in command and "map" in command
+
+
+@pytest.mark.parametrize("name", ["2024", "0123", "1e3", "true", "v1.0", "mine"])
+def test_a_run_may_be_named_like_a_number(started: list[list[str]], name: str) -> None:
+    """Snakemake reads values of its command line."""
+    assert cli.main(["map", "--dem", "a.tif", "--out", f"results/{name}", "--dry-run"]) == 0
+    [command] = started
+    [pair] = [word for word in command if word.startswith("run=")]
+    assert parse_config([pair]) == {"run": name}
 
 
 def test_another_place_than_results_is_refused(

@@ -83,6 +83,7 @@ def test_the_container_takes_the_same_files() -> None:
     assert "From: python:3.11-" in text
     assert "--require-hashes -r /opt/envs/requirements.txt -c /opt/envs/cuda.txt" in text
     assert f"torch {PINNED['torch'][0]}\n" in text
+    assert "libexpat1" in text and 'python -c "import embreex, rasterio, torch"' in text
     for name in re.findall(r"^ +(envs/\S+) ", text, flags=re.M):
         assert (ROOT / name).is_file()
 

@@ -230,7 +230,7 @@ def test_versions_of_numeric_packages_move_keys(
 
 @pytest.fixture
 def rasters(tmp_path: Path) -> Path:
-    """Two DEMs and their counts; planning looks at bytes alone."""
+    """Two DEMs and their counts."""
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("dem_a.tif", "dem_b.tif", "count_a.tif", "count_b.tif"):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from pipeline.provenance import controllers
+from pipeline.provenance.controllers import LOCK, Busy, join, no_controller
 from pipeline.provenance.leftovers import LeftoverJobs
 from pipeline.provenance.prune import PruneError, main, remove, survey
 from pipeline.training.writer import sole_writer
@@ -48,7 +52,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def files(root: Path) -> set[str]:
-    return {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
+    found = {p.relative_to(root) for p in root.rglob("*") if p.is_file()}
+    return {path.as_posix() for path in found - {LOCK}}
 
 
 def names(entries: list) -> list[str]:
@@ -75,6 +80,26 @@ def test_only_that_is_removed(root: Path) -> None:
     assert not (root / "results" / "store" / "bridge_arcs").exists()
     again = survey(root, now=NOW)
     assert (again.named, again.unnamed) == (2, [])
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"given": {"model": "{old}/model.safetensors", "vae": None, "calibration": None}},
+        {"given": {"model": "my/model.safetensors", "vae": "{old}/model.safetensors"}},
+        {"given": None, "rivals": {"yasuda": {"model": "{old}/model.safetensors", "vae": None}}},
+        {"init": {"bridge": {"model": "results/demo/store/vae/model.safetensors", "identity": {}}}},
+    ],
+)
+def test_given_weights_in_the_store_are_kept(root: Path, found: dict) -> None:
+    """Those that a run uses, those of rivals, and those that a training starts from, also through a link."""
+    old = f"results/store/vae/{KEYS['old']}"
+    path = record(root, "demo", vae=KEYS["used"], shards=KEYS["shared"])
+    (path.parent / "store").mkdir()
+    (path.parent / "store" / "vae").symlink_to(root / old)
+    content = json.loads(path.read_text()) | {"found": found}
+    path.write_text(json.dumps(content).replace("{old}", old))
+    assert names(survey(root, now=NOW).unnamed) == UNNAMED[:1]
 
 
 def test_what_changed_lately_stays(root: Path) -> None:
@@ -117,6 +142,35 @@ def test_a_workflow_at_work_keeps_everything(root: Path) -> None:
     lock.unlink()
     remove(root, survey(root, now=NOW))
     assert files(root) < before
+
+
+def test_a_controller_that_is_alive_keeps_everything(root: Path) -> None:
+    """Also without Snakemake's lock, which the first of two that end removes for both."""
+    program = (
+        f"from pipeline.provenance.controllers import join; print(join({str(root)!r}), flush=True); input()"
+    )
+    pipe, answers = subprocess.PIPE, []
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as first:
+        answers.append(first.stdout.readline())
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as second:
+            answers.append(second.stdout.readline())
+            first.communicate("\n")
+            before = files(root)
+            with pytest.raises(Busy, match=r"\.snakemake/lunar\.lock: expected no workflow at work here"):
+                remove(root, survey(root, now=NOW))
+            assert files(root) == before
+            second.communicate("\n")
+    assert answers == ["False\n", "True\n"]
+    remove(root, survey(root, now=NOW))
+    assert files(root) < before
+
+
+def test_no_controller_starts_while_folders_are_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controllers, "_SECONDS", 0.2)
+    (root / ".snakemake").mkdir()
+    with no_controller(root), pytest.raises(Busy, match="expected no `make prune` at work here, found one"):
+        join(root)
 
 
 def test_jobs_in_slurm_keep_everything(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

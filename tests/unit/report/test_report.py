@@ -210,6 +210,17 @@ def test_given_weights_stand_where_a_training_would(tmp_path: Path) -> None:
     assert "No training curves" not in page.text
 
 
+def test_variants_of_the_bridge_are_reported_with_their_own_loss(tmp_path: Path) -> None:
+    systems = ("drawn_missing", "plain_missing")
+    own = {"plain": {"score": "squared"}, "drawn": {"score": "crps", "conditioning": "aligned"}}
+    run = make_run(tmp_path, size=32, factor=8, region=False, systems=systems, variants=own)
+    write_report(run.section, run.inputs, tmp_path / "report.html")
+    text = " ".join((tmp_path / "report.html").read_text().split())
+    assert "Losses of drawn (bridge: fair CRPS of two draws" in text
+    assert "Losses of plain (bridge: mean square" in text
+    assert "variants.drawn.score: &#34;crps&#34;" in text
+
+
 def test_a_run_without_examples_or_shards_is_a_page_of_tables(tmp_path: Path) -> None:
     run = make_run(tmp_path, size=32, factor=8, region=False)
     inputs = {name: run.inputs[name] for name in ("stages", "metrics")}
