@@ -19,6 +19,7 @@ from pipeline.provenance.digest import SOURCE, TEMPLATES
 from pipeline.shards.shard_set import ShardSet, chosen
 from pipeline.shards.subset import write_subset
 from pipeline.storage.atomic import read_json
+from pipeline.storage.calibration_law import FILE as CALIBRATION
 from pipeline.storage.sha256 import file_sha256
 
 FILES = (
@@ -34,6 +35,8 @@ FOLDERS = {
     "docs": (".md",),
     "tests": (".py", ".json", ".jsonld", ".txt"),
 }
+# Kind of a file in the identity of given weights -> its name in the bundle.
+_GIVEN = {"weights": "model.safetensors", "config": "config.json", "calibration": CALIBRATION}
 Members = dict[str, Path | bytes]
 
 
@@ -105,6 +108,22 @@ def results(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> Members:
     for name, stage in stages["stages"].items():
         if name != "bundle":  # it is running now
             out[f"records/{name}.json"] = _record(name, stage)
+    return out
+
+
+def given_files(stages: Mapping[str, Any]) -> dict[str, str]:
+    """Members of given weights, and their digests (``sha256:...``) as they entered the keys.
+
+    Parameters
+    ----------
+    stages : content of ``stages.json``.
+    """
+    out = {}
+    for name, given in {"pretrained": stages["found"]["given"], **stages["found"].get("rivals", {})}.items():
+        folders = {"model": name, "vae": "pretrained_vae" if name == "pretrained" else f"vae_{name}"}
+        for entry, digest in given["identity"].items() if given else ():
+            part, _, kind = entry.partition(".")
+            out[f"models/{folders[part]}/{_GIVEN[kind]}"] = digest
     return out
 
 

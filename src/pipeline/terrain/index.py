@@ -100,7 +100,7 @@ def _source(dem: str, count: str | None, inputs: TerrainStage) -> Source:
 def _check_heights(terrain: Terrain) -> None:
     """Check samples of each DEM.
 
-    Radii, and nodata that is not marked, are out of the range of heights; kilometres have no plausible slopes.
+    Radii, and nodata that is not marked, are out of the range of heights; kilometres have too small slopes.
     """
     for source in terrain.sources:
         raster, pixel = terrain._raster(source, count=False), source.grid.pixel_m
@@ -122,8 +122,8 @@ def _check_heights(terrain: Terrain) -> None:
         # Level terrain has no slopes in any unit.
         if low < high and heights.size > 64 and seem_kilometres(low, high, np.concatenate(steps), pixel):
             raise RasterError(
-                f"{source.path}: expected heights in metres above R = 1737400 m, found {low:g} to {high:g} on "
-                f"pixels of {pixel:g} m (kilometres? Multiply them by 1000)"
+                f"{source.path}: expected heights in metres above R = 1737400 m, found {low:g} to {high:g} "
+                f"on pixels of {pixel:g} m (kilometres? Multiply them by 1000)"
             )
 
 

@@ -17,7 +17,7 @@ from pipeline.terrain.site_raster import open_site_raster
 DEGREE_M = math.radians(1737400)
 DEGREES = "+proj=longlat +R=1737400 +no_defs"
 EQC = "+proj=eqc +lat_ts={} +lon_0={} +R=1737400 +units={} +no_defs"
-# CRS, its units per degree of longitude and of latitude, and the file's western longitude less that of the CRS.
+# CRS, its units per degree of longitude and of latitude, and the file's western end east of the CRS's middle.
 WORLDS = {
     "degrees to 180": (DEGREES, 1.0, 1.0, -180),
     "degrees to 360": (DEGREES, 1.0, 1.0, 0),
