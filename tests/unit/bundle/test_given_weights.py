@@ -11,9 +11,10 @@ import pytest
 from plan_table import resolved
 from snakemake.utils import update_config
 
-from pipeline.bundle.checks import Bundle
+from pipeline.bundle.checks import Bundle, other_inputs
+from pipeline.bundle.documents import datasheet, readme
 from pipeline.bundle.numbers import check_weights
-from pipeline.bundle.write import given_files
+from pipeline.bundle.write import given_files, input_files
 from pipeline.config.root import load_config
 from pipeline.models.files import model_config
 from pipeline.provenance.plan import Plan
@@ -104,3 +105,68 @@ def test_a_calibration_and_its_absence_are_compared(root: Path, bundle: Bundle) 
     bundle.__dict__["stages"] = stages
     [line] = failures(bundle)
     assert line.startswith("models/pretrained/calibration.json: expected sha256:") and "no such file" in line
+
+
+# --- input files ------------------------------------------------------------------------------------------
+
+
+def listed(stages: dict[str, Any]) -> dict[str, Any]:
+    return {"synthetic": False, "files": input_files(stages, {})}
+
+
+def test_every_input_file_is_listed(bundle: Bundle) -> None:
+    stages = json.loads(json.dumps(bundle.stages))
+    stages["config"]["inputs"]["far"] = ["wide/a.tif", "b.tif"]
+    stages["found"]["far"] = ["sha256:" + "a" * 64, "sha256:" + "b" * 64]
+    identity = {"model.weights": "sha256:" + "c" * 64, "model.config": "sha256:" + "d" * 64}
+    stages["found"]["init"] = {"bridge": {"model": "w/model.safetensors", "identity": identity}}
+    inputs = listed(stages)
+    found = {(entry["role"], entry["name"]): entry["sha256"] for entry in inputs["files"]}
+    assert found["far", "a.tif"] == "a" * 64 and found["far", "b.tif"] == "b" * 64
+    assert found["init", "bridge/config.json"] == "d" * 64
+    given = {name for role, name in found if role == "given"}
+    assert given == set(given_files(stages)) and "models/vae_published/config.json" in given
+    assert other_inputs(stages, inputs) == []
+
+
+def test_another_list_of_inputs_is_found(bundle: Bundle) -> None:
+    inputs = listed(bundle.stages)
+    inputs["files"][0]["sha256"] = "0" * 64
+    del inputs["files"][-1]
+    found = other_inputs(bundle.stages, {**inputs, "synthetic": True})
+    assert [line.split(":")[1] for line in found] == [
+        " not listed", " not listed", " not in stages.json", " synthetic",
+    ]  # fmt: skip
+
+
+def test_an_unpinned_download_may_have_any_digest_and_a_pinned_one_its_own(bundle: Bundle) -> None:
+    stages = json.loads(json.dumps(bundle.stages))
+    urls = [
+        ["resources/downloads/a.tif", "http://x/a.tif", None],
+        ["resources/downloads/b.tif", "http://x/b.tif", "1"],
+    ]
+    stages["found"]["urls"] = urls
+    stages["files"] = [["dem", "http://x/a.tif", "unpinned"], ["dem", "http://x/b.tif", "1" * 64]]
+    inputs = {"synthetic": False, "files": input_files(stages, {"a.tif": "2" * 64, "b.tif": "2" * 64})}
+    assert [entry["sha256"] for entry in inputs["files"][:2]] == ["2" * 64, "1" * 64]
+    assert other_inputs(stages, inputs) == []
+
+
+def test_the_readme_says_how_to_run_again_with_the_weights_of_the_bundle(bundle: Bundle) -> None:
+    row = {"n_patches": 1, "members": 2}
+    metrics = {"primary": "pretrained", "systems": {"pretrained": row}}
+    text = readme(bundle.stages, metrics, {"patches": {"test": 1}})
+    assert """-c2 all --config 'pretrained={"weights": "../models/pretrained"}' 'predictors={""" in text
+    assert (
+        '"bridges": {"published": {"weights": "../models/published", "vae": "../models/vae_published"}}'
+        in text
+    )
+    assert '"gan": {"weights": "../models/gan"}' in text
+
+
+def test_the_datasheet_follows_from_members_of_the_bundle(bundle: Bundle) -> None:
+    manifest = {"grid": {"size_px": 32, "pixel_m": 5.0, "halo_px": 16, "factor": 8}, "shards": [{}]}
+    manifests = {"manifest_test": {**manifest, "patches": {"test": 3}}}
+    text = datasheet(bundle.stages, manifests, {**listed(bundle.stages), "sites": ["rim", "floor"], "dropped": 7})
+    assert "Sites: `rim`, `floor`." in text and "7 kept patches" in text
+    assert "| given | models/pretrained/model.safetensors |" in text
