@@ -167,6 +167,8 @@ def test_the_readme_says_how_to_run_again_with_the_weights_of_the_bundle(bundle:
 def test_the_datasheet_follows_from_members_of_the_bundle(bundle: Bundle) -> None:
     manifest = {"grid": {"size_px": 32, "pixel_m": 5.0, "halo_px": 16, "factor": 8}, "shards": [{}]}
     manifests = {"manifest_test": {**manifest, "patches": {"test": 3}}}
-    text = datasheet(bundle.stages, manifests, {**listed(bundle.stages), "sites": ["rim", "floor"], "dropped": 7})
+    text = datasheet(
+        bundle.stages, manifests, {**listed(bundle.stages), "sites": ["rim", "floor"], "dropped": 7}
+    )
     assert "Sites: `rim`, `floor`." in text and "7 kept patches" in text
     assert "| given | models/pretrained/model.safetensors |" in text
