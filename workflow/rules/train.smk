@@ -111,7 +111,7 @@ for _shipped, _files in PLAN.shipped.items():
         conda:
             "../../envs/environment.yaml"
         params:
-            files=untracked(_files),
+            files=_files,  # their paths have the keys: with another config they are made again
             level=untracked(LEVEL),
         script:
             "../scripts/weights_halve.py"

@@ -127,12 +127,17 @@ def _kind(info: zipfile.ZipInfo) -> str | None:
 def _write(archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path) -> None:
     """Write one member, at most the number of bytes in the zip directory; never over an existing file."""
     target = folder / info.filename
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(info) as source, target.open("xb") as out:
             shutil.copyfileobj(source, out, 1 << 20)
     except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise ArchiveError(f"{archive.filename}: member {info.filename!r}: damaged ({error})") from None
+    except OSError as error:
+        why = error.strerror or error
+        raise ArchiveError(
+            f"{archive.filename}: member {info.filename!r}: expected to write it, found: {why}"
+        ) from None
 
 
 def check_sums(folder: Path | str, names: list[str]) -> tuple[int, list[str]]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.bundle.crate import CRATE, crate
-from pipeline.bundle.documents import model_card, readme
-from pipeline.bundle.write import models_in
+from pipeline.bundle.documents import datasheet, model_card, readme
+from pipeline.bundle.write import input_files, models_in
 from pipeline.config.root import Config, load_config
 from pipeline.config.stages.evaluation import PredictorStage
 from pipeline.evaluation.per_patch import Columns, read_csv
@@ -221,17 +221,37 @@ def _by_id(found: Any) -> dict[str, Any]:
     return {"@context": found["@context"], **{entity["@id"]: entity for entity in found["@graph"]}}
 
 
+def other_inputs(stages: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
+    """What ``inputs.json`` says otherwise than ``stages.json``, which has no digests of unpinned downloads.
+
+    Parameters
+    ----------
+    stages, inputs : content of the two files.
+    """
+    fetched = {entry["name"]: entry["sha256"] for entry in inputs["files"] if entry["url"]}
+    wanted = input_files(stages, fetched)
+    bad = [f"not listed: {entry}" for entry in wanted if entry not in inputs["files"]]
+    bad += [f"not in stages.json: {entry}" for entry in inputs["files"] if entry not in wanted]
+    if inputs["synthetic"] != (stages["config"]["inputs"]["dem"] == "synthetic"):
+        bad.append(f"synthetic: expected what config.json says, found {json.dumps(inputs['synthetic'])}")
+    return [f"inputs.json: {line}" for line in bad]
+
+
 def check_documents(bundle: Bundle) -> Iterator[Row]:
-    """Check that the README and the model cards follow from the numbers."""
+    """Check that README, datasheet and model cards follow from the numbers, and inputs.json from the plan."""
     if changed_code(bundle):
         yield Row("NOTE", "documents", "not compared, since the verifying code may word them differently")
         return
     metrics = bundle.read("evaluation/metrics.json", "metrics/1")
     wanted = {"README.md": readme(bundle.stages, metrics, bundle.read("subset/manifest.json"))}
+    manifests = {Path(n).stem: bundle.read(n) for n in sorted(bundle.names) if n.startswith("manifests/")}
+    inputs = bundle.read("inputs.json", "inputs/1")
+    wanted["datasheet.md"] = datasheet(bundle.stages, manifests, inputs)
     for name in bundle.models():
         config = bundle.read(f"models/{name}/config.json")
         weights = bundle.path(f"models/{name}/model.safetensors")
         wanted[f"models/{name}/README.md"] = model_card(name, weights, config, metrics, bundle.stages)
     other = [n for n, text in wanted.items() if bundle.path(n).read_text(encoding="utf-8") != text]
     bad = [f"{name}: does not agree with the numbers of the bundle" for name in other]
+    bad += other_inputs(bundle.stages, inputs)
     yield from verdict("documents", bad, f"{len(wanted)} documents agree with metrics.json")

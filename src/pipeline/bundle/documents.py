@@ -51,13 +51,13 @@ def model_card(name: str, path: Path, config: Facts, metrics: Facts, stages: Fac
     )
 
 
-def datasheet(stages: Facts, manifests: Facts, facts: Facts, inputs: Facts) -> str:
+def datasheet(stages: Facts, manifests: Facts, inputs: Facts) -> str:
     """Datasheet of a run's data set (Gebru et al. 2021), from its manifests and config, as Markdown.
 
     Parameters
     ----------
     stages : content of ``stages.json``. manifests : manifests of the shards by stage.
-    facts : indices of ``terrain`` and ``split``. inputs : content of ``inputs.json``.
+    inputs : content of ``inputs.json``.
     """
     return _fill(
         "datasheet.md",
@@ -66,7 +66,6 @@ def datasheet(stages: Facts, manifests: Facts, facts: Facts, inputs: Facts) -> s
         grid=next(iter(manifests.values()))["grid"],
         patches={split: n for m in manifests.values() for split, n in m["patches"].items()},
         shards=sum(len(m["shards"]) for m in manifests.values()),
-        facts=facts,
         inputs=inputs,
     )
 
@@ -81,4 +80,23 @@ def readme(stages: Facts, metrics: Facts, subset: Facts) -> str:
         primary=primary,
         rows={name: systems[name] for name in names},
         count=subset["patches"]["test"],
+        given=_given(stages),
     )
+
+
+def _given(stages: Facts) -> str:
+    """Words for Snakemake's ``--config`` that name the bundle's own copies of given weights; maybe empty."""
+
+    def copies(name: str, vae: str, given: Facts) -> dict[str, str]:
+        return {"weights": f"../models/{name}"} | ({"vae": f"../models/{vae}"} if given["vae"] else {})
+
+    found, own, words = stages["found"], stages["config"]["predictors"], dict[str, Any]()
+    if found["given"]:
+        words["pretrained"] = copies("pretrained", "pretrained_vae", found["given"])
+    for name, given in found.get("rivals", {}).items():
+        place = words.setdefault("predictors", {})
+        for group in ("bridges", "variants"):
+            if name in (own.get(group) or {}):
+                place = place.setdefault(group, {})
+        place[name] = copies(name, f"vae_{name}", given)
+    return " ".join(f"'{key}={json.dumps(value)}'" for key, value in words.items())

@@ -13,12 +13,14 @@ import rasterio
 from safetensors.torch import load_file
 
 from pipeline.bundle.checks import Bundle, Row, verdict
+from pipeline.bundle.write import given_files
 from pipeline.evaluation.collect import make_part, merged, models_of, table_of
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.models.files import fingerprint
 from pipeline.region.scores import std_scores, whole_scores
 from pipeline.shards.shard_set import chosen
 from pipeline.storage.calibration_law import FILE as CALIBRATION
+from pipeline.storage.sha256 import file_sha256
 
 # Relative tolerance of sums over the same numbers, which libraries may add in another order.
 POOLED = 1e-9
@@ -51,7 +53,10 @@ def _shown(value: Any) -> str:
 
 
 def check_weights(bundle: Bundle) -> Iterator[Row]:
-    """Check that the fingerprint of each model's tensors is the one in every file that names it."""
+    """Check that the fingerprint of each model's tensors is the one in every file that names it.
+
+    Files of given weights must also have the digests that entered the keys.
+    """
     metrics = bundle.read("evaluation/metrics.json", "metrics/1")
     region = bundle.read("region/metrics.json", "region/1")["model_fingerprint"]
     bad = []
@@ -70,7 +75,16 @@ def check_weights(bundle: Bundle) -> Iterator[Row]:
                 for file, mark in claims.items() if mark != found]  # fmt: skip
     missing = sorted({*bundle.plan.scored, *bundle.plan.found.rivals} - {*bundle.models()})
     bad += [f"models/{name}: expected its weights, found none" for name in missing]
+    bad += _changed(bundle)
     yield from verdict("weights", bad, f"{len(bundle.models())} models have the claimed fingerprints")
+
+
+def _changed(bundle: Bundle) -> Iterator[str]:
+    """Files of given weights that are absent or not those of ``stages.json``, one line each."""
+    for file, digest in given_files(bundle.stages).items():
+        found = f"sha256:{file_sha256(bundle.path(file))}" if file in bundle.names else "no such file"
+        if found != digest:
+            yield f"{file}: expected {digest[:19]}..., as stages.json says, found {found[:19]}"
 
 
 def check_patches(bundle: Bundle) -> Iterator[Row]:

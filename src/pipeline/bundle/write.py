@@ -19,6 +19,7 @@ from pipeline.provenance.digest import SOURCE, TEMPLATES
 from pipeline.shards.shard_set import ShardSet, chosen
 from pipeline.shards.subset import write_subset
 from pipeline.storage.atomic import read_json
+from pipeline.storage.calibration_law import FILE as CALIBRATION
 from pipeline.storage.sha256 import file_sha256
 
 FILES = (
@@ -34,6 +35,8 @@ FOLDERS = {
     "docs": (".md",),
     "tests": (".py", ".json", ".jsonld", ".txt"),
 }
+# Kind of a file in the identity of given weights -> its name in the bundle.
+_GIVEN = {"weights": "model.safetensors", "config": "config.json", "calibration": CALIBRATION}
 Members = dict[str, Path | bytes]
 
 
@@ -54,7 +57,7 @@ def write_bundle(inputs: Mapping[str, Any], out: Path | str, root: Path | str | 
     """
     stages = read_json(inputs["stages"], "stages/1")
     members = results(inputs, stages)
-    members |= {"inputs.json": _json(_input_files(inputs, stages))}
+    members |= {"inputs.json": _json(_inputs(inputs, stages))}
     members |= dict(source(Path(root) if root is not None else SOURCE.parents[1]))
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +111,22 @@ def results(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> Members:
     return out
 
 
+def given_files(stages: Mapping[str, Any]) -> dict[str, str]:
+    """Members of given weights, and their digests (``sha256:...``) as they entered the keys.
+
+    Parameters
+    ----------
+    stages : content of ``stages.json``.
+    """
+    out = {}
+    for name, given in {"pretrained": stages["found"]["given"], **stages["found"].get("rivals", {})}.items():
+        folders = {"model": name, "vae": "pretrained_vae" if name == "pretrained" else f"vae_{name}"}
+        for entry, digest in given["identity"].items() if given else ():
+            part, _, kind = entry.partition(".")
+            out[f"models/{folders[part]}/{_GIVEN[kind]}"] = digest
+    return out
+
+
 def _record(name: str, stage: Mapping[str, Any]) -> bytes:
     """The record of a stage; each of its jobs must have written the same one."""
     wanted = record_of(name, stage["key"], json.loads(stage["section"]))
@@ -130,24 +149,49 @@ def source(root: Path) -> Iterator[tuple[str, Path]]:
                 yield f"source/{file.relative_to(root).as_posix()}", file
 
 
-def _input_files(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> dict[str, Any]:
-    """Digests of the input files, and the URLs of those that were downloaded."""
+def _inputs(inputs: Mapping[str, Any], stages: Mapping[str, Any]) -> dict[str, Any]:
+    """Content of ``inputs.json``."""
     local = {path.name: path for path in _listed(inputs.get("fetched"))}
+    unpinned = {Path(path).name for path, _, pin in stages["found"]["urls"] if not pin}
+    fetched = {name: file_sha256(local[name]) for name in sorted(unpinned & local.keys())}
+    return {
+        "schema": "inputs/1",
+        "synthetic": stages["config"]["inputs"]["dem"] == "synthetic",
+        "files": input_files(stages, fetched),
+        "sites": [site["name"] for site in read_json(inputs["terrain"])["sites"]],
+        "dropped": read_json(inputs["split"])["counts"].get("dropped", 0),
+    }
+
+
+def input_files(stages: Mapping[str, Any], fetched: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Role, name, URL (or None) and digest of every input file.
+
+    Parameters
+    ----------
+    stages : content of ``stages.json``. fetched : sha256 of downloads that are not pinned, by name.
+    """
     found, config = stages["found"], stages["config"]
     names = {url: Path(path).name for path, url, _ in found["urls"]}
     files = []
     for role, origin, digest in stages["files"]:
         name, url = (names[origin], origin) if "://" in origin else (origin, None)
-        here = file_sha256(local[name]) if url and name in local else digest
+        here = fetched.get(name, digest) if digest == "unpinned" else digest
         files.append(_entry(role, name, here, url))
     kernels = zip(config["ephemeris"]["kernels"], found["kernels"])  # unused kernels have no digests
     files += [_entry("kernel", path, digest) for path, digest in kernels]
     index = config["split"]["index"] or {}
     named = (index[name] for name in ("train", "validation", "test") if index)
     files += [_entry("index", path, digest) for path, digest in zip(named, found["index"])]
+    far = config["inputs"]["far"] or []
+    files += [_entry("far", *each) for each in zip([far] if isinstance(far, str) else far, found["far"])]
     if found["lpips"]:
         files.append(_entry("lpips", config["vae"]["lpips_weights"], found["lpips"]))
-    return {"schema": "inputs/1", "synthetic": config["inputs"]["dem"] == "synthetic", "files": files}
+    for system, init in found["init"].items():
+        for entry, digest in init["identity"].items():
+            file = _GIVEN[entry.partition(".")[2]]
+            files.append(_entry("init", file, digest) | {"name": f"{system}/{file}"})
+    files += [_entry("given", file, digest) | {"name": file} for file, digest in given_files(stages).items()]
+    return files
 
 
 def _entry(role: str, path: str, digest: str, url: str | None = None) -> dict[str, Any]:
@@ -183,10 +227,9 @@ def _documents(inputs: Mapping[str, Any], stages: Mapping[str, Any], members: Me
         return json.loads(content if isinstance(content, bytes) else content.read_bytes())
 
     metrics = read("evaluation/metrics.json")
-    manifests = {Path(n).stem: read(n) for n in members if n.startswith("manifests/")}
+    manifests = {Path(n).stem: read(n) for n in sorted(members) if n.startswith("manifests/")}
     out: Members = {"README.md": readme(stages, metrics, read("subset/manifest.json")).encode()}
-    facts = {name: read_json(inputs[name]) for name in ("terrain", "split")}
-    out["datasheet.md"] = datasheet(stages, manifests, facts, read("inputs.json")).encode()
+    out["datasheet.md"] = datasheet(stages, manifests, read("inputs.json")).encode()
     for name in models_in(sorted(members)):
         path = members[f"models/{name}/model.safetensors"]
         assert isinstance(path, Path)

@@ -67,6 +67,32 @@ class Prediction:
         return lr[halo_cells : len(lr) - halo_cells, halo_cells : len(lr) - halo_cells]
 
 
+@dataclass(frozen=True)
+class Example:
+    """What the report shows of one patch, without the rest of its batch.
+
+    Attributes
+    ----------
+    patch_id : of the patch. fields : (P, P) float32 by name; heights in metres above the batch's reference.
+    """
+
+    patch_id: int
+    fields: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, found: Prediction) -> Example:
+        """Copies from a prediction, which holds its whole batch."""
+        fields = {
+            "truth": found.truth,
+            "prior": found.field(found.batch.prior),
+            "mean": found.members.mean(axis=0),
+            "clone": found.members[0],
+            "std": found.members.std(axis=0, ddof=1),
+            "image": found.field(found.batch.images)[0],
+        }
+        return cls(found.patch_id, {name: np.array(values, np.float32) for name, values in fields.items()})
+
+
 def _sites_and_blocks(shards: ShardSet) -> list[tuple[int, str]]:
     """Site and block of every patch, in the order of the set."""
     out = []
@@ -152,7 +178,7 @@ def evaluate(
     rows, tables, locations = {}, dict[str, Columns](), _sites_and_blocks(shards)
     for label, condition in section.headings.items():
         predictor = make(Setup(grid, section.options_under(condition), files, device))
-        scores, ids, shown = PatchScores(float(grid["pixel_m"])), list[int](), list[Prediction]()
+        scores, ids, shown = PatchScores(float(grid["pixel_m"])), list[int](), list[Example]()
         for found in predict(predictor, section, label, condition, shards, device):
             ids.append(found.patch_id)
             scores.place(*locations[found.index])
@@ -167,7 +193,7 @@ def evaluate(
                 mean = found.members.mean(axis=0)
                 scores.add_withheld(**hidden.columns(mean, found.field(found.batch.prior)))
             if label == "main" and found.index in keep and examples is not None:
-                shown.append(found)
+                shown.append(Example.of(found))
         tables[label] = columns(scores, ids, arithmetic(device))
         rows[label] = scores.summary(section.bootstrap, section.seed)
         if shown and examples is not None:
@@ -175,17 +201,9 @@ def evaluate(
     write_json(out, make_part(section, rows, models_of(section, files)) | {"patches": tables})
 
 
-def _write_examples(path: Path | str, shown: list[Prediction], system: str, pixel_m: float) -> None:
+def _write_examples(path: Path | str, shown: list[Example], system: str, pixel_m: float) -> None:
     """Store the report's examples: heights in metres above the batch's reference, and one image per patch."""
-    fields = {
-        "truth": [d.truth for d in shown],
-        "prior": [d.field(d.batch.prior) for d in shown],
-        "mean": [d.members.mean(axis=0) for d in shown],
-        "clone": [d.members[0] for d in shown],
-        "std": [d.members.std(axis=0, ddof=1) for d in shown],
-        "image": [d.field(d.batch.images)[0] for d in shown],
-    }
     with StoreWriter(path, "examples", {"pixel_m": pixel_m, "system": system}) as writer:
-        writer.write("id", np.array([d.patch_id for d in shown], np.int64), ("patch",))
-        for name, values in fields.items():
-            writer.write(name, np.stack(values).astype(np.float32), ("patch", "y", "x"))
+        writer.write("id", np.array([example.patch_id for example in shown], np.int64), ("patch",))
+        for name in shown[0].fields:
+            writer.write(name, np.stack([example.fields[name] for example in shown]), ("patch", "y", "x"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipeline.config.inputs import is_url
 from pipeline.config.root import Config, ConfigError
@@ -42,8 +43,8 @@ def resolve_inputs(config: Config, root: Path, memory: DigestMemory) -> InputFil
     Raises
     ------
     ConfigError
-        If an entry matches no file, a digest is not the pinned one, two URLs end in the same name, or DEM
-        and count entries match different numbers of files.
+        If an entry matches no file, a digest is not the pinned one, two URLs end in the same name or one in
+        none, or DEM and count entries match different numbers of files.
     """
     urls: dict[str, tuple[str, str | None]] = {}
     identity: list[list[str]] = []
@@ -87,8 +88,16 @@ def _check_pin(path: str, digest: str, pinned: str | None) -> None:
 
 
 def download_place(url: str) -> tuple[str, str]:
-    """File name of a URL, and the path of its download."""
-    name = url.rstrip("/").rsplit("/", 1)[-1].split("?")[0]
+    """File name at the end of a URL's path, and the path of its download.
+
+    Raises
+    ------
+    ConfigError
+        If the path ends in no file name.
+    """
+    name = urlsplit(url).path.rstrip("/").rsplit("/", 1)[-1]
+    if name in ("", ".", ".."):
+        raise ConfigError.unlike("inputs", "URLs whose path ends in a file name", repr(url))
     return name, (DOWNLOADS / name).as_posix()
 
 

@@ -15,6 +15,7 @@ from pipeline.storage.atomic import read_json, write_json
 from pipeline.terrain.grid import Grid, GridError, RasterError, check_pixel
 from pipeline.terrain.lattice import Member, Site, Source, Terrain, arrange, check_overlaps, sample_windows
 from pipeline.terrain.readers import open_raster
+from pipeline.terrain.site_raster import seem_kilometres, slopes
 
 logger = logging.getLogger(__name__)
 
@@ -97,17 +98,33 @@ def _source(dem: str, count: str | None, inputs: TerrainStage) -> Source:
 
 
 def _check_heights(terrain: Terrain) -> None:
-    """Check samples of each DEM: radii or nodata that is not marked are out of the range of heights."""
+    """Check samples of each DEM.
+
+    Radii, and nodata that is not marked, are out of the range of heights; kilometres have too small slopes.
+    """
     for source in terrain.sources:
-        raster = terrain._raster(source, count=False)
+        raster, pixel = terrain._raster(source, count=False), source.grid.pixel_m
+        known, steps = [], []
         for window in sample_windows(0, source.grid.height, 0, source.grid.width):
-            data = raster.read(*window)
-            worst = float(np.nanmax(np.abs(data))) if np.isfinite(data).any() else 0.0
-            if worst > HIGHEST_M:
-                raise RasterError(
-                    f"{source.path}: expected heights in metres above R = 1737400 m (within "
-                    f"+-{HIGHEST_M:.0f} m), found {worst:g} (radii, or missing data not marked as nodata?)"
-                )
+            data = raster.read(*window).astype(np.float64)
+            known.append(data[np.isfinite(data)])
+            steps.append(slopes(data, pixel))
+        heights = np.concatenate(known)
+        if not heights.size:
+            continue
+        low, high = float(heights.min()), float(heights.max())
+        worst = max(abs(low), abs(high))
+        if worst > HIGHEST_M:
+            raise RasterError(
+                f"{source.path}: expected heights in metres above R = 1737400 m (within "
+                f"+-{HIGHEST_M:.0f} m), found {worst:g} (radii, or missing data not marked as nodata?)"
+            )
+        # Level terrain has no slopes in any unit.
+        if low < high and heights.size > 64 and seem_kilometres(low, high, np.concatenate(steps), pixel):
+            raise RasterError(
+                f"{source.path}: expected heights in metres above R = 1737400 m, found {low:g} to {high:g} "
+                f"on pixels of {pixel:g} m (kilometres? Multiply them by 1000)"
+            )
 
 
 def terrain_json(terrain: Terrain) -> dict[str, Any]:

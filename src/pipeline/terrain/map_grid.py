@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,21 @@ class LunarProjection:
         # `Proj` uses the CRS's own unit.
         unit = 1.0 if self.geographic else float(crs.axis_info[0].unit_conversion_factor)
         self.metres = unit if crs.axis_info else 1.0
+
+    @cached_property
+    def circle(self) -> float | None:
+        """Width of all longitudes, in the CRS's own units, where x depends on longitude only; else None."""
+        if self._project is None:
+            return 360.0
+        lon = np.arange(360.0)
+        (x, _), (other, _) = self.xy(lon, np.zeros(360)), self.xy(lon, np.full(360, 45.0))
+        if not np.isfinite([x, other]).all():
+            return None
+        # One step crosses the seam.
+        step, rounding = float(np.median(np.diff(x))), 1e-6 * self.radius_m / self.metres
+        equal = np.abs(np.diff(x) - step) < rounding
+        cylindrical = step > 0 and equal.sum() >= 358 and np.allclose(x, other, rtol=0, atol=rounding)
+        return 360 * step if cylindrical else None
 
     def in_metres(self) -> LunarProjection:
         """The same projection with coordinates in metres; geographic coordinates are unchanged."""

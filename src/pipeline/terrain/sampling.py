@@ -35,30 +35,37 @@ def resampled(raster: Raster, wide: MapGrid) -> Floats:
         projection = lunar_projection(raster.grid.crs_wkt)
         transform, size = raster.grid.transform, raster.grid.pixel_m
 
+    circle, width = projection.circle, raster.grid.width
+
     def on_file(row: Floats, col: Floats) -> tuple[Floats, Floats]:
         x, y = projection.xy(*wide.lonlat(row, col))
-        if projection.geographic:
+        if circle:
             # The file's longitudes may run to 360.
-            middle = transform.c + transform.a * raster.grid.width / 2
-            x = (x - middle + 180) % 360 - 180 + middle
+            middle = transform.c + transform.a * width / 2
+            x = (x - middle + circle / 2) % circle - circle / 2 + middle
         return x, y
 
+    # Coordinates of pixels may be rounded: the last column need not end exactly where the first begins.
+    whole_circle = circle is not None and abs(width - circle / transform.a) < 0.5
     x, y = on_file(*np.meshgrid(np.linspace(0, wide.height, 33), np.linspace(0, wide.width, 33)))
     across, down = (x - transform.c) / transform.a, (y - transform.f) / transform.e
     row0, row1 = int(np.floor(down.min())) - 4, int(np.ceil(down.max())) + 4
     col0, col1 = int(np.floor(across.min())) - 4, int(np.ceil(across.max())) + 4
-    if projection.geographic and _has_pole(wide):
+    pole = circle is not None and _has_pole(wide)
+    if pole:
         # A map with a pole contains all longitudes, and its sampled points may not include the pole itself.
-        col0, col1 = 0, raster.grid.width
         row0, row1 = (0, row1) if wide.pole > 0 else (row0, raster.grid.height)
+    beyond = whole_circle and (col0 < 0 or col1 > width)
+    if circle and (pole or beyond or np.ptp(x) > circle / 2):
+        # Points between the samples may have any column from theirs to the seam, on both of its sides.
+        col0, col1 = 0, width
     row0, row1 = max(row0, 0), min(row1, raster.grid.height)
-    col0, col1 = max(col0, 0), min(col1, raster.grid.width)
+    col0, col1 = max(col0, 0), min(col1, width)
     if row0 >= row1 or col0 >= col1:
         return np.full((wide.height, wide.width), np.nan)
     source = raster.read(row0, row1, col0, col1).astype(np.float64)
     # Finer pixels are averaged over samples between them: means of whole pixels would tilt a slope.
     fine = math.ceil(wide.pixel_m / size) if size < 0.75 * wide.pixel_m else 1
-    whole_circle = projection.geographic and math.isclose(source.shape[1] * transform.a, 360, rel_tol=1e-6)
     out = np.empty((wide.height, wide.width))
     step = max(1, _SAMPLES // (wide.width * fine * fine))
     cols = (np.arange(wide.width * fine) + 0.5) / fine - 0.5
@@ -70,7 +77,7 @@ def resampled(raster: Raster, wide: MapGrid) -> Floats:
             (y - transform.f) / transform.e - row0 - 0.5,
             (x - transform.c) / transform.a - col0 - 0.5,
         )
-        samples = _between(source, down, across, whole_circle)
+        samples = _between(source, down, across, whole_circle and source.shape[1] == width)
         out[top:bottom] = block_nanmean(samples, fine) if fine > 1 else samples
     return out
 

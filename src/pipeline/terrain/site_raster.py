@@ -107,6 +107,28 @@ def open_site_raster(path: Path | str) -> Raster:
     return SiteRaster(path)
 
 
+def slopes(values: Floats, pixel_m: float) -> Floats:
+    """Absolute slopes between neighbours in a row that both have data, metres per metre, in one dimension.
+
+    Parameters
+    ----------
+    values : (rows, cols) heights, metres. pixel_m : metres.
+    """
+    steps = np.abs(np.diff(values, axis=-1)) / pixel_m
+    return steps[np.isfinite(steps)]
+
+
+def seem_kilometres(low: float, high: float, steps: Floats, pixel_m: float) -> bool:
+    """Whether heights are plausible as kilometres only: numbers and slopes too small for metres.
+
+    Parameters
+    ----------
+    low, high : range of the heights. steps : their `slopes`, as if they were metres. pixel_m : metres.
+    """
+    even = low < high and steps.size > 64 and float(np.sqrt(np.mean(steps**2))) < _SMOOTHEST
+    return max(abs(low), abs(high)) < _KILOMETRES and (pixel_m >= 100 or even)
+
+
 def heights_in_metres(
     name: str, values: Floats, pixel_m: float, unit: str | None = None
 ) -> tuple[Floats, list[str]]:
@@ -143,11 +165,8 @@ def heights_in_metres(
             f"{name}: expected heights in metres, found {low:g} to {high:g}: distances in km? "
             "Say so with site.height_unit: km"
         )
-    steps = np.abs(np.diff(values, axis=-1)) / pixel_m
-    steps = steps[np.isfinite(steps)]
-    small = unit is None and known.size > 64 and max(abs(low), abs(high)) < _KILOMETRES
-    even = low < high and steps.size > 64 and float(np.sqrt(np.mean(steps**2))) < _SMOOTHEST
-    if small and (pixel_m >= 100 or even):
+    steps = slopes(values, pixel_m)
+    if unit is None and known.size > 64 and seem_kilometres(low, high, steps, pixel_m):
         raise RasterError(
             f"{name}: expected heights in metres, found {low:g} to {high:g} on pixels of {pixel_m:g} m: "
             "kilometres? Say what they are with site.height_unit: km or m"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import stat
 import struct
 import zipfile
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.bundle.archive import SUMS, ArchiveError, check_sums, unpack, write_archive
+from pipeline.bundle.verify import verify
 
 Maker = Callable[[zipfile.ZipFile], None]
 
@@ -146,6 +149,24 @@ def test_a_damaged_member_is_named(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(ArchiveError, match="member 'b': damaged"):
         unpack(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["n" * 300, f"{'d' * 300}/file"])
+def test_a_member_that_the_file_system_refuses_is_one_finding(name: str, tmp_path: Path) -> None:
+    path = made(tmp_path / "x.zip", lambda archive: archive.writestr(entry(name), "long"))
+    (row,) = verify(path, tmp_path / "out", evaluate=False)
+    assert (row.status, row.check) == ("FAIL", "archive")
+    assert f"member {name!r}: expected to write it, found: File name too long" in row.detail
+
+
+def test_a_full_disk_names_the_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_archive(tmp_path / "x.zip", {"a": b"a"})
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(ArchiveError, match="member 'SHA256SUMS': expected to write it, found: No space left"):
+        unpack(tmp_path / "x.zip", tmp_path / "out")
 
 
 def test_no_file_is_told(tmp_path: Path) -> None:

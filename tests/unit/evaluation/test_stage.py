@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from shard_files import FACTOR, HALO, SIZE, make_test_manifest
 
 from pipeline.config.runtime import RuntimeSection
 from pipeline.config.stages.evaluation import CollectStage, PredictorStage
+from pipeline.evaluation import stage
 from pipeline.evaluation.collect import collect_metrics
+from pipeline.evaluation.conditions import batch_under
 from pipeline.evaluation.metrics import PatchScores
 from pipeline.evaluation.stage import evaluate
 from pipeline.predictors.registry import PREDICTORS, TRAINED
@@ -110,6 +113,34 @@ def test_a_deterministic_predictor_has_no_ensemble_columns(metrics: dict[str, An
 def test_examples_are_kept_of_the_main_condition(parts: Path) -> None:
     store = open_store(parts / "examples.zarr.zip", schema="examples")
     assert store.attrs["system"] == "pretrained" and len(store["id"]) == 7
+
+
+def test_examples_do_not_keep_their_batches(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    def noted(*given: Any) -> Any:
+        batch = batch_under(*given)
+        batches.append(weakref.ref(batch))
+        return batch
+
+    def counted(path: Path, shown: list[Any], *_: Any) -> None:
+        alive.append(sum(ref() is not None for ref in batches))
+        assert len(shown) == 7
+        assert all(values.base is None for example in shown for values in example.fields.values())
+
+    monkeypatch.setattr(stage, "batch_under", noted)
+    monkeypatch.setattr(stage, "_write_examples", counted)
+    model = save_system(tmp_path / "w", size_px=SIZE, factor=FACTOR, lr_halo_px=HALO) / "model.safetensors"
+    files = {"model": [str(model)], "vae": [], "calibration": []}
+    more = {"options": SAMPLER, "members": 2, "batch": 2, "conditions": {"main": {}}}
+    evaluate(
+        section("pretrained", TRAINED, **more), manifest, files, CPU, tmp_path / "p.json", tmp_path / "e"
+    )
+    # The last prediction is still at hand.
+    assert len(batches) == 4 and alive[0] <= 1
 
 
 def test_bicubics_are_scored_in_double_precision(metrics: dict[str, Any], manifest: Path) -> None:

@@ -241,6 +241,19 @@ def test_replacing_leaves_no_trace_of_a_failure(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_processes_of_one_number_on_two_hosts_write_files_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic.os, "getpid", lambda: 7)
+    path = tmp_path / "a"
+    with replacing(path) as one:
+        one.write_text("one")
+        with replacing(path) as two:
+            two.write_text("two")
+        assert one != two and path.read_text() == "two"
+    assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
+
+
 def test_replacing_syncs_before_it_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     monkeypatch.setattr(atomic.os, "fsync", lambda handle: seen.append(f"sync {(tmp_path / 'a').exists()}"))

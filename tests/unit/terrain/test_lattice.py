@@ -151,6 +151,19 @@ def test_refused_inputs(tmp_path: Path) -> None:
     assert not (tmp_path / "terrain.json").exists()
 
 
+@pytest.mark.parametrize("pixel", [5.0, 20.0, 100.0])
+def test_heights_in_kilometres_are_refused(pixel: float, tmp_path: Path) -> None:
+    """Also where the numbers alone could be metres; level terrain, and smooth terrain in metres, pass."""
+    row, col = np.mgrid[:80, :90] * pixel
+    metres = (3000 + 200 * np.sin(row / 300) + 0.02 * col).astype(np.float32)
+    path = write_tif(tmp_path / "km.tif", metres / 1000, pixel=pixel)
+    wanted = rf"km\.tif: expected heights in metres .* found \S+ to 3\.\d+ on pixels of {pixel:g} m \(kilom"
+    with pytest.raises(RasterError, match=wanted):
+        build(tmp_path, [path])
+    for number, heights in enumerate((metres, 0 * metres, 0 * metres + 5)):
+        build(tmp_path, [write_tif(tmp_path / f"{number}.tif", heights, pixel=pixel)])
+
+
 def test_a_file_that_changed_since_the_index_is_refused(tmp_path: Path) -> None:
     path = write_tif(tmp_path / "a.tif", relief(10, 10))
     terrain = build(tmp_path, [path])
