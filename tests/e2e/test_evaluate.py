@@ -33,7 +33,8 @@ JOBS = {
     "terrain_index", "patches_extract", "patches_select", "patches_split", "illumination_trace",
     "arcs_select", "masks_draw", "shards_write_test", "shards_manifest_test", "evaluation_bicubic",
     "evaluation_bicubic_window", "evaluation_photometric",
-    "evaluation_pretrained", "evaluation_collect", "evaluation", "region_reconstruct", "region", "total",
+    "evaluation_pretrained", "evaluation_collect", "evaluation", "region_reconstruct", "region",
+    "run_record", "total",
 }  # fmt: skip
 TARGETS = ("evaluation", "region", "--configfile", "config/evaluate.yaml", "small.yaml", "--config")
 DEM = """inputs={"dem": "sites/*.tif"}"""

@@ -294,6 +294,8 @@ def test_keys_alone_are_tracked(name: str) -> None:
     entries = [line.strip() for line in params.group(1).splitlines() if re.match(r" +(\*\*)?\w+(=|\()", line)]
     tracked = [e for e in entries if "=untracked(" not in e and "lambda wildcards, output:" not in e]
     allowed = {"key=PLAN.record_key,"} if name == "run_record" else set()
+    if "weights_halve.py" in rules()[name]:
+        allowed = {"made_of=[file for file in _files if file],"}  # paths of the store, which have keys
     assert all(e.startswith("**identity(") or e in allowed for e in tracked), tracked
 
 

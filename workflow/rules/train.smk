@@ -111,7 +111,8 @@ for _shipped, _files in PLAN.shipped.items():
         conda:
             "../../envs/environment.yaml"
         params:
-            files=_files,  # their paths have the keys: with another config they are made again
+            files=untracked(_files),
+            made_of=[file for file in _files if file],
             level=untracked(LEVEL),
         script:
             "../scripts/weights_halve.py"

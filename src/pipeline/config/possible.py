@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pipeline.config.base import unlike
 from pipeline.config.bridge import BridgeSection
 from pipeline.config.stochastic import StochasticSection
-from pipeline.config.training import OptimiserSection
 
 if TYPE_CHECKING:
     from pipeline.config.root import Config
@@ -27,7 +26,6 @@ def impossible(config: Config, systems: Mapping[str, BridgeSection]) -> Iterator
     """
     yield from _names(config)
     yield from _networks(config, systems)
-    yield from _trainings(config, systems)
     yield from _terrain(config)
 
 
@@ -68,22 +66,6 @@ def _networks(config: Config, systems: Mapping[str, BridgeSection]) -> Iterator[
             most = (patches.size_px & -patches.size_px).bit_length() - 1
             wanted = f"at most {most}, since patches.size_px = {patches.size_px} is halved for each"
             yield unlike(f"{_path(config, name)}.widths", wanted, len(options.widths))
-
-
-def _trainings(config: Config, systems: Mapping[str, BridgeSection]) -> Iterator[str]:
-    """No warm-up may be longer than its training."""
-    found: dict[str, OptimiserSection] = {"vae.optimiser": config.vae.optimiser} if systems else {}
-    for name, section in systems.items():
-        for stage in section.stages.given:
-            found[f"{name}.stages.{stage}"] = getattr(section.stages, stage)
-    for name in config.predictors.trains:
-        optimiser = getattr(config.predictors.options(name), "optimiser", None)
-        if optimiser is not None:
-            found[f"{_path(config, name)}.optimiser"] = optimiser
-    for key, optimiser in found.items():
-        if optimiser.warmup_samples > optimiser.samples:
-            wanted = f"at most samples = {optimiser.samples}"
-            yield unlike(f"{key}.warmup_samples", wanted, optimiser.warmup_samples)
 
 
 def _terrain(config: Config) -> Iterator[str]:

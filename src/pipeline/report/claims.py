@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pipeline.report.systems import TEST, Results, Row
 
 HELD, NOT, UNTOLD = "held here", "did not hold", "cannot be told"
-#: Relative difference up to which two numbers count as equal: single trainings that differ in nothing except
-#: their seed differ by as much.
+#: Relative difference up to which two numbers count as equal: those of single trainings, whose seeds may make
+#: as much.
 ALIKE = 0.05
 #: Whether a claim holds (None if the numbers are too near to each other), and the numbers as text.
 Verdict = tuple[bool | None, str]

@@ -11,7 +11,6 @@ from pipeline.config.root import ConfigError, load_config
 
 BRIDGE = {"systems": ["bridge"], "primary": "bridge_missing"}
 RESIDUAL = {"vae": {"target": "residual"}, "published": {"target": "residual"}}
-STAGE = {"samples": 100, "warmup_samples": 101}
 INDEX = {"method": "index", "index": {"train": "a", "validation": "b", "test": "c"}}
 FAR = {"halo_px": 39, "far_m": 1000, "far_cell_px": 18}
 
@@ -59,18 +58,6 @@ FAR = {"halo_px": 39, "far_m": 1000, "far_cell_px": 18}
             "split.test_sites: expected no pattern of split.validation_sites, found ['a*']",
         ),
         (
-            {"vae": {"optimiser": STAGE}},
-            "vae.optimiser.warmup_samples: expected at most samples = 100, found 101",
-        ),
-        (
-            {"published": {"stages": {"arcs": STAGE}}},
-            "published.stages.arcs.warmup_samples: expected at most samples = 100, found 101",
-        ),
-        (
-            {"predictors": {"scored": ["gan"], "gan": {"optimiser": STAGE}}},
-            "predictors.gan.optimiser.warmup_samples: expected at most samples = 100, found 101",
-        ),
-        (
             {"predictors": {"variants": {"collect": {"of": "gan"}}}},
             "predictors.variants.collect: expected another name than that of a rule, found it",
         ),
@@ -105,13 +92,12 @@ def test_what_a_stage_would_refuse_is_named(raw: dict[str, Any], expected: str) 
     [
         {"run": "stores"},
         BRIDGE | {"bridge": {"space": "pixel", "patch_px": 8}},
-        BRIDGE | {"published": {"patch_px": 5, "stages": {"arcs": STAGE}}},
+        BRIDGE | {"published": {"patch_px": 5}},
         {"vae": {"gan_base": 48}},
         {"vae": {"gan_base": 20}},
         {"vae": {"gan_base": 40, "gan_weight": 0}},
-        {"predictors": {"yasuda": {"widths": [4, 4, 4, 4, 4, 4]}, "gan": {"optimiser": STAGE}}},
+        {"predictors": {"yasuda": {"widths": [4, 4, 4, 4, 4, 4]}}},
         {"evaluation": {"conditions": {"images_5": {}}}},
-        {"published": {"stages": {"arcs": {"samples": 100, "warmup_samples": 100}}}},
         {"split": INDEX},
         {"illumination": FAR, "patches": {"halo_px": 48}},
         {"scenes": {}, "illumination": FAR | {"halo_px": 48}, "patches": {"halo_px": 48}},
