@@ -116,8 +116,9 @@ def test_the_region_lies_where_the_site_is(folder: Path) -> None:
 def test_other_weights_rerun_what_uses_them(folder: Path, snakemake: Callable) -> None:
     save_system(folder / "other", seed=1)
     done = snakemake(folder, "-n", *TARGETS, DEM, weights("other"))
+    assert done.returncode == 0, done.text[-3000:]
     jobs = {rule for rule in done.jobs if rule not in ("total", "evaluation", "region")}
-    assert jobs == {"evaluation_pretrained", "evaluation_collect", "region_reconstruct"}
+    assert jobs == {"evaluation_pretrained", "evaluation_collect", "region_reconstruct", "run_record"}
 
 
 # --- every kind of row, from given weights ----------------------------------------------------------------
