@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,21 @@ def test_an_image_that_lies_off_is_moved_back_where_shifts_are_applied(
     else:
         assert (found.applied_right_m, found.applied_up_m) == (0, 0)
         assert error > 0.25
+
+
+def test_an_image_of_a_gap_of_the_dem_is_left_out(scene: Scene, tmp_path: Path) -> None:
+    """Its whole box, with or without heights right beside it."""
+    heights = scene._surface.copy()
+    heights[:, : MARGIN + 40] = np.nan
+    holed = Scene(heights, MARGIN, GRID, PhotometrySection(law="lambert"))
+    path = picture(scene, tmp_path / "image.tif")
+    for right in (30, 40):
+        box = (0, SIZE, 0, right)
+        assert np.isnan(holed.render(SUN, box).share).all()
+        found, values = prepare_image(
+            replace(row(path), box=box), holed, GRID, ImagesSection(), 0.0, Known(0.05, 0.1)
+        )
+        assert not found.used and found.why and values is None
 
 
 def test_shifts_are_allowed_in_pixels_of_the_map_where_no_metres_are_given() -> None:
