@@ -170,8 +170,12 @@ def _look(
     if emission is not None and emission > section.most_emission_deg:
         limit = section.most_emission_deg
         return replace(row, why=f"emission angle {emission:.1f} deg, images.most_emission_deg is {limit:g}")
-    if file.saturated_share > SATURATED_SHARE:
-        return replace(row, why=f"{file.saturated_share:.0%} of its pixels are saturated")
+    try:
+        saturated = file.saturated_share
+    except RasterError as error:
+        return replace(row, why=str(error).removeprefix(f"{path}: "))
+    if saturated > SATURATED_SHARE:
+        return replace(row, why=f"{saturated:.0%} of its pixels are saturated")
     return row
 
 

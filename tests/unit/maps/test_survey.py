@@ -150,6 +150,18 @@ def test_a_broken_file(tmp_path: Path) -> None:
     assert refused(tmp_path, str(tmp_path / "absent.tif")).why
 
 
+def test_a_damaged_block(tmp_path: Path) -> None:
+    """Its header is whole, its pixels are not."""
+    path = tmp_path / "damaged.tif"
+    image(path, compress="deflate", tiled=True, blockxsize=32, blockysize=32)
+    whole = bytearray(path.read_bytes())
+    whole[-2000:-1000] = b"\xff" * 1000
+    path.write_bytes(whole)
+    row = refused(tmp_path, str(path))
+    assert row.why.startswith("expected readable pixels in rows 0-64") and "a damaged block" in row.why
+    assert row.sun is not None and row.box is not None
+
+
 def test_the_log_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         row = refused(tmp_path, image(tmp_path / "other.tif", lat=-0.1))
