@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,10 @@ def test_from_the_side(tmp_path: Path) -> None:
         "PRODUCT_ID,SUB_SOLAR_LATITUDE,SUB_SOLAR_LONGITUDE,EMISSION_ANGLE\n"
         "M1225822680LE,-1.5,40,12.5\nM104299437RE,-1.5,80,9.5\n"
     )
-    paths = [image(tmp_path / f"{name}.tif", lon=None) for name in ("M104299437RE", "M1225822680LE")]
+    paths = [
+        image(tmp_path / f"{name}.tif", lon=None, shape=shape)
+        for name, shape in (("M104299437RE", (64, 64)), ("M1225822680LE", (64, 63)))
+    ]
     near, side = look(paths, suns)
     assert near.usable and near.sun_source == "row"
     assert near.azimuth_deg == pytest.approx(80, abs=0.5)
@@ -128,18 +132,31 @@ def test_overexposed(tmp_path: Path) -> None:
 
 
 def test_the_same_product_twice(tmp_path: Path) -> None:
-    """The first that is usable counts; other processing of an id is the same product, other ids are not."""
-    folders = [tmp_path / str(k) for k in range(4)]
+    """The first that is usable counts; other processing of an id is the same image, other ids are not."""
+    folders = [tmp_path / str(k) for k in range(5)]
     for folder in folders:
         folder.mkdir()
     low = image(folders[0] / "M1225822680LE.tif", lat=0.5)
     first = image(folders[1] / "M1225822680LE_map.tif")
     twin = image(folders[2] / "M1225822680LE.tif")
-    right = image(folders[3] / "M1225822680RE.tif")
-    unnamed = [image(tmp_path / "a.tif"), image(tmp_path / "b.tif")]
-    rows = look([low, first, twin, right, *unnamed])
-    assert [row.usable for row in rows] == [False, True, False, True, True, True]
+    calibrated = image(folders[3] / "M1225822680LC.tif", lon=0.1)
+    right = image(folders[4] / "M1225822680RE.tif", lon=0.2)
+    unnamed = [image(tmp_path / "a.tif", lon=0.3), image(tmp_path / "b.tif", lon=0.4)]
+    rows = look([low, first, twin, calibrated, right, *unnamed])
+    assert [row.usable for row in rows] == [False, True, False, False, True, True, True]
     assert rows[2].why == f"the same product as {first}"
+    assert rows[3].why == f"the same image, raw or calibrated, as {first}"
+
+
+def test_copies_under_other_names(tmp_path: Path) -> None:
+    """Equal contents are one image; files of one size whose contents differ are not."""
+    low = image(tmp_path / "low.tif", lat=0.5)
+    paths = [image(tmp_path / f"{name}.tif", lon=lon) for name, lon in (("a", 10.0), ("b", 20.0))]
+    copies = [str(shutil.copy(path, tmp_path / name)) for path, name in zip([low, *paths], ("x", "y", "z"))]
+    rows = look([low, *paths, *copies])
+    assert [row.usable for row in rows] == [False, True, True, False, False, False]
+    assert [row.why for row in rows[4:]] == [f"a copy of {path}" for path in paths]
+    assert rows[3].why.startswith("the Sun is")
 
 
 def test_a_broken_file(tmp_path: Path) -> None:
