@@ -23,6 +23,7 @@ from pipeline.maps.images import sun_on_map, sun_record
 from pipeline.storage.sha256 import file_sha256
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.map_grid import MapGrid
+from pipeline.terrain.site_raster import centre_of
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
 
     Parameters
     ----------
-    paths : files, in the order of the map. site : with the table of Suns and the kernels.
+    paths : files, in the order of the map. site : with the DEM, the table of Suns and the kernels.
     section : requirements on images. grid : of the map's working area.
 
     Returns
@@ -83,6 +84,8 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
 
     Raises
     ------
+    RasterError
+        If the DEM, whose centre a table of Suns may refer to, is unusable.
     ValueError
         If the table of Suns or the list of exposures is unusable, or none of the images can be used.
     """
@@ -93,8 +96,8 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
             files[path] = ImageFile(path)
         except RasterError as error:
             broken[path] = str(error).removeprefix(f"{path}: ")
-    lon, lat = (float(v) for v in grid.lonlat((grid.height - 1) / 2, (grid.width - 1) / 2))
-    table = read_suns(site.suns, (lon, lat), [*paths]) if site.suns is not None else None
+    # Lists of azimuths and elevations refer to the DEM's centre, wherever the map lies on it.
+    table = read_suns(site.suns, centre_of(str(site.dem)), [*paths]) if site.suns is not None else None
     whole = [path for path in paths if path in files]
     try:
         suns = {s.path: s for s in resolve_suns(whole, table, lambda path: files[path].tags, site.kernels)}

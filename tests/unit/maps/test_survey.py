@@ -13,7 +13,7 @@ import pytest
 import rasterio
 from affine import Affine
 from image_files import EQUIRECTANGULAR, write_image
-from raster_files import SOUTH
+from raster_files import SOUTH, write_tif
 
 from pipeline.config.images import ImagesSection
 from pipeline.config.site import SiteSection
@@ -41,7 +41,12 @@ def image(
 
 
 def look(paths: list[str], suns: Path | None = None, grid: MapGrid = GRID, **section: Any) -> list[Surveyed]:
-    site = SiteSection(dem="dem.tif", suns=None if suns is None else str(suns))
+    dem = "dem.tif"
+    if suns is not None:
+        # The DEM reaches beyond the map to the right: its centre lies at 90 deg east, 4 km from the map's.
+        flat, origin = np.zeros((SIZE, SIZE + 400), np.float32), (-HALF, HALF)
+        dem = str(write_tif(suns.parent / dem, flat, pixel=PIXEL, origin=origin))
+    site = SiteSection(dem=dem, suns=None if suns is None else str(suns))
     found = survey(paths, site, ImagesSection(**section), grid)
     assert [row.path for row in found] == paths
     for row in found:
@@ -123,6 +128,16 @@ def test_from_the_side(tmp_path: Path) -> None:
     assert near.azimuth_deg == pytest.approx(80, abs=0.5)
     assert side.why == "emission angle 12.5 deg, images.most_emission_deg is 10"
     assert all(row.usable for row in look(paths, suns, most_emission_deg=13))
+
+
+def test_azimuths_of_a_list_hold_over_the_dems_centre(tmp_path: Path) -> None:
+    """At 90 deg east of the south pole, north is to the right on the map."""
+    suns = tmp_path / "suns.txt"
+    suns.write_text("a.tif 20 1.5\n")
+    (row,) = look([image(tmp_path / "a.tif", lon=None)], suns)
+    assert row.azimuth_deg == pytest.approx(90 + 20, abs=0.5)
+    # 4 km towards the Sun or away from it, 0.13 deg over the sphere.
+    assert row.elevation_deg == pytest.approx(1.5 - 0.132 * np.cos(np.radians(20)), abs=0.01)
 
 
 def test_overexposed(tmp_path: Path) -> None:
