@@ -157,6 +157,21 @@ def test_an_image_without_an_exposure_of_its_own_waits_for_the_set(
     assert found.used and values is not None
 
 
+@pytest.mark.parametrize(("scatter", "used"), [(0.25, True), (0.65, False)])
+def test_a_certain_match_is_not_overruled_by_the_set(
+    scatter: float, used: bool, scene: Scene, tmp_path: Path, monkeypatch: Any, caplog: Any
+) -> None:
+    """12 images in I/F and one in DN; the ratio of their exposures is no scatter of one camera."""
+    sure = [record(0.05 * (1 + 0.02 * k), None, scatter=0.2) for k in range(-6, 6)]
+    known = exposures_of([*sure, record(600.0, None, scatter=0.25)])[-1]
+    monkeypatch.setattr(prepare, "exposure", lambda *_: Exposure(600.0, scatter))
+    path = picture(scene, tmp_path / "image.tif", gain=600.0)
+    found, values = prepare_image(row(path), scene, GRID, ImagesSection(), 0.0, known)
+    assert found.used == used == (values is not None) == ("uncertain" not in found.why)
+    assert found.exposure == 600 and len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"{path}: exposure 600 by the match with the DEM, 0.05 +- ")
+
+
 def seen(azimuth: float, lit: dict[int, int], used: bool = True, scatter: float = 0.1) -> dict[str, Any]:
     image = {"azimuth_deg": azimuth}
     return {"used": used, "scatter": scatter, "image": image, "lit": [[k, n] for k, n in lit.items()]}
