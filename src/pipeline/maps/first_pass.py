@@ -30,6 +30,10 @@ _SURE, _LEAST_SURE, _SMALLEST_SPREAD = 0.3, 5, 0.02
 # Relative error of a match whose ratios scatter by s: this times s^2 (measured on two sets whose exposures
 # vary by 5 %: 0.3 at s = 0.5, hardly any at 0.1).
 _ERROR = 1.2
+# Largest scatter of the ratios to the rendering at which an image's exposure is determined by itself.
+_UNSURE = 0.6
+# A prior is not used where it differs from the match by more than this, in their common standard deviation.
+_CONTRADICTS = 4.0
 
 Record = Mapping[str, Any]
 
@@ -96,8 +100,38 @@ class Known:
         """
         if self.spread == 0:
             return self.scale
-        own, prior = (_ERROR * match.scatter**2) ** 2, self.spread**2
+        own, prior = self._variances(match)
         return math.exp((math.log(match.scale) * prior + math.log(self.scale) * own) / (prior + own))
+
+    def contradicts(self, match: Exposure) -> bool:
+        """Whether both differ by far more than their errors: the image has another unit or camera setting."""
+        apart = abs(math.log(match.scale / self.scale))
+        return self.spread > 0 and apart > _CONTRADICTS * math.sqrt(sum(self._variances(match)))
+
+    def _variances(self, match: Exposure) -> tuple[float, float]:
+        """Of the logarithms of the match and of the prior."""
+        return (_ERROR * match.scatter**2) ** 2, self.spread**2
+
+
+def settle(match: Exposure, known: Known | None, path: str) -> tuple[float, str]:
+    """An image's exposure, and the reason why it cannot be used; '' where it can.
+
+    Parameters
+    ----------
+    match : with the DEM. known : prior; None if there is none. path : of the image, for the log.
+    """
+    if known is not None and known.contradicts(match):
+        logger.warning(
+            "%s: exposure %.4g by the match with the DEM, %.4g +- %.0f %% by the other images; theirs is not "
+            "used: is this image in another unit?", path, match.scale, known.scale, 100 * known.spread,
+        )  # fmt: skip
+        known = None
+    if known is not None:
+        return known.with_match(match), ""
+    if match.scatter <= _UNSURE:
+        return match.scale, ""
+    why = f"its exposure is uncertain: ratios to the DEM's rendering scatter by {match.scatter:.2f}"
+    return match.scale, f"{why}, at most {_UNSURE:g} is allowed"
 
 
 def exposures_of(records: Sequence[Record]) -> list[Known | None]:

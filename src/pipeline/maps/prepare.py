@@ -25,7 +25,7 @@ from pipeline.imagery.raster import ImageFile
 from pipeline.imagery.registration import Match, plausible, register, shrink
 from pipeline.imagery.resample import resample
 from pipeline.jobs.progress import progress
-from pipeline.maps.first_pass import Known, exposures_of, lit_blocks, records_of, withheld_of
+from pipeline.maps.first_pass import Known, exposures_of, lit_blocks, records_of, settle, withheld_of
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.images import lit_level, sun_of
 from pipeline.maps.kept import KeptImages
@@ -51,8 +51,6 @@ _TELLING_PX, _ALIKE = 4000, 0.15
 # Shift of a match along the light that errors of a reconstruction cause, pixels (measured on two sites whose
 # truth is known: 0.26 px along, 0.05 to 0.15 px across).
 _ALONG_PX = 0.3
-# Largest scatter of the ratios to the rendering at which an image's exposure is determined by itself.
-_UNSURE = 0.6
 # Least correlation that is not accidental.
 _CLEAR = 0.25
 
@@ -278,11 +276,10 @@ def _prepare(
         bright = exposure(values, valid, field, seen.lambert)
     except ValueError as error:
         return replace(found, used=False, why=str(error)), None
-    scale = bright.scale if known is None else known.with_match(bright)
-    found = replace(found, exposure=scale, scatter=bright.scatter)
-    if known is None and bright.scatter > _UNSURE:
-        why = f"its exposure is uncertain: ratios to the DEM's rendering scatter by {bright.scatter:.2f}"
-        return replace(found, used=False, why=f"{why}, at most {_UNSURE:g} is allowed"), None
+    scale, why = settle(bright, known, row.path)
+    found = replace(found, used=not why, why=why, exposure=scale, scatter=bright.scatter)
+    if why:
+        return found, None
     light = np.where(valid, (values - field) / scale, np.nan).astype(np.float32)
     return found, light
 

@@ -82,6 +82,14 @@ class Scene:
     def _part(self, sun: Sun, part: Box, turned_deg: float) -> NDArray[np.float32]:
         """Share, radiance and Lambert radiance, (3, rows, cols)."""
         row0, row1, col0, col1 = part
+        m = self._margin
+        # One pixel around, so that slopes at the border are central differences.
+        rows = slice(m + row0 - 1, m + row1 + 1)
+        cols = slice(m + col0 - 1, m + col1 + 1)
+        heights = self._surface[rows, cols].astype(np.float64)
+        known = np.isfinite(heights)
+        if not known[1:-1, 1:-1].any():
+            return np.full((3, row1 - row0, col1 - col0), np.nan, np.float32)
         middle = (row0 + row1 - 1) / 2, (col0 + col1 - 1) / 2
         x, y, z = sun_on_map(sun, self._grid, *middle)
         turn = np.radians(turned_deg)
@@ -89,14 +97,6 @@ class Scene:
         vector = np.array([[x, y, z]])
         pixel = self._grid.true_pixel_m(*middle)
         share = self._engine(part, pixel).share(vector, DISC_DEG)[0]
-        m = self._margin
-        # One pixel around, so that slopes at the border are central differences.
-        rows = slice(m + row0 - 1, m + row1 + 1)
-        cols = slice(m + col0 - 1, m + col1 + 1)
-        heights = self._surface[rows, cols].astype(np.float64)
-        known = np.isfinite(heights)
-        if not known.any():
-            return np.full((3, *share.shape), np.nan, np.float32)
         heights = np.where(known, heights - heights[known].mean(), 0.0)
         laws = self._photometry, self._photometry.model_copy(update={"law": "lambert"})
         shaded = [radiance(heights, pixel, vector, None, law)[0, 1:-1, 1:-1] * share for law in laws]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,14 @@ from pipeline.config.site import SiteSection
 from pipeline.imagery.lattice import MapTarget
 from pipeline.imagery.raster import SATURATED_SHARE, ImageFile
 from pipeline.imagery.suns.asp import of_image, read_exposures
-from pipeline.imagery.suns.names import product_id
+from pipeline.imagery.suns.names import camera, product_id
 from pipeline.imagery.suns.resolve import ResolvedSun, resolve_suns
 from pipeline.imagery.suns.tables import read_suns
 from pipeline.maps.images import sun_on_map, sun_record
+from pipeline.storage.sha256 import file_sha256
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.map_grid import MapGrid
+from pipeline.terrain.site_raster import centre_of
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +75,7 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
 
     Parameters
     ----------
-    paths : files, in the order of the map. site : with the table of Suns and the kernels.
+    paths : files, in the order of the map. site : with the DEM, the table of Suns and the kernels.
     section : requirements on images. grid : of the map's working area.
 
     Returns
@@ -80,6 +84,8 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
 
     Raises
     ------
+    RasterError
+        If the DEM, whose centre a table of Suns may refer to, is unusable.
     ValueError
         If the table of Suns or the list of exposures is unusable, or none of the images can be used.
     """
@@ -90,8 +96,8 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
             files[path] = ImageFile(path)
         except RasterError as error:
             broken[path] = str(error).removeprefix(f"{path}: ")
-    lon, lat = (float(v) for v in grid.lonlat((grid.height - 1) / 2, (grid.width - 1) / 2))
-    table = read_suns(site.suns, (lon, lat), [*paths]) if site.suns is not None else None
+    # Lists of azimuths and elevations refer to the DEM's centre, wherever the map lies on it.
+    table = read_suns(site.suns, centre_of(str(site.dem)), [*paths]) if site.suns is not None else None
     whole = [path for path in paths if path in files]
     try:
         suns = {s.path: s for s in resolve_suns(whole, table, lambda path: files[path].tags, site.kernels)}
@@ -105,7 +111,7 @@ def survey(paths: Sequence[str], site: SiteSection, section: ImagesSection, grid
         else:
             rows.append(_look(path, files[path], suns[path], rows, section, grid))
             files[path].close()
-    rows = _withhold(_exposed(rows, site.exposures), section)
+    rows = _withhold(_exposed(_without_copies(rows), site.exposures), section)
     usable = sum(row.usable for row in rows)
     for row in rows:
         if row.why or row.note:
@@ -145,11 +151,10 @@ def _look(
     grid: MapGrid,
 ) -> Surveyed:  # fmt: skip
     row = Surveyed(path, product_id(path) or "", sun_source=found.source, note=found.note)
-    twin = next(
-        (other for other in before if row.product and other.product == row.product and other.usable), None
-    )
+    twin = _twin(row.product, before)
     if twin is not None:
-        return replace(row, why=f"the same product as {twin.path}")
+        what = "product" if twin.product == row.product else "image, raw or calibrated,"
+        return replace(row, why=f"the same {what} as {twin.path}")
     if found.sun is None:
         why = found.note if found.note.startswith("no Sun") else f"no Sun: {found.note}"
         return replace(row, why=why, note="")
@@ -170,9 +175,35 @@ def _look(
     if emission is not None and emission > section.most_emission_deg:
         limit = section.most_emission_deg
         return replace(row, why=f"emission angle {emission:.1f} deg, images.most_emission_deg is {limit:g}")
-    if file.saturated_share > SATURATED_SHARE:
-        return replace(row, why=f"{file.saturated_share:.0%} of its pixels are saturated")
+    try:
+        saturated = file.saturated_share
+    except RasterError as error:
+        return replace(row, why=str(error).removeprefix(f"{path}: "))
+    if saturated > SATURATED_SHARE:
+        return replace(row, why=f"{saturated:.0%} of its pixels are saturated")
     return row
+
+
+def _twin(product: str, before: Sequence[Surveyed]) -> Surveyed | None:
+    """The usable row of the same exposure and camera; None where there is none."""
+    same = (row for row in before if row.usable and row.product and product)
+    return next((row for row in same if camera(row.product) == camera(product)), None)
+
+
+def _without_copies(rows: Sequence[Surveyed]) -> list[Surveyed]:
+    """Rows where usable files with the content of a previous one are refused, whatever their names."""
+    sizes = Counter(Path(row.path).stat().st_size for row in rows if row.usable)
+    first: dict[str, str] = {}
+    out = []
+    for row in rows:
+        # Only files of one size can be copies; no others are read.
+        if row.usable and sizes[Path(row.path).stat().st_size] > 1:
+            digest = file_sha256(Path(row.path))
+            if digest in first:
+                row = replace(row, why=f"a copy of {first[digest]}")
+            first.setdefault(digest, row.path)
+        out.append(row)
+    return out
 
 
 def _box(file: ImageFile, grid: MapGrid) -> tuple[int, int, int, int] | None:

@@ -107,6 +107,20 @@ def open_site_raster(path: Path | str) -> Raster:
     return SiteRaster(path)
 
 
+def centre_of(path: Path | str) -> tuple[float, float]:
+    """Longitude and latitude, degrees, of the centre of a user's raster; raises as `open_site_raster`."""
+    raster = open_site_raster(path)
+    try:
+        row, col = raster.grid.height / 2, raster.grid.width / 2
+        if isinstance(raster, SiteRaster):
+            lon, lat = raster._lonlat(np.array(col), np.array(row))
+        else:
+            lon, lat = raster.grid.lonlat(row - 0.5, col - 0.5)
+        return float(lon), float(lat)
+    finally:
+        raster.close()
+
+
 def slopes(values: Floats, pixel_m: float) -> Floats:
     """Absolute slopes between neighbours in a row that both have data, metres per metre, in one dimension.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,21 @@ def test_an_image_that_lies_off_is_moved_back_where_shifts_are_applied(
         assert error > 0.25
 
 
+def test_an_image_of_a_gap_of_the_dem_is_left_out(scene: Scene, tmp_path: Path) -> None:
+    """Its whole box, with or without heights right beside it."""
+    heights = scene._surface.copy()
+    heights[:, : MARGIN + 40] = np.nan
+    holed = Scene(heights, MARGIN, GRID, PhotometrySection(law="lambert"))
+    path = picture(scene, tmp_path / "image.tif")
+    for right in (30, 40):
+        box = (0, SIZE, 0, right)
+        assert np.isnan(holed.render(SUN, box).share).all()
+        found, values = prepare_image(
+            replace(row(path), box=box), holed, GRID, ImagesSection(), 0.0, Known(0.05, 0.1)
+        )
+        assert not found.used and found.why and values is None
+
+
 def test_shifts_are_allowed_in_pixels_of_the_map_where_no_metres_are_given() -> None:
     section = ImagesSection()
     assert [section.max_shift(pixel) for pixel in (5, 40, 1280)] == [200, 200, 6400]
@@ -139,6 +155,21 @@ def test_an_image_without_an_exposure_of_its_own_waits_for_the_set(
     assert not found.used and values is None and "its exposure is uncertain" in found.why
     found, values = prepare_image(row(path), scene, GRID, ImagesSection(), 0.0, Known(0.05, 0.1))
     assert found.used and values is not None
+
+
+@pytest.mark.parametrize(("scatter", "used"), [(0.25, True), (0.65, False)])
+def test_a_certain_match_is_not_overruled_by_the_set(
+    scatter: float, used: bool, scene: Scene, tmp_path: Path, monkeypatch: Any, caplog: Any
+) -> None:
+    """12 images in I/F and one in DN; the ratio of their exposures is no scatter of one camera."""
+    sure = [record(0.05 * (1 + 0.02 * k), None, scatter=0.2) for k in range(-6, 6)]
+    known = exposures_of([*sure, record(600.0, None, scatter=0.25)])[-1]
+    monkeypatch.setattr(prepare, "exposure", lambda *_: Exposure(600.0, scatter))
+    path = picture(scene, tmp_path / "image.tif", gain=600.0)
+    found, values = prepare_image(row(path), scene, GRID, ImagesSection(), 0.0, known)
+    assert found.used == used == (values is not None) == ("uncertain" not in found.why)
+    assert found.exposure == 600 and len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"{path}: exposure 600 by the match with the DEM, 0.05 +- ")
 
 
 def seen(azimuth: float, lit: dict[int, int], used: bool = True, scatter: float = 0.1) -> dict[str, Any]:

@@ -224,7 +224,8 @@ def test_images_cover_what_has_data(tmp_path: Path, in_bowl: Blocks) -> None:
     low = write_image(tmp_path / "b.tif", values, transform=Affine(PIXEL, 0, -HALF, 0, -PIXEL, HALF))
     suns = tmp_path / "suns.csv"
     suns.write_text("IMAGE,SUB_SOLAR_LATITUDE,SUB_SOLAR_LONGITUDE\na.tif,-1.5,200\nb.tif,1,200\n")
-    site = SiteSection(dem=str(tmp_path / "dem.tif"), suns=str(suns))
+    dem = write_tif(tmp_path / "dem.tif", np.zeros((SIZE, SIZE), np.float32), origin=(-HALF, HALF))
+    site = SiteSection(dem=str(dem), suns=str(suns))
     rows = survey([str(path), str(low)], site, ImagesSection(), in_bowl.grid)
     (found,) = of_images(rows, in_bowl)
     assert found.name == str(path) and found.azimuth_deg == pytest.approx(200, abs=0.5)

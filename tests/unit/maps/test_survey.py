@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import rasterio
 from affine import Affine
 from image_files import EQUIRECTANGULAR, write_image
-from raster_files import SOUTH
+from raster_files import SOUTH, write_tif
 
 from pipeline.config.images import ImagesSection
 from pipeline.config.site import SiteSection
@@ -40,7 +41,12 @@ def image(
 
 
 def look(paths: list[str], suns: Path | None = None, grid: MapGrid = GRID, **section: Any) -> list[Surveyed]:
-    site = SiteSection(dem="dem.tif", suns=None if suns is None else str(suns))
+    dem = "dem.tif"
+    if suns is not None:
+        # The DEM reaches beyond the map to the right: its centre lies at 90 deg east, 4 km from the map's.
+        flat, origin = np.zeros((SIZE, SIZE + 400), np.float32), (-HALF, HALF)
+        dem = str(write_tif(suns.parent / dem, flat, pixel=PIXEL, origin=origin))
+    site = SiteSection(dem=dem, suns=None if suns is None else str(suns))
     found = survey(paths, site, ImagesSection(**section), grid)
     assert [row.path for row in found] == paths
     for row in found:
@@ -113,12 +119,25 @@ def test_from_the_side(tmp_path: Path) -> None:
         "PRODUCT_ID,SUB_SOLAR_LATITUDE,SUB_SOLAR_LONGITUDE,EMISSION_ANGLE\n"
         "M1225822680LE,-1.5,40,12.5\nM104299437RE,-1.5,80,9.5\n"
     )
-    paths = [image(tmp_path / f"{name}.tif", lon=None) for name in ("M104299437RE", "M1225822680LE")]
+    paths = [
+        image(tmp_path / f"{name}.tif", lon=None, shape=shape)
+        for name, shape in (("M104299437RE", (64, 64)), ("M1225822680LE", (64, 63)))
+    ]
     near, side = look(paths, suns)
     assert near.usable and near.sun_source == "row"
     assert near.azimuth_deg == pytest.approx(80, abs=0.5)
     assert side.why == "emission angle 12.5 deg, images.most_emission_deg is 10"
     assert all(row.usable for row in look(paths, suns, most_emission_deg=13))
+
+
+def test_azimuths_of_a_list_hold_over_the_dems_centre(tmp_path: Path) -> None:
+    """At 90 deg east of the south pole, north is to the right on the map."""
+    suns = tmp_path / "suns.txt"
+    suns.write_text("a.tif 20 1.5\n")
+    (row,) = look([image(tmp_path / "a.tif", lon=None)], suns)
+    assert row.azimuth_deg == pytest.approx(90 + 20, abs=0.5)
+    # 4 km towards the Sun or away from it, 0.13 deg over the sphere.
+    assert row.elevation_deg == pytest.approx(1.5 - 0.132 * np.cos(np.radians(20)), abs=0.01)
 
 
 def test_overexposed(tmp_path: Path) -> None:
@@ -128,18 +147,31 @@ def test_overexposed(tmp_path: Path) -> None:
 
 
 def test_the_same_product_twice(tmp_path: Path) -> None:
-    """The first that is usable counts; other processing of an id is the same product, other ids are not."""
-    folders = [tmp_path / str(k) for k in range(4)]
+    """The first that is usable counts; other processing of an id is the same image, other ids are not."""
+    folders = [tmp_path / str(k) for k in range(5)]
     for folder in folders:
         folder.mkdir()
     low = image(folders[0] / "M1225822680LE.tif", lat=0.5)
     first = image(folders[1] / "M1225822680LE_map.tif")
     twin = image(folders[2] / "M1225822680LE.tif")
-    right = image(folders[3] / "M1225822680RE.tif")
-    unnamed = [image(tmp_path / "a.tif"), image(tmp_path / "b.tif")]
-    rows = look([low, first, twin, right, *unnamed])
-    assert [row.usable for row in rows] == [False, True, False, True, True, True]
+    calibrated = image(folders[3] / "M1225822680LC.tif", lon=0.1)
+    right = image(folders[4] / "M1225822680RE.tif", lon=0.2)
+    unnamed = [image(tmp_path / "a.tif", lon=0.3), image(tmp_path / "b.tif", lon=0.4)]
+    rows = look([low, first, twin, calibrated, right, *unnamed])
+    assert [row.usable for row in rows] == [False, True, False, False, True, True, True]
     assert rows[2].why == f"the same product as {first}"
+    assert rows[3].why == f"the same image, raw or calibrated, as {first}"
+
+
+def test_copies_under_other_names(tmp_path: Path) -> None:
+    """Equal contents are one image; files of one size whose contents differ are not."""
+    low = image(tmp_path / "low.tif", lat=0.5)
+    paths = [image(tmp_path / f"{name}.tif", lon=lon) for name, lon in (("a", 10.0), ("b", 20.0))]
+    copies = [str(shutil.copy(path, tmp_path / name)) for path, name in zip([low, *paths], ("x", "y", "z"))]
+    rows = look([low, *paths, *copies])
+    assert [row.usable for row in rows] == [False, True, True, False, False, False]
+    assert [row.why for row in rows[4:]] == [f"a copy of {path}" for path in paths]
+    assert rows[3].why.startswith("the Sun is")
 
 
 def test_a_broken_file(tmp_path: Path) -> None:
@@ -148,6 +180,18 @@ def test_a_broken_file(tmp_path: Path) -> None:
     row = refused(tmp_path, str(broken))
     assert row.why and not row.why.startswith(str(broken))
     assert refused(tmp_path, str(tmp_path / "absent.tif")).why
+
+
+def test_a_damaged_block(tmp_path: Path) -> None:
+    """Its header is whole, its pixels are not."""
+    path = tmp_path / "damaged.tif"
+    image(path, compress="deflate", tiled=True, blockxsize=32, blockysize=32)
+    whole = bytearray(path.read_bytes())
+    whole[-2000:-1000] = b"\xff" * 1000
+    path.write_bytes(whole)
+    row = refused(tmp_path, str(path))
+    assert row.why.startswith("expected readable pixels in rows 0-64") and "a damaged block" in row.why
+    assert row.sun is not None and row.box is not None
 
 
 def test_the_log_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
