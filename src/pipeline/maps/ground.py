@@ -18,7 +18,7 @@ from pipeline.storage.store import StoreWriter, read_store, store_attrs
 from pipeline.terrain.blocks import fill_nearest
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.readers import Raster
-from pipeline.terrain.sampling import block_nanmean, datum_offset, resampled
+from pipeline.terrain.sampling import block_nanmean, datum_offset, resampled, summed
 from pipeline.terrain.site_raster import SiteRaster, heights_in_metres, open_site_raster
 
 Floats = NDArray[np.float64]
@@ -221,7 +221,10 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
     raster = open_site_raster(path)
     try:
         refuse_another_grid(name, path, raster, dem)
-        values = _on_layout(raster, layout, 0)
+        if name == "count" and layout.kind == "resampled":
+            values = summed(raster, layout.grid)
+        else:
+            values = _on_layout(raster, layout, 0)
         step = layout.factor if layout.kind == "coarse" else 1
         # Spots of a cell may lie anywhere in it: they are divided among its pixels.
         share = step**2 if name == "count" else 1

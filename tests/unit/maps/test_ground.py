@@ -267,3 +267,23 @@ def test_a_geographic_dem_has_no_hole_at_a_pole(
     lon, at = ground.layout.grid.lonlat(*np.indices(ground.dem.shape))
     expected = 1e3 * (90 - np.abs(at)) + 50 * np.sin(np.radians(lon))
     np.testing.assert_allclose(ground.dem, expected, rtol=0, atol=1.3)
+
+
+@pytest.mark.parametrize("pixel", [14.0, 20.5, 45.0])
+@pytest.mark.parametrize("crs", [LOCAL, LONLAT], ids=["stereographic", "degrees"])
+def test_counts_are_summed_not_smeared(tmp_path: Path, crs: str, pixel: float) -> None:
+    """Every spot lies in one pixel of the map, that which holds its pixel's centre."""
+    count = (np.random.default_rng(2).random((90, 90)) < 0.2) * 3
+    step, left, top = (20.0, 0.0, 0.0) if crs is LOCAL else (20 / 30323.35, 340.0, 5.0)
+    place = {"crs": crs, "pixel": step, "origin": (left, top)}
+    dem = write_tif(tmp_path / "dem.tif", hills(90, 90), **place)
+    spots = write_tif(tmp_path / "count.tif", count.astype(np.uint8), **place)
+    ground = ground_of(dem, pixel_m=pixel, count=str(spots))
+    assert ground.layout.kind == "resampled" and ground.count is not None
+    row, col = np.nonzero(count)
+    lon, lat = lunar_projection(crs).lonlat(left + step * (col + 0.5), top - step * (row + 0.5))
+    at = ground.layout.grid.rowcol(*ground.layout.grid.projection.xy(lon, lat))
+    expected = np.zeros(ground.count.shape)
+    np.add.at(expected, tuple(np.floor(v + 0.5 + 1e-6).astype(int) for v in at), 3)
+    np.testing.assert_array_equal(ground.count, expected)
+    assert ground.count.sum() == count.sum()
