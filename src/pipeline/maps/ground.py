@@ -217,7 +217,10 @@ def _on_layout(raster: Raster, layout: Layout, margin: int) -> Floats:
 
 
 def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.float32]:
-    """A count or error map, given on the DEM's grid, on the map's pixels."""
+    """A count or error map, given on the DEM's grid, on the map's pixels.
+
+    Where the error is not known it is taken for the largest on the map.
+    """
     raster = open_site_raster(path)
     try:
         refuse_another_grid(name, path, raster, dem)
@@ -233,6 +236,14 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
         raster.close()
     if (values < 0).any():
         raise RasterError(f"{path}: expected values of at least 0, found {np.nanmin(values):g}")
+    if name == "error":
+        known = np.isfinite(values)
+        if not known.any():
+            raise RasterError(
+                f"{path}: expected errors on the map ({layout.grid.describe()}), found none but missing "
+                "pixels (site.error)"
+            )
+        values = np.where(known, values, values[known].max())
     return values.astype(np.float32)
 
 

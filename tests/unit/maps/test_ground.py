@@ -209,6 +209,28 @@ def test_a_count_map_of_another_shape_or_below_zero_is_refused(fine: Path, tmp_p
         ground_of(fine, error=str(below))
 
 
+@pytest.mark.parametrize("pixel", [20.0, 2.5, 15.0], ids=["fine", "coarse", "resampled"])
+def test_holes_of_an_error_map_have_the_largest_error(fine: Path, tmp_path: Path, pixel: float) -> None:
+    """One pixel without data made a network's input of a whole window NaN."""
+    error = np.full((120, 136), 2.0, np.float32)
+    error[3, 4], error[8:12, 8:12] = 5.0, -1
+    path = write_tif(tmp_path / "error.tif", error, crs=LOCAL, nodata=-1)
+    ground = ground_of(fine, error=str(path), pixel_m=pixel, bounds=(0.0, -640.0, 640.0, 0.0))
+    assert ground.error is not None and np.isfinite(ground.error).all()
+    x, y = ground.layout.grid.xy(*np.indices(ground.error.shape))
+    hole = (x > 180) & (x < 220) & (y < -180) & (y > -220)
+    np.testing.assert_array_equal(ground.error[hole], ground.error.max())
+    assert np.median(ground.error) == 2 and ground.error.max() > 4
+
+
+def test_an_error_map_without_errors_on_the_map_is_refused(fine: Path, tmp_path: Path) -> None:
+    error = np.full((120, 136), -1, np.float32)
+    error[100:] = 2
+    path = write_tif(tmp_path / "error.tif", error, crs=LOCAL, nodata=-1)
+    with pytest.raises(RasterError, match=r"error\.tif: expected errors on the map .*found none but"):
+        ground_of(fine, error=str(path), bounds=(0.0, -640.0, 640.0, 0.0))
+
+
 def test_a_count_map_in_other_words_is_the_same_grid(fine: Path, tmp_path: Path) -> None:
     """The same projection told as kilometres."""
     km = LOCAL.replace("units=m", "units=km")
