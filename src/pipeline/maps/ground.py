@@ -36,8 +36,8 @@ class SiteGround:
     halo_cells, margin_px : width of `cells` and of `surface` around the working area.
     cells : (H / factor + 2 halo_cells, W / factor + 2 halo_cells) mean heights of the cells; NaN where a cell
         has no data.
-    dem : (H, W) the a priori DEM: the cells' bicubic where it is coarse, its own heights where it is fine;
-        filled where `known` is False.
+    dem : (H, W) the a priori DEM: where it is coarse, the cells' bicubic, with their means if the map keeps
+        them; its own heights where it is fine; filled where `known` is False.
     known : (H, W) bool, pixels with data.
     surface : (H + 2 margin_px, W + 2 margin_px) float32, with the terrain around; NaN where there is none.
     count, error : (H, W) altimetry spots per pixel and 1-sigma error, metres; None where not given.
@@ -139,7 +139,7 @@ def _read(
 ) -> SiteGround:
     import torch
 
-    from pipeline.terrain.bicubic import prior_from_lr
+    from pipeline.terrain.bicubic import cells_for_means, prior_from_lr
 
     grid, factor, dem_name = layout.grid, layout.factor, str(section.dem)
     rows, cols = grid.height, grid.width
@@ -166,7 +166,9 @@ def _read(
         cells = wide[cut]
         surface = prior_from_lr(torch.from_numpy(filled(wide)), 0, factor).numpy()
         surface[~np.isfinite(wide).repeat(step, axis=0).repeat(step, axis=1)] = np.nan
-        dem = prior_from_lr(torch.from_numpy(filled(cells)), halo_cells, factor).numpy()
+        held = filled(cells)
+        held = cells_for_means(held, factor) if layout.exact_cells else held
+        dem = prior_from_lr(torch.from_numpy(held), halo_cells, factor).numpy()
     else:
         reach = halo_cells * factor
         around = wide[margin - reach : margin + rows + reach, margin - reach : margin + cols + reach]

@@ -142,14 +142,24 @@ def test_units_of_heights(tmp_path: Path, unit: str | None) -> None:
 def test_a_coarse_dem_is_its_cells_and_their_bicubic(tmp_path: Path) -> None:
     data = hills(20, 24)
     path = write_tif(tmp_path / "dem.tif", data, crs=LOCAL, pixel=160.0)
-    ground = ground_of(path, pixel_m=20.0, bounds=(5 * 160.0, -11 * 160.0, 11 * 160.0, -5 * 160.0))
+    box = (5 * 160.0, -11 * 160.0, 11 * 160.0, -5 * 160.0)
+    ground = ground_of(path, pixel_m=20.0, bounds=box)
     cells = data[3:13, 3:13].astype(np.float64)
     np.testing.assert_array_equal(ground.cells, cells)
     expected = prior_from_lr(torch.from_numpy(cells), HALO, FACTOR).numpy()
-    np.testing.assert_allclose(ground.dem, expected, rtol=0, atol=1e-9)
     m = ground.margin_px
     np.testing.assert_allclose(ground.surface[m:-m, m:-m], expected, rtol=0, atol=1e-3)
     assert ground.known.all() and ground.layout.exact_cells
+    bicubic = ground_of(path, pixel_m=20.0, bounds=box, exact_cells=False)
+    np.testing.assert_allclose(bicubic.dem, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(20, 24), (7, 9)])
+def test_the_dem_has_the_means_of_exact_cells(tmp_path: Path, shape: tuple[int, int]) -> None:
+    """The bicubic of cells alone misses them by metres."""
+    data = hills(*shape) + 100 * np.random.default_rng(3).normal(size=shape).astype(np.float32)
+    ground = ground_of(write_tif(tmp_path / "dem.tif", data, crs=LOCAL, pixel=160.0), pixel_m=20.0)
+    np.testing.assert_allclose(block_nanmean(ground.dem, FACTOR), data, rtol=0, atol=1e-6)
 
 
 def test_missing_cells_are_known_to_be_missing(tmp_path: Path) -> None:
