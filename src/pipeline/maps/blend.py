@@ -135,7 +135,7 @@ class Clones:
             raise ValueError(f"rows {top} to {bottom}: expected windows over the whole map, found gaps")
         clones, apart = found.clones[:, part], None if found.apart is None else found.apart[part]
         if self._ground.layout.exact_cells:
-            clones = clones + self._deficit(clones, top, bottom)
+            clones = clones + cell_deficit(clones, self._ground, top)
         return Band(top, bottom, clones, apart)
 
     def _blended(self, top: int, bottom: int) -> tuple[Band, NDArray[np.bool_]]:
@@ -185,19 +185,23 @@ class Clones:
             weights = blend_weights(window.size, px, sigma, window.border)
         return (slice(first - top, last - top), across), part, weights[part]
 
-    def _deficit(self, clones: Floats, top: int, bottom: int) -> Floats:
-        """Correction of each clone's cells to the a priori means, which blending changes slightly.
 
-        A squared sine in each cell that falls to 0 at its border: local, so that bands and tiles do not
-        change it.
-        """
-        factor, halo = self._ground.layout.factor, self._ground.halo_cells
-        rows = slice(halo + top // factor, halo + bottom // factor)
-        cells = self._ground.cells[rows, halo : halo + self.cols // factor]
-        apart = np.where(np.isfinite(cells), cells - block_mean(clones, factor), 0.0)
-        # Its mean is 1; a cell of one pixel has no border.
-        bump = 2 * np.sin(np.pi * (np.arange(factor) + 0.5) / factor) ** 2 if factor > 1 else np.ones(1)
-        spread = np.kron(np.ones((1, self.cols // factor)), bump)[0]
-        down = np.kron(np.ones((1, (bottom - top) // factor)), bump)[0]
-        whole = apart.repeat(factor, axis=1).repeat(factor, axis=2)
-        return whole * down[:, None] * spread
+def cell_deficit(heights: Floats, ground: SiteGround, top: int) -> Floats:
+    """Correction of maps' cells to the a priori means, which blending changes slightly.
+
+    A squared sine in each cell that falls to 0 at its border: local, so that bands and tiles do not change
+    it.
+
+    Parameters
+    ----------
+    heights : (M, rows, W) metres above the DEM's datum, whole cells. ground : of the map. top : first row.
+    """
+    factor, halo = ground.layout.factor, ground.halo_cells
+    down, across = heights.shape[1] // factor, heights.shape[2] // factor
+    first = halo + top // factor
+    cells = ground.cells[first : first + down, halo : halo + across]
+    apart = np.where(np.isfinite(cells), cells - block_mean(heights, factor), 0.0)
+    # Its mean is 1; a cell of one pixel has no border.
+    bump = 2 * np.sin(np.pi * (np.arange(factor) + 0.5) / factor) ** 2 if factor > 1 else np.ones(1)
+    whole: Floats = apart.repeat(factor, axis=1).repeat(factor, axis=2)
+    return whole * np.tile(bump, down)[:, None] * np.tile(bump, across)

@@ -122,7 +122,10 @@ def compare(
     grid = ground.layout.grid
     surface = ground.surface.copy()
     inner = np.s_[m : m + shape[0], m : m + shape[1]]
-    prior = Scene(ground.surface, m, grid, section.photometry, ground.far)
+    if ground.layout.exact_cells:
+        # The a priori DEM as the fallback uses it, with the means of the cells.
+        surface[inner] = np.where(np.isfinite(surface[inner]), ground.dem, np.nan)
+    prior = Scene(surface.copy(), m, grid, section.photometry, ground.far)
     surface[inner] = np.where(np.isfinite(surface[inner]), mean, np.nan)
     ours = Scene(surface, m, grid, section.photometry, ground.far)
     sums = np.zeros((3, *block_grid(shape)))

@@ -18,7 +18,7 @@ from pipeline.storage.store import StoreWriter, read_store, store_attrs
 from pipeline.terrain.blocks import fill_nearest
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.readers import Raster
-from pipeline.terrain.sampling import block_nanmean, datum_offset, resampled
+from pipeline.terrain.sampling import block_nanmean, datum_offset, resampled, summed
 from pipeline.terrain.site_raster import SiteRaster, heights_in_metres, open_site_raster
 
 Floats = NDArray[np.float64]
@@ -36,8 +36,8 @@ class SiteGround:
     halo_cells, margin_px : width of `cells` and of `surface` around the working area.
     cells : (H / factor + 2 halo_cells, W / factor + 2 halo_cells) mean heights of the cells; NaN where a cell
         has no data.
-    dem : (H, W) the a priori DEM: the cells' bicubic where it is coarse, its own heights where it is fine;
-        filled where `known` is False.
+    dem : (H, W) the a priori DEM: where it is coarse, the cells' bicubic, with their means if the map keeps
+        them; its own heights where it is fine; filled where `known` is False.
     known : (H, W) bool, pixels with data.
     surface : (H + 2 margin_px, W + 2 margin_px) float32, with the terrain around; NaN where there is none.
     count, error : (H, W) altimetry spots per pixel and 1-sigma error, metres; None where not given.
@@ -139,7 +139,7 @@ def _read(
 ) -> SiteGround:
     import torch
 
-    from pipeline.terrain.bicubic import prior_from_lr
+    from pipeline.terrain.bicubic import cells_for_means, prior_from_lr
 
     grid, factor, dem_name = layout.grid, layout.factor, str(section.dem)
     rows, cols = grid.height, grid.width
@@ -166,7 +166,9 @@ def _read(
         cells = wide[cut]
         surface = prior_from_lr(torch.from_numpy(filled(wide)), 0, factor).numpy()
         surface[~np.isfinite(wide).repeat(step, axis=0).repeat(step, axis=1)] = np.nan
-        dem = prior_from_lr(torch.from_numpy(filled(cells)), halo_cells, factor).numpy()
+        held = filled(cells)
+        held = cells_for_means(held, factor) if layout.exact_cells else held
+        dem = prior_from_lr(torch.from_numpy(held), halo_cells, factor).numpy()
     else:
         reach = halo_cells * factor
         around = wide[margin - reach : margin + rows + reach, margin - reach : margin + cols + reach]
@@ -217,11 +219,17 @@ def _on_layout(raster: Raster, layout: Layout, margin: int) -> Floats:
 
 
 def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.float32]:
-    """A count or error map, given on the DEM's grid, on the map's pixels."""
+    """A count or error map, given on the DEM's grid, on the map's pixels.
+
+    Where the error is not known it is taken for the largest on the map.
+    """
     raster = open_site_raster(path)
     try:
         refuse_another_grid(name, path, raster, dem)
-        values = _on_layout(raster, layout, 0)
+        if name == "count" and layout.kind == "resampled":
+            values = summed(raster, layout.grid)
+        else:
+            values = _on_layout(raster, layout, 0)
         step = layout.factor if layout.kind == "coarse" else 1
         # Spots of a cell may lie anywhere in it: they are divided among its pixels.
         share = step**2 if name == "count" else 1
@@ -230,6 +238,14 @@ def _beside(name: str, path: str, dem: Raster, layout: Layout) -> NDArray[np.flo
         raster.close()
     if (values < 0).any():
         raise RasterError(f"{path}: expected values of at least 0, found {np.nanmin(values):g}")
+    if name == "error":
+        known = np.isfinite(values)
+        if not known.any():
+            raise RasterError(
+                f"{path}: expected errors on the map ({layout.grid.describe()}), found none but missing "
+                "pixels (site.error)"
+            )
+        values = np.where(known, values, values[known].max())
     return values.astype(np.float32)
 
 

@@ -12,7 +12,7 @@ from scipy import ndimage
 from pipeline.bridges.fields import field
 from pipeline.config.maps import MapSection
 from pipeline.drawing.relief import hillshade
-from pipeline.maps.blend import Clones
+from pipeline.maps.blend import Clones, cell_deficit
 from pipeline.maps.ground import SiteGround
 from pipeline.maps.kinds import KINDS
 from pipeline.maps.rasters import Rasters
@@ -108,6 +108,9 @@ def write_rasters(
                 heights = (1 - here) * heights + here * (
                     ground.dem[first:last] + fallback.draws(clones.members, (first, last))
                 )
+                if layout.exact_cells:
+                    # Where the share varies within a cell; the draws keep their spread.
+                    heights = heights + cell_deficit(heights.mean(axis=0)[None], ground, first)
             # Pixel size of each row, so that it does not depend on the band.
             pixel = np.array([[layout.grid.true_pixel_m(row, middle)] for row in range(first, last)])
             maps = _maps(heights, band.apart, ground, light, section, (first, last), pixel, fallback)

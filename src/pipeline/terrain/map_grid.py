@@ -73,6 +73,13 @@ class LunarProjection:
         cylindrical = step > 0 and equal.sum() >= 358 and np.allclose(x, other, rtol=0, atol=rounding)
         return 360 * step if cylindrical else None
 
+    def turned(self, x: ArrayLike, middle: float) -> Floats:
+        """Coordinates x by whole turns of longitude, where there are any, within half a turn of `middle`."""
+        x = np.asarray(x, dtype=np.float64)
+        if self.circle is None:
+            return x
+        return np.asarray((x - middle + self.circle / 2) % self.circle - self.circle / 2 + middle)
+
     def in_metres(self) -> LunarProjection:
         """The same projection with coordinates in metres; geographic coordinates are unchanged."""
         if self.geographic or self.metres == 1:

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 
-from pipeline.terrain.map_grid import MapGrid, lunar_projection
+from pipeline.terrain.map_grid import LunarProjection, MapGrid, lunar_projection
 from pipeline.terrain.readers import Raster
 from pipeline.terrain.site_raster import SiteRaster
 
@@ -29,41 +30,14 @@ def resampled(raster: Raster, wide: MapGrid) -> Floats:
     -------
     (rows, columns) of the grid, in the raster's unit; NaN where the raster has no data.
     """
-    if isinstance(raster, SiteRaster):
-        projection, transform, size = raster.projection, raster.transform, raster.ground_pixel_m
-    else:
-        projection = lunar_projection(raster.grid.crs_wkt)
-        transform, size = raster.grid.transform, raster.grid.pixel_m
-
-    circle, width = projection.circle, raster.grid.width
-
-    def on_file(row: Floats, col: Floats) -> tuple[Floats, Floats]:
-        x, y = projection.xy(*wide.lonlat(row, col))
-        if circle:
-            # The file's longitudes may run to 360.
-            middle = transform.c + transform.a * width / 2
-            x = (x - middle + circle / 2) % circle - circle / 2 + middle
-        return x, y
-
-    # Coordinates of pixels may be rounded: the last column need not end exactly where the first begins.
-    whole_circle = circle is not None and abs(width - circle / transform.a) < 0.5
-    x, y = on_file(*np.meshgrid(np.linspace(0, wide.height, 33), np.linspace(0, wide.width, 33)))
-    across, down = (x - transform.c) / transform.a, (y - transform.f) / transform.e
-    row0, row1 = int(np.floor(down.min())) - 4, int(np.ceil(down.max())) + 4
-    col0, col1 = int(np.floor(across.min())) - 4, int(np.ceil(across.max())) + 4
-    pole = circle is not None and _has_pole(wide)
-    if pole:
-        # A map with a pole contains all longitudes, and its sampled points may not include the pole itself.
-        row0, row1 = (0, row1) if wide.pole > 0 else (row0, raster.grid.height)
-    beyond = whole_circle and (col0 < 0 or col1 > width)
-    if circle and (pole or beyond or np.ptp(x) > circle / 2):
-        # Points between the samples may have any column from theirs to the seam, on both of its sides.
-        col0, col1 = 0, width
-    row0, row1 = max(row0, 0), min(row1, raster.grid.height)
-    col0, col1 = max(col0, 0), min(col1, width)
-    if row0 >= row1 or col0 >= col1:
+    _, transform = place_of(raster)
+    size = raster.ground_pixel_m if isinstance(raster, SiteRaster) else raster.grid.pixel_m
+    part = _part_below(raster, wide)
+    if part is None:
         return np.full((wide.height, wide.width), np.nan)
+    row0, row1, col0, col1 = part
     source = raster.read(row0, row1, col0, col1).astype(np.float64)
+    whole_circle = _is_whole_circle(raster)
     # Finer pixels are averaged over samples between them: means of whole pixels would tilt a slope.
     fine = math.ceil(wide.pixel_m / size) if size < 0.75 * wide.pixel_m else 1
     out = np.empty((wide.height, wide.width))
@@ -72,14 +46,90 @@ def resampled(raster: Raster, wide: MapGrid) -> Floats:
     for top in range(0, wide.height, step):
         bottom = min(top + step, wide.height)
         rows = (np.arange(top * fine, bottom * fine) + 0.5) / fine - 0.5
-        x, y = on_file(*np.meshgrid(rows, cols, indexing="ij"))
+        x, y = _on_file(raster, wide, *np.meshgrid(rows, cols, indexing="ij"))
         down, across = (
             (y - transform.f) / transform.e - row0 - 0.5,
             (x - transform.c) / transform.a - col0 - 0.5,
         )
-        samples = _between(source, down, across, whole_circle and source.shape[1] == width)
+        samples = _between(source, down, across, whole_circle and source.shape[1] == raster.grid.width)
         out[top:bottom] = block_nanmean(samples, fine) if fine > 1 else samples
     return out
+
+
+def summed(raster: Raster, wide: MapGrid) -> Floats:
+    """A raster of counts on the pixels of a grid: the sum of the pixels whose centres lie in each of them.
+
+    Parameters
+    ----------
+    raster : any. wide : the grid.
+
+    Returns
+    -------
+    (rows, columns) of the grid; 0 where no pixel of the raster with data has its centre.
+    """
+    out = np.zeros((wide.height, wide.width))
+    part = _part_below(raster, wide)
+    if part is None:
+        return out
+    projection, transform = place_of(raster)
+    row0, _, col0, _ = part
+    source = raster.read(row0, part[1], col0, part[3]).astype(np.float64)
+    row, col = np.nonzero(np.isfinite(source) & (source != 0))
+    lon, lat = projection.lonlat(
+        transform.c + transform.a * (col + col0 + 0.5), transform.f + transform.e * (row + row0 + 0.5)
+    )
+    x, y = wide.projection.xy(lon, lat)
+    down, across = wide.rowcol(wide.projection.turned(x, sum(wide.bounds[::2]) / 2), y)
+    # Centres that lie on a border, up to rounding, belong to the pixel on its right or below.
+    i, j = (np.floor(v + 0.5 + 1e-6) for v in (down, across))
+    inside = (i >= 0) & (i < wide.height) & (j >= 0) & (j < wide.width)
+    np.add.at(out, (i[inside].astype(np.int64), j[inside].astype(np.int64)), source[row, col][inside])
+    return out
+
+
+def place_of(raster: Raster) -> tuple[LunarProjection, Affine]:
+    """Projection of a raster, and the transform from (column, row) of pixel corners to its coordinates."""
+    if isinstance(raster, SiteRaster):
+        return raster.projection, raster.transform
+    return lunar_projection(raster.grid.crs_wkt), raster.grid.transform
+
+
+def _on_file(raster: Raster, wide: MapGrid, row: Floats, col: Floats) -> tuple[Floats, Floats]:
+    """Coordinates, in those of a raster, of pixels of a grid."""
+    projection, transform = place_of(raster)
+    x, y = projection.xy(*wide.lonlat(row, col))
+    # The file's longitudes may run to 360.
+    return projection.turned(x, transform.c + transform.a * raster.grid.width / 2), y
+
+
+def _is_whole_circle(raster: Raster) -> bool:
+    """Whether a raster's last column is adjacent to its first."""
+    projection, transform = place_of(raster)
+    # Coordinates of pixels may be rounded: the last column need not end exactly where the first begins.
+    circle = projection.circle
+    return circle is not None and abs(raster.grid.width - circle / transform.a) < 0.5
+
+
+def _part_below(raster: Raster, wide: MapGrid) -> tuple[int, int, int, int] | None:
+    """Rows and columns, half-open, of a raster that a grid needs; None where it lies beyond the raster."""
+    projection, transform = place_of(raster)
+    circle, width = projection.circle, raster.grid.width
+    points = np.meshgrid(np.linspace(0, wide.height, 33), np.linspace(0, wide.width, 33))
+    x, y = _on_file(raster, wide, *points)
+    across, down = (x - transform.c) / transform.a, (y - transform.f) / transform.e
+    row0, row1 = int(np.floor(down.min())) - 4, int(np.ceil(down.max())) + 4
+    col0, col1 = int(np.floor(across.min())) - 4, int(np.ceil(across.max())) + 4
+    pole = circle is not None and _has_pole(wide)
+    if pole:
+        # A map with a pole contains all longitudes, and its sampled points may not include the pole itself.
+        row0, row1 = (0, row1) if wide.pole > 0 else (row0, raster.grid.height)
+    beyond = _is_whole_circle(raster) and (col0 < 0 or col1 > width)
+    if circle and (pole or beyond or np.ptp(x) > circle / 2):
+        # Points between the samples may have any column from theirs to the seam, on both of its sides.
+        col0, col1 = 0, width
+    row0, row1 = max(row0, 0), min(row1, raster.grid.height)
+    col0, col1 = max(col0, 0), min(col1, width)
+    return None if row0 >= row1 or col0 >= col1 else (row0, row1, col0, col1)
 
 
 def _between(source: Floats, row: Floats, col: Floats, whole_circle: bool) -> Floats:

@@ -142,14 +142,24 @@ def test_units_of_heights(tmp_path: Path, unit: str | None) -> None:
 def test_a_coarse_dem_is_its_cells_and_their_bicubic(tmp_path: Path) -> None:
     data = hills(20, 24)
     path = write_tif(tmp_path / "dem.tif", data, crs=LOCAL, pixel=160.0)
-    ground = ground_of(path, pixel_m=20.0, bounds=(5 * 160.0, -11 * 160.0, 11 * 160.0, -5 * 160.0))
+    box = (5 * 160.0, -11 * 160.0, 11 * 160.0, -5 * 160.0)
+    ground = ground_of(path, pixel_m=20.0, bounds=box)
     cells = data[3:13, 3:13].astype(np.float64)
     np.testing.assert_array_equal(ground.cells, cells)
     expected = prior_from_lr(torch.from_numpy(cells), HALO, FACTOR).numpy()
-    np.testing.assert_allclose(ground.dem, expected, rtol=0, atol=1e-9)
     m = ground.margin_px
     np.testing.assert_allclose(ground.surface[m:-m, m:-m], expected, rtol=0, atol=1e-3)
     assert ground.known.all() and ground.layout.exact_cells
+    bicubic = ground_of(path, pixel_m=20.0, bounds=box, exact_cells=False)
+    np.testing.assert_allclose(bicubic.dem, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(20, 24), (7, 9)])
+def test_the_dem_has_the_means_of_exact_cells(tmp_path: Path, shape: tuple[int, int]) -> None:
+    """The bicubic of cells alone misses them by metres."""
+    data = hills(*shape) + 100 * np.random.default_rng(3).normal(size=shape).astype(np.float32)
+    ground = ground_of(write_tif(tmp_path / "dem.tif", data, crs=LOCAL, pixel=160.0), pixel_m=20.0)
+    np.testing.assert_allclose(block_nanmean(ground.dem, FACTOR), data, rtol=0, atol=1e-6)
 
 
 def test_missing_cells_are_known_to_be_missing(tmp_path: Path) -> None:
@@ -207,6 +217,28 @@ def test_a_count_map_of_another_shape_or_below_zero_is_refused(fine: Path, tmp_p
     below = write_tif(tmp_path / "below.tif", np.full((120, 136), -1, np.float32), crs=LOCAL)
     with pytest.raises(RasterError, match=r"below\.tif: expected values of at least 0, found -1"):
         ground_of(fine, error=str(below))
+
+
+@pytest.mark.parametrize("pixel", [20.0, 2.5, 15.0], ids=["fine", "coarse", "resampled"])
+def test_holes_of_an_error_map_have_the_largest_error(fine: Path, tmp_path: Path, pixel: float) -> None:
+    """One pixel without data made a network's input of a whole window NaN."""
+    error = np.full((120, 136), 2.0, np.float32)
+    error[3, 4], error[8:12, 8:12] = 5.0, -1
+    path = write_tif(tmp_path / "error.tif", error, crs=LOCAL, nodata=-1)
+    ground = ground_of(fine, error=str(path), pixel_m=pixel, bounds=(0.0, -640.0, 640.0, 0.0))
+    assert ground.error is not None and np.isfinite(ground.error).all()
+    x, y = ground.layout.grid.xy(*np.indices(ground.error.shape))
+    hole = (x > 180) & (x < 220) & (y < -180) & (y > -220)
+    np.testing.assert_array_equal(ground.error[hole], ground.error.max())
+    assert np.median(ground.error) == 2 and ground.error.max() > 3
+
+
+def test_an_error_map_without_errors_on_the_map_is_refused(fine: Path, tmp_path: Path) -> None:
+    error = np.full((120, 136), -1, np.float32)
+    error[100:] = 2
+    path = write_tif(tmp_path / "error.tif", error, crs=LOCAL, nodata=-1)
+    with pytest.raises(RasterError, match=r"error\.tif: expected errors on the map .*found none but"):
+        ground_of(fine, error=str(path), bounds=(0.0, -640.0, 640.0, 0.0))
 
 
 def test_a_count_map_in_other_words_is_the_same_grid(fine: Path, tmp_path: Path) -> None:
@@ -267,3 +299,23 @@ def test_a_geographic_dem_has_no_hole_at_a_pole(
     lon, at = ground.layout.grid.lonlat(*np.indices(ground.dem.shape))
     expected = 1e3 * (90 - np.abs(at)) + 50 * np.sin(np.radians(lon))
     np.testing.assert_allclose(ground.dem, expected, rtol=0, atol=1.3)
+
+
+@pytest.mark.parametrize("pixel", [14.0, 20.5, 45.0])
+@pytest.mark.parametrize("crs", [LOCAL, LONLAT], ids=["stereographic", "degrees"])
+def test_counts_are_summed_not_smeared(tmp_path: Path, crs: str, pixel: float) -> None:
+    """Every spot lies in one pixel of the map, that which holds its pixel's centre."""
+    count = (np.random.default_rng(2).random((90, 90)) < 0.2) * 3
+    step, left, top = (20.0, 0.0, 0.0) if crs is LOCAL else (20 / 30323.35, 340.0, 5.0)
+    place = {"crs": crs, "pixel": step, "origin": (left, top)}
+    dem = write_tif(tmp_path / "dem.tif", hills(90, 90), **place)
+    spots = write_tif(tmp_path / "count.tif", count.astype(np.uint8), **place)
+    ground = ground_of(dem, pixel_m=pixel, count=str(spots))
+    assert ground.layout.kind == "resampled" and ground.count is not None
+    row, col = np.nonzero(count)
+    lon, lat = lunar_projection(crs).lonlat(left + step * (col + 0.5), top - step * (row + 0.5))
+    at = ground.layout.grid.rowcol(*ground.layout.grid.projection.xy(lon, lat))
+    expected = np.zeros(ground.count.shape)
+    np.add.at(expected, tuple(np.floor(v + 0.5 + 1e-6).astype(int) for v in at), 3)
+    np.testing.assert_array_equal(ground.count, expected)
+    assert ground.count.sum() == count.sum()

@@ -50,13 +50,14 @@ def terrain(members: int = MEMBERS) -> np.ndarray:
     return (slopes * x - 0.1 * y - 1000).astype(np.float32)
 
 
-def ground() -> SiteGround:
+def ground(exact_cells: bool = False) -> SiteGround:
     grid = MapGrid(lunar_projection(SOUTH).wkt_text, Affine(20, 0, 0, 0, -20, 0), COLS, ROWS)
-    layout = Layout(grid, ROW, COL, HEIGHT, WIDTH, "fine", 0, 0, FACTOR, False)
+    layout = Layout(grid, ROW, COL, HEIGHT, WIDTH, "fine", 0, 0, FACTOR, exact_cells)
     dem = np.random.default_rng(0).normal(-900, 10, (ROWS, COLS))
     known = np.ones((ROWS, COLS), bool)
     known[20:30, 10:14] = False
-    return SiteGround(layout, 0, 0, np.zeros((8, 6)), dem, known, dem.astype(np.float32))
+    cells = dem.reshape(8, FACTOR, 6, FACTOR).mean(axis=(1, 3))
+    return SiteGround(layout, 0, 0, cells, dem, known, dem.astype(np.float32))
 
 
 def light() -> Light:
@@ -69,7 +70,12 @@ def light() -> Light:
 
 
 def made(
-    folder: Path, fallback: Fallback | None = None, apart_m: float = 0.0, bend: float = 0.0, **changes: Any
+    folder: Path,
+    fallback: Fallback | None = None,
+    apart_m: float = 0.0,
+    bend: float = 0.0,
+    exact_cells: bool = False,
+    **changes: Any,
 ) -> dict[str, np.ndarray]:
     """All rasters of a map, by name; every second window lies `apart_m` higher, all are bent."""
     section = MapSection(**{"members": MEMBERS, "steep_deg": 15.0, **changes})
@@ -84,8 +90,9 @@ def made(
         store.write("col", np.array([w.col for w in windows], np.int32), ("window",))
         store.write("reference", np.full(len(windows), -1000.0), ("window",))
     paths = {name: str(folder / f"{name}.tif") for name in KINDS}
-    clones = Clones([folder / "clones.zip"], ground(), section, MEMBERS)
-    write_rasters(paths, clones, ground(), light(), section, {}, fallback)
+    site = ground(exact_cells)
+    clones = Clones([folder / "clones.zip"], site, section, MEMBERS)
+    write_rasters(paths, clones, site, light(), section, {}, fallback)
     out = {}
     for name, path in paths.items():
         with rasterio.open(path) as file:
@@ -169,6 +176,18 @@ def test_the_fallback_is_the_a_priori_dem_with_its_own_uncertainty(tmp_path: Pat
     assert (decided[: 16 - ROW][KNOWN[: 16 - ROW]] == APRIORI).all()
     mixed = decided[16 - ROW : 24 - ROW]
     assert set(np.unique(mixed)) == {NOTHING, MIXED, APRIORI}
+
+
+def test_a_map_with_exact_cells_keeps_them_under_the_fallback(tmp_path: Path) -> None:
+    """Also where the share of the a priori DEM varies within a cell."""
+    share = np.clip(np.linspace(1.5, -0.5, ROWS, dtype=np.float32), 0, 1)[:, None].repeat(COLS, axis=1)
+    fallback = Fallback(share, np.full((ROWS, COLS), 3.0, np.float32), seed=5)
+    found = made(tmp_path, fallback, exact_cells=True)
+    whole = np.s_[8 - ROW : 48 - ROW, 16 - COL : 40 - COL]  # whole cells with data
+    means = found["mean"][whole].reshape(5, FACTOR, 3, FACTOR).mean(axis=(1, 3))
+    np.testing.assert_allclose(means, ground().cells[1:6, 2:5], rtol=0, atol=1e-3)
+    apriori = share[HERE][whole] == 1
+    np.testing.assert_allclose(found["mean"][whole][apriori], found["prior"][whole][apriori], atol=1e-3)
 
 
 def test_draws_of_the_a_priori_dem_have_its_uncertainty() -> None:
