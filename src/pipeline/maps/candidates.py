@@ -201,7 +201,7 @@ def _inside(row: SunRow, grid: MapGrid) -> Bools:
     if row.corners is None:
         return np.ones(shape, dtype=bool)
     lon, lat = np.array(row.corners).T
-    rows, cols = grid.rowcol(*grid.projection.xy(lon, lat))
+    rows, cols = grid.pixel_at(lon, lat)
     y, x = np.indices(shape)
     inside = np.zeros(shape, dtype=bool)
     for k in range(len(rows)):

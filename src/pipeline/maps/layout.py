@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from affine import Affine
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pipeline.config.site import SiteSection
 from pipeline.terrain.grid import Grid, GridError
@@ -160,11 +160,11 @@ def _asked(section: SiteSection, raster: Any, own: LunarProjection | None) -> _A
         x, y = section.center_m
         lon, lat = (float(v) for v in said.lonlat(x, y))
         centre = (lon, lat)
-        at = (own or dem).xy(lon, lat)
         if not (math.isfinite(lon) and math.isfinite(lat)):
             raise ValueError(f"site.center_m: expected a place on the map, found {section.center_m}")
-        asked = _Asked(own or dem, (float(at[0]), float(at[1]), float(at[0]), float(at[1])), centre, True)
         inside = _turned(dem, whole, *dem.xy(lon, lat))
+        at = _turned(own, whole, *own.xy(lon, lat)) if own is not None else inside
+        asked = _Asked(own or dem, (float(at[0]), float(at[1]), float(at[0]), float(at[1])), centre, True)
         if not (whole[0] <= inside[0] <= whole[2] and whole[1] <= inside[1] <= whole[3]):
             raise ValueError(
                 f"site.center_m: expected a place on the DEM, {_said(whole)} in its CRS, found "
@@ -178,7 +178,9 @@ def _asked(section: SiteSection, raster: Any, own: LunarProjection | None) -> _A
         box, projection = (left, bottom, right, top), projection.in_metres()
     if own is not None:
         # The DEM's own coordinates stay as they are: a box may end at the seam of a cylindrical map.
-        box, projection = box if projection is dem else _moved(box, projection, own), own
+        box, projection = box if projection is dem else _moved(box, projection, own, whole), own
+    if projection in (dem, own):
+        box = _box_turned(projection, whole, box)
     apart = box if projection in (dem, own) else _moved(box, projection, dem, whole)
     if apart[2] <= whole[0] or apart[0] >= whole[2] or apart[3] <= whole[1] or apart[1] >= whole[3]:
         raise ValueError(f"site.bounds: expected a part of the DEM, {_said(whole)}, found {_said(apart)}")
@@ -205,13 +207,21 @@ def _check_extent(section: SiteSection, region: MapGrid, raster: Any) -> None:
 
 
 def _turned(
-    dem: LunarProjection, whole: tuple[float, float, float, float], x: Floats, y: Floats
-) -> tuple[Floats, Floats]:
-    """Coordinates on a DEM whose longitudes may run to 360."""
-    if not dem.geographic:
-        return x, y
-    middle = (whole[0] + whole[2]) / 2
-    return (x - middle + 180) % 360 - 180 + middle, y
+    dem: LunarProjection, whole: tuple[float, float, float, float], x: ArrayLike, y: ArrayLike
+) -> tuple[Floats, ArrayLike]:
+    """Coordinates on a DEM whose longitudes may run to 360, in degrees or as x of a cylindrical map."""
+    return dem.turned(x, (whole[0] + whole[2]) / 2), y
+
+
+def _box_turned(
+    dem: LunarProjection, whole: tuple[float, float, float, float], box: tuple[float, float, float, float]
+) -> tuple[float, float, float, float]:
+    """A box in a DEM's projection, by whole turns of longitude if it lies beside the DEM without them."""
+    if dem.circle is None or (box[0] < whole[2] and box[2] > whole[0]):
+        return box
+    middle = (box[0] + box[2]) / 2
+    by = round((float(_turned(dem, whole, middle, box[1])[0]) - middle) / dem.circle) * dem.circle
+    return box[0] + by, box[1], box[2] + by, box[3]
 
 
 def _said(box: tuple[float, ...]) -> str:

@@ -95,8 +95,7 @@ def compare_points(points: Floats, grid: MapGrid, mean: str, prior: str) -> dict
     """
     import rasterio
 
-    x, y = grid.projection.xy(points[:, 0], points[:, 1])
-    row, col = grid.rowcol(x, y)
+    row, col = grid.pixel_at(points[:, 0], points[:, 1])
     rows, cols = np.rint(row).astype(int), np.rint(col).astype(int)
     inside = (rows >= 0) & (rows < grid.height) & (cols >= 0) & (cols < grid.width)
     summary: dict[str, Any] = {"given": len(points), "on_the_map": int(inside.sum())}

@@ -210,6 +210,12 @@ class MapGrid(Grid):
         px = self.pixel_m
         return MapGrid(self.crs_wkt, Affine(px, 0.0, x + col * px, 0.0, -px, y - row * px), width, height)
 
+    def pixel_at(self, lon: ArrayLike, lat: ArrayLike) -> tuple[Floats, Floats]:
+        """Fractional row and column of points (degrees), by whole turns of longitude nearest to the grid."""
+        x, y = self.projection.xy(lon, lat)
+        left, _, right, _ = self.bounds
+        return self.rowcol(self.projection.turned(x, (left + right) / 2), y)
+
     def true_pixel_m(self, row: float, col: float) -> float:
         """Size of a pixel on the ground, metres: map metres over the projection's scale there."""
         along, across, _ = self.projection.distortion(*self._place(row, col))

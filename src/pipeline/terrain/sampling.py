@@ -78,10 +78,8 @@ def summed(raster: Raster, wide: MapGrid) -> Floats:
     lon, lat = projection.lonlat(
         transform.c + transform.a * (col + col0 + 0.5), transform.f + transform.e * (row + row0 + 0.5)
     )
-    x, y = wide.projection.xy(lon, lat)
-    down, across = wide.rowcol(wide.projection.turned(x, sum(wide.bounds[::2]) / 2), y)
     # Centres that lie on a border, up to rounding, belong to the pixel on its right or below.
-    i, j = (np.floor(v + 0.5 + 1e-6) for v in (down, across))
+    i, j = (np.floor(v + 0.5 + 1e-6) for v in wide.pixel_at(lon, lat))
     inside = (i >= 0) & (i < wide.height) & (j >= 0) & (j < wide.width)
     np.add.at(out, (i[inside].astype(np.int64), j[inside].astype(np.int64)), source[row, col][inside])
     return out

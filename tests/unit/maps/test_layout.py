@@ -227,3 +227,38 @@ def test_a_dem_that_ends_at_the_seam_of_its_map_stays_whole(tmp_path: Path) -> N
     )
     found = laid(path)
     assert (found.kind, found.height, found.width) == ("fine", 48, 64)
+
+
+@pytest.mark.parametrize("east", [200.0, -160.0])
+def test_an_equirectangular_dem_may_have_either_longitude(tmp_path: Path, east: float) -> None:
+    """x of 200 degrees east and of 160 west is one place, with the DEM's own centre and with bounds."""
+    x = round(np.radians(east) * 1737400 / 20) * 20.0
+    path = write_tif(tmp_path / "dem.tif", relief(100, 120), crs=EQC, origin=(x, 1000.0))
+    found = laid(path)
+    assert (found.kind, found.height, found.width, found.dem_col) == ("fine", 100, 120, 0)
+    lon, lat = found.grid.lonlat(50, 60)
+    assert [float(v) for v in found.grid.pixel_at(lon, lat)] == pytest.approx([50, 60], abs=1e-6)
+    centred = laid(path, center_m=(x + 1200, 0.0), size_px=40)
+    assert (centred.dem_row, centred.dem_col) == (30, 40)
+    step = 0.005
+    for turn in (0, 360, -360):
+        at = float(lon) + turn
+        box = laid(path, crs=LONLAT, bounds=(at - step, -step, at + step, step))
+        assert box.kind == "fine" and abs(box.dem_col + box.col - 52) <= 2
+    circle = 2 * np.pi * 1737400
+    other = x - np.sign(east) * circle
+    turned = laid(path, bounds=(other + 405, 205.0, other + 1195, 795.0))
+    assert (turned.dem_row, turned.dem_col) == (10, 20)
+
+
+@pytest.mark.parametrize("left", [340.0, -20.0])
+@pytest.mark.parametrize("bounds", [(-19.0, -17.0), (341.0, 343.0)])
+def test_bounds_of_either_longitude_lie_on_a_geographic_dem(
+    tmp_path: Path, left: float, bounds: tuple[float, float]
+) -> None:
+    path = write_tif(tmp_path / "dem.tif", relief(200, 200), crs=LONLAT, pixel=0.02, origin=(left, 2.0))
+    found = laid(path, bounds=(bounds[0], -1.0, bounds[1], 1.0))
+    middle = found.region.lonlat((found.height - 1) / 2, (found.width - 1) / 2)
+    assert [float(v) for v in middle] == pytest.approx([-18, 0], abs=0.02)
+    with pytest.raises(ValueError, match=r"site.bounds: expected a part of the DEM"):
+        laid(path, bounds=(bounds[0] + 20, -1.0, bounds[1] + 20, 1.0))
