@@ -208,9 +208,9 @@ def _check_extent(section: SiteSection, region: MapGrid, raster: Any) -> None:
 
 def _turned(
     dem: LunarProjection, whole: tuple[float, float, float, float], x: ArrayLike, y: ArrayLike
-) -> tuple[Floats, ArrayLike]:
+) -> tuple[Floats, Floats]:
     """Coordinates on a DEM whose longitudes may run to 360, in degrees or as x of a cylindrical map."""
-    return dem.turned(x, (whole[0] + whole[2]) / 2), y
+    return dem.turned(x, (whole[0] + whole[2]) / 2), np.asarray(y, dtype=np.float64)
 
 
 def _box_turned(
