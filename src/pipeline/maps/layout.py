@@ -294,6 +294,12 @@ def _resampled(
     if not projection.conformal(lon, lat):
         projection = local_projection(lon, lat, projection.radius_m)
         box = (0.0, 0.0, 0.0, 0.0) if asked.sized else _moved(box, asked.projection, projection)
+        # The map of a hemisphere reaches two radii.
+        if not max(map(abs, box)) <= 2 * projection.radius_m:
+            raise ValueError(
+                f"site.bounds: expected a part of the Moon smaller than a hemisphere ({section.dem} covers "
+                f"more: give site.bounds, or site.center_m and site.size_px), found {section.bounds}"
+            )
     if not notes:
         notes = [f"DEM resampled from {size:g} to {pixel:g} m per pixel"]
     left, top = _corner(section, box, pixel)
