@@ -7,7 +7,8 @@ import numpy as np
 from pipeline.config.site import SiteSection
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.readers import Raster
-from pipeline.terrain.site_raster import SiteRaster, open_site_raster
+from pipeline.terrain.sampling import place_of
+from pipeline.terrain.site_raster import open_site_raster
 
 
 def refuse_other_grids(section: SiteSection) -> None:
@@ -52,10 +53,7 @@ def refuse_another_grid(name: str, path: str, raster: Raster, dem: Raster) -> No
         If it has another grid.
     """
     wanted, found = ((each.grid.height, each.grid.width) for each in (dem, raster))
-    if isinstance(raster, SiteRaster) and isinstance(dem, SiteRaster):
-        same = wanted == found and _same_place(raster, dem)
-    else:
-        same = raster.grid.same_as(dem.grid)
+    same = wanted == found and _same_place(raster, dem)
     if not same:
         raise RasterError(
             f"{path}: expected the grid of the DEM {dem.name} ({wanted[0]} x {wanted[1]} pixels), "
@@ -63,11 +61,15 @@ def refuse_another_grid(name: str, path: str, raster: Raster, dem: Raster) -> No
         )
 
 
-def _same_place(one: SiteRaster, other: SiteRaster) -> bool:
+def _same_place(one: Raster, other: Raster) -> bool:
     """Whether two rasters of one shape coincide to a thousandth of a pixel, whatever their CRS's names."""
-    if one.projection.geographic != other.projection.geographic:
+    (mine, transform), (projection, wanted) = place_of(one), place_of(other)
+    near = 1e-3 * abs(wanted.a)
+    if mine.geographic != projection.geographic or not transform.almost_equals(wanted, near):
         return False
-    if not one.transform.almost_equals(other.transform, 1e-3 * abs(other.transform.a)):
-        return False
-    there, here = (other.projection.xy(*raster.lonlat_box()) for raster in (one, other))
-    return bool(np.allclose(there, here, rtol=0, atol=1e-3 * abs(other.transform.a)))
+    col, row = np.meshgrid(np.linspace(0, other.grid.width, 17), np.linspace(0, other.grid.height, 17))
+    there, here = (
+        projection.xy(*each.lonlat(t.c + t.a * col, t.f + t.e * row))
+        for each, t in ((mine, transform), (projection, wanted))
+    )
+    return bool(np.allclose(there, here, rtol=0, atol=near))

@@ -208,9 +208,9 @@ def _check_extent(section: SiteSection, region: MapGrid, raster: Any) -> None:
 
 def _turned(
     dem: LunarProjection, whole: tuple[float, float, float, float], x: ArrayLike, y: ArrayLike
-) -> tuple[Floats, ArrayLike]:
+) -> tuple[Floats, Floats]:
     """Coordinates on a DEM whose longitudes may run to 360, in degrees or as x of a cylindrical map."""
-    return dem.turned(x, (whole[0] + whole[2]) / 2), y
+    return dem.turned(x, (whole[0] + whole[2]) / 2), np.asarray(y, dtype=np.float64)
 
 
 def _box_turned(
@@ -294,6 +294,12 @@ def _resampled(
     if not projection.conformal(lon, lat):
         projection = local_projection(lon, lat, projection.radius_m)
         box = (0.0, 0.0, 0.0, 0.0) if asked.sized else _moved(box, asked.projection, projection)
+        # The map of a hemisphere reaches two radii.
+        if not max(map(abs, box)) <= 2 * projection.radius_m:
+            raise ValueError(
+                f"site.bounds: expected a part of the Moon smaller than a hemisphere ({section.dem} covers "
+                f"more: give site.bounds, or site.center_m and site.size_px), found {section.bounds}"
+            )
     if not notes:
         notes = [f"DEM resampled from {size:g} to {pixel:g} m per pixel"]
     left, top = _corner(section, box, pixel)

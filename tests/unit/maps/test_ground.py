@@ -12,12 +12,15 @@ from affine import Affine
 from raster_files import NORTH, SOUTH, write_tif
 
 from pipeline.config.site import SiteSection
+from pipeline.maps.beside import refuse_another_grid
 from pipeline.maps.ground import SiteGround, filled, filled_between, read_ground
 from pipeline.maps.layout import lay_out
 from pipeline.terrain.bicubic import prior_from_lr
 from pipeline.terrain.grid import RasterError
 from pipeline.terrain.map_grid import lunar_projection
+from pipeline.terrain.readers import open_raster
 from pipeline.terrain.sampling import block_nanmean
+from pipeline.terrain.site_raster import open_site_raster
 
 LONLAT = "+proj=longlat +R=1737400 +no_defs"
 LOCAL = "+proj=stere +lat_0=-26 +lon_0=3.5 +k=1 +R=1737400 +units=m +no_defs"
@@ -319,3 +322,15 @@ def test_counts_are_summed_not_smeared(tmp_path: Path, crs: str, pixel: float) -
     np.add.at(expected, tuple(np.floor(v + 0.5 + 1e-6).astype(int) for v in at), 3)
     np.testing.assert_array_equal(ground.count, expected)
     assert ground.count.sum() == count.sum()
+
+
+@pytest.mark.parametrize("dem_is_canonical", [True, False], ids=["PDS3 DEM", "PDS3 count"])
+def test_a_pds3_raster_and_a_geotiff_may_have_one_grid(tmp_path: Path, dem_is_canonical: bool) -> None:
+    """PDS3 images have the grid of `open_raster`, whose CRS has other words than a GeoTIFF's."""
+    path = write_tif(tmp_path / "dem.tif", hills(40, 40), crs=SOUTH)
+    moved = write_tif(tmp_path / "moved.tif", hills(40, 40), crs=SOUTH, origin=(20.0, 0.0))
+    one, other = open_raster(path), open_site_raster(path)
+    assert one.grid.crs_wkt != other.grid.crs_wkt
+    refuse_another_grid("count", "c", *((other, one) if dem_is_canonical else (one, other)))
+    with pytest.raises(RasterError, match=r"c: expected the grid of the DEM"):
+        refuse_another_grid("count", "c", open_site_raster(moved), one)

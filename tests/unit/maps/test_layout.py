@@ -262,3 +262,11 @@ def test_bounds_of_either_longitude_lie_on_a_geographic_dem(
     assert [float(v) for v in middle] == pytest.approx([-18, 0], abs=0.02)
     with pytest.raises(ValueError, match=r"site.bounds: expected a part of the DEM"):
         laid(path, bounds=(bounds[0] + 20, -1.0, bounds[1] + 20, 1.0))
+
+
+@pytest.mark.parametrize("left", [0.0, -180.0])
+def test_a_global_geographic_dem_needs_a_place(tmp_path: Path, left: float) -> None:
+    path = write_tif(tmp_path / "dem.tif", relief(180, 360), crs=LONLAT, pixel=1.0, origin=(left, 90.0))
+    with pytest.raises(ValueError, match=r"site.bounds: expected .*dem\.tif.* or site.center_m.*found None"):
+        laid(path)
+    assert laid(path, bounds=(10.0, 0.0, 40.0, 20.0)).kind == "resampled"
