@@ -21,14 +21,18 @@ def crop_halo(lr_with_halo: Tensor, cells: int) -> Tensor:
     return lr_with_halo[..., cut : cut + cells, cut : cut + cells]
 
 
+def _along_columns(cells: int, factor: int) -> Tensor:
+    """Bicubic surfaces of unit cells, constant along rows: line k of each is the response to cell k."""
+    basis = torch.eye(cells, dtype=torch.float64, device="cpu")[:, None, :].expand(cells, cells, cells)
+    return bicubic_up(basis, factor)
+
+
 @lru_cache(maxsize=64)
 def _solve_block_means(cells: int, factor: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(B U)^-1 along one axis: bicubic upsampling and block means act separately on rows and columns."""
     # Cached between calls, so it must not become an inference tensor, which autograd would refuse.
     with torch.inference_mode(False), torch.no_grad():
-        basis = torch.eye(cells, dtype=torch.float64, device="cpu")[:, None, :].expand(cells, cells, cells)
-        # Constant along rows, so that only columns are interpolated: line k is the response to cell k.
-        response = block_mean(bicubic_up(basis, factor), factor)[:, 0]
+        response = block_mean(_along_columns(cells, factor), factor)[:, 0]
         return torch.linalg.inv(response.T).to(device=device, dtype=dtype)
 
 
@@ -70,8 +74,7 @@ def match_block_means(x: Tensor, lr: Tensor, factor: int) -> Tensor:
 def _upsampling(cells: int, factor: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Bicubic upsampling along one axis as a matrix, (cells factor, cells)."""
     with torch.inference_mode(False), torch.no_grad():
-        basis = torch.eye(cells, dtype=torch.float64, device="cpu")[:, None, :].expand(cells, cells, cells)
-        return bicubic_up(basis, factor)[:, 0].T.to(device=device, dtype=dtype)
+        return _along_columns(cells, factor)[:, 0].T.to(device=device, dtype=dtype)
 
 
 def bicubic_product(lr: Tensor, factor: int) -> Tensor:
