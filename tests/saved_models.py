@@ -34,6 +34,9 @@ ALIGNED = {
     "state_scale": 0.25,
 }
 
+#: Changes that make it a latent bridge.
+LATENT = {"space": "latent", "target": "dem", "posterior_mean": False, "keep_block_means": False}
+
 ADVERSARIAL = {"width": 8, "growth": 4, "blocks": 1, "critic_base": 2}
 _STOCHASTIC = {"widths": [8, 32], "embedding": 16, "unit_px": 1.0}
 #: Section, network and small sizes of each learned rival.
@@ -106,3 +109,11 @@ def save_vae(folder: Path, seed: int = 0, **section: Any) -> Path:
     config = {"kind": "vae", "key": "ba9876543210", "section": vae.model_dump(mode="json"), "grid": {}}
     save_model(folder / "model.safetensors", state, config)
     return folder / "model.safetensors"
+
+
+def save_each_kind(folder: Path) -> None:
+    """Save a model (``w``), a GAN (``gan``), and a latent bridge (``l``) with its VAE (``v``)."""
+    save_system(folder / "w")
+    save_rival(folder / "gan")
+    save_vae(folder / "v", height_unit="pixel")
+    save_system(folder / "l", seed=2, vae=folder / "v" / "model.safetensors", **LATENT)

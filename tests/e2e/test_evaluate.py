@@ -14,7 +14,7 @@ from affine import Affine
 from scipy import ndimage
 
 from pipeline.bundle.verify import verify
-from saved_models import RIVALS, save_rival, save_system, save_vae
+from saved_models import LATENT, RIVALS, save_rival, save_system, save_vae
 
 pytestmark = pytest.mark.xdist_group("evaluate")
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +123,6 @@ def test_other_weights_rerun_what_uses_them(folder: Path, snakemake: Callable) -
 
 # --- every kind of row, from given weights ----------------------------------------------------------------
 
-LATENT = {"space": "latent", "target": "dem", "posterior_mean": False, "keep_block_means": False}
 FREE = ("photometric", "kriging", "sfs")
 
 

@@ -18,7 +18,7 @@ _SHARED = ("store", "logs")
 
 
 def impossible(config: Config, systems: Mapping[str, BridgeSection]) -> Iterator[str]:
-    """What is wrong with a config's names, its networks, its trainings and its split.
+    """What is wrong with a config's names, its networks and its split.
 
     Parameters
     ----------

@@ -19,10 +19,9 @@ from pipeline.config.root import load_config
 from pipeline.models.files import model_config
 from pipeline.provenance.plan import Plan
 from pipeline.storage.atomic import write_json
-from saved_models import save_rival, save_system, save_vae
+from saved_models import save_each_kind, save_rival, save_system, save_vae
 
 SAMPLER = {"nfe": 2, "kind": "posterior", "eta": 0.0, "grid": "uniform"}
-LATENT = {"space": "latent", "target": "dem", "posterior_mean": False, "keep_block_means": False}
 RUN: dict[str, Any] = {
     "inputs": {"dem": "dem.tif"},
     "pretrained": {"weights": "w"},
@@ -43,10 +42,7 @@ PLACES = {"w": "pretrained", "gan": "gan", "l": "published", "v": "vae_published
 def root(tmp_path: Path) -> Path:
     """A DEM, and given weights: the run's own, a learned rival, and a latent bridge with its VAE."""
     (tmp_path / "dem.tif").write_text("heights")
-    save_system(tmp_path / "w")
-    save_rival(tmp_path / "gan")
-    save_vae(tmp_path / "v", height_unit="pixel")
-    save_system(tmp_path / "l", seed=2, vae=tmp_path / "v" / "model.safetensors", **LATENT)
+    save_each_kind(tmp_path)
     return tmp_path
 
 

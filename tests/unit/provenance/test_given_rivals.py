@@ -19,7 +19,7 @@ from pipeline.models.gan import Gan
 from pipeline.models.halved import halve_system
 from pipeline.models.rivals import load_rival
 from pipeline.provenance.plan import Plan
-from saved_models import ADVERSARIAL, GRID, save_rival, save_system, save_vae
+from saved_models import ADVERSARIAL, GRID, save_each_kind, save_rival, save_system
 
 RUN = {
     "inputs": {"dem": "dem.tif"},
@@ -28,7 +28,6 @@ RUN = {
     "illumination": {"halo_px": 16},
     "region": {"size_px": 64, "stride_px": 16},
 }
-LATENT = {"space": "latent", "target": "dem", "posterior_mean": False, "keep_block_means": False}
 SAMPLER = {"nfe": 2, "kind": "posterior", "eta": 0.0, "grid": "uniform"}
 
 
@@ -55,10 +54,7 @@ def rivals(**predictors: Any) -> dict[str, Any]:
 def root(tmp_path: Path) -> Path:
     """A DEM, the run's own model, a GAN, and a latent bridge with its VAE."""
     (tmp_path / "dem.tif").write_text("heights")
-    save_system(tmp_path / "w")
-    save_rival(tmp_path / "gan")
-    save_vae(tmp_path / "v", height_unit="pixel")
-    save_system(tmp_path / "l", seed=2, vae=tmp_path / "v" / "model.safetensors", **LATENT)
+    save_each_kind(tmp_path)
     return tmp_path
 
 
